@@ -1,0 +1,494 @@
+"""The on-disk contract between the stages: label files, segments, datasets, and the errors they raise.
+
+Label file `<title>.txt`, one highlight section a line, half-open `[start, end)`, no header::
+
+    start_frame,end_frame,start_time,end_time        589,694,00:00:16,00:00:19
+    start_frame,end_frame                            589,694
+    start_time,end_time                              00:00:16.8,00:00:19.8   or   16.8,19.8
+
+Segment k of a video covers the seconds `[k * L, (k + 1) * L)`, where L is the segment length.
+
+Dataset folder: `metadata.json`, and for each segment `<title>/seg_<index>_<label>.pkl`, a dict of builtins and
+NumPy arrays. Reading one never runs code that it holds.
+"""
+
+import json
+import logging
+import os
+import pickle
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+import media
+
+SCHEMA_VERSION = 2  # the toolkit's first version wrote none
+NUM_MFCC = 40
+MFCC_HOP_LENGTH = 512  # librosa's default, which the length of the MFCC picture follows from
+NUM_SEGMENTS_PER_MFCC_CALL = 8  # one call for several segments is cheaper than a call for each
+MAX_FRAME_TIME_DISAGREEMENT_SEC = 1.0
+TIME_TOLERANCE_SEC = 1e-6  # below a presentation clock's tick (1/90000 s), above float64 rounding
+SEGMENT_FILE_NAME = re.compile(r"seg_(\d{5,})_([01])\.pkl")
+HEADER_FIELD = re.compile(r"[^\W\d_]{2,}")
+
+logger = logging.getLogger(__name__)
+
+
+class LabelError(Exception):
+    """A label file that cannot be used; the message names file, line, what was received and what was expected."""
+
+
+class DatasetError(Exception):
+    """A dataset folder, or a file in it, that cannot be used; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How videos are turned into segments: the converter's positional arguments, under the user's own names.
+
+    segment_length: seconds. video_sample_rate: frames per second. video_width, video_height: pixels.
+    audio_sample_rate: Hz. apply_mfcc: True for MFCCs, False for the waveform.
+    """
+
+    segment_length: float
+    video_sample_rate: float
+    video_width: int
+    video_height: int
+    audio_sample_rate: int
+    apply_mfcc: bool
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in a segment: `int(segment_length * video_sample_rate)`, safe from float rounding (0.1 * 30)."""
+        return int(round(self.segment_length * self.video_sample_rate, 6))
+
+    @property
+    def num_samples(self) -> int:
+        """Audio samples in a segment."""
+        return int(round(self.segment_length * self.audio_sample_rate, 6))
+
+    @property
+    def data_shape(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of a segment's arrays: `video` (T, H, W, 3); `audio` (num_samples,) or (40, num_mfcc_frames)."""
+        mfcc_shape = (NUM_MFCC, 1 + self.num_samples // MFCC_HOP_LENGTH)
+        return {
+            "video": (self.num_frames, self.video_height, self.video_width, 3),
+            "audio": mfcc_shape if self.apply_mfcc else (self.num_samples,),
+        }
+
+    @property
+    def dataset_name(self) -> str:
+        """Default name of the dataset folder, numbers without trailing zeros."""
+        return (
+            f"dataset_sl{self.segment_length:.10g}_vsr{self.video_sample_rate:.10g}"
+            f"_vw{self.video_width}_vh{self.video_height}_asr{self.audio_sample_rate}"
+            f"{'_mfcc' if self.apply_mfcc else ''}"
+        )
+
+    def num_segments(self, duration_sec: float) -> int:
+        """Segments that cover `duration_sec` seconds, the short last one counted."""
+        return int(np.ceil(round(duration_sec / self.segment_length, 6)))
+
+
+# ---- Label files
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One line of a label file: `frames` (start, end) counted in display order, `times_sec` (start, end), or None."""
+
+    line: int
+    frames: tuple[int, int] | None
+    times_sec: tuple[float, float] | None
+
+
+def parse_time(text: str) -> float:
+    """Seconds of `HH:MM:SS[.fff]`, `MM:SS[.fff]` or `SS[.fff]`.
+
+    Raises:
+        ValueError: the text is none of these, or minutes or seconds after a colon are 60 or more.
+    """
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", text, re.ASCII)
+    if not match:
+        raise ValueError(text)
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    if (match[2] and seconds >= 60) or (match[1] and minutes >= 60):
+        raise ValueError(text)
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def format_time(seconds: float) -> str:
+    """`HH:MM:SS` of a time in seconds, the fraction dropped, as in label files."""
+    seconds = int(seconds + TIME_TOLERANCE_SEC)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+def read_label_file(path: str | os.PathLike) -> list[LabelRow]:
+    """Rows of a label file in the file's order; what only the video can tell is checked by `resolve_sections`.
+
+    A byte order mark, CRLF, blank lines and spaces around commas are accepted; an empty file has no rows.
+
+    Raises:
+        LabelError: not UTF-8 text, a header line, a number of columns other than 2 or 4, a field that is no
+            number or time, or a section whose end is not after its start.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LabelError(
+            f"{path}: received bytes that are not UTF-8 text, expected a label file: save it as UTF-8"
+        ) from error
+    lines = enumerate(text.splitlines(), start=1)
+    return [parse_label_line(f"{path}, line {number}", number, line) for number, line in lines if line.strip()]
+
+
+def parse_label_line(where: str, number: int, line: str) -> LabelRow:
+    """Row of one non-blank line; `where` names file and line in errors. Raises LabelError as `read_label_file` does."""
+    fields = [field.strip() for field in line.split(",")]
+    if all(HEADER_FIELD.search(field) for field in fields):
+        raise LabelError(
+            f"{where}: received a header or text ({line.strip()!r}), expected a highlight section: "
+            "label files have no header, delete the line"
+        )
+    if len(fields) not in (2, 4):
+        raise LabelError(
+            f"{where}: received {len(fields)} column{'s' * (len(fields) != 1)} ({line.strip()!r}), expected 4 "
+            "(start_frame,end_frame,start_time,end_time) or 2 (start,end), separated by commas"
+        )
+    if len(fields) == 4:
+        frames = parse_pair(where, "frame number", fields[:2], parse_frame)
+        return LabelRow(number, frames, parse_pair(where, "time", fields[2:], parse_time, ordered=False))
+    are_times = [":" in field or "." in field for field in fields]
+    if any(are_times) and not all(are_times) and all(map(is_time, fields)):
+        raise LabelError(
+            f"{where}: received one time and one whole number ({line.strip()!r}), expected two times "
+            "(with a colon or a decimal point: 00:00:16 or 16.0) or two frame numbers (589)"
+        )
+    if any(are_times):
+        return LabelRow(number, None, parse_pair(where, "time", fields, parse_time))
+    return LabelRow(number, parse_pair(where, "frame number", fields, parse_frame), None)
+
+
+def is_time(text: str) -> bool:
+    """Whether `parse_time` accepts the text."""
+    try:
+        parse_time(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_frame(text: str) -> int:
+    """Frame number, a whole number of 0 or more. Raises ValueError for anything else."""
+    if not re.fullmatch(r"\d+", text, re.ASCII):
+        raise ValueError(text)
+    return int(text)
+
+
+def parse_pair(where: str, kind: str, fields: list[str], parse, ordered: bool = True) -> tuple:
+    """(start, end) of two fields. Raises LabelError where `parse` refuses one and, if `ordered`, where end <= start."""
+    expected = {"frame number": "a whole number of 0 or more", "time": "HH:MM:SS[.fff], MM:SS or seconds"}[kind]
+    pair = []
+    for name, field in zip(("start", "end"), fields, strict=True):
+        try:
+            pair.append(parse(field))
+        except ValueError:
+            raise LabelError(f"{where}: received {field!r} as {name} {kind}, expected {expected}") from None
+    if ordered and pair[1] <= pair[0]:
+        raise LabelError(
+            f"{where}: received a section from {kind} {fields[0]} to {fields[1]}, expected its end after its start"
+        )
+    return tuple(pair)
+
+
+def resolve_sections(
+    path: str | os.PathLike, rows: list[LabelRow], frame_times_sec: np.ndarray, duration_sec: float
+) -> tuple[np.ndarray, list[str]]:
+    """Highlight sections of a video in seconds, sorted and merged, and a warning for each oddity that was mended.
+
+    Args:
+        path: the label file, to name it in messages.
+        rows: of `read_label_file`.
+        frame_times_sec: (num_frames,) float64, ascending presentation times of the video's frames.
+        duration_sec: the video's length; frame number num_frames, one past the last, stands for it.
+
+    Returns:
+        sections_sec: (num_sections, 2) float64, disjoint, ascending, half-open, within [0, duration_sec].
+        warnings: messages that name file and line.
+
+    Raises:
+        LabelError: a section begins after the video ends.
+    """
+    frame_edges_sec = np.append(frame_times_sec, duration_sec)
+    num_frames = len(frame_times_sec)
+    sections, warnings = [], []
+    previous_start = previous_end = 0.0
+    for row in rows:
+        where = f"{path}, line {row.line}"
+        start, end = row.frames or row.times_sec
+        limit, unit = (num_frames, "frame ") if row.frames else (duration_sec, "")
+        if start >= limit:
+            raise LabelError(
+                f"{where}: received a section that begins at {unit}{describe(row, 0)}, expected a begin before the "
+                f"video's end ({num_frames} frames, {duration_sec:.2f} s): does the file belong to this video?"
+            )
+        if end > limit + (0 if row.frames else TIME_TOLERANCE_SEC):
+            warnings.append(
+                f"{where}: the section ends at {unit}{describe(row, 1)}, past the video's end "
+                f"({num_frames} frames, {duration_sec:.2f} s): clipped"
+            )
+        end = min(end, limit)
+        if row.frames:
+            start, end = float(frame_edges_sec[start]), float(frame_edges_sec[end])
+            if row.times_sec:
+                apart = max(abs(start - row.times_sec[0]), abs(end - min(row.times_sec[1], duration_sec)))
+                if apart > MAX_FRAME_TIME_DISAGREEMENT_SEC:
+                    warnings.append(
+                        f"{where}: frames {row.frames[0]},{row.frames[1]} are shown at "
+                        f"{start:.2f},{end:.2f} s, {apart:.1f} s from the times given: the frames are taken"
+                    )
+        if start < previous_start:
+            warnings.append(f"{where}: the section begins before the one above it: sorted")
+        elif start < previous_end - TIME_TOLERANCE_SEC:
+            warnings.append(f"{where}: the section overlaps one above it: merged")
+        previous_start, previous_end = start, max(previous_end, end)
+        sections.append((start, end))
+    return merge_sections(sections), warnings
+
+
+def describe(row: LabelRow, edge: int) -> str:
+    """A row's start (edge 0) or end (edge 1) for a message."""
+    return str(row.frames[edge]) if row.frames else f"{row.times_sec[edge]:.2f} s"
+
+
+def merge_sections(sections: list[tuple[float, float]]) -> np.ndarray:
+    """(num_sections, 2) float64: the union of half-open sections as ascending, disjoint ones."""
+    merged: list[list[float]] = []
+    for start, end in sorted(sections):
+        if merged and start <= merged[-1][1] + TIME_TOLERANCE_SEC:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return np.array(merged, dtype=np.float64).reshape(-1, 2)
+
+
+def label_segments(sections_sec: np.ndarray, num_segments: int, segment_length: float) -> np.ndarray:
+    """(num_segments,) int64 of 0 or 1: 1 where the sections cover more than half of a segment's full length.
+
+    Args:
+        sections_sec: (num_sections, 2) float64, disjoint sections in seconds.
+        num_segments: how many segments the video has.
+        segment_length: seconds.
+    """
+    starts = np.arange(num_segments)[:, np.newaxis] * segment_length
+    overlaps = np.minimum(starts + segment_length, sections_sec[:, 1]) - np.maximum(starts, sections_sec[:, 0])
+    covered = np.clip(overlaps, 0, None).sum(axis=1)
+    return (covered > segment_length / 2 + TIME_TOLERANCE_SEC).astype(np.int64)
+
+
+# ---- Segments of a video
+
+
+def read_segments(
+    video_path: str | os.PathLike, video_info: media.VideoInfo, config: DataConfig
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Arrays of each segment of a video in order; the file is read once for the picture and once for the sound.
+
+    Args:
+        video_path: the video.
+        video_info: of `media.probe`.
+        config: how to sample it.
+
+    Yields:
+        frames: (T, H, W, 3) uint8 RGB in [0, 255], the frames shown at `k * L + i / rate`; zeros past the end.
+        audio: (num_samples,) float32 in [-1, 1], the peak of the whole video at 1, zeros past the end; with
+            `apply_mfcc` (40, num_mfcc_frames) float32, the segment's MFCCs with mean 0 and deviation 1.
+
+    Raises:
+        media.MediaError: the file cannot be read.
+    """
+    num_segments = config.num_segments(video_info.duration_sec)
+    offsets_sec = np.arange(config.num_frames) / config.video_sample_rate
+    times_sec = (np.arange(num_segments)[:, np.newaxis] * config.segment_length + offsets_sec).ravel()
+    times_sec = times_sec[times_sec < video_info.duration_sec - TIME_TOLERANCE_SEC]
+    sampled_frames = media.read_frames(video_path, times_sec, config.video_width, config.video_height)
+    for audio in read_segment_audio(video_path, video_info, config):
+        frames = np.zeros(config.data_shape["video"], np.uint8)
+        for frame, sampled_frame in zip(frames, sampled_frames, strict=False):
+            frame[:] = sampled_frame
+        yield frames, audio
+
+
+def read_segment_audio(
+    video_path: str | os.PathLike, video_info: media.VideoInfo, config: DataConfig
+) -> Iterator[np.ndarray]:
+    """The audio array of each segment of a video, as `read_segments` yields it; silence where it has no sound.
+
+    The peak is known only at the sound's end, so the samples wait in a temporary file, not in memory.
+    """
+    num_segments = config.num_segments(video_info.duration_sec)
+    num_samples_left = round(video_info.duration_sec * config.audio_sample_rate)
+    with tempfile.TemporaryFile() as spool:
+        peak = 0.0
+        blocks = media.read_audio(video_path, config.audio_sample_rate) if video_info.has_audio else ()
+        for block in blocks:
+            block = block[:num_samples_left]
+            num_samples_left -= len(block)
+            peak = max(peak, float(np.abs(block).max(initial=0)))
+            spool.write(block.tobytes())
+        spool.flush()
+        for first in range(0, num_segments, NUM_SEGMENTS_PER_MFCC_CALL):
+            last = min(first + NUM_SEGMENTS_PER_MFCC_CALL, num_segments)
+            audio = np.zeros((last - first, config.num_samples), np.float32)
+            for samples, index in zip(audio, range(first, last), strict=True):
+                start = round(index * config.segment_length * config.audio_sample_rate)
+                spool.seek(start * samples.itemsize)
+                heard = np.frombuffer(spool.read(samples.nbytes), np.float32)
+                samples[: len(heard)] = heard / (peak or 1.0)
+            yield from mfcc(audio, config.audio_sample_rate) if config.apply_mfcc else audio
+
+
+def mfcc(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Standardised MFCCs of segments: `librosa.feature.mfcc(y=segment, sr=sample_rate_hz, n_mfcc=40)` of each,
+    minus its mean, divided by its standard deviation (over the segment's whole picture, so that the balance
+    between coefficients, and with it the loudness, stays readable). A silent segment gives mean 0 as well.
+
+    Args:
+        audio: (num_segments, num_samples) float32 in [-1, 1].
+        sample_rate_hz: of the audio.
+
+    Returns:
+        (num_segments, 40, 1 + num_samples // 512) float32.
+    """
+    import librosa  # takes a second, which a dataset of waveforms need not wait for
+
+    mel_power = librosa.feature.melspectrogram(
+        y=audio, sr=sample_rate_hz, n_fft=min(2048, audio.shape[-1]), hop_length=MFCC_HOP_LENGTH
+    )
+    # librosa clips at 80 dB below the loudest of all it is given, so the decibels are taken segment by segment.
+    mel_db = np.stack([librosa.power_to_db(segment) for segment in mel_power])
+    coefficients = librosa.feature.mfcc(S=mel_db, n_mfcc=NUM_MFCC)
+    coefficients -= coefficients.mean(axis=(1, 2), keepdims=True)
+    deviation = coefficients.std(axis=(1, 2), keepdims=True)
+    return (coefficients / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+
+
+# ---- Dataset folder
+
+
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file whole or not at all: beside its place first, then renamed."""
+    part = Path(f"{path}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_segment(
+    segment_dir: Path,
+    index: int,
+    label: int,
+    frames: np.ndarray,
+    audio: np.ndarray,
+    config: DataConfig,
+    total_duration_sec: float,
+) -> None:
+    """Write `seg_<index>_<label>.pkl` into the folder named after the video's title; arrays as `read_segments`."""
+    segment = {
+        "schema_version": SCHEMA_VERSION,
+        "title": segment_dir.name,
+        "index": index,
+        "label": label,
+        "start_sec": index * config.segment_length,
+        "end_sec": (index + 1) * config.segment_length,
+        "total_duration": total_duration_sec,
+        "video": frames,
+        "audio": audio,
+    }
+    path = segment_dir / f"seg_{index:05d}_{label}.pkl"
+    path.write_bytes(pickle.dumps(segment, protocol=pickle.HIGHEST_PROTOCOL))
+
+
+class SegmentUnpickler(pickle.Unpickler):
+    """Reads builtins and NumPy arrays, and refuses everything else that a pickle could name and so run.
+
+    Source of the method: "Restricting Globals", Python documentation of `pickle`.
+    """
+
+    ALLOWED = frozenset(
+        {("numpy", "ndarray"), ("numpy", "dtype")}
+        | {
+            (f"numpy.{core}.{module}", name)
+            for core in ("core", "_core")  # named before and after NumPy 2
+            for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+        }
+    )
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(
+                f"it names {module}.{name}, which is neither a builtin value nor a NumPy array"
+            )
+        return super().find_class(module, name)
+
+
+def read_segment(path: str | os.PathLike) -> dict:
+    """The dict of a segment pickle (see the module's docstring); `video` stays as stored, uint8 or, in datasets of
+    the first version, float16 in [0, 1].
+
+    Raises:
+        DatasetError: the file is missing, damaged, holds anything but builtins and NumPy arrays, or lacks the arrays.
+    """
+    try:
+        with open(path, "rb") as file:
+            segment = SegmentUnpickler(file).load()
+        if not isinstance(segment, dict) or not all(isinstance(segment.get(k), np.ndarray) for k in ("video", "audio")):
+            raise pickle.UnpicklingError("it holds no dict with the arrays 'video' and 'audio'")
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, ImportError) as error:
+        raise DatasetError(f"{path}: cannot be read as a segment ({error}): convert its video again") from error
+    except pickle.UnpicklingError as error:
+        raise DatasetError(f"{path}: not a segment pickle ({error}): take a dataset from data_converter.py") from error
+    return segment
+
+
+def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], created: str, versions: dict) -> None:
+    """Write `metadata.json`: schema version, time, config, data shapes, counts, and a record for each video."""
+    metadata = {
+        "schema_version": SCHEMA_VERSION,
+        "created": created,
+        "versions": versions,
+        "config": asdict(config),
+        "data_shape": config.data_shape,
+        "total_segment_count": sum(video["segment_count"] for video in videos),
+        "videos": videos,
+    }
+    write_whole(dataset_dir / "metadata.json", (json.dumps(metadata, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_metadata(dataset_dir: str | os.PathLike) -> dict:
+    """The dict in a dataset's `metadata.json`; at least `config` and `data_shape` are in it, shapes as tuples.
+
+    Raises:
+        DatasetError: the folder or the file is missing or damaged.
+    """
+    path = Path(dataset_dir) / "metadata.json"
+    if not path.is_file():
+        raise DatasetError(
+            f"{dataset_dir}: received a folder without metadata.json, expected a dataset that data_converter.py "
+            "has finished"
+        )
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        DataConfig(**metadata["config"])
+        metadata["data_shape"] = {name: tuple(metadata["data_shape"][name]) for name in ("video", "audio")}
+    except (ValueError, TypeError, KeyError) as error:
+        raise DatasetError(f"{path}: damaged or from something else ({error!r}): convert the videos again") from error
+    return metadata
