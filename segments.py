@@ -32,6 +32,7 @@ MFCC_HOP_LENGTH = 512  # librosa's default, which the length of the MFCC picture
 NUM_SEGMENTS_PER_MFCC_CALL = 8  # one call for several segments is cheaper than a call for each
 MAX_FRAME_TIME_DISAGREEMENT_SEC = 1.0
 TIME_TOLERANCE_SEC = 1e-6  # below a presentation clock's tick (1/90000 s), above float64 rounding
+CHECKPOINT_ATTRIBUTE = "video_summarizer"  # JSON: what stage 4 needs beside the network
 SEGMENT_FILE_NAME = re.compile(r"seg_(\d{5,})_([01])\.pkl")
 HEADER_FIELD = re.compile(r"[^\W\d_]{2,}")
 
@@ -44,6 +45,10 @@ class LabelError(Exception):
 
 class DatasetError(Exception):
     """A dataset folder, or a file in it, that cannot be used; the message says which and what to do."""
+
+
+class CheckpointError(Exception):
+    """A file that is no checkpoint of this toolkit, or one that cannot be read; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -492,3 +497,35 @@ def read_metadata(dataset_dir: str | os.PathLike) -> dict:
     except (ValueError, TypeError, KeyError) as error:
         raise DatasetError(f"{path}: damaged or from something else ({error!r}): convert the videos again") from error
     return metadata
+
+
+# ---- Checkpoint attributes
+
+
+def write_checkpoint_attributes(path: str | os.PathLike, attributes: dict) -> None:
+    """Write a JSON-able dict (data config, split, how it was trained) into a checkpoint's HDF5 attributes."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        file.attrs[CHECKPOINT_ATTRIBUTE] = json.dumps(attributes)
+
+
+def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
+    """The dict that `write_checkpoint_attributes` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or no checkpoint of this toolkit.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return json.loads(file.attrs[CHECKPOINT_ATTRIBUTE])
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as a checkpoint ({error}), expected a .hdf5 file that main.py saved"
+        ) from error
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: received an HDF5 file without this toolkit's attributes, expected a .hdf5 file that main.py saved"
+        ) from error
