@@ -63,9 +63,7 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
         TrainingError: no epoch had a finite validation loss.
         KeyboardInterrupt: after Ctrl-C, once what there is has been saved and said.
     """
-    import keras
-
-    from model import BatchSequence, BestCheckpoint, build_model
+    from model import BatchSequence, BestCheckpoint, build_model, keras
 
     keras.utils.set_random_seed(args.seed)
     network = build_model(loader.data_shape, loader.config.audio_sample_rate)
@@ -139,7 +137,7 @@ def describe_epoch(row: dict, num_epochs: int, saved: bool) -> str:
 def write_history(path: Path, history: list[dict]) -> None:
     """Write a CSV with a row for each epoch: its number, the training loss, and the metrics on validation."""
     names = list(history[0])
-    rows = [",".join(names)] + [",".join(f"{row[name]:.6g}" for name in names) for row in history]
+    rows = [",".join(names)] + [",".join(str(row[name]) for name in names) for row in history]
     segments.write_whole(path, ("\n".join(rows) + "\n").encode())
 
 

@@ -1,0 +1,86 @@
+"""Small videos whose frame number can be read off the picture, and sounds of known pitch, for the tests to make."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+NUM_BITS = 10  # frame numbers up to 1023, one vertical bar a bit
+BAR_WIDTH_PX = 16
+WIDTH_PX, HEIGHT_PX = NUM_BITS * BAR_WIDTH_PX, 64
+FRAME_RATE_FPS = 30
+
+
+def draw_number(number: int) -> np.ndarray:
+    """(64, 160, 3) uint8: a frame that shows its number in black and white bars, highest bit left."""
+    bits = [(number >> bit) & 1 for bit in reversed(range(NUM_BITS))]
+    row = np.repeat(np.array(bits, np.uint8) * 255, BAR_WIDTH_PX)
+    return np.broadcast_to(row[np.newaxis, :, np.newaxis], (HEIGHT_PX, WIDTH_PX, 3)).copy()
+
+
+def read_number(frame: np.ndarray) -> int:
+    """The number that a frame (H, W, 3) of any size shows."""
+    bars = np.array_split(frame.mean(axis=(0, 2)), NUM_BITS)
+    return sum(1 << bit for bit, bar in enumerate(reversed(bars)) if bar.mean() > 128)
+
+
+def tone(frequency_hz: float, duration_sec: float, sample_rate_hz: int = 44100, amplitude: float = 0.5) -> np.ndarray:
+    """(num_samples,) float32: a sine."""
+    time_sec = np.arange(round(duration_sec * sample_rate_hz)) / sample_rate_hz
+    return (amplitude * np.sin(2 * np.pi * frequency_hz * time_sec)).astype(np.float32)
+
+
+def write_clip(
+    path: Path,
+    num_frames: int = 60,
+    ticks: list[int] | None = None,
+    audio: np.ndarray | None = None,
+    sample_rate_hz: int = 44100,
+    start_sec: float = 0,
+    audio_start_sec: float | None = None,
+    audio_gap_sec: float = 0,
+    codec: str = "libx264",
+    options: dict | None = None,
+) -> Path:
+    """Write an mp4 with numbered frames.
+
+    Args:
+        num_frames, ticks: frame i is shown at ticks[i] / 30 s; by default at i / 30 s.
+        audio: (num_samples,) or (num_channels, num_samples) float32, encoded as AAC; None for no sound track.
+        start_sec: presentation time of the first frame. audio_start_sec: of the first sample, by default the same.
+        audio_gap_sec: by how much the timestamps of the second half of the sound are later.
+        options: of the video encoder.
+    """
+    ticks = ticks or list(range(num_frames))
+    audio_start_sec = start_sec if audio_start_sec is None else audio_start_sec
+    time_base = Fraction(1, 600)
+    with av.open(str(path), "w") as container:
+        video_stream = container.add_stream(codec, rate=FRAME_RATE_FPS, options=options or {"crf": "10"})
+        video_stream.width, video_stream.height, video_stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
+        video_stream.codec_context.time_base = time_base
+        packets = []
+        if audio is not None:
+            audio = np.atleast_2d(audio)
+            layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(audio)]
+            audio_stream = container.add_stream("aac", rate=sample_rate_hz, layout=layout)
+            audio_stream.bit_rate = 192_000
+        for number, tick in enumerate(ticks):
+            frame = av.VideoFrame.from_ndarray(draw_number(number), format="rgb24")
+            frame.pts = round(start_sec * 600) + tick * 600 // FRAME_RATE_FPS
+            frame.time_base = time_base
+            packets += video_stream.encode(frame)
+        packets += video_stream.encode(None)
+        if audio is not None:
+            for first in range(0, audio.shape[1], 1024):
+                block = av.AudioFrame.from_ndarray(
+                    np.ascontiguousarray(audio[:, first : first + 1024]), format="fltp", layout=layout
+                )
+                block.sample_rate, block.time_base = sample_rate_hz, Fraction(1, sample_rate_hz)
+                block.pts = round(audio_start_sec * sample_rate_hz) + first
+                block.pts += round(audio_gap_sec * sample_rate_hz) if first >= audio.shape[1] // 2 else 0
+                packets += audio_stream.encode(block)
+            packets += audio_stream.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    return path

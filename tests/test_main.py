@@ -1,0 +1,201 @@
+"""The whole way from mp4 to .hdf5 to a test report, and the trainer's errors."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TITLES
+from test_data_loader import write_dataset
+
+import main as trainer
+import segments
+from data_loader import subset_of
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def trained(dataset_dir, tmp_path_factory):
+    """The finished command `python main.py` on clips that the tests made, and the folder it wrote to."""
+    ckpt_dir = tmp_path_factory.mktemp("ckpt")
+    command = [sys.executable, str(ROOT / "main.py"), "--data_dir", str(dataset_dir), "--ckpt_dir", str(ckpt_dir)]
+    result = subprocess.run([*command, "--epochs", "25", "--learning_rate", "0.003"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result, ckpt_dir
+
+
+def checkpoints_in(ckpt_dir):
+    return sorted(ckpt_dir.glob("*.hdf5"))
+
+
+def test_from_mp4_to_checkpoint_to_test_report(trained, dataset_dir):
+    result, ckpt_dir = trained
+    report = json.loads((ckpt_dir / "test_report.json").read_text())
+    assert report["videos"] == TITLES["test"]
+    assert report["checkpoint"] == checkpoints_in(ckpt_dir)[-1].name
+    # Loud is a highlight in these clips: easy to learn, and not by the share of highlights alone.
+    assert report["model"]["average_precision"] > 0.9
+    assert report["everything"]["average_precision"] == pytest.approx(0.5)
+    assert report["everything"]["f1"] == pytest.approx(2 / 3)
+    (tn, fp), (fn, tp) = report["model"]["confusion_matrix"]
+    assert tn + fp + fn + tp == 12
+    assert report["model"]["precision"] == pytest.approx(tp / (tp + fp))
+    assert (ckpt_dir / "history.png").read_bytes()[:4] == b"\x89PNG"
+    for words in (
+        "train: 2 videos, 12 segments, 6 highlights",
+        "everything is a highlight",
+        "confusion matrix",
+        "Look at:",
+    ):
+        assert words in result.stdout
+
+
+def test_checkpoints_are_those_epochs_that_improved(trained):
+    _, ckpt_dir = trained
+    with open(ckpt_dir / "history.csv", newline="") as file:
+        history = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in history] == list(range(1, 26))
+    assert {"loss", "val_loss", "val_precision", "val_recall", "val_f1", "val_average_precision"} < set(history[0])
+    best, expected = float("inf"), []
+    for row in history:
+        if float(row["val_loss"]) < best:
+            best = float(row["val_loss"])
+            expected.append((int(row["epoch"]), f"{best:.4f}"))
+    found = [path.stem.split("-")[-2:] for path in checkpoints_in(ckpt_dir)]
+    assert [(int(epoch), val_loss) for epoch, val_loss in found] == expected
+    assert len(expected) < len(history)
+
+
+def test_an_epochs_line_is_readable(trained):
+    lines = [line for line in trained[0].stdout.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 25
+    for name in ("loss", "precision", "recall", "F1", "average precision", "saved"):
+        assert name in lines[0]
+
+
+def test_no_warnings_in_a_normal_run(trained):
+    noise = [line for line in trained[0].stderr.replace("\r", "\n").splitlines() if line.strip()]
+    assert [line for line in noise if "Training:" not in line] == []
+
+
+def test_testing_a_checkpoint_gives_the_numbers_of_training(trained, dataset_dir, tmp_path, capsys):
+    _, ckpt_dir = trained
+    arguments = ["--mode", "test", "--ckpt", str(checkpoints_in(ckpt_dir)[-1]), "--data_dir", str(dataset_dir)]
+    assert trainer.main([*arguments, "--ckpt_dir", str(tmp_path)]) == 0
+    assert (tmp_path / "test_report.json").read_text() == (ckpt_dir / "test_report.json").read_text()
+    assert "everything is a highlight" in capsys.readouterr().out
+
+
+def test_a_checkpoint_says_how_it_was_made(trained, dataset_dir):
+    attributes = segments.read_checkpoint_attributes(checkpoints_in(trained[1])[0])
+    assert attributes["config"] == segments.read_metadata(dataset_dir)["config"]
+    assert attributes["split"] == [0.6, 0.2]
+    assert attributes["seed"] == 0
+
+
+def test_the_rare_class_is_weighted():
+    weights = trainer.class_weights(np.array([0] * 9 + [1]))
+    assert weights == {0: pytest.approx(10 / 18), 1: 5}
+
+
+def test_a_checkpoint_for_other_data_is_refused(trained, tmp_path, caplog):
+    labels_of = {title: [0, 1] for titles in TITLES.values() for title in titles}
+    other = write_dataset(tmp_path / "other", labels_of)
+    ckpt = str(checkpoints_in(trained[1])[-1])
+    assert trainer.main(["--mode", "test", "--ckpt", ckpt, "--data_dir", str(other)]) == 1
+    assert "received a dataset with {'segment_length': 1" in caplog.text
+
+
+def test_another_split_than_the_checkpoints_is_refused(trained, dataset_dir, caplog):
+    ckpt = str(checkpoints_in(trained[1])[-1])
+    arguments = ["--mode", "test", "--ckpt", ckpt, "--data_dir", str(dataset_dir), "--split", "0.1", "0.2"]
+    assert trainer.main(arguments) == 1
+    assert "another split would test it on videos that it has seen" in caplog.text
+
+
+def test_ctrl_c_ends_cleanly_and_keeps_the_best_checkpoint(dataset_dir, tmp_path):
+    command = [sys.executable, str(ROOT / "main.py"), "--data_dir", str(dataset_dir), "--ckpt_dir", str(tmp_path)]
+    process = subprocess.Popen(
+        [*command, "--epochs", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not checkpoints_in(tmp_path) or not (tmp_path / "history.csv").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    best = checkpoints_in(tmp_path)[-1]
+    assert f"Best checkpoint: {best}" in out
+    assert "Interrupted. The best checkpoint" in err
+    assert "Traceback" not in err
+    assert (tmp_path / "history.png").exists()
+    arguments = ["--mode", "test", "--ckpt", str(best), "--data_dir", str(dataset_dir)]
+    assert trainer.main(arguments) == 0
+
+
+def test_a_subset_without_both_classes_ends_before_training(tmp_path, caplog):
+    dataset = write_dataset(tmp_path / "few", {"match_00": [0, 1]})
+    assert trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt")]) == 1
+    assert "but valid and test lack one (train: 1 videos, 2 segments, 1 highlights; valid: 0 videos" in caplog.text
+    assert not (tmp_path / "ckpt").exists()
+
+
+def test_a_split_can_be_chosen_for_a_small_collection(tmp_path):
+    titles = [f"match_{number:02d}" for number in range(7)]
+    dataset = write_dataset(tmp_path / "few", {title: [0, 1] for title in titles})
+    assert {subset_of(title) for title in titles} == {"train"}
+    with pytest.raises(segments.DatasetError, match="valid and test lack one"):
+        trainer.load_data(trainer.parse_args(["--data_dir", str(dataset)]))
+    loader = trainer.load_data(trainer.parse_args(["--data_dir", str(dataset), "--split", "0.3", "0.15"]))
+    assert min(loader.num_videos.values()) > 0
+
+
+def test_a_damaged_segment_is_named(tmp_path, caplog):
+    labels_of = {title: [0, 1] for titles in TITLES.values() for title in titles}
+    dataset = write_dataset(tmp_path / "damaged", labels_of)
+    (dataset / "match_01" / "seg_00001_1.pkl").write_bytes(b"junk")
+    assert trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), "--epochs", "1"]) == 1
+    assert "seg_00001_1.pkl: " in caplog.text
+
+
+def test_a_missing_dataset_is_named(tmp_path, caplog):
+    assert trainer.main(["--data_dir", str(tmp_path / "nothing")]) == 1
+    assert "expected a dataset that data_converter.py has finished" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "argument --epochs: received 0, expected a number above 0"),
+        (["--learning_rate", "nan"], "argument --learning_rate: received nan"),
+        (["--batch_size", "-4"], "argument --batch_size: received -4"),
+        (["--seed", "-1"], "argument --seed: received -1"),
+        (["--split", "0.9", "0.2"], "argument --split: received [0.9, 0.2]"),
+        (["--mode", "test"], "--mode test and --ckpt FILE go together"),
+        (["--ckpt", "x.hdf5"], "--mode test and --ckpt FILE go together"),
+    ],
+)
+def test_wrong_usage_is_named(capsys, arguments, message):
+    with pytest.raises(SystemExit) as exit_info:
+        trainer.parse_args(arguments)
+    assert exit_info.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_shows_the_five_flags_and_loads_no_keras():
+    code = (
+        "import sys, main\ntry: main.main(['--help'])\nexcept SystemExit: pass\n"
+        "print('keras' in sys.modules or 'tensorflow' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "False"
+    for flag in ("--learning_rate", "--epochs", "--batch_size", "--data_dir", "--ckpt_dir", "--mode", "--seed"):
+        assert flag in result.stdout

@@ -1,0 +1,163 @@
+"""Sampled frames and sound against moviepy, FFmpeg and what the clip's own making says."""
+
+import subprocess
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from clips import FRAME_RATE_FPS, read_number, tone, write_clip
+from moviepy.editor import VideoFileClip
+
+import media
+
+SLOWING_TICKS = np.cumsum([0] + [1] * 30 + [2] * 30 + [3] * 20).tolist()
+RAGGED_TICKS = np.cumsum([0] + [1, 3, 1, 1, 7, 2, 2, 5, 1, 1, 1, 20, 1, 2, 3] * 3).tolist()
+
+
+def sampled_numbers(path, times_sec):
+    return [read_number(frame) for frame in media.read_frames(path, times_sec, 40, 16)]
+
+
+def shown_number(ticks, time_sec):
+    """The last frame that is not later, by the rule of DESIGN.md, from the clip's making."""
+    return max(number for number, tick in enumerate(ticks) if tick <= time_sec * FRAME_RATE_FPS + 1e-6)
+
+
+@pytest.mark.parametrize("start_sec", [0, 1.5])
+@pytest.mark.parametrize("ticks", [list(range(90)), SLOWING_TICKS], ids=["constant", "variable"])
+@pytest.mark.parametrize("rate_fps", [3, 5, 7])
+def test_frames_equal_those_of_moviepy(tmp_path, ticks, start_sec, rate_fps):
+    path = write_clip(tmp_path / "clip.mp4", ticks=ticks, start_sec=start_sec)
+    times_sec = np.arange(int(media.probe(path).duration_sec * rate_fps)) / rate_fps
+    with VideoFileClip(str(path)) as clip:
+        expected = [read_number(clip.get_frame(time_sec)) for time_sec in times_sec]
+    assert sampled_numbers(path, times_sec) == expected
+    assert len(set(expected)) > 5
+
+
+@pytest.mark.parametrize("start_sec", [0, 1.5])
+@pytest.mark.parametrize("rate_fps", [0.5, 7, 29.97, 30, 60])
+def test_frames_are_the_last_not_later_at_any_frame_rate(tmp_path, start_sec, rate_fps):
+    path = write_clip(tmp_path / "clip.mp4", ticks=RAGGED_TICKS, start_sec=start_sec)
+    times_sec = np.arange(int(media.probe(path).duration_sec * rate_fps)) / rate_fps
+    assert sampled_numbers(path, times_sec) == [shown_number(RAGGED_TICKS, time_sec) for time_sec in times_sec]
+
+
+def test_times_before_the_first_and_after_the_last_frame(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=30)
+    assert sampled_numbers(path, np.array([-1.0, 0.0, 0.96, 5.0, 9.0])) == [0, 0, 28, 29, 29]
+
+
+def test_no_times_give_no_frames(tmp_path):
+    assert sampled_numbers(write_clip(tmp_path / "clip.mp4", num_frames=3), np.array([])) == []
+
+
+def test_frames_scale_by_averaging(tmp_path):
+    # Point sampling would return black or white; the average of the bars of 0b0101010101 is grey.
+    path = write_clip(tmp_path / "clip.mp4", num_frames=0b0101010101 + 1, options={"crf": "0"})
+    (frame,) = media.read_frames(path, np.array([0b0101010101 / FRAME_RATE_FPS]), 1, 1)
+    assert frame.shape == (1, 1, 3)
+    assert frame.dtype == np.uint8
+    assert np.abs(frame.astype(int) - 127).max() < 16
+
+
+def test_frames_stand_upright_where_the_file_says_turned(tmp_path):
+    path, turned_path = write_clip(tmp_path / "clip.mp4", num_frames=6), tmp_path / "turned.mp4"
+    ffmpeg("-display_rotation", "90", "-i", str(path), "-c", "copy", str(turned_path))
+    raw = ffmpeg("-i", str(turned_path), "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
+    expected = np.frombuffer(raw, np.uint8).reshape(160, 64, 3)  # ffmpeg turns by itself
+    (frame,) = media.read_frames(turned_path, np.array([0.0]), 64, 160)
+    assert np.abs(frame.astype(int) - expected).mean() < 2
+
+
+def test_probe_tells_the_times_of_every_frame(tmp_path):
+    info = media.probe(write_clip(tmp_path / "clip.mp4", ticks=RAGGED_TICKS, start_sec=2, audio=None))
+    np.testing.assert_allclose(info.frame_times_sec, np.array(RAGGED_TICKS) / FRAME_RATE_FPS, atol=1e-3)
+    assert (info.width_px, info.height_px, info.has_audio) == (160, 64, False)
+
+
+def test_probe_of_constant_frame_rate(tmp_path):
+    info = media.probe(write_clip(tmp_path / "clip.mp4", num_frames=45, audio=tone(440, 1.5)))
+    assert info.duration_sec == pytest.approx(1.5)
+    assert info.frame_rate_fps == pytest.approx(30)
+    assert info.has_audio
+
+
+def ffmpeg(*arguments):
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def read_audio(path, sample_rate_hz):
+    return np.concatenate(list(media.read_audio(path, sample_rate_hz)))
+
+
+def sweep(duration_sec, sample_rate_hz=44100):
+    """A tone that rises from 100 to 4000 Hz: no lag but 0 correlates."""
+    time_sec = np.arange(int(duration_sec * sample_rate_hz)) / sample_rate_hz
+    return (0.5 * np.sin(2 * np.pi * (100 + 3900 / 2 * time_sec / duration_sec) * time_sec)).astype(np.float32)
+
+
+@pytest.mark.parametrize("sample_rate_hz", [8000, 11025, 22050, 48000])
+@pytest.mark.parametrize("num_channels", [1, 2])
+def test_audio_equals_that_of_ffmpeg_to_the_sample(tmp_path, sample_rate_hz, num_channels):
+    audio = np.stack([sweep(4), 0.5 * tone(700, 4)])[:num_channels]
+    path = write_clip(tmp_path / "clip.mp4", num_frames=120, audio=audio)
+    raw = ffmpeg("-i", str(path), "-vn", "-ac", "1", "-ar", str(sample_rate_hz), "-f", "f32le", "-")
+    expected, heard = np.frombuffer(raw, np.float32), read_audio(path, sample_rate_hz)
+    num_samples = 4 * sample_rate_hz
+    lags = range(-3, 4)
+    middle = slice(100, num_samples - 100)
+    correlations = [np.corrcoef(expected[middle], np.roll(heard[:num_samples], lag)[middle])[0, 1] for lag in lags]
+    assert lags[int(np.argmax(correlations))] == 0
+    assert max(correlations) > 0.999
+
+
+def test_a_15_khz_tone_does_not_come_back_as_an_alias(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", audio=tone(15_000, 2))
+    low = write_clip(tmp_path / "low.mp4", audio=tone(3_000, 2))
+    assert np.abs(read_audio(path, 11025)[2000:18000]).max() < 0.01
+    assert np.abs(read_audio(low, 11025)[2000:18000]).max() > 0.4
+
+
+@pytest.mark.parametrize("audio_start_sec", [0.5, 1.25])
+def test_late_sound_stays_in_step_with_the_picture(tmp_path, audio_start_sec):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=90, audio=tone(440, 1), audio_start_sec=audio_start_sec)
+    heard = np.abs(read_audio(path, 8000))
+    onset_sec = np.argmax(heard > 0.25) / 8000
+    assert onset_sec == pytest.approx(audio_start_sec, abs=0.03)  # AAC's pre-echo is as long as a packet
+
+
+def test_a_gap_in_the_sound_is_silence(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=120, audio=tone(440, 2), audio_gap_sec=1.5)
+    heard = np.abs(read_audio(path, 8000))
+    assert heard[1000:7000].max() > 0.4
+    assert heard[9000:19000].max() < 0.01
+    assert (np.argmax(heard[9000:] > 0.25) + 9000) / 8000 == pytest.approx(2.5, abs=0.03)
+    assert len(heard) / 8000 == pytest.approx(3.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "clip.mp4: cannot be read as a video"),
+        (b"a text file named mp4\n" * 50, "clip.mp4: cannot be read as a video"),
+    ],
+)
+def test_files_that_are_no_video_are_named(tmp_path, content, message):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    with pytest.raises(media.MediaError, match=message):
+        media.probe(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(media.MediaError, match=r"nothing\.mp4: cannot be read as a video .*No such file"):
+        media.probe(tmp_path / "nothing.mp4")
+
+
+def test_a_file_with_sound_alone_is_named(tmp_path):
+    path = tmp_path / "sound.mp4"
+    ffmpeg("-i", str(write_clip(tmp_path / "clip.mp4", audio=tone(440, 2))), "-vn", "-c", "copy", str(path))
+    with pytest.raises(media.MediaError, match=r"sound\.mp4: received a file without a video stream"):
+        media.probe(path)
