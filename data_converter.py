@@ -4,7 +4,7 @@
         video_height(px) audio_sample_rate(hz) apply_mfcc(0 or 1) [output_dataset_dir]
 
 In: a folder of `<title>.mp4`, each with its label file `<title>.txt`. Out: a dataset folder with one pickle a segment
-and `metadata.json`; segments.py describes both.
+and `metadata.json`; segments.py describes both. Interrupted, the same command continues.
 """
 
 import argparse
@@ -13,18 +13,22 @@ import logging
 import math
 import shutil
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+import dataset_folder
 import media
 import segments
 
@@ -34,7 +38,8 @@ examples:
   python data_converter.py data/raw 3 6 128 128 22050 1 data/dataset1
 """
 PROGRESS_INTERVAL_SEC = 0.5
-PART_SUFFIX = ".part"  # of the hidden folder in which a match is written until it is whole
+MAX_MISSING_SEC = 1.0  # headers and last frames may well disagree by less
+NUM_THREADS_PER_DECODER = 4  # with more, a decoder waits for itself; the match is then read in several parts at once
 
 logger = logging.getLogger("data_converter")
 
@@ -82,39 +87,40 @@ def label_path_of(video_path: Path) -> Path:
     return next(path for suffix in (".txt", ".TXT", ".Txt") if (path := video_path.with_suffix(suffix)).exists())
 
 
-def convert_match(video_path: Path, config: segments.DataConfig, dataset_dir: Path) -> Conversion:
+def convert_match(video_path: Path, config: segments.DataConfig, dataset_dir: Path, num_threads: int) -> Conversion:
     """Write one match's segments into `dataset_dir/<title>`, whole or not at all.
 
     A video or label file that cannot be used is returned as the conversion's error, so that it costs this match alone.
     """
     conversion = Conversion(video_path.stem)
-    match_dir = dataset_dir / conversion.title
-    part_dir = dataset_dir / f".{conversion.title}{PART_SUFFIX}" / conversion.title
+    part_dir = None
     try:
         label_path = label_path_of(video_path)
+        source_files = dataset_folder.source_state(video_path, label_path)
         rows = segments.read_label_file(label_path)
         info = media.probe(video_path)
         sections_sec, conversion.warnings = segments.resolve_sections(
             label_path, rows, info.frame_times_sec, info.duration_sec
         )
-        if not info.has_audio:
-            conversion.warnings.append(f"{video_path}: the video has no sound track: converted with silence")
         labels = segments.label_segments(
             sections_sec, config.num_segments(info.duration_sec), config.segment_length
         ).tolist()
-        part_dir.mkdir(parents=True)
-        arrays = segments.read_segments(video_path, info, config)
-        for index, (label, (frames, audio)) in enumerate(zip(labels, arrays, strict=True)):
-            segments.write_segment(part_dir, index, label, frames, audio, config, info.duration_sec)
-        part_dir.replace(match_dir)
+        (dataset_dir / dataset_folder.PART_DIR_NAME).mkdir(exist_ok=True)
+        part_dir = Path(tempfile.mkdtemp(dir=dataset_dir / dataset_folder.PART_DIR_NAME))
+        (part_dir / conversion.title).mkdir()
+        damaged_sec = write_segments(video_path, info, config, labels, part_dir / conversion.title, num_threads)
+        conversion.warnings += media_warnings(video_path, info, damaged_sec)
+        (part_dir / conversion.title).replace(dataset_dir / conversion.title)
     except (media.MediaError, segments.LabelError, OSError) as error:
         conversion.error, conversion.error_traceback = str(error), traceback.format_exc()
         return conversion
     finally:
-        shutil.rmtree(part_dir.parent, ignore_errors=True)
+        if part_dir:
+            shutil.rmtree(part_dir, ignore_errors=True)
     conversion.record = {
         "title": conversion.title,
         "source": video_path.name,
+        "source_files": source_files,
         "duration": info.duration_sec,
         "frame_rate": info.frame_rate_fps,
         "segment_count": len(labels),
@@ -123,29 +129,119 @@ def convert_match(video_path: Path, config: segments.DataConfig, dataset_dir: Pa
     return conversion
 
 
+def write_segments(
+    video_path: Path,
+    info: media.VideoInfo,
+    config: segments.DataConfig,
+    labels: list[int],
+    match_dir: Path,
+    num_threads: int,
+) -> set[int]:
+    """Write a match's segments, in several parts at once where threads allow; returns the seconds that are damaged."""
+    damaged_sec, stop = set(), threading.Event()
+    parts = split_indices(len(labels), max(1, num_threads // NUM_THREADS_PER_DECODER) if len(info.restarts) > 1 else 1)
+
+    with segments.SegmentAudio(video_path, info, config) as segment_audio:
+
+        def write_part(indices: range) -> None:
+            arrays = segments.read_segment_range(
+                video_path, info, config, segment_audio, indices, max(1, num_threads // len(parts)), damaged_sec
+            )
+            for index, (frames, audio) in zip(indices, arrays, strict=True):
+                if stop.is_set():
+                    return
+                segments.write_segment(match_dir, index, labels[index], frames, audio, config, info.duration_sec)
+
+        if len(parts) == 1:
+            write_part(parts[0])
+            return damaged_sec
+        with ThreadPoolExecutor(len(parts)) as pool:
+            try:
+                list(pool.map(write_part, parts))
+            finally:
+                stop.set()
+    return damaged_sec
+
+
+def split_indices(num_segments: int, num_parts: int) -> list[range]:
+    """Segment indices in about equal parts, each from a multiple of NUM_SEGMENTS_PER_MFCC_CALL on, so that the arrays
+    do not depend on the parts."""
+    step = segments.NUM_SEGMENTS_PER_MFCC_CALL
+    length = step * math.ceil(num_segments / num_parts / step)
+    return [range(first, min(first + length, num_segments)) for first in range(0, num_segments, length)]
+
+
+def media_warnings(video_path: Path, info: media.VideoInfo, damaged_sec: set[int]) -> list[str]:
+    """What a user should know of a video that was converted all the same."""
+    warnings = []
+    if not info.audio:
+        warnings.append(f"{video_path}: the video has no sound track: converted with silence")
+    if info.stated_duration_sec - info.duration_sec > MAX_MISSING_SEC:
+        warnings.append(
+            f"{video_path}: the picture ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that "
+            "the header states: converted up to there"
+        )
+    if damaged_sec:
+        seconds = ", ".join(map(str, sorted(damaged_sec)[:20])) + (" and more" if len(damaged_sec) > 20 else "")
+        warnings.append(f"{video_path}: damaged at {seconds} s: decoded around, the frame before is taken there")
+    return warnings
+
+
 def convert_matches(
-    video_paths: list[Path], config: segments.DataConfig, dataset_dir: Path, num_workers: int
-) -> list[Conversion]:
+    video_paths: list[Path], config: segments.DataConfig, dataset_dir: Path, num_workers: int, scheduler: str | None
+) -> Iterator[Conversion]:
     """Convert matches side by side, with one progress bar in seconds of video and a line for each finished match.
 
     What can be told from a file's header and its labels is reported before the first match is converted.
     """
-    conversions, duration_sec_of = [], {}
+    duration_sec_of: dict[Path, float] = {}
     for path in video_paths:
         try:
             segments.read_label_file(label_path_of(path))
             duration_sec_of[path] = media.probe_duration_sec(path)
         except (media.MediaError, segments.LabelError, OSError) as error:
-            conversions.append(Conversion(path.stem, error=str(error), error_traceback=traceback.format_exc()))
-            report(conversions[-1])
-    with show_progress(sum(duration_sec_of.values()), config, dataset_dir) as add_finished_sec:
-        pool = joblib.Parallel(n_jobs=num_workers, return_as="generator_unordered")
-        durations_sec = {path.stem: duration_sec for path, duration_sec in duration_sec_of.items()}
-        for conversion in pool(joblib.delayed(convert_match)(path, config, dataset_dir) for path in duration_sec_of):
+            conversion = Conversion(path.stem, error=str(error), error_traceback=traceback.format_exc())
+            report(conversion)
+            yield conversion
+    # The longest first, so that no core waits for a long match that was begun last.
+    ordered = sorted(duration_sec_of, key=lambda path: (-duration_sec_of[path], path))
+    num_jobs = max(1, min(num_workers, len(ordered)))
+    num_threads = 1 if scheduler else max(1, num_workers // num_jobs)
+    durations_sec = {path.stem: duration_sec for path, duration_sec in duration_sec_of.items()}
+    with show_progress(sum(duration_sec_of.values()), config, dataset_dir) as add_finished_sec, cluster(scheduler):
+        pool = joblib.Parallel(
+            n_jobs=-1 if scheduler else num_jobs, return_as="generator_unordered", pre_dispatch="all"
+        )
+        for conversion in pool(
+            joblib.delayed(convert_match)(path, config, dataset_dir, num_threads) for path in ordered
+        ):
             add_finished_sec(durations_sec[conversion.title])
             report(conversion)
-            conversions.append(conversion)
-    return conversions
+            yield conversion
+
+
+@contextmanager
+def cluster(scheduler: str | None) -> Iterator[None]:
+    """Send joblib's work to a Dask scheduler such as "tcp://host:8786"; None keeps it on this machine.
+
+    Raises:
+        InputError: Dask is not installed, or no scheduler answers.
+    """
+    if scheduler is None:
+        yield
+        return
+    try:
+        from dask.distributed import Client
+    except ImportError as error:
+        raise InputError("--scheduler: needs Dask, which is not installed: pip install distributed") from error
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--scheduler: no Dask scheduler answers at {scheduler}: start one with dask scheduler"
+        ) from error
+    with client, joblib.parallel_config("dask", wait_for_workers_timeout=60):
+        yield
 
 
 @contextmanager
@@ -166,7 +262,7 @@ def show_progress(
     with tqdm(total=total_sec, desc="Converting", bar_format=bar_format) as bar, logging_redirect_tqdm():
 
         def refresh() -> None:
-            num_under_way = sum(1 for _ in dataset_dir.glob(f".*{PART_SUFFIX}/*/*.pkl"))
+            num_under_way = sum(1 for _ in dataset_dir.glob(f"{dataset_folder.PART_DIR_NAME}/*/*/*.pkl"))
             bar.n = min(finished_sec + num_under_way * config.segment_length, total_sec)
             bar.refresh()
 
@@ -199,62 +295,57 @@ def report(conversion: Conversion) -> None:
         )
 
 
-def prepare_dataset_dir(dataset_dir: Path, overwrite: bool) -> None:
-    """Make an empty dataset folder; with `overwrite`, an older dataset in its place is deleted.
+def convert_folder(args: argparse.Namespace) -> int:
+    """Convert what the arguments name and is not finished yet; returns the exit status.
 
     Raises:
-        InputError: the folder is not empty and `overwrite` is False, or it holds what no dataset has.
+        InputError, segments.DatasetError: before anything is written.
     """
-    if dataset_dir.exists() and not dataset_dir.is_dir():
-        raise InputError(f"{dataset_dir}: received a file, expected the folder in which to write the dataset")
-    contents = sorted(dataset_dir.iterdir()) if dataset_dir.exists() else []
-    if contents and not overwrite:
-        raise InputError(
-            f"{dataset_dir}: the folder exists and is not empty: give --overwrite to replace the dataset in it, or "
-            "another output_dataset_dir"
-        )
-    foreign = [path.name for path in contents if not is_part_of_dataset(path)]
-    if foreign:
-        raise InputError(
-            f"{dataset_dir}: --overwrite would delete what is no part of a dataset ({', '.join(foreign[:5])}): "
-            "give another output_dataset_dir"
-        )
-    for path in contents:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    dataset_dir.mkdir(parents=True, exist_ok=True)
-
-
-def is_part_of_dataset(path: Path) -> bool:
-    """Whether the converter wrote this file or folder of a dataset folder."""
-    if path.is_dir() and not path.is_symlink():
-        is_part = path.name.startswith(".") and path.name.endswith(PART_SUFFIX)
-        return is_part or all(segments.SEGMENT_FILE_NAME.fullmatch(file.name) for file in path.iterdir())
-    return path.name in ("metadata.json", f"metadata.json{PART_SUFFIX}")
-
-
-def convert_folder(args: argparse.Namespace) -> int:
-    """Convert what the arguments name; returns the exit status. Raises InputError before anything is written."""
     config = config_of(args)
     dataset_dir = Path(args.output_dataset_dir or config.dataset_name)
     video_paths = find_matches(Path(args.input_video_dir))
-    prepare_dataset_dir(dataset_dir, args.overwrite)
-    try:
-        conversions = convert_matches(video_paths, config, dataset_dir, args.workers)
-    finally:
-        for part_dir in dataset_dir.glob(f".*{PART_SUFFIX}"):
-            shutil.rmtree(part_dir, ignore_errors=True)
-    records = sorted((c.record for c in conversions if c.record), key=lambda record: record["title"])
-    if records:
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        versions = {name: importlib.metadata.version(name) for name in ("av", "librosa", "numpy")}
-        segments.write_metadata(dataset_dir, config, records, created, versions)
-        num_segments = sum(record["segment_count"] for record in records)
-        num_highlights = sum(record["highlight_count"] for record in records)
-        print(f"{dataset_dir}: {len(records)} matches, {num_segments} segments, {num_highlights} highlights")
-    failed = sorted(conversion.title for conversion in conversions if conversion.error)
+    sources = {path.stem: dataset_folder.source_state(path, label_path_of(path)) for path in video_paths}
+    with dataset_folder.locked(dataset_dir):
+        if args.overwrite:
+            dataset_folder.remove_all_but(dataset_dir, set())
+        records = dataset_folder.finished_matches(dataset_dir, config, sources)
+        if records:
+            print(f"{dataset_dir}: {len(records)} matches are finished already and are kept")
+        todo = [path for path in video_paths if path.stem not in records]
+        failed = {path.stem for path in todo}
+        save = metadata_writer(dataset_dir, config)
+        save(records, failed)
+        dataset_folder.remove_all_but(dataset_dir, set(records))
+        num_workers = args.workers or joblib.cpu_count()
+        try:
+            for conversion in convert_matches(todo, config, dataset_dir, num_workers, args.scheduler):
+                if conversion.record:
+                    records[conversion.title] = conversion.record
+                    failed.discard(conversion.title)
+                    save(records, failed)
+        finally:
+            shutil.rmtree(dataset_dir / dataset_folder.PART_DIR_NAME, ignore_errors=True)
+    num_segments = sum(record["segment_count"] for record in records.values())
+    num_highlights = sum(record["highlight_count"] for record in records.values())
+    print(f"{dataset_dir}: {len(records)} matches, {num_segments} segments, {num_highlights} highlights")
     if failed:
-        logger.error("%d of %d matches are not in the dataset: %s", len(failed), len(conversions), ", ".join(failed))
+        logger.error(
+            "%d of %d matches are not in the dataset: %s", len(failed), len(video_paths), ", ".join(sorted(failed))
+        )
     return 1 if failed else 0
+
+
+def metadata_writer(dataset_dir: Path, config: segments.DataConfig) -> Callable[[dict[str, dict], set[str]], None]:
+    """A function that writes metadata.json for the records of finished matches and the titles of missing ones."""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    versions = {name: importlib.metadata.version(name) for name in ("av", "librosa", "numpy")}
+
+    def save(records: dict[str, dict], missing: set[str]) -> None:
+        segments.write_metadata(
+            dataset_dir, config, list(records.values()), list(missing), created=created, versions=versions
+        )
+
+    return save
 
 
 def positive(kind: type) -> Callable[[str], float]:
@@ -299,7 +390,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         prog="data_converter.py",
         usage="python data_converter.py input_video_dir segment_length(sec) video_sample_rate(fps) video_width(px)\n"
         "       video_height(px) audio_sample_rate(hz) apply_mfcc(0 or 1) [output_dataset_dir]\n"
-        "       [--workers N] [--overwrite] [--debug]",
+        "       [--workers N] [--scheduler ADDRESS] [--overwrite] [--debug]",
         description="Cut the match videos of a folder (<title>.mp4, its highlight sections beside it in <title>.txt) "
         "into labelled segments that main.py trains on.",
         epilog=EXAMPLES,
@@ -318,8 +409,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--workers",
         metavar="N",
         type=positive(int),
-        default=joblib.cpu_count(),
-        help="matches converted side by side (default: every core)",
+        help="cores to use: matches are converted side by side, a long match in parts (default: every core)",
+    )
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="convert on a Dask cluster, such as tcp://host:8786, over a shared folder",
     )
     add("--overwrite", action="store_true", help="replace the dataset that is in the output folder")
     add("--debug", action="store_true", help="show where errors come from")
@@ -346,12 +441,14 @@ def main(argv: list[str] | None = None) -> int:
     logger.setLevel(logging.DEBUG if args.debug else logging.INFO)
     try:
         return convert_folder(args)
-    except (InputError, OSError) as error:
+    except (InputError, segments.DatasetError, OSError) as error:
         logger.error(error, exc_info=args.debug)
-        return 1
+    except TerminatedWorkerError:
+        logger.error("A worker was killed, by the system if memory ran out: run the same command again, it continues")
     except KeyboardInterrupt:
-        logger.error("Interrupted: the dataset is not complete. Run the same command again with --overwrite")
+        logger.error("Interrupted: run the same command again, it continues with the matches that are not finished")
         return 130
+    return 1
 
 
 if __name__ == "__main__":

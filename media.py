@@ -5,9 +5,11 @@ picture and sound stay in step whatever each stream's own first timestamp is. No
 """
 
 import os
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import av
 import av.error
@@ -25,16 +27,22 @@ class MediaError(Exception):
 class VideoInfo:
     """What one pass over a file's packets tells, without decoding any.
 
-    duration_sec: from time 0 to the end of the last frame. frame_rate_fps: average. width_px, height_px: as stored.
-    frame_times_sec: (num_frames,) float64, ascending presentation times. has_audio: whether there is a sound track.
+    duration_sec: from time 0 to the end of the last frame. stated_duration_sec: the same as the header states it, 0 or
+    less where it does not. frame_rate_fps: average. width_px, height_px: as stored. codec, audio: names for people,
+    audio None without a sound track. frame_times_sec: (num_frames,) float64, ascending presentation times. restarts:
+    (num_restarts, 2) int64, ascending presentation and decoding timestamps, in the stream's time base, of pictures
+    after which nothing refers to what came before them.
     """
 
     duration_sec: float
+    stated_duration_sec: float
     frame_rate_fps: float
     width_px: int
     height_px: int
+    codec: str
+    audio: str | None
     frame_times_sec: np.ndarray
-    has_audio: bool
+    restarts: np.ndarray
 
 
 @contextmanager
@@ -74,41 +82,61 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     """
     with open_media(path) as container:
         stream = best_stream(container, "video", path)
-        packets = [
-            (packet.pts, packet.duration or 0)
-            for packet in container.demux(stream)
-            if packet.pts is not None and not packet.is_discard
-        ]
-        if not packets:
+        is_restart = restart_rule(stream)
+        pts, durations, restarts = array("q"), array("q"), []
+        for packet in container.demux(stream):
+            if packet.pts is not None and not packet.is_discard:
+                pts.append(packet.pts)
+                durations.append(packet.duration or 0)
+                if packet.is_keyframe and packet.dts is not None and is_restart(packet):
+                    restarts.append((packet.pts, packet.dts))
+        if not pts:
             raise MediaError(f"{path}: received a video stream without a frame, expected at least one")
-        pts, durations = np.array(sorted(packets), dtype=np.int64).T
         time_base = float(stream.time_base)
-        times_sec = pts * time_base - start_time_sec(container)
-        shown = times_sec >= -TIME_TOLERANCE_SEC
-        times_sec, durations = times_sec[shown], durations[shown]
-        last_duration_sec = durations[-1] * time_base or float(1 / (stream.average_rate or 25))
+        times_sec = np.sort(np.frombuffer(pts, np.int64)) * time_base - start_time_sec(container)
+        times_sec = times_sec[times_sec >= -TIME_TOLERANCE_SEC]
+        last_duration_sec = durations[int(np.argmax(pts))] * time_base or float(1 / (stream.average_rate or 25))
         duration_sec = float(times_sec[-1] + last_duration_sec)
+        audio = container.streams.best("audio")
         return VideoInfo(
             duration_sec=duration_sec,
+            stated_duration_sec=((stream.start_time or 0) + (stream.duration or 0)) * time_base
+            - start_time_sec(container),
             frame_rate_fps=len(times_sec) / (duration_sec - float(times_sec[0])),
             width_px=stream.width,
             height_px=stream.height,
+            codec=stream.codec_context.name,
+            audio=audio and f"{audio.codec_context.name} {audio.layout.name} {audio.rate} Hz",
             frame_times_sec=times_sec,
-            has_audio=container.streams.best("audio") is not None,
+            restarts=np.array(restarts, np.int64).reshape(-1, 2),
         )
 
 
-def read_frames(path: str | os.PathLike, times_sec: np.ndarray, width_px: int, height_px: int) -> Iterator[np.ndarray]:
+def read_frames(
+    path: str | os.PathLike,
+    video_info: VideoInfo,
+    times_sec: np.ndarray,
+    width_px: int,
+    height_px: int,
+    num_threads: int = 0,
+    damaged_sec: set[int] | None = None,
+) -> Iterator[np.ndarray]:
     """The frames shown at given times, decoded in one pass and scaled by averaging every source pixel (AREA).
+
+    Pictures that no other picture is predicted from, and that are not asked for, are not decoded (`disposable_rule`).
+    Decoding starts at the last picture before the first time from which it can start afresh.
 
     Args:
         path: the video.
+        video_info: of `probe`.
         times_sec: (n,) float64, ascending.
         width_px, height_px: size of the frames that come out.
+        num_threads: of the decoder; 0 for one a core.
+        damaged_sec: takes the whole seconds in which packets did not decode.
 
     Yields:
         n arrays (height_px, width_px, 3) uint8 RGB: for each time the last frame whose presentation time is not
-        later; the first frame for times before it.
+        later; the first frame for times before it. Where that frame is damaged, the last one before it that is not.
 
     Raises:
         MediaError: the file cannot be read, or no frame of it decodes.
@@ -120,9 +148,14 @@ def read_frames(path: str | os.PathLike, times_sec: np.ndarray, width_px: int, h
     with open_media(path) as container:
         stream = best_stream(container, "video", path)
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = num_threads
         start_sec = start_time_sec(container)
+        wanted_pts = shown_pts(video_info, times_sec, start_sec, float(stream.time_base))
+        is_disposable = disposable_rule(stream)
+        packets = packets_from(container, stream, video_info.restarts, min(wanted_pts))
+        packets = (p for p in packets if p.pts in wanted_pts or not is_disposable(p))
         shown, picture = None, None  # the last decoded frame, and its scaled picture once asked for
-        for frame in decode(container, stream):
+        for frame in decode(packets, damaged_sec):
             frame_time_sec = frame.time - start_sec
             while shown is not None and time_sec < frame_time_sec - TIME_TOLERANCE_SEC:
                 picture = scale(shown, width_px, height_px) if picture is None else picture
@@ -139,14 +172,98 @@ def read_frames(path: str | os.PathLike, times_sec: np.ndarray, width_px: int, h
             time_sec = next(times, None)
 
 
-def decode(container: av.container.InputContainer, stream) -> Iterator:
-    """Decoded frames of a stream that carry a presentation time; damaged packets are passed over."""
-    for packet in container.demux(stream):
+def shown_pts(video_info: VideoInfo, times_sec: np.ndarray, start_sec: float, time_base_sec: float) -> set[int]:
+    """The presentation timestamps of the frames shown at given times."""
+    indices = np.searchsorted(video_info.frame_times_sec, times_sec + TIME_TOLERANCE_SEC, side="right") - 1
+    shown_times_sec = video_info.frame_times_sec[np.maximum(np.unique(indices), 0)]
+    return set(np.rint((shown_times_sec + start_sec) / time_base_sec).astype(np.int64).tolist())
+
+
+def packets_from(
+    container: av.container.InputContainer, stream: av.VideoStream, restarts: np.ndarray, first_pts: int
+) -> Iterator[av.Packet]:
+    """A stream's packets from the last restart on that is not after first_pts; all of them where there is none."""
+    place = int(np.searchsorted(restarts[:, 0], first_pts, side="right")) - 1
+    if place <= 0:  # the first restart is the beginning
+        yield from container.demux(stream)
+        return
+    restart_pts, restart_dts = restarts[place].tolist()
+    container.seek(restart_dts, stream=stream, backward=True)
+    packets = container.demux(stream)
+    for packet in packets:
+        if packet.pts == restart_pts:
+            yield packet
+            break
+    yield from packets
+
+
+def decode(packets: Iterator[av.Packet], damaged_sec: set[int] | None = None) -> Iterator:
+    """Decoded frames of packets that carry a presentation time; what is damaged is passed over and its second noted."""
+    for packet in packets:
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
-            continue
+            frames = []
+            if damaged_sec is not None and packet.pts is not None:
+                damaged_sec.add(int(packet.pts * packet.time_base))
         yield from (frame for frame in frames if frame.pts is not None)
+
+
+# What can be told of a picture without decoding it, from the headers of its slices. Known for H.264 and HEVC behind
+# length prefixes, as mp4 and Matroska keep them. For anything else nothing is disposable, and decoding starts at the
+# beginning alone. Sources: ITU-T H.264 7.4.1 (nal_ref_idc is 0 in all slices of a picture that no other refers to; type
+# 5 is an IDR picture); ITU-T H.265 7.4.2.2 (even types below 15 are sub-layer non-reference pictures, referred to by
+# none where there is one sub-layer; types 19 and 20 are IDR pictures); ISO/IEC 14496-15 5.3.3 and 8.3.3 (where the
+# prefix's size and the number of sub-layers stand).
+
+
+def prefix_size_of(stream: av.VideoStream) -> int | None:
+    """Bytes in the length prefix of a stream's NAL units, None where there is none or the codec is another."""
+    config = stream.codec_context.extradata or b""
+    place = {"h264": 4, "hevc": 21}.get(stream.codec_context.name)
+    return (config[place] & 3) + 1 if place and len(config) > place and config[0] == 1 else None
+
+
+def disposable_rule(stream: av.VideoStream) -> Callable[[av.Packet], bool]:
+    """A function that tells whether a packet's picture is one that no other picture is predicted from, so that leaving
+    it out changes no other picture."""
+    prefix_size = prefix_size_of(stream)
+    if prefix_size and stream.codec_context.name == "h264":
+        return partial(all_slices, prefix_size=prefix_size, holds=lambda first, second: first & 0x60 == 0, codec="h264")
+    if prefix_size and (stream.codec_context.extradata[21] >> 3) & 7 == 1:  # one temporal sub-layer
+        return partial(
+            all_slices,
+            prefix_size=prefix_size,
+            holds=lambda first, second: (first >> 1) < 15 and (first >> 1) % 2 == 0 and second & 7 == 1,
+            codec="hevc",
+        )
+    return lambda packet: False
+
+
+def restart_rule(stream: av.VideoStream) -> Callable[[av.Packet], bool]:
+    """A function that tells whether a packet's picture is an IDR picture: nothing after it refers to before it."""
+    prefix_size, codec = prefix_size_of(stream), stream.codec_context.name
+    if prefix_size is None:
+        return lambda packet: False
+    is_idr = {"h264": lambda first, _: first & 0x1F == 5, "hevc": lambda first, _: first >> 1 in (19, 20)}[codec]
+    return partial(all_slices, prefix_size=prefix_size, holds=is_idr, codec=codec)
+
+
+def all_slices(packet: av.Packet, prefix_size: int, holds: Callable[[int, int], bool], codec: str) -> bool:
+    """Whether a packet has slices and something holds for the first two bytes of each. False where the prefixes do not
+    add up to the packet's size."""
+    data, offset, has_slice = memoryview(packet), 0, False
+    while offset < len(data):
+        start = offset + prefix_size
+        offset = start + int.from_bytes(data[offset:start], "big")
+        if offset > len(data) or offset < start + 2:
+            return False
+        first = data[start]
+        if 1 <= first & 0x1F <= 5 if codec == "h264" else first >> 1 < 32:
+            if not holds(first, data[start + 1]):
+                return False
+            has_slice = True
+    return has_slice
 
 
 def scale(frame: av.VideoFrame, width_px: int, height_px: int) -> np.ndarray:
@@ -178,7 +295,7 @@ def read_audio(path: str | os.PathLike, sample_rate_hz: int) -> Iterator[np.ndar
         stream = best_stream(container, "audio", path)
         start_sec = start_time_sec(container)
         num_yielded = 0
-        for run_start_sec, run in audio_runs(decode(container, stream), start_sec):
+        for run_start_sec, run in audio_runs(decode(container.demux(stream)), start_sec):
             position = round(run_start_sec * sample_rate_hz)
             if position > num_yielded:
                 yield np.zeros(position - num_yielded, np.float32)

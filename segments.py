@@ -18,6 +18,7 @@ import os
 import pickle
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -317,45 +318,72 @@ def read_segments(
     Raises:
         media.MediaError: the file cannot be read.
     """
-    num_segments = config.num_segments(video_info.duration_sec)
-    offsets_sec = np.arange(config.num_frames) / config.video_sample_rate
-    times_sec = (np.arange(num_segments)[:, np.newaxis] * config.segment_length + offsets_sec).ravel()
+    with SegmentAudio(video_path, video_info, config) as segment_audio:
+        yield from read_segment_range(
+            video_path, video_info, config, segment_audio, range(config.num_segments(video_info.duration_sec))
+        )
+
+
+def read_segment_range(
+    video_path: str | os.PathLike,
+    video_info: media.VideoInfo,
+    config: DataConfig,
+    segment_audio: "SegmentAudio",
+    indices: range,
+    num_threads: int = 0,
+    damaged_sec: set[int] | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The arrays that `read_segments` yields, of consecutive segments alone; several ranges can be read side by side.
+    They are the same whatever the range where it starts at a multiple of NUM_SEGMENTS_PER_MFCC_CALL."""
+    starts_sec = np.array(indices)[:, np.newaxis] * config.segment_length
+    times_sec = (starts_sec + np.arange(config.num_frames) / config.video_sample_rate).ravel()
     times_sec = times_sec[times_sec < video_info.duration_sec - TIME_TOLERANCE_SEC]
-    sampled_frames = media.read_frames(video_path, times_sec, config.video_width, config.video_height)
-    for audio in read_segment_audio(video_path, video_info, config):
-        frames = np.zeros(config.data_shape["video"], np.uint8)
-        for frame, sampled_frame in zip(frames, sampled_frames, strict=False):
-            frame[:] = sampled_frame
-        yield frames, audio
+    sampled_frames = media.read_frames(
+        video_path, video_info, times_sec, config.video_width, config.video_height, num_threads, damaged_sec
+    )
+    for first in indices[::NUM_SEGMENTS_PER_MFCC_CALL]:
+        last = min(first + NUM_SEGMENTS_PER_MFCC_CALL, indices.stop)
+        for audio in segment_audio.read(range(first, last)):
+            frames = np.zeros(config.data_shape["video"], np.uint8)
+            for frame, sampled_frame in zip(frames, sampled_frames, strict=False):
+                frame[:] = sampled_frame
+            yield frames, audio
 
 
-def read_segment_audio(
-    video_path: str | os.PathLike, video_info: media.VideoInfo, config: DataConfig
-) -> Iterator[np.ndarray]:
-    """The audio array of each segment of a video, as `read_segments` yields it; silence where it has no sound.
+class SegmentAudio:
+    """A video's sound in segments. The peak is known only at the sound's end, so that the samples wait in a temporary
+    file, not in memory. A context manager; `read` may be called from several threads."""
 
-    The peak is known only at the sound's end, so the samples wait in a temporary file, not in memory.
-    """
-    num_segments = config.num_segments(video_info.duration_sec)
-    num_samples_left = round(video_info.duration_sec * config.audio_sample_rate)
-    with tempfile.TemporaryFile() as spool:
-        peak = 0.0
-        blocks = media.read_audio(video_path, config.audio_sample_rate) if video_info.has_audio else ()
+    def __init__(self, video_path: str | os.PathLike, video_info: media.VideoInfo, config: DataConfig):
+        self.config = config
+        self.peak = 0.0
+        self.spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self.spool_lock = threading.Lock()
+        num_samples_left = round(video_info.duration_sec * config.audio_sample_rate)
+        blocks = media.read_audio(video_path, config.audio_sample_rate) if video_info.audio else ()
         for block in blocks:
             block = block[:num_samples_left]
             num_samples_left -= len(block)
-            peak = max(peak, float(np.abs(block).max(initial=0)))
-            spool.write(block.tobytes())
-        spool.flush()
-        for first in range(0, num_segments, NUM_SEGMENTS_PER_MFCC_CALL):
-            last = min(first + NUM_SEGMENTS_PER_MFCC_CALL, num_segments)
-            audio = np.zeros((last - first, config.num_samples), np.float32)
-            for samples, index in zip(audio, range(first, last), strict=True):
-                start = round(index * config.segment_length * config.audio_sample_rate)
-                spool.seek(start * samples.itemsize)
-                heard = np.frombuffer(spool.read(samples.nbytes), np.float32)
-                samples[: len(heard)] = heard / (peak or 1.0)
-            yield from mfcc(audio, config.audio_sample_rate) if config.apply_mfcc else audio
+            self.peak = max(self.peak, float(np.abs(block).max(initial=0)))
+            self.spool.write(block.tobytes())
+
+    def __enter__(self) -> "SegmentAudio":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.spool.close()
+
+    def read(self, indices: range) -> np.ndarray:
+        """(num_segments, num_samples) or (num_segments, 40, num_mfcc_frames) float32, as `read_segments` yields them;
+        silence where there is no sound."""
+        audio = np.zeros((len(indices), self.config.num_samples), np.float32)
+        for samples, index in zip(audio, indices, strict=True):
+            start = round(index * self.config.segment_length * self.config.audio_sample_rate)
+            with self.spool_lock:
+                self.spool.seek(start * samples.itemsize)
+                heard = np.frombuffer(self.spool.read(samples.nbytes), np.float32)
+            samples[: len(heard)] = heard / (self.peak or 1.0)
+        return mfcc(audio, self.config.audio_sample_rate) if self.config.apply_mfcc else audio
 
 
 def mfcc(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -464,16 +492,17 @@ def read_segment(path: str | os.PathLike) -> dict:
     return segment
 
 
-def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], created: str, versions: dict) -> None:
-    """Write `metadata.json`: schema version, time, config, data shapes, counts, and a record for each video."""
+def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], missing: list[str], **more) -> None:
+    """Write `metadata.json`: schema version, config, data shapes, counts, a record for each video that is there, the
+    titles of those that are missing, and `more` (time of creation, versions)."""
     metadata = {
         "schema_version": SCHEMA_VERSION,
-        "created": created,
-        "versions": versions,
+        **more,
         "config": asdict(config),
         "data_shape": config.data_shape,
         "total_segment_count": sum(video["segment_count"] for video in videos),
-        "videos": videos,
+        "videos": sorted(videos, key=lambda video: video["title"]),
+        "missing": sorted(missing),
     }
     write_whole(dataset_dir / "metadata.json", (json.dumps(metadata, indent=2, ensure_ascii=False) + "\n").encode())
 

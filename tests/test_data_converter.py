@@ -1,5 +1,6 @@
 """The converter's command: its arguments, its errors, and the dataset it writes."""
 
+import itertools
 import json
 import os
 import pickle
@@ -25,7 +26,16 @@ def convert(matches_dir, output_dir, *more, settings=SMALL):
 
 
 def files_in(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def pickles_in(folder):
+    return {name: content for name, content in files_in(folder).items() if name.endswith(".pkl")}
+
+
+def visible_names(folder):
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def test_dataset_of_two_matches(matches_dir, tmp_path, capsys):
@@ -57,6 +67,9 @@ def test_dataset_of_two_matches(matches_dir, tmp_path, capsys):
     }
     assert metadata["data_shape"] == {"video": [2, 16, 40, 3], "audio": [8000]}
     assert metadata["total_segment_count"] == 8
+    stat = (matches_dir / "first.txt").stat()
+    assert metadata["videos"][0].pop("source_files")["first.txt"] == [stat.st_size, stat.st_mtime_ns]
+    assert metadata["missing"] == []
     assert metadata["videos"][0] == {
         "title": "first",
         "source": "first.mp4",
@@ -70,9 +83,7 @@ def test_dataset_of_two_matches(matches_dir, tmp_path, capsys):
 def test_the_same_input_gives_the_same_pickles_with_any_number_of_workers(matches_dir, tmp_path):
     for name, workers in (("one", "1"), ("two", "2")):
         assert main([str(matches_dir), *SMALL, str(tmp_path / name), "--workers", workers]) == 0
-    one, two = files_in(tmp_path / "one"), files_in(tmp_path / "two")
-    del one["metadata.json"], two["metadata.json"]  # holds the time of its creation
-    assert one == two
+    assert pickles_in(tmp_path / "one") == pickles_in(tmp_path / "two")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +183,7 @@ def test_one_bad_video_among_many_costs_that_video(matches_dir, tmp_path, caplog
     assert_matches(r"typo\.txt, line 1: received 'ten' as start frame number", caplog.text)
     assert_matches(r"3 of 5 matches are not in the dataset: broken, mislabelled, typo", caplog.text)
     assert "Traceback" not in caplog.text + capsys.readouterr().err
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"first", "second", "metadata.json"}
+    assert visible_names(tmp_path / "out") == {"first", "second", "metadata.json"}
     assert len(json.loads((tmp_path / "out" / "metadata.json").read_text())["videos"]) == 2
 
 
@@ -200,16 +211,26 @@ def test_label_warnings_reach_the_user(matches_dir, tmp_path, caplog):
     assert_matches(r"first\.txt, line 1: the section ends at frame 9999, past the video's end", caplog.text)
 
 
-def test_a_folder_that_is_not_empty_is_refused_unless_overwrite(matches_dir, tmp_path, caplog):
+def test_a_dataset_with_other_settings_is_refused_unless_overwrite(matches_dir, tmp_path, caplog):
     out = tmp_path / "out"
     assert convert(matches_dir, out) == 0
     before = files_in(out)
-    assert convert(matches_dir, out) == 1
-    assert_matches(r"out: the folder exists and is not empty: give --overwrite", caplog.text)
+    assert convert(matches_dir, out, settings=["2", *SMALL[1:]]) == 1
+    assert_matches(
+        r"holds a dataset made with segment_length 1\.0, .* but now segment_length 2\.0, .*--overwrite", caplog.text
+    )
     assert files_in(out) == before
     assert convert(matches_dir, out, "--overwrite", settings=["2", *SMALL[1:]]) == 0
     assert segments.read_metadata(out)["config"]["segment_length"] == 2
-    assert len(files_in(out)) == 5
+    assert len(pickles_in(out)) == 4
+
+
+def test_a_folder_that_holds_something_else_is_refused(matches_dir, tmp_path, caplog):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "diary.txt").touch()
+    assert convert(matches_dir, out) == 1
+    assert_matches(r"out: the folder holds what is no part of a dataset \(diary\.txt\)", caplog.text)
 
 
 def test_overwrite_deletes_nothing_but_datasets(matches_dir, caplog):
@@ -230,6 +251,7 @@ def test_help_shows_the_arguments_as_written_and_both_examples(capsys):
         "python data_converter.py data/raw 5 3 64 64 11025 0",
         "python data_converter.py data/raw 3 6 128 128 22050 1 data/dataset1",
         "--workers",
+        "--scheduler",
         "--overwrite",
         "--debug",
     ):
@@ -258,18 +280,19 @@ def test_conversion_loads_neither_tensorflow_nor_keras(matches_dir, tmp_path):
     assert result.stdout.splitlines()[-1] == "False"
 
 
-def test_each_file_is_opened_once_for_the_picture_and_once_for_the_sound(matches_dir, tmp_path, monkeypatch):
+def test_each_file_is_decoded_once_for_the_picture_and_once_for_the_sound(matches_dir, tmp_path, monkeypatch):
     decoded = []
     original = data_converter.media.decode
 
-    def decode(container, stream):
-        decoded.append((Path(container.name).name, stream.type))
-        return original(container, stream)
+    def decode(packets, *more):
+        frames = original(packets, *more)
+        first = next(frames)
+        decoded.append(type(first).__name__)
+        return itertools.chain([first], frames)
 
     monkeypatch.setattr(data_converter.media, "decode", decode)
     assert convert(matches_dir, tmp_path / "out") == 0
-    names = ("first.mp4", "second.mp4")
-    assert sorted(decoded) == sorted((name, kind) for name in names for kind in ("video", "audio"))
+    assert sorted(decoded) == ["AudioFrame", "AudioFrame", "VideoFrame", "VideoFrame"]
 
 
 def test_a_failing_write_leaves_no_half_match(matches_dir, tmp_path, monkeypatch, caplog):
@@ -283,7 +306,7 @@ def test_a_failing_write_leaves_no_half_match(matches_dir, tmp_path, monkeypatch
     monkeypatch.setattr(segments, "write_segment", write_segment)
     assert convert(matches_dir, tmp_path / "out") == 1
     assert_matches("No space left on device", caplog.text)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"second", "metadata.json"}
+    assert visible_names(tmp_path / "out") == {"second", "metadata.json"}
 
 
 def test_titles_with_spaces_and_signs(tmp_path):
@@ -296,6 +319,6 @@ def test_titles_with_spaces_and_signs(tmp_path):
         (folder / f"{title}.txt").touch()
     os.remove(folder / "x.mp4")
     assert convert(folder, tmp_path / "out") == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.is_dir()) == sorted(titles)
+    assert visible_names(tmp_path / "out") == {*titles, "metadata.json"}
     loaded = segments.read_segment(tmp_path / "out" / "v1.0" / "seg_00000_0.pkl")
     assert np.abs(loaded["audio"]).max() == pytest.approx(1)

@@ -121,7 +121,7 @@ def write_dataset(folder, labels_of, first_version=False):
         (folder / "metadata.json").write_text(json.dumps(metadata))
     else:
         videos = [{"title": title, "segment_count": len(labels)} for title, labels in labels_of.items()]
-        segments.write_metadata(folder, config, videos, "2026-11-24", {})
+        segments.write_metadata(folder, config, videos, missing=[], created="2026-11-24")
     return folder
 
 

@@ -15,7 +15,7 @@ RAGGED_TICKS = np.cumsum([0] + [1, 3, 1, 1, 7, 2, 2, 5, 1, 1, 1, 20, 1, 2, 3] * 
 
 
 def sampled_numbers(path, times_sec):
-    return [read_number(frame) for frame in media.read_frames(path, times_sec, 40, 16)]
+    return [read_number(frame) for frame in media.read_frames(path, media.probe(path), times_sec, 40, 16)]
 
 
 def shown_number(ticks, time_sec):
@@ -55,7 +55,7 @@ def test_no_times_give_no_frames(tmp_path):
 def test_frames_scale_by_averaging(tmp_path):
     # Point sampling would return black or white; the average of the bars of 0b0101010101 is grey.
     path = write_clip(tmp_path / "clip.mp4", num_frames=0b0101010101 + 1, options={"crf": "0"})
-    (frame,) = media.read_frames(path, np.array([0b0101010101 / FRAME_RATE_FPS]), 1, 1)
+    (frame,) = media.read_frames(path, media.probe(path), np.array([0b0101010101 / FRAME_RATE_FPS]), 1, 1)
     assert frame.shape == (1, 1, 3)
     assert frame.dtype == np.uint8
     assert np.abs(frame.astype(int) - 127).max() < 16
@@ -66,21 +66,21 @@ def test_frames_stand_upright_where_the_file_says_turned(tmp_path):
     ffmpeg("-display_rotation", "90", "-i", str(path), "-c", "copy", str(turned_path))
     raw = ffmpeg("-i", str(turned_path), "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
     expected = np.frombuffer(raw, np.uint8).reshape(160, 64, 3)  # ffmpeg turns by itself
-    (frame,) = media.read_frames(turned_path, np.array([0.0]), 64, 160)
+    (frame,) = media.read_frames(turned_path, media.probe(turned_path), np.array([0.0]), 64, 160)
     assert np.abs(frame.astype(int) - expected).mean() < 2
 
 
 def test_probe_tells_the_times_of_every_frame(tmp_path):
     info = media.probe(write_clip(tmp_path / "clip.mp4", ticks=RAGGED_TICKS, start_sec=2, audio=None))
     np.testing.assert_allclose(info.frame_times_sec, np.array(RAGGED_TICKS) / FRAME_RATE_FPS, atol=1e-3)
-    assert (info.width_px, info.height_px, info.has_audio) == (160, 64, False)
+    assert (info.width_px, info.height_px, info.codec, info.audio) == (160, 64, "h264", None)
 
 
 def test_probe_of_constant_frame_rate(tmp_path):
     info = media.probe(write_clip(tmp_path / "clip.mp4", num_frames=45, audio=tone(440, 1.5)))
     assert info.duration_sec == pytest.approx(1.5)
     assert info.frame_rate_fps == pytest.approx(30)
-    assert info.has_audio
+    assert info.audio == "aac mono 44100 Hz"
 
 
 def ffmpeg(*arguments):
