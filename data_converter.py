@@ -24,11 +24,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import joblib
+import threadpoolctl
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import dataset_folder
+import match_check
 import media
 import segments
 
@@ -38,7 +40,7 @@ examples:
   python data_converter.py data/raw 3 6 128 128 22050 1 data/dataset1
 """
 PROGRESS_INTERVAL_SEC = 0.5
-MAX_MISSING_SEC = 1.0  # headers and last frames may well disagree by less
+SCHEDULER_TIMEOUT_SEC = 10
 NUM_THREADS_PER_DECODER = 4  # with more, a decoder waits for itself; the match is then read in several parts at once
 
 logger = logging.getLogger("data_converter")
@@ -109,7 +111,7 @@ def convert_match(video_path: Path, config: segments.DataConfig, dataset_dir: Pa
         part_dir = Path(tempfile.mkdtemp(dir=dataset_dir / dataset_folder.PART_DIR_NAME))
         (part_dir / conversion.title).mkdir()
         damaged_sec = write_segments(video_path, info, config, labels, part_dir / conversion.title, num_threads)
-        conversion.warnings += media_warnings(video_path, info, damaged_sec)
+        conversion.warnings += media.describe_faults(video_path, info, damaged_sec)
         (part_dir / conversion.title).replace(dataset_dir / conversion.title)
     except (media.MediaError, segments.LabelError, OSError) as error:
         conversion.error, conversion.error_traceback = str(error), traceback.format_exc()
@@ -141,7 +143,8 @@ def write_segments(
     damaged_sec, stop = set(), threading.Event()
     parts = split_indices(len(labels), max(1, num_threads // NUM_THREADS_PER_DECODER) if len(info.restarts) > 1 else 1)
 
-    with segments.SegmentAudio(video_path, info, config) as segment_audio:
+    # One BLAS thread: with more, sums are taken in another order, and MFCCs differ in their last bits.
+    with segments.SegmentAudio(video_path, info, config) as segment_audio, threadpoolctl.threadpool_limits(1):
 
         def write_part(indices: range) -> None:
             arrays = segments.read_segment_range(
@@ -169,22 +172,6 @@ def split_indices(num_segments: int, num_parts: int) -> list[range]:
     step = segments.NUM_SEGMENTS_PER_MFCC_CALL
     length = step * math.ceil(num_segments / num_parts / step)
     return [range(first, min(first + length, num_segments)) for first in range(0, num_segments, length)]
-
-
-def media_warnings(video_path: Path, info: media.VideoInfo, damaged_sec: set[int]) -> list[str]:
-    """What a user should know of a video that was converted all the same."""
-    warnings = []
-    if not info.audio:
-        warnings.append(f"{video_path}: the video has no sound track: converted with silence")
-    if info.stated_duration_sec - info.duration_sec > MAX_MISSING_SEC:
-        warnings.append(
-            f"{video_path}: the picture ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that "
-            "the header states: converted up to there"
-        )
-    if damaged_sec:
-        seconds = ", ".join(map(str, sorted(damaged_sec)[:20])) + (" and more" if len(damaged_sec) > 20 else "")
-        warnings.append(f"{video_path}: damaged at {seconds} s: decoded around, the frame before is taken there")
-    return warnings
 
 
 def convert_matches(
@@ -235,7 +222,7 @@ def cluster(scheduler: str | None) -> Iterator[None]:
     except ImportError as error:
         raise InputError("--scheduler: needs Dask, which is not installed: pip install distributed") from error
     try:
-        client = Client(scheduler, timeout=10)
+        client = Client(scheduler, timeout=SCHEDULER_TIMEOUT_SEC)
     except (OSError, ValueError) as error:
         raise InputError(
             f"--scheduler: no Dask scheduler answers at {scheduler}: start one with dask scheduler"
@@ -304,6 +291,8 @@ def convert_folder(args: argparse.Namespace) -> int:
     config = config_of(args)
     dataset_dir = Path(args.output_dataset_dir or config.dataset_name)
     video_paths = find_matches(Path(args.input_video_dir))
+    if args.check:
+        return match_check.check_matches([(path, label_path_of(path)) for path in video_paths], args.decode)
     sources = {path.stem: dataset_folder.source_state(path, label_path_of(path)) for path in video_paths}
     with dataset_folder.locked(dataset_dir):
         if args.overwrite:
@@ -390,7 +379,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         prog="data_converter.py",
         usage="python data_converter.py input_video_dir segment_length(sec) video_sample_rate(fps) video_width(px)\n"
         "       video_height(px) audio_sample_rate(hz) apply_mfcc(0 or 1) [output_dataset_dir]\n"
-        "       [--workers N] [--scheduler ADDRESS] [--overwrite] [--debug]",
+        "       [--workers N] [--scheduler ADDRESS] [--check [--decode]] [--overwrite]\n"
+        "       [--debug]",
         description="Cut the match videos of a folder (<title>.mp4, its highlight sections beside it in <title>.txt) "
         "into labelled segments that main.py trains on.",
         epilog=EXAMPLES,
@@ -416,9 +406,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="ADDRESS",
         help="convert on a Dask cluster, such as tcp://host:8786, over a shared folder",
     )
+    add("--check", action="store_true", help="convert nothing; tell what every match is like and what is wrong with it")
+    add(
+        "--decode",
+        action="store_true",
+        help="with --check: decode every picture too, which finds damage and takes long",
+    )
     add("--overwrite", action="store_true", help="replace the dataset that is in the output folder")
     add("--debug", action="store_true", help="show where errors come from")
     args = parser.parse_args(argv)
+    if args.decode and not args.check:
+        parser.error("argument --decode: goes together with --check")
     config = config_of(args)
     if config.num_frames < 1:
         parser.error(

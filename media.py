@@ -16,6 +16,7 @@ import av.error
 import numpy as np
 
 TIME_TOLERANCE_SEC = 1e-6  # below a presentation clock's tick (1/90000 s), above float64 rounding
+MAX_MISSING_SEC = 1.0  # by less, headers and last frames may well disagree
 MAX_AUDIO_GAP_SEC = 0.05  # timestamps of gapless sound jitter by less; a larger jump is silence or an overlap
 
 
@@ -207,6 +208,33 @@ def decode(packets: Iterator[av.Packet], damaged_sec: set[int] | None = None) ->
             if damaged_sec is not None and packet.pts is not None:
                 damaged_sec.add(int(packet.pts * packet.time_base))
         yield from (frame for frame in frames if frame.pts is not None)
+
+
+def find_damage(path: str | os.PathLike) -> set[int]:
+    """The whole seconds in which pictures of a file do not decode; decodes them all. Raises MediaError."""
+    damaged_sec: set[int] = set()
+    with open_media(path) as container:
+        stream = best_stream(container, "video", path)
+        stream.thread_type = "AUTO"
+        for _ in decode(container.demux(stream), damaged_sec):
+            pass
+    return damaged_sec
+
+
+def describe_faults(path: str | os.PathLike, info: VideoInfo, damaged_sec: set[int]) -> list[str]:
+    """Messages on what a user should know of a video that can be read all the same."""
+    faults = []
+    if not info.audio:
+        faults.append(f"{path}: the video has no sound track: converted with silence")
+    if info.stated_duration_sec - info.duration_sec > MAX_MISSING_SEC:
+        faults.append(
+            f"{path}: the picture ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that the "
+            "header states: converted up to there"
+        )
+    if damaged_sec:
+        seconds = ", ".join(map(str, sorted(damaged_sec)[:20])) + (" and more" if len(damaged_sec) > 20 else "")
+        faults.append(f"{path}: damaged at {seconds} s: decoded around, the frame before is taken there")
+    return faults
 
 
 # What can be told of a picture without decoding it, from the headers of its slices. Known for H.264 and HEVC behind

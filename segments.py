@@ -133,24 +133,35 @@ def format_time(seconds: float) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
-def read_label_file(path: str | os.PathLike) -> list[LabelRow]:
+def read_label_file(path: str | os.PathLike, errors: list[LabelError] | None = None) -> list[LabelRow]:
     """Rows of a label file in the file's order; what only the video can tell is checked by `resolve_sections`.
 
     A byte order mark, CRLF, blank lines and spaces around commas are accepted; an empty file has no rows.
+
+    Args:
+        path: the label file.
+        errors: takes the errors of all lines, which are then left out; by default the first is raised.
 
     Raises:
         LabelError: not UTF-8 text, a header line, a number of columns other than 2 or 4, a field that is no
             number or time, or a section whose end is not after its start.
     """
-    path = Path(path)
+    path, rows = Path(path), []
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise LabelError(
             f"{path}: received bytes that are not UTF-8 text, expected a label file: save it as UTF-8"
         ) from error
-    lines = enumerate(text.splitlines(), start=1)
-    return [parse_label_line(f"{path}, line {number}", number, line) for number, line in lines if line.strip()]
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                rows.append(parse_label_line(f"{path}, line {number}", number, line))
+        except LabelError as error:
+            if errors is None:
+                raise
+            errors.append(error)
+    return rows
 
 
 def parse_label_line(where: str, number: int, line: str) -> LabelRow:
@@ -213,7 +224,11 @@ def parse_pair(where: str, kind: str, fields: list[str], parse, ordered: bool = 
 
 
 def resolve_sections(
-    path: str | os.PathLike, rows: list[LabelRow], frame_times_sec: np.ndarray, duration_sec: float
+    path: str | os.PathLike,
+    rows: list[LabelRow],
+    frame_times_sec: np.ndarray,
+    duration_sec: float,
+    errors: list[LabelError] | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """Highlight sections of a video in seconds, sorted and merged, and a warning for each oddity that was mended.
 
@@ -222,6 +237,7 @@ def resolve_sections(
         rows: of `read_label_file`.
         frame_times_sec: (num_frames,) float64, ascending presentation times of the video's frames.
         duration_sec: the video's length; frame number num_frames, one past the last, stands for it.
+        errors: takes the errors of all rows, which are then left out; by default the first is raised.
 
     Returns:
         sections_sec: (num_sections, 2) float64, disjoint, ascending, half-open, within [0, duration_sec].
@@ -239,10 +255,14 @@ def resolve_sections(
         start, end = row.frames or row.times_sec
         limit, unit = (num_frames, "frame ") if row.frames else (duration_sec, "")
         if start >= limit:
-            raise LabelError(
+            error = LabelError(
                 f"{where}: received a section that begins at {unit}{describe(row, 0)}, expected a begin before the "
                 f"video's end ({num_frames} frames, {duration_sec:.2f} s): does the file belong to this video?"
             )
+            if errors is None:
+                raise error
+            errors.append(error)
+            continue
         if end > limit + (0 if row.frames else TIME_TOLERANCE_SEC):
             warnings.append(
                 f"{where}: the section ends at {unit}{describe(row, 1)}, past the video's end "

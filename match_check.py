@@ -1,0 +1,73 @@
+"""What `data_converter.py --check` prints: every match and label file looked at, nothing converted."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import media
+import segments
+
+MAX_FRAME_JITTER_SEC = 0.002  # containers that count in milliseconds round the times of a constant rate
+COLUMNS = ("title", "length", "frame rate", "size", "codec", "audio", "sections", "highlight")
+
+
+@dataclass
+class MatchCheck:
+    """One line of the table, by COLUMNS, and what is wrong: errors keep the match from being converted."""
+
+    cells: list[str]
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def check_match(video_path: Path, label_path: Path, decode: bool) -> MatchCheck:
+    """Read a match's packets, with `decode` its pictures too, and its label file, and tell all that is wrong."""
+    check = MatchCheck([video_path.stem] + ["-"] * (len(COLUMNS) - 1))
+    label_errors, rows = [], []
+    try:
+        rows = segments.read_label_file(label_path, label_errors)
+    except (segments.LabelError, OSError) as error:
+        check.errors.append(str(error))
+    try:
+        info = media.probe(video_path)
+        damaged_sec = media.find_damage(video_path) if decode else set()
+    except media.MediaError as error:
+        check.errors += [f"{error}: record or download it again, or move it elsewhere", *map(str, label_errors)]
+        return check
+    sections_sec, warnings = segments.resolve_sections(
+        label_path, rows, info.frame_times_sec, info.duration_sec, label_errors
+    )
+    check.errors += map(str, label_errors)
+    check.warnings += warnings + media.describe_faults(video_path, info, damaged_sec)
+    intervals_sec = np.diff(info.frame_times_sec)
+    is_constant = np.ptp(intervals_sec) <= MAX_FRAME_JITTER_SEC if len(intervals_sec) else True
+    highlight_sec = float(np.diff(sections_sec, axis=1).sum())
+    check.cells[1:] = [
+        segments.format_time(info.duration_sec),
+        f"{info.frame_rate_fps:.2f} {'constant' if is_constant else 'variable'}",
+        f"{info.width_px}x{info.height_px}",
+        info.codec,
+        info.audio or "none",
+        str(len(sections_sec)),
+        f"{highlight_sec / info.duration_sec:.1%}",
+    ]
+    return check
+
+
+def check_matches(matches: list[tuple[Path, Path]], decode: bool) -> int:
+    """Print the table for (video, label file) pairs, and what is wrong below; returns 1 if any would fail, else 0."""
+    checks = [check_match(*match, decode) for match in tqdm(matches, desc="Checking", unit="match")]
+    table = [list(COLUMNS)] + [check.cells for check in checks]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+    for check in checks:
+        for message in check.errors:
+            print(f"error: {message}")
+        for message in check.warnings:
+            print(f"warning: {message}")
+    num_failing = sum(bool(check.errors) for check in checks)
+    print(f"{len(checks) - num_failing} of {len(checks)} matches can be converted")
+    return 1 if num_failing else 0

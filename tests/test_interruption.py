@@ -1,0 +1,277 @@
+"""Whatever interrupts a conversion, the same command finishes it, and the dataset is that of an undisturbed run."""
+
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from clips import tone, write_clip
+
+import dataset_folder
+import segments
+from data_converter import main
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = ["1", "6", "64", "64", "8000", "1"]
+NUM_MATCHES = 6
+
+
+@pytest.fixture(scope="module")
+def matches_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("matches")
+    for number in range(NUM_MATCHES):
+        options = {"crf": "10", "g": "30"}
+        write_clip(folder / f"match_{number}.mp4", num_frames=600, audio=tone(300 + 100 * number, 20), options=options)
+        (folder / f"match_{number}.txt").write_text(f"{30 * number},300\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(matches_dir, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "dataset"
+    assert convert(matches_dir, out) == 0
+    return contents(out)
+
+
+def convert(matches_dir, out, *more, workers="1"):
+    return main([str(matches_dir), *SETTINGS, str(out), "--workers", workers, *more])
+
+
+def start(matches_dir, out, workers="2", **more):
+    command = [sys.executable, str(ROOT / "data_converter.py"), str(matches_dir), *SETTINGS, str(out)]
+    return subprocess.Popen(
+        [*command, "--workers", workers], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, **more,
+    )  # fmt: skip
+
+
+def contents(out):
+    """Every file of a dataset by name, its time of creation aside."""
+    files = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    metadata = json.loads(files.pop("metadata.json"))
+    del metadata["created"]
+    files.pop(".lock", None)
+    return files, metadata
+
+
+def assert_readable(out):
+    """What lies in the folder holds no half match that anything would read."""
+    if not (out / "metadata.json").exists():
+        return
+    for video in segments.read_metadata(out)["videos"]:
+        paths = sorted((out / video["title"]).iterdir())
+        assert len(paths) == video["segment_count"]
+        for path in paths:
+            segments.read_segment(path)
+
+
+def kill_group(process, signal_number):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal_number)
+    _, err = process.communicate(timeout=60)
+    return err
+
+
+def test_kills_at_twenty_random_moments(matches_dir, undisturbed, tmp_path):
+    begin = time.monotonic()
+    assert start(matches_dir, tmp_path / "timed").wait() == 0
+    duration_sec = time.monotonic() - begin
+    rng = random.Random(0)
+    for number in range(20):
+        out = tmp_path / f"killed_{number}"
+        process = start(matches_dir, out)
+        time.sleep(rng.uniform(0.1, 1) * duration_sec)
+        kill_group(process, signal.SIGKILL)
+        if out.exists():
+            assert_readable(out)
+        assert convert(matches_dir, out) == 0
+        assert contents(out) == undisturbed
+        shutil.rmtree(out)
+
+
+def wait_for_first_match(out, process):
+    deadline = time.monotonic() + 60
+    while not any(out.glob("match_*/*.pkl")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_ctrl_c_says_how_to_go_on_and_finished_matches_are_kept(matches_dir, undisturbed, tmp_path, capsys):
+    out = tmp_path / "out"
+    process = start(matches_dir, out, workers="1")
+    wait_for_first_match(out, process)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted: run the same command again, it continues" in err
+    assert "Traceback" not in err
+    assert not (out / ".part").exists()
+    assert_readable(out)
+    finished = [video["title"] for video in segments.read_metadata(out)["videos"]]
+    times = {title: (out / title / "seg_00000_0.pkl").stat().st_mtime_ns for title in finished[1:2]}
+    assert convert(matches_dir, out) == 0
+    assert f"{len(finished)} matches are finished already and are kept" in capsys.readouterr().out
+    assert all((out / title / "seg_00000_0.pkl").stat().st_mtime_ns == at for title, at in times.items())
+    assert contents(out) == undisturbed
+
+
+def test_a_killed_worker_is_told_and_costs_nothing_that_is_finished(matches_dir, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    process = start(matches_dir, out, workers="2")
+    wait_for_first_match(out, process)
+    children = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    workers = [line.split()[0] for line in children.stdout.splitlines() if "popen_loky" in line]
+    assert workers
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    if process.returncode:  # the worker may have been idle at the end
+        assert "A worker was killed" in err
+        assert "Traceback" not in err
+    assert_readable(out)
+    assert convert(matches_dir, out) == 0
+    assert contents(out) == undisturbed
+
+
+def test_a_full_disk_is_told_and_the_rerun_finishes(matches_dir, undisturbed, tmp_path):
+    def limit_file_size():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+
+    out = tmp_path / "out"
+    process = start(matches_dir, out, workers="1", preexec_fn=limit_file_size)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "File too large" in err
+    assert "Traceback" not in err
+    assert_readable(out)
+    assert convert(matches_dir, out) == 0
+    assert contents(out) == undisturbed
+
+
+def test_a_finished_dataset_is_left_as_it_is(matches_dir, undisturbed, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert convert(matches_dir, out) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.pkl")}
+    assert convert(matches_dir, out) == 0
+    assert f"{NUM_MATCHES} matches are finished already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.pkl")} == before
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".txt"])
+def test_a_match_whose_source_changed_is_converted_again(matches_dir, tmp_path, suffix):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(matches_dir, folder)
+    assert convert(folder, out) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.pkl")}
+    os.utime(folder / f"match_1{suffix}")
+    assert convert(folder, out) == 0
+    changed = {path.parent.name for path in out.rglob("*.pkl") if path.stat().st_mtime_ns != before[path]}
+    assert changed == {"match_1"}
+
+
+def test_a_match_added_later_joins_and_one_moved_away_stays(matches_dir, undisturbed, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(matches_dir, folder)
+    for suffix in (".mp4", ".txt"):
+        (folder / f"match_3{suffix}").rename(tmp_path / f"match_3{suffix}")
+    assert convert(folder, out) == 0
+    for suffix in (".mp4", ".txt"):
+        (tmp_path / f"match_3{suffix}").rename(folder / f"match_3{suffix}")
+        (folder / f"match_0{suffix}").unlink()
+    assert convert(folder, out) == 0
+    assert contents(out) == undisturbed
+
+
+def test_a_second_converter_is_refused_and_told_who_writes(matches_dir, tmp_path, caplog):
+    out = tmp_path / "out"
+    with dataset_folder.locked(out):
+        process = start(matches_dir, out)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"process {os.getpid()} on {socket.gethostname()} (since " in err
+    assert "is writing to this folder: wait until it has finished, or give another" in err
+
+
+def test_the_lock_of_a_dead_process_is_not_in_the_way(matches_dir, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    process = start(matches_dir, out)
+    wait_for_first_match(out, process)
+    kill_group(process, signal.SIGKILL)
+    assert "process" in (out / ".lock").read_text()
+    assert convert(matches_dir, out) == 0
+    assert contents(out) == undisturbed
+
+
+@pytest.mark.parametrize("workers", ["2", "8", "16"])
+def test_any_number_of_workers_gives_the_same_bytes(matches_dir, undisturbed, tmp_path, workers):
+    assert convert(matches_dir, tmp_path / "out", workers=workers) == 0
+    assert contents(tmp_path / "out") == undisturbed
+
+
+@pytest.mark.parametrize("workers", ["2", "8", "16", "64"])
+def test_one_long_match_read_in_parts_gives_the_same_bytes(matches_dir, undisturbed, tmp_path, workers):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for suffix in (".mp4", ".txt"):
+        shutil.copy2(matches_dir / f"match_1{suffix}", folder)
+    assert convert(folder, tmp_path / "out", workers=workers) == 0
+    files, _ = contents(tmp_path / "out")
+    assert files == {name: content for name, content in undisturbed[0].items() if name.startswith("match_1/")}
+
+
+def start_cluster(stack):
+    """A Dask scheduler and two workers of one thread, each a process of its own, on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    processes = [subprocess.Popen(dask, **quiet)]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
+    processes += [subprocess.Popen([*worker, "--no-dashboard"], **quiet) for _ in range(2)]
+    for process in processes:
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+    return address, processes[1:]
+
+
+def test_a_cluster_of_two_gives_the_same_bytes_though_a_worker_is_killed(matches_dir, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    with contextlib.ExitStack() as stack:
+        address, workers = start_cluster(stack)
+        time.sleep(3)
+        command = [sys.executable, str(ROOT / "data_converter.py"), str(matches_dir), *SETTINGS, str(out)]
+        process = subprocess.Popen([*command, "--scheduler", address], stderr=subprocess.PIPE, text=True)
+        stack.callback(process.kill)
+        deadline = time.monotonic() + 60
+        while not any(out.glob(".part/*/*/*.pkl")):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        workers[0].kill()
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert contents(out) == undisturbed
+
+
+def test_a_scheduler_that_does_not_answer_is_named(matches_dir, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("data_converter.SCHEDULER_TIMEOUT_SEC", 0.5)
+    assert convert(matches_dir, tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1") == 1
+    assert "--scheduler: no Dask scheduler answers at tcp://127.0.0.1:1" in caplog.text
+
+
+def test_dask_that_is_not_installed_is_named(matches_dir, tmp_path, caplog, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask.distributed", None)
+    assert convert(matches_dir, tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1") == 1
+    assert "--scheduler: needs Dask, which is not installed: pip install distributed" in caplog.text
