@@ -33,5 +33,9 @@ lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/bench_converter.py --codecs
+	$(BIN)/python benchmarks/bench_memory.py
+
 clean:
 	rm -rf $(VENV) $(DATASET) $(CHECKPOINTS)

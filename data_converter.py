@@ -125,6 +125,7 @@ def convert_match(video_path: Path, config: segments.DataConfig, dataset_dir: Pa
         "source_files": source_files,
         "duration": info.duration_sec,
         "frame_rate": info.frame_rate_fps,
+        "sections": sections_sec.tolist(),
         "segment_count": len(labels),
         "highlight_count": sum(labels),
     }

@@ -513,8 +513,9 @@ def read_segment(path: str | os.PathLike) -> dict:
 
 
 def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], missing: list[str], **more) -> None:
-    """Write `metadata.json`: schema version, config, data shapes, counts, a record for each video that is there, the
-    titles of those that are missing, and `more` (time of creation, versions)."""
+    """Write `metadata.json`: schema version, config, data shapes, counts, a record for each video that is there (its
+    `sections` in seconds among it, the reference of event-level scores), the titles of those that are missing, and
+    `more` (time of creation, versions)."""
     metadata = {
         "schema_version": SCHEMA_VERSION,
         **more,

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from clips import tone, write_clip
 
@@ -129,10 +130,9 @@ def test_a_killed_worker_is_told_and_costs_nothing_that_is_finished(matches_dir,
     out = tmp_path / "out"
     process = start(matches_dir, out, workers="2")
     wait_for_first_match(out, process)
-    children = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    workers = [line.split()[0] for line in children.stdout.splitlines() if "popen_loky" in line]
-    assert workers
-    os.kill(int(workers[0]), signal.SIGKILL)
+    children = psutil.Process(process.pid).children()
+    workers = [child for child in children if any("popen_loky" in part for part in child.cmdline())]
+    workers[0].kill()
     _, err = process.communicate(timeout=60)
     if process.returncode:  # the worker may have been idle at the end
         assert "A worker was killed" in err
