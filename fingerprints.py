@@ -182,6 +182,18 @@ def picture_rows(
     return edit, match
 
 
+@dataclass
+class Rows:
+    """times_sec: (n,) float64, ascending. rows: (n, num_dimensions) float32, whitened fingerprints of pictures."""
+
+    times_sec: np.ndarray
+    rows: np.ndarray
+
+    def shown_at(self, times_sec: np.ndarray) -> np.ndarray:
+        """Indices of the pictures shown at given times."""
+        return np.maximum(np.searchsorted(self.times_sec, times_sec + media.TIME_TOLERANCE_SEC, side="right") - 1, 0)
+
+
 def find_placement(edit: Pictures, match: Pictures) -> Placement:
     """The placement under which pictures of the match are best found again in the edit; as it is where none is better.
 
