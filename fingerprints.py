@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import media
+import segments
 
 STEP_SEC = 1 / 16  # from one fingerprint of the sound to the next
 SAMPLE_RATE_HZ = 8000  # above 4 kHz, low bit rates and resampling leave little
@@ -24,6 +25,8 @@ LOCAL_STEPS = 33  # two seconds, over which a band's mean is taken off: level an
 NUM_STEPS_PER_BLOCK = 1024
 THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 48, 27
 GRID_WIDTH, GRID_HEIGHT = 24, 14  # blocks of the edit's picture that are compared
+MIN_CUT_CHANGE = 6.0  # grey levels, on average
+NOISE_VARIANCE = 9.0  # grey levels squared
 MIN_CONTRAST = 4.0  # grey levels; a flatter picture shows nothing to compare
 SOUND_WHITENING, PICTURE_WHITENING = 0.3, 1.0  # share of the mean variance added to each direction's own
 SHORTNESS = 0.5  # of the median length; rows shorter than it are shortened further
@@ -62,20 +65,25 @@ def read_sound(path: str | os.PathLike) -> np.ndarray:
     return levels - levels.mean(axis=1, keepdims=True)
 
 
-def whiten(edit_rows: np.ndarray, match_rows: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Both (n, num_dimensions) float32, rows whitened by the match's covariance and shortened to a length below 1."""
-    covariance = match_rows.T @ match_rows / max(len(match_rows), 1)
-    variances, directions = np.linalg.eigh(covariance)
+def whitening(rows: np.ndarray, share: float) -> np.ndarray:
+    """(num_dimensions, num_dimensions) float32, a product with which makes rows vary about alike in every direction;
+    `share` of the mean variance is added to each, so that noise is not blown up."""
+    variances, directions = np.linalg.eigh(rows.T @ rows / max(len(rows), 1))
     variances = np.maximum(variances, 0)
-    weights = directions / np.sqrt(variances + share * variances.mean() + 1e-12)
-    edit_rows, match_rows = edit_rows @ weights, match_rows @ weights
+    return (directions / np.sqrt(variances + share * variances.mean() + 1e-12)).astype(np.float32)
 
-    def shorten(rows: np.ndarray) -> np.ndarray:
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        typical = np.median(lengths[lengths > 0]) if (lengths > 0).any() else 1.0
-        return (rows / (lengths + SHORTNESS * typical)).astype(np.float32)
 
-    return shorten(edit_rows), shorten(match_rows)
+def shorten(rows: np.ndarray) -> np.ndarray:
+    """Rows at a length below 1: those of median length at two thirds."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    typical = np.median(lengths[lengths > 0]) if (lengths > 0).any() else 1.0
+    return (rows / (lengths + SHORTNESS * typical)).astype(np.float32)
+
+
+def compare_sounds(edit: np.ndarray, match: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Comparable fingerprints (num_steps, 32) float32 of an edit's and a match's sound, of what `read_sound` gives."""
+    weights = whitening(match, SOUND_WHITENING)
+    return shorten(edit @ weights), shorten(match @ weights)
 
 
 @dataclass
@@ -84,6 +92,14 @@ class Pictures:
 
     times_sec: np.ndarray
     thumbnails: np.ndarray
+
+    def take(self, indices: np.ndarray) -> "Pictures":
+        return Pictures(self.times_sec[indices], self.thumbnails[indices])
+
+    def some(self, num_wanted: int) -> "Pictures":
+        """At most so many of them, evenly spread."""
+        num = len(self.times_sec)
+        return self.take(np.unique(np.linspace(0, num - 1, min(num, num_wanted)).astype(int)))
 
 
 def read_pictures(
@@ -113,6 +129,21 @@ def read_pictures(
             thumbnails.append(frame.reformat(*size, "gray", interpolation="AREA").to_ndarray())
     shape = (len(times), THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX)
     return Pictures(np.array(times), np.array(thumbnails, np.uint8).reshape(shape))
+
+
+def read_pictures_near(path: str | os.PathLike, places_sec: list[tuple[float, float]], rate_fps: float) -> Pictures:
+    """Thumbnails of the pictures shown in some (start, end) of a video, as `read_pictures`, which may overlap."""
+    parts = [read_pictures(path, max(start, 0), end, rate_fps) for start, end in segments.merge_sections(places_sec)]
+    return join_pictures(parts)
+
+
+def join_pictures(parts: list[Pictures]) -> Pictures:
+    """Pictures of one video as one, in the order of time, each time once."""
+    times_sec = np.concatenate([np.zeros(0), *(part.times_sec for part in parts)])
+    empty = np.zeros((0, THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX), np.uint8)
+    thumbnails = np.concatenate([empty, *(part.thumbnails for part in parts)])
+    times_sec, order = np.unique(times_sec, return_index=True)
+    return Pictures(times_sec, thumbnails[order])
 
 
 @dataclass(frozen=True)
@@ -146,42 +177,6 @@ def grid_rows(thumbnails: np.ndarray, placement: Placement = Placement()) -> tup
     return rows.reshape(len(rows), -1), (is_inside_y[:, None] & is_inside_x).ravel()
 
 
-def picture_rows(
-    edit: np.ndarray, match: np.ndarray, placement: Placement
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of thumbnails of the edit (n, 27, 48) and of the match, comparable, not whitened yet: detail alone, without
-    brightness and contrast, and without the blocks that stand still in either (bars, logos, scoreboards).
-
-    Returns (n, num_blocks) float32 for each, of length 1, or 0 where a picture shows nothing.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    edit, _ = grid_rows(edit)
-    match, is_used = grid_rows(match, placement)
-    for rows in (edit, match):
-        deviations = rows.std(axis=0)
-        is_used = is_used & (deviations > 0.25 * np.median(deviations))
-
-    def detail(rows: np.ndarray) -> np.ndarray:
-        means = rows[:, is_used].mean(axis=1, keepdims=True) if is_used.any() else 0
-        is_flat = rows[:, is_used].std(axis=1) < MIN_CONTRAST
-        grid = np.where(is_used, rows - means, 0).reshape(-1, GRID_HEIGHT, GRID_WIDTH)
-        grid -= gaussian_filter(grid, (0, 2, 2))
-        grid /= np.sqrt(gaussian_filter(grid**2, (0, 4, 4)) + 9)
-        used = grid.reshape(len(rows), -1)[:, is_used]
-        used -= used.mean(axis=1, keepdims=True)
-        used /= np.linalg.norm(used, axis=1, keepdims=True) + 1e-6
-        used[is_flat] = 0
-        return used
-
-    edit, match = detail(edit), detail(match)
-    shared = match[np.any(match != 0, axis=1)]
-    shared = shared.mean(axis=0) if len(shared) else 0
-    for rows in (edit, match):
-        rows[np.any(rows != 0, axis=1)] -= shared
-    return edit, match
-
-
 @dataclass
 class Rows:
     """times_sec: (n,) float64, ascending. rows: (n, num_dimensions) float32, whitened fingerprints of pictures."""
@@ -194,17 +189,70 @@ class Rows:
         return np.maximum(np.searchsorted(self.times_sec, times_sec + media.TIME_TOLERANCE_SEC, side="right") - 1, 0)
 
 
+def detail_of(rows: np.ndarray, is_used: np.ndarray) -> np.ndarray:
+    """(n, num_used) float32, of length 1: the detail in pictures (n, 14 * 24) without brightness and contrast; 0 where a
+    picture shows nothing."""
+    from scipy.ndimage import gaussian_filter
+
+    used = rows[:, is_used]
+    is_flat = used.std(axis=1) < MIN_CONTRAST
+    grid = np.where(is_used, rows - used.mean(axis=1, keepdims=True), 0).reshape(-1, GRID_HEIGHT, GRID_WIDTH)
+    grid -= gaussian_filter(grid, (0, 2, 2))
+    grid /= np.sqrt(gaussian_filter(grid**2, (0, 4, 4)) + NOISE_VARIANCE)
+    used = grid.reshape(len(rows), -1)[:, is_used]
+    used -= used.mean(axis=1, keepdims=True)
+    used /= np.linalg.norm(used, axis=1, keepdims=True) + 1e-6
+    used[is_flat] = 0
+    return used
+
+
+class PictureComparer:
+    """Makes comparable fingerprints of an edit's and a match's pictures, given where the one lies in the other.
+
+    Blocks that stand still in either (bars, logos, scoreboards) are left out.
+
+    Args:
+        edit, match: pictures from all over both. placement: where the match's picture lies in the edit's.
+    """
+
+    def __init__(self, edit: Pictures, match: Pictures, placement: Placement):
+        self.placement = placement
+        edit_rows, _ = grid_rows(edit.thumbnails)
+        match_rows, self.is_used = grid_rows(match.thumbnails, placement)
+        for rows in (edit_rows, match_rows):
+            deviations = rows.std(axis=0)
+            self.is_used = self.is_used & (deviations > 0.25 * np.median(deviations))
+        if not self.is_used.any():
+            self.is_used[:] = True
+        details = detail_of(match_rows, self.is_used)
+        shows = np.any(details != 0, axis=1)
+        self.shared = details[shows].sum(axis=0) / max(shows.sum(), 1)
+        self.weights = whitening(details[shows] - self.shared, PICTURE_WHITENING)
+        self.edit = self.rows_of(edit, Placement())
+
+    def details_of(self, pictures: Pictures, placement: Placement) -> np.ndarray:
+        details = detail_of(grid_rows(pictures.thumbnails, placement)[0], self.is_used)
+        details[np.any(details != 0, axis=1)] -= self.shared
+        return details
+
+    def rows_of(self, pictures: Pictures, placement: Placement) -> Rows:
+        return Rows(pictures.times_sec, shorten(self.details_of(pictures, placement) @ self.weights))
+
+
 def find_placement(edit: Pictures, match: Pictures) -> Placement:
     """The placement under which pictures of the match are best found again in the edit; as it is where none is better.
 
     A coarse search finds pairs of pictures that are alike; the placement is then fitted to those.
     """
-    edit_part = edit.thumbnails[spread(len(edit.thumbnails), 1500)]
-    match_part = match.thumbnails[spread(len(match.thumbnails), 400)]
+    edit_part, match_part = edit.some(1500), match.some(400)
+
+    def details(edit: Pictures, match: Pictures, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
+        comparer = PictureComparer(edit, match, placement)
+        return comparer.details_of(edit, Placement()), comparer.details_of(match, placement)
 
     def likeness(placement: Placement) -> np.ndarray:
-        edit_rows, match_rows = picture_rows(edit_part, match_part, placement)
-        return match_rows @ edit_rows.T
+        edit_details, match_details = details(edit_part, match_part, placement)
+        return match_details @ edit_details.T
 
     def merit(maxima: np.ndarray) -> float:
         return float(np.sort(maxima)[-max(10, len(maxima) // 10) :].mean())
@@ -214,11 +262,11 @@ def find_placement(edit: Pictures, match: Pictures) -> Placement:
     best = max(candidates, key=lambda placement: merit(likeness(placement).max(axis=1)))
     alike = likeness(best)
     chosen = np.argsort(alike.max(axis=1))[-max(20, len(alike) // 8) :]
-    edit_pairs, match_pairs = edit_part[alike[chosen].argmax(axis=1)], match_part[chosen]
+    edit_pairs, match_pairs = edit_part.take(alike[chosen].argmax(axis=1)), match_part.take(chosen)
 
     def fit(placement: Placement) -> float:
-        edit_rows, match_rows = picture_rows(edit_pairs, match_pairs, placement)
-        return float((edit_rows * match_rows).sum(axis=1).mean())
+        edit_details, match_details = details(edit_pairs, match_pairs, placement)
+        return float((edit_details * match_details).sum(axis=1).mean())
 
     step, score = 0.06, fit(best)
     while step > 0.004:
@@ -235,6 +283,13 @@ def find_placement(edit: Pictures, match: Pictures) -> Placement:
     return best
 
 
-def spread(num: int, num_wanted: int) -> np.ndarray:
-    """Indices of at most so many items, evenly spread."""
-    return np.unique(np.linspace(0, num - 1, min(num, num_wanted)).astype(int))
+def find_cuts(pictures: Pictures) -> np.ndarray:
+    """(n,) float64: when the first picture after a cut is shown; a flash counts as one, a dissolve does not."""
+    from scipy.ndimage import median_filter
+
+    changes = np.zeros(max(len(pictures.times_sec) - 1, 0), np.float32)
+    for index in range(len(changes)):  # one by one, as the difference of all takes much memory
+        before, after = pictures.thumbnails[index : index + 2].astype(np.int16)
+        changes[index] = np.abs(after - before).mean()
+    usual = median_filter(changes, min(31, len(changes) | 1)) if len(changes) else changes
+    return pictures.times_sec[1:][(changes > 4 * usual) & (changes > MIN_CUT_CHANGE)]

@@ -6,7 +6,7 @@ seconds of a perfect likeness: positive where they are alike, negative where the
 hear or see.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -19,9 +19,21 @@ NUM_OFFSETS_PER_WINDOW = 6
 MIN_PICTURE_LIKENESS = 0.12
 CHANCE_SOUND, CHANCE_PICTURE = 0.30, 0.20  # cosine that counts as none
 GAIN = 2.5  # rows are shorter than 1: a perfect likeness is about 0.4
-MAX_PICTURE_SEC = 1.0  # for how long at most one picture of the match speaks
+MAX_PICTURE_SEC = 0.5  # for how long at most one picture of the match speaks
 PICTURE_REACH = 2  # pictures of the edit before and after, because a step is longer than a picture
 ALONE_COST = 0.04  # a second of an offset for which one of sound and picture has to be left out of account
+SWITCH_COST_SEC, CUT_COST_SEC = 0.6, 0.3  # evidence that a run has to be worth, less if it begins at a cut
+RIVAL_STEPS = 8  # offsets that differ by less are the same place
+SURE = 0.97
+MIN_SURE_SHARE = 0.1
+DOUBTFUL_EDIT_FACTOR = 4.0
+LIKELY = 0.5
+SEEKING_COST_FACTOR = 0.3  # of the cost of a run, when places to look at are sought
+MAX_READ_SHARE = 1.2  # of the edit's length, for which pictures of the match are read
+END_STEPS, MIDDLE_STEPS = 64, 16
+NEAR_CUT_STEPS = 4
+MAX_GROWTH_STEPS = 16
+MIN_GROWTH_SEC = 0.02
 SAME_OFFSET_STEPS = 3
 BOTH, SOUND_ALONE, PICTURE_ALONE = range(3)
 REQUIRED_SEC = {BOTH: 0.5, SOUND_ALONE: 2.5, PICTURE_ALONE: 0.8}  # evidence for a confidence of one half
@@ -29,28 +41,35 @@ REQUIRED_SEC = {BOTH: 0.5, SOUND_ALONE: 2.5, PICTURE_ALONE: 0.8}  # evidence for
 
 @dataclass
 class Run:
-    """Steps [first, last) of the edit and the offset that explains them; the evidence of sound and of picture for it."""
+    """Steps [first, last) of the edit and the offset that explains them.
+
+    sound_sec, picture_sec: evidence for the offset. rival_sec: the evidence for the best of the other offsets.
+    confidence: set by `Search.runs`.
+    """
 
     first: int
     last: int
     offset: int
     sound_sec: float
     picture_sec: float
+    rival_sec: float = 0.0
+    confidence: float = 0.0
 
-    @property
-    def confidence(self) -> float:
-        """In [0, 1): one half where the evidence is just what is required, nearer to 1 the more there is.
-
-        Where sound or picture contradicts the other, more is required than where both agree.
-        """
+    def evidence(self) -> tuple[int, float]:
+        """Which evidence counts, that of both or of one where the other speaks against it, and how much it is."""
         tolerance_sec = 0.1 * (self.last - self.first) * STEP_SEC
         if self.picture_sec < -tolerance_sec:
-            kind, evidence_sec = SOUND_ALONE, self.sound_sec
-        elif self.sound_sec < -tolerance_sec:
-            kind, evidence_sec = PICTURE_ALONE, self.picture_sec
-        else:
-            kind, evidence_sec = BOTH, self.sound_sec + self.picture_sec
-        return 1 - 0.5 ** (max(evidence_sec, 0) / REQUIRED_SEC[kind])
+            return SOUND_ALONE, self.sound_sec
+        if self.sound_sec < -tolerance_sec:
+            return PICTURE_ALONE, self.picture_sec
+        return BOTH, self.sound_sec + self.picture_sec
+
+    def rate(self, required_factor: float) -> "Run":
+        """The run with its confidence, in [0, 1): one half where the evidence, less the half of what there is for
+        another place, is just what is required, and nearer to 1 the more it is."""
+        kind, evidence_sec = self.evidence()
+        surplus_sec = max(evidence_sec - 0.5 * max(self.rival_sec, 0), 0)
+        return replace(self, confidence=1 - 0.5 ** (surplus_sec / (REQUIRED_SEC[kind] * required_factor)))
 
 
 def sound_offsets(edit: np.ndarray, match: np.ndarray) -> np.ndarray:
@@ -173,3 +192,151 @@ def find_runs(sound: np.ndarray, picture: np.ndarray, offsets: np.ndarray, switc
         else:
             runs.append(run)
     return runs
+
+
+def grow(run: Run, evidence: np.ndarray, is_cut: np.ndarray) -> Run:
+    """The run with each end moved outwards while evidence for it goes on, as in a dissolve; not past a cut.
+
+    Args:
+        evidence: (num_steps,) float32, of the run's offset.
+        is_cut: (num_steps,) bool, steps near a cut.
+    """
+
+    def steps_more(beyond: np.ndarray, cuts: np.ndarray) -> int:
+        num_allowed = int(np.argmax(cuts)) if cuts.any() else len(cuts)
+        gained = np.cumsum(beyond[:num_allowed])
+        return int(gained.argmax()) + 1 if len(gained) and gained.max() > MIN_GROWTH_SEC else 0
+
+    before, after = slice(max(0, run.first - MAX_GROWTH_STEPS), run.first), slice(run.last, run.last + MAX_GROWTH_STEPS)
+    more_before = steps_more(evidence[before][::-1], is_cut[before][::-1])
+    more_after = steps_more(evidence[after], is_cut[after])
+    return replace(run, first=run.first - more_before, last=run.last + more_after)
+
+
+class Search:
+    """What is known of an edit: the offsets that come into question, and the evidence for each at each step.
+
+    Args:
+        duration_sec, match_duration_sec: of the edit and of the match. cuts_sec: where the edit has hard cuts.
+        sound: whitened rows of the edit's and of the match's sound, None where one of them has none.
+    """
+
+    def __init__(
+        self,
+        duration_sec: float,
+        match_duration_sec: float,
+        cuts_sec: np.ndarray,
+        sound: tuple[np.ndarray, np.ndarray] | None,
+    ):
+        self.num_steps = max(1, round(duration_sec / STEP_SEC))
+        self.sound = sound
+        self.is_cut = np.zeros(self.num_steps, bool)
+        self.is_cut[np.minimum(np.rint(cuts_sec / STEP_SEC).astype(int), self.num_steps - 1)] = True
+        self.offsets = np.zeros(0, np.int64)
+        self.is_read = np.zeros(round(match_duration_sec / STEP_SEC), bool)
+        self.num_steps_left = int(MAX_READ_SHARE * self.num_steps)
+
+    def set_pictures(self, edit: Rows, match: Rows) -> None:
+        """Compare pictures; the first time, offsets are sought with them and with the sound."""
+        self.pictures = edit, match
+        if not len(self.offsets):
+            found = sound_offsets(*self.sound) if self.sound else np.zeros(0, np.int64)
+            self.offsets = np.unique(np.concatenate([found, picture_offsets(edit, match)]))
+            if self.sound:
+                self.sound_evidence = sound_evidence(*self.sound, self.offsets, self.num_steps)
+            else:
+                self.sound_evidence = np.zeros((self.num_steps, len(self.offsets)), np.float32)
+        self.picture_evidence = picture_evidence(edit, match, self.offsets, self.num_steps)
+
+    def path_runs(self, cost_factor: float) -> list[Run]:
+        """The runs on the best path, where beginning one costs that much more or less."""
+        costs = np.where(self.is_cut, CUT_COST_SEC, SWITCH_COST_SEC) * cost_factor
+        runs = find_runs(self.sound_evidence, self.picture_evidence, self.offsets, costs)
+        return [replace(run, rival_sec=self.rival_sec(run)) for run in runs]
+
+    def rival_sec(self, run: Run) -> float:
+        """The most evidence that there is for another offset where a run is."""
+        sound = self.sound_evidence[run.first : run.last].sum(axis=0)
+        picture = self.picture_evidence[run.first : run.last].sum(axis=0)
+        evidence = np.maximum(sound + picture, np.maximum(sound, picture))
+        return float(evidence[np.abs(self.offsets - run.offset) > RIVAL_STEPS].max(initial=0))
+
+    def places_to_read_sec(self) -> list[tuple[float, float]]:
+        """(start, end) in seconds of the match, whose pictures would settle the most, within a limit in all.
+
+        First the ends of what is found, into what is not found next to them; then the middles of what may be a shot
+        but is not sure; then all of it, where the middle has not refuted it.
+        """
+        runs = [run.rate(1.0) for run in self.path_runs(1.0)]
+        likely = [run for run in runs if run.confidence >= LIKELY]
+        places = []
+        firsts, lasts = [run.first for run in likely], [run.last for run in likely]
+        for run, last_before, first_after in zip(likely, [0, *lasts], [*firsts[1:], self.num_steps], strict=False):
+            gap_before, gap_after = run.first - last_before, first_after - run.last
+            for first, last in (
+                (run.first - min(gap_before, END_STEPS), run.first),
+                (run.last, run.last + min(gap_after, END_STEPS)),
+            ):
+                if last - first > NEAR_CUT_STEPS:
+                    places.append((first + run.offset, last + run.offset))
+        is_likely = np.zeros(self.num_steps, bool)
+        for run in runs:
+            is_likely[run.first : run.last] |= run.confidence >= SURE
+        more = [run for run in self.path_runs(SEEKING_COST_FACTOR) if is_likely[run.first : run.last].mean() < 0.5]
+        doubtful = sorted([*(run for run in runs if run.confidence < SURE), *more], key=lambda run: -sum(run.evidence()))
+        for run in doubtful:
+            middle = (run.first + run.last) // 2 + run.offset
+            places.append((max(middle - MIDDLE_STEPS, run.first + run.offset), min(middle + MIDDLE_STEPS, run.last + run.offset)))
+        for run in runs:
+            if SURE > run.confidence >= LIKELY:
+                places.append((run.first + run.offset, run.last + run.offset))
+        return self.unread(places)
+
+    def unread(self, places: list[tuple[int, int]]) -> list[tuple[float, float]]:
+        """Those of some (first, last) steps of the match that were not asked for before, in seconds, as far as the
+        limit goes."""
+        wanted = []
+        for first, last in places:
+            first, last = max(first, 0), min(last, len(self.is_read))
+            num_steps = last - first
+            if num_steps > 0 and self.is_read[first:last].mean() < 0.8 and num_steps <= self.num_steps_left:
+                self.is_read[first:last] = True
+                self.num_steps_left -= num_steps
+                wanted.append((first * STEP_SEC, last * STEP_SEC))
+        return wanted
+
+    def runs(self) -> list[Run]:
+        """The runs that best explain the edit, grown and rated.
+
+        Where next to nothing of the edit is found for sure, it is likely another match's, and more is required.
+        """
+        runs = [run.rate(1.0) for run in self.path_runs(1.0)]
+        sure_steps = sum(run.last - run.first for run in runs if run.confidence >= SURE)
+        factor = 1.0 if sure_steps >= MIN_SURE_SHARE * self.num_steps else DOUBTFUL_EDIT_FACTOR
+        near_cut = maximum_filter1d(self.is_cut, 2 * NEAR_CUT_STEPS + 1)
+        evidence = np.maximum(self.sound_evidence + self.picture_evidence, self.picture_evidence)
+        columns = np.searchsorted(self.offsets, [run.offset for run in runs])
+        return [
+            grow(run.rate(factor), evidence[:, column], near_cut) for run, column in zip(runs, columns, strict=True)
+        ]
+
+    def fine_offset_sec(self, run: Run) -> float:
+        """The run's offset in seconds, finer than a step: where sound, or else the pictures, are most alike."""
+        (edit, match), sound = self.pictures, self.sound
+        if sound and run.sound_sec >= run.picture_sec:
+            likeness = []
+            for offset in (run.offset - 1, run.offset, run.offset + 1):
+                first, last = max(run.first, -offset), min(run.last, len(sound[0]), len(sound[1]) - offset)
+                likeness.append(float((sound[0][first:last] * sound[1][first + offset : last + offset]).sum()))
+            below, middle, above = likeness
+            curvature = below - 2 * middle + above
+            shift = 0.5 * (below - above) / curvature if curvature < 0 else 0.0
+            return (run.offset + float(np.clip(shift, -1, 1))) * STEP_SEC
+        shown_sec = match.times_sec - run.offset * STEP_SEC
+        there = np.flatnonzero((shown_sec >= run.first * STEP_SEC) & (shown_sec < run.last * STEP_SEC))
+        shifts_sec = np.linspace(-1.5, 1.5, 31) * STEP_SEC
+        likeness = [
+            float((match.rows[there] * edit.rows[edit.shown_at(shown_sec[there] - shift)]).sum()) for shift in shifts_sec
+        ]
+        best = np.array(likeness) >= max(likeness) - 1e-3 * abs(max(likeness))
+        return run.offset * STEP_SEC + float(shifts_sec[best].mean())
