@@ -6,7 +6,6 @@ scoreboard) counts little and what sets an instant apart counts much.
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,7 @@ LOWEST_HZ, HIGHEST_HZ = 100, 3800
 FLOOR_DB = 50  # what is quieter than the loud parts by more counts as silence
 LOCAL_STEPS = 33  # two seconds, over which a band's mean is taken off: level and equaliser then matter no more
 NUM_STEPS_PER_BLOCK = 1024
+PICTURES_PER_BLOCK = 1024
 THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 48, 27
 GRID_WIDTH, GRID_HEIGHT = 24, 14  # blocks of the edit's picture that are compared
 MIN_CUT_CHANGE = 6.0  # grey levels, on average
@@ -103,7 +103,11 @@ class Pictures:
 
 
 def read_pictures(
-    path: str | os.PathLike, start_sec: float = 0, end_sec: float = np.inf, rate_fps: float = np.inf, keyframes: bool = False
+    path: str | os.PathLike,
+    start_sec: float = 0,
+    end_sec: float = np.inf,
+    rate_fps: float = np.inf,
+    keyframes: bool = False,
 ) -> Pictures:
     """Thumbnails of the pictures shown from one time to another, at most `rate_fps` a second, or of keyframes alone.
 
@@ -157,7 +161,7 @@ class Placement:
     height: float = 1.0
 
 
-def grid_rows(thumbnails: np.ndarray, placement: Placement = Placement()) -> tuple[np.ndarray, np.ndarray]:  # noqa: B008
+def grid_rows(thumbnails: np.ndarray, placement: Placement = Placement()) -> tuple[np.ndarray, np.ndarray]:
     """The means of thumbnails over the blocks of the edit's grid, if they lay in the edit's picture as placed.
 
     Returns:
@@ -173,7 +177,12 @@ def grid_rows(thumbnails: np.ndarray, placement: Placement = Placement()) -> tup
 
     across, is_inside_x = axis(THUMBNAIL_WIDTH_PX, GRID_WIDTH, placement.centre_x, placement.width)
     down, is_inside_y = axis(THUMBNAIL_HEIGHT_PX, GRID_HEIGHT, placement.centre_y, placement.height)
-    rows = down @ thumbnails.astype(np.float32) @ across.T
+    rows = np.zeros((len(thumbnails), GRID_HEIGHT, GRID_WIDTH), np.float32)
+    for first in range(0, len(rows), PICTURES_PER_BLOCK):
+        block = thumbnails[first : first + PICTURES_PER_BLOCK].astype(np.float32)
+        squeezed = (block.reshape(-1, THUMBNAIL_WIDTH_PX) @ across.T).reshape(len(block), -1, GRID_WIDTH)
+        flat = down @ squeezed.transpose(1, 0, 2).reshape(THUMBNAIL_HEIGHT_PX, -1)
+        rows[first : first + PICTURES_PER_BLOCK] = flat.reshape(GRID_HEIGHT, len(block), GRID_WIDTH).transpose(1, 0, 2)
     return rows.reshape(len(rows), -1), (is_inside_y[:, None] & is_inside_x).ravel()
 
 
@@ -244,7 +253,7 @@ def find_placement(edit: Pictures, match: Pictures) -> Placement:
 
     A coarse search finds pairs of pictures that are alike; the placement is then fitted to those.
     """
-    edit_part, match_part = edit.some(1500), match.some(400)
+    edit_part, match_part = edit.some(1000), match.some(300)
 
     def details(edit: Pictures, match: Pictures, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
         comparer = PictureComparer(edit, match, placement)
@@ -258,7 +267,7 @@ def find_placement(edit: Pictures, match: Pictures) -> Placement:
         return float(np.sort(maxima)[-max(10, len(maxima) // 10) :].mean())
 
     sizes = (0.75, 0.85, 1.0, 1.1, 1.2, 1.33)
-    candidates = [Placement(width=width, height=height) for width in sizes for height in sizes]
+    candidates = [Placement(width=w, height=h) for w in sizes for h in sizes if 0.7 < w / h < 1.4]
     best = max(candidates, key=lambda placement: merit(likeness(placement).max(axis=1)))
     alike = likeness(best)
     chosen = np.argsort(alike.max(axis=1))[-max(20, len(alike) // 8) :]

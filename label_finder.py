@@ -21,6 +21,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import threadpoolctl
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -145,7 +146,9 @@ def find_labels(title: str, match_path: Path, highlight_path: Path, output_dir: 
     finding = Finding(title)
     try:
         match_info, highlight_info = media.probe(match_path), media.probe(highlight_path)
-        shots = find_shots(match_path, match_info, highlight_path, highlight_info)
+        # One BLAS thread: the products are small, and matches run side by side.
+        with threadpoolctl.threadpool_limits(1):
+            shots = find_shots(match_path, match_info, highlight_path, highlight_info)
         sure = [shot for shot in shots if shot.confidence >= min_confidence]
         sections_sec = segments.merge_sections([(shot.match_start_sec, shot.match_end_sec) for shot in sure])
         missing = missing_parts(sure, highlight_info.duration_sec)
@@ -174,7 +177,8 @@ def find_labels(title: str, match_path: Path, highlight_path: Path, output_dir: 
             plot_alignment(title, shots, min_confidence, match_info.duration_sec, highlight_info.duration_sec),
         )
         segments.write_whole(
-            output_dir / f"{title}_label_report.json", (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode()
+            output_dir / f"{title}_label_report.json",
+            (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode(),
         )
         lines = label_lines(sections_sec, match_info.frame_times_sec)
         segments.write_whole(output_dir / f"{title}.txt", "".join(f"{line}\n" for line in lines).encode())

@@ -16,6 +16,8 @@ from fingerprints import STEP_SEC, Rows
 STEPS_PER_BLOCK = 16  # offsets are sought block by block
 BLOCKS_PER_WINDOW = (1, 4)
 NUM_OFFSETS_PER_WINDOW = 6
+MAX_CELLS = 16_000_000  # steps times offsets, which memory holds several times in float32
+PICTURES_PER_BLOCK, OFFSETS_PER_BLOCK = 64, 256
 MIN_PICTURE_LIKENESS = 0.12
 CHANCE_SOUND, CHANCE_PICTURE = 0.30, 0.20  # cosine that counts as none
 GAIN = 2.5  # rows are shorter than 1: a perfect likeness is about 0.4
@@ -93,18 +95,32 @@ def sound_offsets(edit: np.ndarray, match: np.ndarray) -> np.ndarray:
             peaks = np.argpartition(window, -4 * NUM_OFFSETS_PER_WINDOW)[-4 * NUM_OFFSETS_PER_WINDOW :]
             peaks = peaks[(window[peaks] == maximum_filter1d(window, 5)[peaks]) & (window[peaks] > 0)]
             found.append(peaks[np.argsort(window[peaks])[::-1]][:NUM_OFFSETS_PER_WINDOW] - len(edit))
-    return np.concatenate(found)
+    return np.unique(np.concatenate(found))
 
 
-def picture_offsets(edit: Rows, match: Rows) -> np.ndarray:
-    """Offsets at which single pictures of the match are most like one of the edit: (n,) int64."""
-    found = [np.zeros(0, np.int64)]
+def picture_offsets(edit: Rows, match: Rows, max_offsets: int) -> np.ndarray:
+    """The offsets, at most so many, at which single pictures of the match are most like one of the edit, those before
+    the others that several pictures agree on: (n,) int64."""
+    found, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for time_sec, row in zip(match.times_sec, match.rows, strict=True):
         likeness = edit.rows @ row
         peaks = np.flatnonzero((likeness == maximum_filter1d(likeness, 15)) & (likeness > MIN_PICTURE_LIKENESS))
         peaks = peaks[np.argsort(likeness[peaks])[::-1]][:NUM_OFFSETS_PER_WINDOW]
         found.append(np.rint((time_sec - edit.times_sec[peaks]) / STEP_SEC).astype(np.int64))
-    return np.concatenate(found)
+        weights.append(likeness[peaks])
+    offsets = np.concatenate(found)
+    if not len(offsets):
+        return offsets
+    lowest = offsets.min() - 1
+    support = np.convolve(np.bincount(offsets - lowest, np.concatenate(weights)), np.ones(3), mode="same")
+    unique = np.unique(offsets)
+    return np.sort(unique[np.argsort(support[unique - lowest])[::-1][:max_offsets]])
+
+
+def best_stretch(evidence: np.ndarray) -> np.ndarray:
+    """(num_columns,) the most evidence that one stretch of steps has in each column of (num_steps, num_columns)."""
+    gained = np.cumsum(evidence, axis=0)
+    return (gained - np.minimum(np.minimum.accumulate(gained, axis=0), 0)).max(axis=0)
 
 
 def sound_evidence(edit: np.ndarray, match: np.ndarray, offsets: np.ndarray, num_steps: int) -> np.ndarray:
@@ -128,55 +144,55 @@ def picture_evidence(edit: Rows, match: Rows, offsets: np.ndarray, num_steps: in
     edit_lengths, match_lengths = np.linalg.norm(edit.rows, axis=1), np.linalg.norm(match.rows, axis=1)
     gaps_sec = np.diff(match.times_sec, prepend=-np.inf, append=np.inf)
     weights = np.clip((gaps_sec[1:] + gaps_sec[:-1]) / 2, 0, MAX_PICTURE_SEC) * GAIN
-    for time_sec, row, length, weight in zip(match.times_sec, match.rows, match_lengths, weights, strict=True):
-        steps = np.floor(time_sec / STEP_SEC - offsets + 0.5).astype(int)
-        inside = np.flatnonzero((steps >= 0) & (steps < num_steps))
-        likeness = maximum_filter1d(edit.rows @ row, 2 * PICTURE_REACH + 1) - CHANCE_PICTURE * length * edit_lengths
-        shown = edit.shown_at(time_sec - offsets[inside] * STEP_SEC)
-        evidence[steps[inside], inside] += weight * likeness[shown]
+    for first in range(0, len(match.rows), PICTURES_PER_BLOCK):
+        block = slice(first, first + PICTURES_PER_BLOCK)
+        likeness = maximum_filter1d(match.rows[block] @ edit.rows.T, 2 * PICTURE_REACH + 1, axis=1)
+        likeness -= CHANCE_PICTURE * match_lengths[block, None] * edit_lengths
+        for time_sec, values, weight in zip(match.times_sec[block], likeness, weights[block], strict=True):
+            steps = np.floor(time_sec / STEP_SEC - offsets + 0.5).astype(int)
+            inside = np.flatnonzero((steps >= 0) & (steps < num_steps))
+            shown = edit.shown_at(time_sec - offsets[inside] * STEP_SEC)
+            evidence[steps[inside], inside] += weight * values[shown]
     return evidence
 
 
-def best_path(evidence: np.ndarray, switch_costs: np.ndarray) -> np.ndarray:
-    """The column of evidence at each step, -1 for none, that gain most evidence in all: (num_steps,) int64.
+def best_path(sound: np.ndarray, picture: np.ndarray, switch_costs: np.ndarray) -> np.ndarray:
+    """The offset's column at each step, -1 for none, that gain most evidence in all: (num_steps,) int64.
 
-    Viterbi's algorithm. Beginning with another column at step i costs switch_costs[i]; giving up costs nothing.
+    Viterbi's algorithm. Each offset stands for three explanations: sound and picture are the match's, or the sound
+    alone, or the picture alone. Beginning with another explanation at step i costs switch_costs[i]; ending costs nothing.
     """
-    num_steps, num_columns = evidence.shape
-    scores = np.full(num_columns + 1, -np.inf, np.float32)  # the last column is none
+    num_steps, num_offsets = sound.shape
+    alone_cost = ALONE_COST * STEP_SEC
+    scores = np.full(3 * num_offsets + 1, -np.inf, np.float32)  # the last is none
     scores[-1] = 0
-    stays = np.zeros((num_steps, num_columns + 1), bool)
+    stays = np.zeros((num_steps, len(scores)), bool)
     best_before = np.zeros(num_steps, np.int64)
     for step in range(num_steps):
         best_before[step] = best = int(scores.argmax())
-        costs = np.full(num_columns + 1, switch_costs[step], np.float32)
+        costs = np.full(len(scores), switch_costs[step], np.float32)
         costs[-1] = 0
         stays[step] = scores >= scores[best] - costs
-        scores = np.where(stays[step], scores, scores[best] - costs)
-        scores[:-1] += evidence[step]
+        scores = np.maximum(scores, scores[best] - costs)
+        heard, seen = sound[step], picture[step]
+        scores[:-1] += np.concatenate([heard + seen, heard - alone_cost, seen - alone_cost])
     path = np.zeros(num_steps, np.int64)
-    column = int(scores.argmax())
+    state = int(scores.argmax())
     for step in range(num_steps - 1, -1, -1):
-        path[step] = column
-        if not stays[step, column]:
-            column = best_before[step]
-    path[path == num_columns] = -1
-    return path
+        path[step] = state
+        if not stays[step, state]:
+            state = best_before[step]
+    return np.where(path == 3 * num_offsets, -1, path % max(num_offsets, 1))
 
 
 def find_runs(sound: np.ndarray, picture: np.ndarray, offsets: np.ndarray, switch_costs: np.ndarray) -> list[Run]:
     """The runs of one offset each that best explain an edit, in its order; parts that nothing explains lie between.
 
-    Each offset stands for three explanations: sound and picture are the match's, or the sound alone, or the picture.
-
     Args:
         sound, picture: (num_steps, num_offsets) float32 evidence.
         switch_costs: (num_steps,) evidence that a new run has to be worth at least if it begins there.
     """
-    num_offsets = len(offsets)
-    alone_cost = ALONE_COST * STEP_SEC
-    path = best_path(np.hstack([sound + picture, sound - alone_cost, picture - alone_cost]), switch_costs)
-    columns = np.where(path < 0, -1, path % max(num_offsets, 1))
+    columns = best_path(sound, picture, switch_costs)
     edges = np.flatnonzero(np.diff(columns, prepend=-2, append=-2))
     runs: list[Run] = []
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -232,21 +248,29 @@ class Search:
         self.sound = sound
         self.is_cut = np.zeros(self.num_steps, bool)
         self.is_cut[np.minimum(np.rint(cuts_sec / STEP_SEC).astype(int), self.num_steps - 1)] = True
-        self.offsets = np.zeros(0, np.int64)
+        self.offsets: np.ndarray | None = None
         self.is_read = np.zeros(round(match_duration_sec / STEP_SEC), bool)
         self.num_steps_left = int(MAX_READ_SHARE * self.num_steps)
 
     def set_pictures(self, edit: Rows, match: Rows) -> None:
         """Compare pictures; the first time, offsets are sought with them and with the sound."""
         self.pictures = edit, match
-        if not len(self.offsets):
-            found = sound_offsets(*self.sound) if self.sound else np.zeros(0, np.int64)
-            self.offsets = np.unique(np.concatenate([found, picture_offsets(edit, match)]))
+        if self.offsets is None:
+            max_offsets = MAX_CELLS // self.num_steps
+            self.offsets = picture_offsets(edit, match, max_offsets // 2 if self.sound else max_offsets)
             if self.sound:
+                self.offsets = np.union1d(self.offsets, self.promising_sound_offsets(max_offsets - len(self.offsets)))
                 self.sound_evidence = sound_evidence(*self.sound, self.offsets, self.num_steps)
             else:
                 self.sound_evidence = np.zeros((self.num_steps, len(self.offsets)), np.float32)
         self.picture_evidence = picture_evidence(edit, match, self.offsets, self.num_steps)
+
+    def promising_sound_offsets(self, max_offsets: int) -> np.ndarray:
+        """Of the offsets that the sound suggests, those that some stretch of it speaks for most."""
+        offsets = sound_offsets(*self.sound)
+        parts = np.array_split(offsets, len(offsets) // OFFSETS_PER_BLOCK + 1)
+        stretches = [best_stretch(sound_evidence(*self.sound, part, self.num_steps)) for part in parts]
+        return offsets[np.argsort(np.concatenate(stretches))[::-1][:max_offsets]]
 
     def path_runs(self, cost_factor: float) -> list[Run]:
         """The runs on the best path, where beginning one costs that much more or less."""
@@ -283,10 +307,14 @@ class Search:
         for run in runs:
             is_likely[run.first : run.last] |= run.confidence >= SURE
         more = [run for run in self.path_runs(SEEKING_COST_FACTOR) if is_likely[run.first : run.last].mean() < 0.5]
-        doubtful = sorted([*(run for run in runs if run.confidence < SURE), *more], key=lambda run: -sum(run.evidence()))
+        doubtful = sorted(
+            [*(run for run in runs if run.confidence < SURE), *more], key=lambda run: -sum(run.evidence())
+        )
         for run in doubtful:
             middle = (run.first + run.last) // 2 + run.offset
-            places.append((max(middle - MIDDLE_STEPS, run.first + run.offset), min(middle + MIDDLE_STEPS, run.last + run.offset)))
+            places.append(
+                (max(middle - MIDDLE_STEPS, run.first + run.offset), min(middle + MIDDLE_STEPS, run.last + run.offset))
+            )
         for run in runs:
             if SURE > run.confidence >= LIKELY:
                 places.append((run.first + run.offset, run.last + run.offset))
@@ -336,7 +364,8 @@ class Search:
         there = np.flatnonzero((shown_sec >= run.first * STEP_SEC) & (shown_sec < run.last * STEP_SEC))
         shifts_sec = np.linspace(-1.5, 1.5, 31) * STEP_SEC
         likeness = [
-            float((match.rows[there] * edit.rows[edit.shown_at(shown_sec[there] - shift)]).sum()) for shift in shifts_sec
+            float((match.rows[there] * edit.rows[edit.shown_at(shown_sec[there] - shift)]).sum())
+            for shift in shifts_sec
         ]
         best = np.array(likeness) >= max(likeness) - 1e-3 * abs(max(likeness))
         return run.offset * STEP_SEC + float(shifts_sec[best].mean())
