@@ -7,6 +7,7 @@ scoreboard) counts little and what sets an instant apart counts much.
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -23,6 +24,7 @@ FLOOR_DB = 50  # what is quieter than the loud parts by more counts as silence
 LOCAL_STEPS = 33  # two seconds, over which a band's mean is taken off: level and equaliser then matter no more
 NUM_STEPS_PER_BLOCK = 1024
 PICTURES_PER_BLOCK = 1024
+MAX_PLACED = 1000  # pictures of the edit by which the placement is found
 THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 48, 27
 GRID_WIDTH, GRID_HEIGHT = 24, 14  # blocks of the edit's picture that are compared
 MIN_CUT_CHANGE = 6.0  # grey levels, on average
@@ -236,8 +238,11 @@ class PictureComparer:
         details = detail_of(match_rows, self.is_used)
         shows = np.any(details != 0, axis=1)
         self.shared = details[shows].sum(axis=0) / max(shows.sum(), 1)
-        self.weights = whitening(details[shows] - self.shared, PICTURE_WHITENING)
-        self.edit = self.rows_of(edit, Placement())
+        self.shown_details = details[shows] - self.shared
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        return whitening(self.shown_details, PICTURE_WHITENING)
 
     def details_of(self, pictures: Pictures, placement: Placement) -> np.ndarray:
         details = detail_of(grid_rows(pictures.thumbnails, placement)[0], self.is_used)
@@ -253,7 +258,8 @@ def find_placement(edit: Pictures, match: Pictures) -> Placement:
 
     A coarse search finds pairs of pictures that are alike; the placement is then fitted to those.
     """
-    edit_part, match_part = edit.some(1000), match.some(300)
+    duration_sec = float(np.ptp(edit.times_sec))
+    edit_part, match_part = edit.some(min(MAX_PLACED, int(10 * duration_sec) + 1)), match.some(MAX_PLACED // 3)
 
     def details(edit: Pictures, match: Pictures, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
         comparer = PictureComparer(edit, match, placement)

@@ -97,12 +97,13 @@ def find_shots(
     cuts_sec = fingerprints.find_cuts(edit_pictures)
     placement = fingerprints.find_placement(edit_pictures, match_pictures)
     comparer = fingerprints.PictureComparer(edit_pictures, match_pictures, placement)
+    edit_rows = comparer.rows_of(edit_pictures, fingerprints.Placement())
     search = shot_matching.Search(highlight_info.duration_sec, match_info.duration_sec, cuts_sec, sound)
     for _ in range(NUM_READINGS):
-        search.set_pictures(comparer.edit, comparer.rows_of(match_pictures, placement))
+        search.set_pictures(edit_rows, comparer.rows_of(match_pictures, placement))
         near = fingerprints.read_pictures_near(match_path, search.places_to_read_sec(), NEAR_RATE_FPS)
         match_pictures = fingerprints.join_pictures([match_pictures, near])
-    search.set_pictures(comparer.edit, comparer.rows_of(match_pictures, placement))
+    search.set_pictures(edit_rows, comparer.rows_of(match_pictures, placement))
     ends_sec = np.array([0, *cuts_sec, highlight_info.duration_sec])
     shots = []
     for run in search.runs():

@@ -31,8 +31,9 @@ MIN_SURE_SHARE = 0.1
 DOUBTFUL_EDIT_FACTOR = 4.0
 LIKELY = 0.5
 SEEKING_COST_FACTOR = 0.3  # of the cost of a run, when places to look at are sought
-MAX_READ_SHARE = 1.2  # of the edit's length, for which pictures of the match are read
+MAX_READ_SHARE = 1.5  # of the edit's length, for which pictures of the match are read
 END_STEPS, MIDDLE_STEPS = 64, 16
+CLEAR_SEC = 0.15  # evidence in a second that makes clear on which side of an end it lies
 NEAR_CUT_STEPS = 4
 MAX_GROWTH_STEPS = 16
 MIN_GROWTH_SEC = 0.02
@@ -288,25 +289,21 @@ class Search:
     def places_to_read_sec(self) -> list[tuple[float, float]]:
         """(start, end) in seconds of the match, whose pictures would settle the most, within a limit in all.
 
-        First the ends of what is found, into what is not found next to them; then the middles of what may be a shot
+        First around ends of what is found that might as well lie elsewhere; then the middles of what may be a shot
         but is not sure; then all of it, where the middle has not refuted it.
         """
         runs = [run.rate(1.0) for run in self.path_runs(1.0)]
-        likely = [run for run in runs if run.confidence >= LIKELY]
-        places = []
-        firsts, lasts = [run.first for run in likely], [run.last for run in likely]
-        for run, last_before, first_after in zip(likely, [0, *lasts], [*firsts[1:], self.num_steps], strict=False):
-            gap_before, gap_after = run.first - last_before, first_after - run.last
-            for first, last in (
-                (run.first - min(gap_before, END_STEPS), run.first),
-                (run.last, run.last + min(gap_after, END_STEPS)),
-            ):
-                if last - first > NEAR_CUT_STEPS:
-                    places.append((first + run.offset, last + run.offset))
-        is_likely = np.zeros(self.num_steps, bool)
+        is_found = np.zeros(self.num_steps, bool)
         for run in runs:
-            is_likely[run.first : run.last] |= run.confidence >= SURE
-        more = [run for run in self.path_runs(SEEKING_COST_FACTOR) if is_likely[run.first : run.last].mean() < 0.5]
+            is_found[run.first : run.last] |= run.confidence >= LIKELY
+        places = []
+        for run in runs:
+            if run.confidence >= LIKELY:
+                places += self.unclear_ends(run, is_found)
+        is_sure = np.zeros(self.num_steps, bool)
+        for run in runs:
+            is_sure[run.first : run.last] |= run.confidence >= SURE
+        more = [run for run in self.path_runs(SEEKING_COST_FACTOR) if is_sure[run.first : run.last].mean() < 0.5]
         doubtful = sorted(
             [*(run for run in runs if run.confidence < SURE), *more], key=lambda run: -sum(run.evidence())
         )
@@ -319,6 +316,31 @@ class Search:
             if SURE > run.confidence >= LIKELY:
                 places.append((run.first + run.offset, run.last + run.offset))
         return self.unread(places)
+
+    def unclear_ends(self, run: Run, is_found: np.ndarray) -> list[tuple[int, int]]:
+        """(first, last) steps of the match around the ends of a run that may lie elsewhere: as far as nothing is found
+        beyond, or where what is found does not clearly differ from the run's going on."""
+        column = np.searchsorted(self.offsets, run.offset)
+        kind = run.evidence()[0]
+        evidence = np.zeros(self.num_steps, np.float32)
+        if kind != PICTURE_ALONE:
+            evidence += self.sound_evidence[:, column]
+        if kind != SOUND_ALONE:
+            evidence += self.picture_evidence[:, column]
+        places = []
+        for is_start in (True, False):
+            turn = slice(None, None, -1 if is_start else 1)
+            end = self.num_steps - run.first if is_start else run.last
+            inside, beyond = evidence[turn][max(end - STEPS_PER_BLOCK, 0) : end], evidence[turn][end : end + STEPS_PER_BLOCK]
+            found_beyond = is_found[turn][end : end + END_STEPS]
+            reach = int(np.argmax(found_beyond)) if found_beyond.any() else len(found_beyond)
+            if len(beyond) and inside.sum() < CLEAR_SEC and beyond.sum() > -CLEAR_SEC:
+                reach = max(reach, 2 * STEPS_PER_BLOCK)
+            if reach > NEAR_CUT_STEPS:
+                first, last = end - (len(inside) if inside.sum() < CLEAR_SEC else 0), min(end + reach, self.num_steps)
+                first, last = (self.num_steps - last, self.num_steps - first) if is_start else (first, last)
+                places.append((first + run.offset, last + run.offset))
+        return places
 
     def unread(self, places: list[tuple[int, int]]) -> list[tuple[float, float]]:
         """Those of some (first, last) steps of the match that were not asked for before, in seconds, as far as the
