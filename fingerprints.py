@@ -111,9 +111,10 @@ def read_pictures(
     rate_fps: float = np.inf,
     keyframes: bool = False,
 ) -> Pictures:
-    """Thumbnails of the pictures shown from one time to another, at most `rate_fps` a second, or of keyframes alone.
+    """Thumbnails of the pictures shown from one time to another, or of keyframes alone.
 
-    Raises media.MediaError.
+    Where a rate is given, at most so many a second, those from the last keyframe before the start on, since they have
+    to be decoded anyway, and without pictures that no other refers to. Raises media.MediaError.
     """
     times, thumbnails = [], []
     with media.open_media(path) as container:
@@ -122,13 +123,15 @@ def read_pictures(
         first_sec = media.start_time_sec(container)
         if keyframes:
             stream.codec_context.skip_frame = "NONKEY"
+        elif rate_fps < np.inf:
+            stream.codec_context.skip_frame = "NONREF"
         if start_sec > 0:
             container.seek(int((start_sec + first_sec) / stream.time_base), stream=stream)
         for frame in media.decode(container.demux(stream)):
             time_sec = frame.time - first_sec
             if time_sec >= end_sec:
                 break
-            if time_sec < max(start_sec, times[-1] + 1 / rate_fps - media.TIME_TOLERANCE_SEC if times else 0):
+            if times and time_sec < times[-1] + 1 / rate_fps - media.TIME_TOLERANCE_SEC:
                 continue
             times.append(time_sec)
             size = (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)

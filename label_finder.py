@@ -33,6 +33,7 @@ DEFAULT_MIN_CONFIDENCE = 0.5
 SNAP_SEC = 0.3  # an end this near to a cut of the edit is at the cut
 MIN_MISSING_SEC = 0.5  # shorter parts of the edit that are not found are not listed
 NUM_READINGS = 3  # of pictures around places in doubt, each time of what the last left in doubt
+EVERY_RATE_FPS = 5  # pictures of the match read throughout where sound is of no use
 NEAR_RATE_FPS = 8  # pictures of the match read where doubt is left
 FEW_FOUND_SHARE = 0.3  # of an edit; where less is found, a warning says so
 EXAMPLES = """\
@@ -104,6 +105,10 @@ def find_shots(
         near = fingerprints.read_pictures_near(match_path, search.places_to_read_sec(), NEAR_RATE_FPS)
         match_pictures = fingerprints.join_pictures([match_pictures, near])
     search.set_pictures(edit_rows, comparer.rows_of(match_pictures, placement))
+    if search.needs_every_picture():
+        every = fingerprints.read_pictures(match_path, rate_fps=EVERY_RATE_FPS)
+        match_pictures = fingerprints.join_pictures([match_pictures, every])
+        search.set_pictures(edit_rows, comparer.rows_of(match_pictures, placement), seek=True)
     ends_sec = np.array([0, *cuts_sec, highlight_info.duration_sec])
     shots = []
     for run in search.runs():

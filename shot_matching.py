@@ -31,6 +31,7 @@ MIN_SURE_SHARE = 0.1
 DOUBTFUL_EDIT_FACTOR = 4.0
 LIKELY = 0.5
 SEEKING_COST_FACTOR = 0.3  # of the cost of a run, when places to look at are sought
+MIN_HEARD_SHARE, MAX_FOUND_SHARE = 0.2, 0.95
 MAX_READ_SHARE = 1.5  # of the edit's length, for which pictures of the match are read
 END_STEPS, MIDDLE_STEPS = 64, 16
 CLEAR_SEC = 0.15  # evidence in a second that makes clear on which side of an end it lies
@@ -103,12 +104,15 @@ def picture_offsets(edit: Rows, match: Rows, max_offsets: int) -> np.ndarray:
     """The offsets, at most so many, at which single pictures of the match are most like one of the edit, those before
     the others that several pictures agree on: (n,) int64."""
     found, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    for time_sec, row in zip(match.times_sec, match.rows, strict=True):
-        likeness = edit.rows @ row
-        peaks = np.flatnonzero((likeness == maximum_filter1d(likeness, 15)) & (likeness > MIN_PICTURE_LIKENESS))
-        peaks = peaks[np.argsort(likeness[peaks])[::-1]][:NUM_OFFSETS_PER_WINDOW]
-        found.append(np.rint((time_sec - edit.times_sec[peaks]) / STEP_SEC).astype(np.int64))
-        weights.append(likeness[peaks])
+    for first in range(0, len(match.rows), PICTURES_PER_BLOCK):
+        block = slice(first, first + PICTURES_PER_BLOCK)
+        all_likeness = match.rows[block] @ edit.rows.T
+        is_peak = (all_likeness == maximum_filter1d(all_likeness, 15, axis=1)) & (all_likeness > MIN_PICTURE_LIKENESS)
+        for time_sec, likeness, peaks in zip(match.times_sec[block], all_likeness, is_peak, strict=True):
+            best = np.flatnonzero(peaks)
+            best = best[np.argsort(likeness[best])[::-1]][:NUM_OFFSETS_PER_WINDOW]
+            found.append(np.rint((time_sec - edit.times_sec[best]) / STEP_SEC).astype(np.int64))
+            weights.append(likeness[best])
     offsets = np.concatenate(found)
     if not len(offsets):
         return offsets
@@ -253,10 +257,10 @@ class Search:
         self.is_read = np.zeros(round(match_duration_sec / STEP_SEC), bool)
         self.num_steps_left = int(MAX_READ_SHARE * self.num_steps)
 
-    def set_pictures(self, edit: Rows, match: Rows) -> None:
-        """Compare pictures; the first time, offsets are sought with them and with the sound."""
+    def set_pictures(self, edit: Rows, match: Rows, seek: bool = False) -> None:
+        """Compare pictures; the first time, or where asked to, offsets are sought with them and with the sound."""
         self.pictures = edit, match
-        if self.offsets is None:
+        if self.offsets is None or seek:
             max_offsets = MAX_CELLS // self.num_steps
             self.offsets = picture_offsets(edit, match, max_offsets // 2 if self.sound else max_offsets)
             if self.sound:
@@ -316,6 +320,13 @@ class Search:
             if SURE > run.confidence >= LIKELY:
                 places.append((run.first + run.offset, run.last + run.offset))
         return self.unread(places)
+
+    def needs_every_picture(self) -> bool:
+        """Whether sound is of no use and keyframes are too few: much of the edit is not found, the rest by pictures."""
+        runs = [run for run in (run.rate(1.0) for run in self.path_runs(1.0)) if run.confidence >= LIKELY]
+        num_found = sum(run.last - run.first for run in runs)
+        num_heard = sum(run.last - run.first for run in runs if run.sound_sec > 0)
+        return num_heard < MIN_HEARD_SHARE * max(num_found, 1) and num_found < MAX_FOUND_SHARE * self.num_steps
 
     def unclear_ends(self, run: Run, is_found: np.ndarray) -> list[tuple[int, int]]:
         """(first, last) steps of the match around the ends of a run that may lie elsewhere: as far as nothing is found
