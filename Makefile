@@ -33,5 +33,8 @@ lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/bench_label_finder.py
+
 clean:
 	rm -rf $(VENV) $(DATASET) $(CHECKPOINTS)

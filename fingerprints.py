@@ -35,7 +35,7 @@ SHORTNESS = 0.5  # of the median length; rows shorter than it are shortened furt
 
 
 def read_sound(path: str | os.PathLike) -> np.ndarray:
-    """(num_steps, 32) float32: logarithms of the sound in mel bands each STEP_SEC, what is steady taken off, 0 in silence.
+    """(num_steps, 32) float32: logarithms of the sound in mel bands, what is steady taken off; 0 in silence.
 
     Row i is of the sound around i * STEP_SEC. Raises media.MediaError.
     """
@@ -166,7 +166,10 @@ class Placement:
     height: float = 1.0
 
 
-def grid_rows(thumbnails: np.ndarray, placement: Placement = Placement()) -> tuple[np.ndarray, np.ndarray]:
+AS_IT_IS = Placement()
+
+
+def grid_rows(thumbnails: np.ndarray, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
     """The means of thumbnails over the blocks of the edit's grid, if they lay in the edit's picture as placed.
 
     Returns:
@@ -204,8 +207,8 @@ class Rows:
 
 
 def detail_of(rows: np.ndarray, is_used: np.ndarray) -> np.ndarray:
-    """(n, num_used) float32, of length 1: the detail in pictures (n, 14 * 24) without brightness and contrast; 0 where a
-    picture shows nothing."""
+    """(n, num_used) float32, of length 1: the detail in pictures (n, 14 * 24) without brightness and contrast; 0 where
+    a picture shows nothing."""
     from scipy.ndimage import gaussian_filter
 
     used = rows[:, is_used]
@@ -231,7 +234,7 @@ class PictureComparer:
 
     def __init__(self, edit: Pictures, match: Pictures, placement: Placement):
         self.placement = placement
-        edit_rows, _ = grid_rows(edit.thumbnails)
+        edit_rows, _ = grid_rows(edit.thumbnails, AS_IT_IS)
         match_rows, self.is_used = grid_rows(match.thumbnails, placement)
         for rows in (edit_rows, match_rows):
             deviations = rows.std(axis=0)
@@ -252,8 +255,11 @@ class PictureComparer:
         details[np.any(details != 0, axis=1)] -= self.shared
         return details
 
-    def rows_of(self, pictures: Pictures, placement: Placement) -> Rows:
-        return Rows(pictures.times_sec, shorten(self.details_of(pictures, placement) @ self.weights))
+    def edit_rows(self, pictures: Pictures) -> Rows:
+        return Rows(pictures.times_sec, shorten(self.details_of(pictures, AS_IT_IS) @ self.weights))
+
+    def match_rows(self, pictures: Pictures) -> Rows:
+        return Rows(pictures.times_sec, shorten(self.details_of(pictures, self.placement) @ self.weights))
 
 
 def find_placement(edit: Pictures, match: Pictures) -> Placement:
@@ -266,7 +272,7 @@ def find_placement(edit: Pictures, match: Pictures) -> Placement:
 
     def details(edit: Pictures, match: Pictures, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
         comparer = PictureComparer(edit, match, placement)
-        return comparer.details_of(edit, Placement()), comparer.details_of(match, placement)
+        return comparer.details_of(edit, AS_IT_IS), comparer.details_of(match, placement)
 
     def likeness(placement: Placement) -> np.ndarray:
         edit_details, match_details = details(edit_part, match_part, placement)

@@ -98,17 +98,17 @@ def find_shots(
     cuts_sec = fingerprints.find_cuts(edit_pictures)
     placement = fingerprints.find_placement(edit_pictures, match_pictures)
     comparer = fingerprints.PictureComparer(edit_pictures, match_pictures, placement)
-    edit_rows = comparer.rows_of(edit_pictures, fingerprints.Placement())
+    edit_rows = comparer.edit_rows(edit_pictures)
     search = shot_matching.Search(highlight_info.duration_sec, match_info.duration_sec, cuts_sec, sound)
     for _ in range(NUM_READINGS):
-        search.set_pictures(edit_rows, comparer.rows_of(match_pictures, placement))
+        search.set_pictures(edit_rows, comparer.match_rows(match_pictures))
         near = fingerprints.read_pictures_near(match_path, search.places_to_read_sec(), NEAR_RATE_FPS)
         match_pictures = fingerprints.join_pictures([match_pictures, near])
-    search.set_pictures(edit_rows, comparer.rows_of(match_pictures, placement))
+    search.set_pictures(edit_rows, comparer.match_rows(match_pictures))
     if search.needs_every_picture():
         every = fingerprints.read_pictures(match_path, rate_fps=EVERY_RATE_FPS)
         match_pictures = fingerprints.join_pictures([match_pictures, every])
-        search.set_pictures(edit_rows, comparer.rows_of(match_pictures, placement), seek=True)
+        search.set_pictures(edit_rows, comparer.match_rows(match_pictures), seek=True)
     ends_sec = np.array([0, *cuts_sec, highlight_info.duration_sec])
     shots = []
     for run in search.runs():
@@ -126,7 +126,7 @@ def snap(time_sec: float, ends_sec: np.ndarray) -> float:
 
 
 def label_lines(sections_sec: np.ndarray, frame_times_sec: np.ndarray) -> list[str]:
-    """Lines of a label file for sections (n, 2) in seconds: the frames nearest to their ends, and the times of those."""
+    """Lines of a label file for sections (n, 2) in seconds: the frames nearest to their ends, and their times."""
     edges_sec = np.append(frame_times_sec, 2 * frame_times_sec[-1] - frame_times_sec[-2:][0])
     frames = [tuple(int(np.abs(edges_sec - time_sec).argmin()) for time_sec in section) for section in sections_sec]
     return [

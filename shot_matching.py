@@ -165,7 +165,7 @@ def best_path(sound: np.ndarray, picture: np.ndarray, switch_costs: np.ndarray) 
     """The offset's column at each step, -1 for none, that gain most evidence in all: (num_steps,) int64.
 
     Viterbi's algorithm. Each offset stands for three explanations: sound and picture are the match's, or the sound
-    alone, or the picture alone. Beginning with another explanation at step i costs switch_costs[i]; ending costs nothing.
+    alone, or the picture alone. Beginning with another explanation at step i costs switch_costs[i]; ending costs none.
     """
     num_steps, num_offsets = sound.shape
     alone_cost = ALONE_COST * STEP_SEC
@@ -342,7 +342,8 @@ class Search:
         for is_start in (True, False):
             turn = slice(None, None, -1 if is_start else 1)
             end = self.num_steps - run.first if is_start else run.last
-            inside, beyond = evidence[turn][max(end - STEPS_PER_BLOCK, 0) : end], evidence[turn][end : end + STEPS_PER_BLOCK]
+            inside = evidence[turn][max(end - STEPS_PER_BLOCK, 0) : end]
+            beyond = evidence[turn][end : end + STEPS_PER_BLOCK]
             found_beyond = is_found[turn][end : end + END_STEPS]
             reach = int(np.argmax(found_beyond)) if found_beyond.any() else len(found_beyond)
             if len(beyond) and inside.sum() < CLEAR_SEC and beyond.sum() > -CLEAR_SEC:

@@ -4,7 +4,7 @@
     python benchmarks/bench_label_finder.py --data_dir ../shared/data/freedoom  longer ones
     python benchmarks/bench_label_finder.py --speed 40                          the time against a full decode
 
-Matches of a folder are joined into one long match; edits are cut from it, seeded. F1 is time-wise against the known cuts.
+Matches of a folder are joined into one long match; edits are cut from it, seeded. F1 is time-wise against the cuts.
 """
 
 import argparse
@@ -150,7 +150,8 @@ def bench_quality(args: argparse.Namespace, scratch: Path) -> bool:
     match_sec = media.probe(match).duration_sec
     is_met = True
     print(
-        f"{'property':18} {'F1':>6} {'ends (s)':>9} {'time (s)':>9}   of {args.num_edits} edits of {match_sec:.0f} s of match"
+        f"{'property':18} {'F1':>6} {'ends (s)':>9} {'time (s)':>9}   "
+        f"{args.num_edits} edits each, {match_sec:.0f} s of match"
     )
     for name in args.properties:
         results = []
@@ -181,7 +182,7 @@ def bench_speed(args: argparse.Namespace, scratch: Path) -> bool:
     seconds = 0.0
     parts = []
     for path in titles:
-        if seconds < 60 * args.speed:
+        if seconds < 60 * args.speed - 1:
             parts.append(path)
             seconds += media.probe_duration_sec(path)
     match = join(parts, CACHE_DIR / f"match_720p_{len(parts)}_parts.mp4", *H264_720P)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
-import soundfile
+from scipy.io import wavfile
 
 SAMPLE_RATE_HZ = 44100
 MIN_SHOT_SEC, MAX_SHOT_SEC = 1.0, 60.0
@@ -98,7 +98,7 @@ def write_music(path: Path, duration_sec: float, seed: int) -> Path:
             hit = rng.normal(size=4000) * np.exp(-np.arange(4000) / 600) * (0.25 if beat % 2 else 0.12)
             place = first + int(beat * beat_sec / 2 * SAMPLE_RATE_HZ)
             music[place : place + 4000] += hit[: len(music) - place].astype(np.float32)
-    soundfile.write(path, music, SAMPLE_RATE_HZ)
+    wavfile.write(path, SAMPLE_RATE_HZ, music)
     return path
 
 
@@ -119,7 +119,7 @@ def write_talk(path: Path, duration_sec: float, seed: int) -> Path:
         piece = 0.1 * syllable * np.hanning(length)
         talk[place : place + length] = piece[: num_samples - place]
         place += length + int(rng.exponential(0.05) * SAMPLE_RATE_HZ)
-    soundfile.write(path, talk, SAMPLE_RATE_HZ)
+    wavfile.write(path, SAMPLE_RATE_HZ, talk)
     return path
 
 

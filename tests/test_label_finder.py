@@ -11,7 +11,6 @@ import pytest
 import data_converter
 import label_finder
 import media
-import segments
 from label_finder import Shot
 
 ROOT = Path(__file__).resolve().parent.parent
