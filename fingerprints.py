@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 import media
 import segments
@@ -26,6 +27,8 @@ NUM_STEPS_PER_BLOCK = 1024
 PICTURES_PER_BLOCK = 1024
 MAX_PLACED = 1000  # pictures of the edit by which the placement is found
 THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 48, 27
+# A quarter to a third of the time is saved; a thumbnail's grey levels hardly change.
+FAST_DECODING = {"skip_loop_filter": "all", "flags2": "+fast"}
 GRID_WIDTH, GRID_HEIGHT = 24, 14  # blocks of the edit's picture that are compared
 MIN_CUT_CHANGE = 6.0  # grey levels, on average
 NOISE_VARIANCE = 9.0  # grey levels squared
@@ -117,9 +120,11 @@ def read_pictures(
     to be decoded anyway, and without pictures that no other refers to. Raises media.MediaError.
     """
     times, thumbnails = [], []
+    scaler, size = VideoReformatter(), (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)
     with media.open_media(path) as container:
         stream = media.best_stream(container, "video", path)
         stream.thread_type = "AUTO"
+        stream.codec_context.options = FAST_DECODING
         first_sec = media.start_time_sec(container)
         if keyframes:
             stream.codec_context.skip_frame = "NONKEY"
@@ -134,8 +139,7 @@ def read_pictures(
             if times and time_sec < times[-1] + 1 / rate_fps - media.TIME_TOLERANCE_SEC:
                 continue
             times.append(time_sec)
-            size = (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)
-            thumbnails.append(frame.reformat(*size, "gray", interpolation="AREA").to_ndarray())
+            thumbnails.append(scaler.reformat(frame, *size, "gray", interpolation="AREA").to_ndarray())
     shape = (len(times), THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX)
     return Pictures(np.array(times), np.array(thumbnails, np.uint8).reshape(shape))
 

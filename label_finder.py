@@ -16,6 +16,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -90,11 +91,12 @@ def find_shots(
     import fingerprints
     import shot_matching
 
-    edit_pictures = fingerprints.read_pictures(highlight_path)
-    match_pictures = fingerprints.read_pictures(match_path, keyframes=True)
-    sound = None
-    if match_info.audio and highlight_info.audio:
-        sound = fingerprints.compare_sounds(*map(fingerprints.read_sound, (highlight_path, match_path)))
+    has_sound = match_info.audio and highlight_info.audio
+    with ThreadPoolExecutor() as pool:  # FFmpeg decodes outside of Python's lock
+        sounds = pool.map(fingerprints.read_sound, (highlight_path, match_path) if has_sound else ())
+        edit_pictures = fingerprints.read_pictures(highlight_path)
+        match_pictures = fingerprints.read_pictures(match_path, keyframes=True)
+        sound = fingerprints.compare_sounds(*sounds) if has_sound else None
     cuts_sec = fingerprints.find_cuts(edit_pictures)
     placement = fingerprints.find_placement(edit_pictures, match_pictures)
     comparer = fingerprints.PictureComparer(edit_pictures, match_pictures, placement)
