@@ -31,6 +31,7 @@ THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 48, 27
 FAST_DECODING = {"skip_loop_filter": "all", "flags2": "+fast"}
 GRID_WIDTH, GRID_HEIGHT = 24, 14  # blocks of the edit's picture that are compared
 MIN_CUT_CHANGE = 6.0  # grey levels, on average
+CUT_RATIO = 4.0  # of the change at a cut to the usual change there
 NOISE_VARIANCE = 9.0  # grey levels squared
 MIN_CONTRAST = 4.0  # grey levels; a flatter picture shows nothing to compare
 SOUND_WHITENING, PICTURE_WHITENING = 0.3, 1.0  # share of the mean variance added to each direction's own
@@ -320,4 +321,4 @@ def find_cuts(pictures: Pictures) -> np.ndarray:
         before, after = pictures.thumbnails[index : index + 2].astype(np.int16)
         changes[index] = np.abs(after - before).mean()
     usual = median_filter(changes, min(31, len(changes) | 1)) if len(changes) else changes
-    return pictures.times_sec[1:][(changes > 4 * usual) & (changes > MIN_CUT_CHANGE)]
+    return pictures.times_sec[1:][(changes > CUT_RATIO * usual) & (changes > MIN_CUT_CHANGE)]

@@ -37,7 +37,7 @@ END_STEPS, MIDDLE_STEPS = 64, 16
 CLEAR_SEC = 0.15  # evidence in a second that makes clear on which side of an end it lies
 NEAR_CUT_STEPS = 4
 MAX_GROWTH_STEPS = 16
-MIN_GROWTH_SEC = 0.02
+MIN_GROWTH_SEC, GROWTH_COST = 0.02, 0.03  # what is less, and less a second, is chance
 SAME_OFFSET_STEPS = 3
 BOTH, SOUND_ALONE, PICTURE_ALONE = range(3)
 REQUIRED_SEC = {BOTH: 0.5, SOUND_ALONE: 2.5, PICTURE_ALONE: 0.8}  # evidence for a confidence of one half
@@ -225,7 +225,7 @@ def grow(run: Run, evidence: np.ndarray, is_cut: np.ndarray) -> Run:
 
     def steps_more(beyond: np.ndarray, cuts: np.ndarray) -> int:
         num_allowed = int(np.argmax(cuts)) if cuts.any() else len(cuts)
-        gained = np.cumsum(beyond[:num_allowed])
+        gained = np.cumsum(beyond[:num_allowed] - GROWTH_COST * STEP_SEC)
         return int(gained.argmax()) + 1 if len(gained) and gained.max() > MIN_GROWTH_SEC else 0
 
     before, after = slice(max(0, run.first - MAX_GROWTH_STEPS), run.first), slice(run.last, run.last + MAX_GROWTH_STEPS)
@@ -342,13 +342,15 @@ class Search:
         for is_start in (True, False):
             turn = slice(None, None, -1 if is_start else 1)
             end = self.num_steps - run.first if is_start else run.last
-            inside = evidence[turn][max(end - STEPS_PER_BLOCK, 0) : end]
+            inside = evidence[turn][max(end - 2 * STEPS_PER_BLOCK, 0) : end]
             beyond = evidence[turn][end : end + STEPS_PER_BLOCK]
             found_beyond = is_found[turn][end : end + END_STEPS]
             reach = int(np.argmax(found_beyond)) if found_beyond.any() else len(found_beyond)
             if len(beyond) and inside.sum() < CLEAR_SEC and beyond.sum() > -CLEAR_SEC:
                 reach = max(reach, 2 * STEPS_PER_BLOCK)
-            if reach > NEAR_CUT_STEPS:
+            elif len(beyond) and not self.is_cut[turn][max(end - NEAR_CUT_STEPS, 0) : end + NEAR_CUT_STEPS].any():
+                reach = max(reach, MAX_GROWTH_STEPS)  # a dissolve
+            if reach > NEAR_CUT_STEPS or inside.sum() < CLEAR_SEC:
                 first, last = end - (len(inside) if inside.sum() < CLEAR_SEC else 0), min(end + reach, self.num_steps)
                 first, last = (self.num_steps - last, self.num_steps - first) if is_start else (first, last)
                 places.append((first + run.offset, last + run.offset))

@@ -188,8 +188,9 @@ def dissolves(edit: Edit) -> list[str]:
 
 
 def reference_sections(shots: list[Shot], match: Path) -> list[tuple[float, float]]:
-    """(start, end) in seconds of the match, of each shot that was cut from it."""
-    return [(s.start_sec, s.start_sec + s.length_sec) for s in shots if s.source == str(match) and s.speed == 1]
+    """(start, end) in seconds of the match, of each shot whose picture or sound was cut from it at its speed."""
+    cut = [shot for shot in shots if str(match) in (shot.source, shot.sound) and shot.speed == 1]
+    return [(shot.start_sec, shot.start_sec + shot.length_sec) for shot in cut]
 
 
 def replace_shots(shots: list[Shot], indices: list[int], **changes) -> list[Shot]:
