@@ -31,7 +31,7 @@ THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 48, 27
 FAST_DECODING = {"skip_loop_filter": "all", "flags2": "+fast"}
 GRID_WIDTH, GRID_HEIGHT = 24, 14  # blocks of the edit's picture that are compared
 MIN_CUT_CHANGE = 6.0  # grey levels, on average
-CUT_RATIO = 4.0  # of the change at a cut to the usual change there
+CUT_RATIO, ALONE_CUT_RATIO = 4.0, 2.0  # of the change at a cut to the usual change there, to the largest beside it
 NOISE_VARIANCE = 9.0  # grey levels squared
 MIN_CONTRAST = 4.0  # grey levels; a flatter picture shows nothing to compare
 SOUND_WHITENING, PICTURE_WHITENING = 0.3, 1.0  # share of the mean variance added to each direction's own
@@ -314,11 +314,15 @@ def find_placement(edit: Pictures, match: Pictures) -> Placement:
 
 def find_cuts(pictures: Pictures) -> np.ndarray:
     """(n,) float64: when the first picture after a cut is shown; a flash counts as one, a dissolve does not."""
-    from scipy.ndimage import median_filter
+    from scipy.ndimage import maximum_filter, median_filter
 
     changes = np.zeros(max(len(pictures.times_sec) - 1, 0), np.float32)
     for index in range(len(changes)):  # one by one, as the difference of all takes much memory
         before, after = pictures.thumbnails[index : index + 2].astype(np.int16)
         changes[index] = np.abs(after - before).mean()
-    usual = median_filter(changes, min(31, len(changes) | 1)) if len(changes) else changes
-    return pictures.times_sec[1:][(changes > CUT_RATIO * usual) & (changes > MIN_CUT_CHANGE)]
+    if not len(changes):
+        return np.zeros(0)
+    usual = median_filter(changes, min(31, len(changes) | 1))
+    beside = maximum_filter(changes, footprint=[1, 1, 0, 1, 1])
+    is_cut = (changes > CUT_RATIO * usual) | (changes > ALONE_CUT_RATIO * beside)
+    return pictures.times_sec[1:][is_cut & (changes > MIN_CUT_CHANGE)]

@@ -33,11 +33,11 @@ LIKELY = 0.5
 SEEKING_COST_FACTOR = 0.3  # of the cost of a run, when places to look at are sought
 MIN_HEARD_SHARE, MAX_FOUND_SHARE = 0.2, 0.95
 MAX_READ_SHARE = 1.5  # of the edit's length, for which pictures of the match are read
-END_STEPS, MIDDLE_STEPS = 64, 16
+END_STEPS, INSIDE_STEPS, MIDDLE_STEPS = 64, 32, 16
 CLEAR_SEC = 0.15  # evidence in a second that makes clear on which side of an end it lies
 NEAR_CUT_STEPS = 4
 MAX_GROWTH_STEPS = 16
-MIN_GROWTH_SEC, GROWTH_COST = 0.02, 0.03  # what is less, and less a second, is chance
+MIN_GROWTH_SEC, GROWTH_COST = 0.06, 0.03  # what is less, and less a second, is chance
 SAME_OFFSET_STEPS = 3
 BOTH, SOUND_ALONE, PICTURE_ALONE = range(3)
 REQUIRED_SEC = {BOTH: 0.5, SOUND_ALONE: 2.5, PICTURE_ALONE: 0.8}  # evidence for a confidence of one half
@@ -297,13 +297,14 @@ class Search:
         but is not sure; then all of it, where the middle has not refuted it.
         """
         runs = [run.rate(1.0) for run in self.path_runs(1.0)]
+        likely = [run for run in runs if run.confidence >= LIKELY]
         is_found = np.zeros(self.num_steps, bool)
-        for run in runs:
-            is_found[run.first : run.last] |= run.confidence >= LIKELY
-        places = []
-        for run in runs:
-            if run.confidence >= LIKELY:
-                places += self.unclear_ends(run, is_found)
+        for run in likely:
+            evidence = self.evidence_of(run)
+            is_found[run.first : run.last] = True
+            for end in (slice(run.first, run.first + INSIDE_STEPS), slice(max(run.last - INSIDE_STEPS, 0), run.last)):
+                is_found[end] &= evidence[end].sum() >= CLEAR_SEC
+        places = [place for run in likely for place in self.unclear_ends(run, is_found)]
         is_sure = np.zeros(self.num_steps, bool)
         for run in runs:
             is_sure[run.first : run.last] |= run.confidence >= SURE
@@ -328,21 +329,21 @@ class Search:
         num_heard = sum(run.last - run.first for run in runs if run.sound_sec > 0)
         return num_heard < MIN_HEARD_SHARE * max(num_found, 1) and num_found < MAX_FOUND_SHARE * self.num_steps
 
+    def evidence_of(self, run: Run) -> np.ndarray:
+        """(num_steps,) float32: the evidence for a run's offset, that of one alone where the other contradicts."""
+        column = np.searchsorted(self.offsets, run.offset)
+        sound, picture = self.sound_evidence[:, column], self.picture_evidence[:, column]
+        return {BOTH: sound + picture, SOUND_ALONE: sound, PICTURE_ALONE: picture}[run.evidence()[0]]
+
     def unclear_ends(self, run: Run, is_found: np.ndarray) -> list[tuple[int, int]]:
         """(first, last) steps of the match around the ends of a run that may lie elsewhere: as far as nothing is found
         beyond, or where what is found does not clearly differ from the run's going on."""
-        column = np.searchsorted(self.offsets, run.offset)
-        kind = run.evidence()[0]
-        evidence = np.zeros(self.num_steps, np.float32)
-        if kind != PICTURE_ALONE:
-            evidence += self.sound_evidence[:, column]
-        if kind != SOUND_ALONE:
-            evidence += self.picture_evidence[:, column]
+        evidence = self.evidence_of(run)
         places = []
         for is_start in (True, False):
             turn = slice(None, None, -1 if is_start else 1)
             end = self.num_steps - run.first if is_start else run.last
-            inside = evidence[turn][max(end - 2 * STEPS_PER_BLOCK, 0) : end]
+            inside = evidence[turn][max(end - INSIDE_STEPS, 0) : end]
             beyond = evidence[turn][end : end + STEPS_PER_BLOCK]
             found_beyond = is_found[turn][end : end + END_STEPS]
             reach = int(np.argmax(found_beyond)) if found_beyond.any() else len(found_beyond)
