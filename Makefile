@@ -36,6 +36,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_converter.py --codecs
 	$(BIN)/python benchmarks/bench_memory.py
+	$(BIN)/python benchmarks/bench_label_finder.py
 
 clean:
 	rm -rf $(VENV) $(DATASET) $(CHECKPOINTS)

@@ -1,0 +1,248 @@
+"""How well label_finder.py finds what an edit was cut from, by each thing that edits do, and how fast it is.
+
+    python benchmarks/bench_label_finder.py                                     matches of data/raw
+    python benchmarks/bench_label_finder.py --data_dir ../shared/data/freedoom  longer ones
+    python benchmarks/bench_label_finder.py --speed 40                          the time against a full decode
+
+Matches of a folder are joined into one long match; edits are cut from it, seeded. F1 is time-wise against the cuts.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+from highlight_edits import (
+    BLACK,
+    PAUSE_CUTS_SEC,
+    PICTURE_FILTERS,
+    SOUND_FILTERS,
+    STUDIO,
+    Edit,
+    Shot,
+    draw_shots,
+    join,
+    reference_sections,
+    render,
+    replace_shots,
+    write_music,
+    write_talk,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import label_finder  # noqa: E402
+import media  # noqa: E402
+import segments  # noqa: E402
+
+CACHE_DIR = ROOT / "benchmarks" / "cache"
+HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-crf", "32", "-x265-params", "log-level=error")
+PROPERTIES = (
+    "plain", "reordered", "twice", "codec and size", "frame rate", "crop", "zoom", "letterbox", "logo", "colour",
+    "fades", "dissolves", "louder", "quieter", "compressed", "music", "sound replaced", "intro and ads",
+    "no sound", "other sound", "black picture", "pause cut out", "mixed", "mixed, no sound", "another match",
+)  # fmt: skip
+BARS = {"plain": 0.97, "mixed": 0.90}
+MAX_ENDS_SEC, MAX_SPEED_RATIO = 0.25, 0.5
+STEP_SEC = 0.01
+NUM_RUNS = 2
+H264_720P = ("-s", "1280x720", "-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-b:v", "4M")
+
+
+def make_edit(name: str, rng: np.random.Generator, match: Path, other: Path, match_sec: float, scratch: Path) -> Edit:
+    """An edit of a match that has one property, or all."""
+    total_sec = match_sec / 5
+    shots = draw_shots(rng, other if name == "another match" else match, match_sec, total_sec)
+    if name == "another match":
+        return Edit(shots)
+    music = write_music(scratch / "music.wav", 3 * total_sec, 1)
+    talk = write_talk(scratch / "talk.wav", match_sec, 2)
+    is_mixed = name.startswith("mixed")
+    some = [int(i) for i in rng.choice(len(shots), max(1, len(shots) // 4), replace=False)]
+    edit = Edit(shots, has_sound="no sound" not in name)
+    if name == "sound replaced" or is_mixed:
+        edit.shots = replace_shots(edit.shots, some, sound=str(talk))
+    if name == "other sound":
+        edit.shots = replace_shots(edit.shots, list(range(len(shots))), sound=str(talk))
+    if name == "black picture":
+        edit.shots = [Shot(BLACK, s.start_sec, s.length_sec, sound=s.source) for s in shots]
+    if name == "reordered" or is_mixed:
+        edit.shots = [edit.shots[i] for i in rng.permutation(len(shots))]
+    if name == "twice" or is_mixed:
+        again = [Shot(str(match), s.start_sec + s.length_sec / 3, min(s.length_sec / 2, 4), speed=0.5) for s in shots]
+        for place in sorted(some, reverse=True):
+            edit.shots.insert(place + 1, again[place])
+    if name == "intro and ads" or is_mixed:
+        advert = Shot(str(other), 20, 12)
+        studio = Shot(STUDIO, 0, 8, sound=str(talk))
+        middle = len(edit.shots) // 2
+        edit.shots = [studio, *edit.shots[:middle], advert, studio, *edit.shots[middle:], advert]
+    if name == "codec and size" or is_mixed:
+        edit.encoder, edit.size_px = HEVC, (320, 180)
+    if name == "frame rate" or is_mixed:
+        edit.frame_rate_fps = 25
+    edit.picture += [f for n, f in PICTURE_FILTERS.items() if n == name or (is_mixed and n != "crop")]
+    edit.sound += [f for n, f in SOUND_FILTERS.items() if n == name or (is_mixed and n == "compressed")]
+    edit.fade = name == "fades"
+    edit.dissolve = name == "dissolves" or is_mixed
+    edit.music = str(music) if name == "music" or is_mixed else None
+    return edit
+
+
+def kept_sections(sections: list[tuple[float, float]], duration_sec: float) -> list[tuple[float, float]]:
+    """The sections as they lie in a match that lacks PAUSE_CUTS_SEC."""
+    kept, removed_sec, begin_sec = [], 0.0, 0.0
+    for cut_start, cut_end in [*PAUSE_CUTS_SEC, (duration_sec, duration_sec)]:
+        for start, end in sections:
+            if max(start, begin_sec) < min(end, cut_start):
+                kept.append((max(start, begin_sec) - removed_sec, min(end, cut_start) - removed_sec))
+        removed_sec, begin_sec = removed_sec + cut_end - cut_start, cut_end
+    return kept
+
+
+def cut_pauses(match: Path, duration_sec: float, output: Path) -> Path:
+    """The match without PAUSE_CUTS_SEC."""
+    edges = [0.0, *(edge for cut in PAUSE_CUTS_SEC for edge in cut), duration_sec]
+    shots = [
+        Shot(str(match), start, end - start) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end
+    ]
+    return render(Edit(shots), output)
+
+
+def judge(reference: list[tuple[float, float]], predicted: np.ndarray, duration_sec: float) -> tuple[float, float]:
+    """Time-wise F1 (1 where both are empty), and the median distance in seconds from a known end of a section to the
+    nearest found one."""
+    times_sec = np.arange(0, duration_sec, STEP_SEC)
+    is_reference, is_predicted = (
+        np.any([(times_sec >= start) & (times_sec < end) for start, end in [(0, 0), *sections]], axis=0)
+        for sections in (reference, predicted.tolist())
+    )
+    total = is_reference.sum() + is_predicted.sum()
+    f1 = 2 * (is_reference & is_predicted).sum() / total if total else 1.0
+    merged = segments.merge_sections(reference)
+    if not merged.size or not predicted.size:
+        return float(f1), float("nan")
+    return float(f1), float(np.median(np.abs(merged.ravel()[:, None] - predicted.ravel()[None, :]).min(axis=1)))
+
+
+def found_sections(match: Path, edit: Path, output_dir: Path) -> np.ndarray:
+    """(n, 2) seconds of the match: what label_finder.py finds of an edit."""
+    title = edit.stem
+    finding = label_finder.find_labels(title, match, edit, output_dir, label_finder.DEFAULT_MIN_CONFIDENCE)
+    if finding.error:
+        sys.exit(finding.error)
+    info, path = media.probe(match), output_dir / f"{title}.txt"
+    rows = segments.read_label_file(path)
+    return segments.resolve_sections(path, rows, info.frame_times_sec, info.duration_sec)[0]
+
+
+def bench_quality(args: argparse.Namespace, scratch: Path) -> bool:
+    """Print F1 and ends for each property; whether all bars are met."""
+    titles = sorted(args.data_dir.glob("*.mp4"))
+    num = min(args.num_matches, len(titles) // 2)
+    parts = [titles[i * len(titles) // num] for i in range(num)]
+    match = join(parts, scratch / "match.mp4")
+    other = join([path for path in titles if path not in parts][:num], scratch / "other.mp4")
+    match_sec = media.probe(match).duration_sec
+    is_met = True
+    print(
+        f"{'property':18} {'F1':>6} {'ends (s)':>9} {'time (s)':>9}   "
+        f"{args.num_edits} edits each, {match_sec:.0f} s of match"
+    )
+    for name in args.properties:
+        results = []
+        for seed in range(args.num_edits):
+            rng = np.random.default_rng([seed, PROPERTIES.index(name)])
+            edit = make_edit(name, rng, match, other, match_sec, scratch)
+            edit_path = render(edit, scratch / f"{name.replace(', ', '_').replace(' ', '_')}_{seed}.mp4")
+            searched, reference = match, reference_sections(edit.shots, match)
+            if name == "pause cut out":
+                searched = cut_pauses(match, match_sec, scratch / "match_cut.mp4")
+                reference = kept_sections(reference, match_sec)
+            begin = time.perf_counter()
+            predicted = found_sections(searched, edit_path, scratch)
+            results.append((*judge(reference, predicted, match_sec), time.perf_counter() - begin))
+        f1, ends_sec, seconds = np.mean(results, axis=0)
+        bar = BARS.get(name, 0)
+        is_met = is_met and f1 >= bar and not ends_sec > MAX_ENDS_SEC
+        print(
+            f"{name:18} {f1:6.3f} {ends_sec:9.3f} {seconds:9.1f}" + (f"   (at least {bar:.2f})" if bar else ""),
+            flush=True,
+        )
+    return is_met
+
+
+def run(command: list) -> float:
+    """Seconds that a command takes. Raises subprocess.CalledProcessError."""
+    begin = time.perf_counter()
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    return time.perf_counter() - begin
+
+
+def full_decode(path: Path) -> list:
+    return [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-an", "-f", "null", "-"]
+
+
+def bench_speed(args: argparse.Namespace, scratch: Path) -> bool:
+    """Print the time for a 720p match and an edit of a fifth of its length against a full decode of both, by FFmpeg;
+    each runs twice, alternating, and the faster run counts."""
+    titles = sorted(args.data_dir.glob("*.mp4"))
+    seconds = 0.0
+    parts = []
+    for path in titles:
+        if seconds < 60 * args.speed - 1:
+            parts.append(path)
+            seconds += media.probe_duration_sec(path)
+    match = join(parts, CACHE_DIR / f"match_720p_{len(parts)}_parts.mp4", *H264_720P)
+    match_sec = media.probe(match).duration_sec
+    shots = draw_shots(np.random.default_rng(0), match, match_sec, match_sec / 5)
+    edit = render(Edit(shots, size_px=(1280, 720)), CACHE_DIR / f"edit_720p_{len(parts)}_parts.mp4")
+    folders = [scratch / name for name in ("matches", "highlights")]
+    for folder, path in zip(folders, (match, edit), strict=True):
+        folder.mkdir()
+        (folder / "match.mp4").symlink_to(path)
+    finder = [sys.executable, ROOT / "label_finder.py", *folders, scratch, "--overwrite", "--workers", "1"]
+    decode_sec = finder_sec = float("inf")
+    for _ in range(NUM_RUNS):
+        decode_sec = min(decode_sec, sum(run(full_decode(path)) for path in (match, edit)))
+        finder_sec = min(finder_sec, run(finder))
+    info = media.probe(match)
+    rows = segments.read_label_file(scratch / "match.txt")
+    predicted = segments.resolve_sections("match.txt", rows, info.frame_times_sec, info.duration_sec)[0]
+    f1, ends_sec = judge(reference_sections(shots, match), predicted, match_sec)
+    ratio = finder_sec / decode_sec
+    print(
+        f"720p, {match_sec / 60:.0f} minutes and an edit of {match_sec / 300:.1f}: full decode {decode_sec:.0f} s, "
+        f"label_finder.py {finder_sec:.0f} s, ratio {ratio:.2f} (at most {MAX_SPEED_RATIO}); F1 {f1:.3f}, "
+        f"ends {ends_sec:.3f} s"
+    )
+    return ratio <= MAX_SPEED_RATIO
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--data_dir", type=Path, default=ROOT / "data" / "raw", help="folder of match videos")
+    add("--num_matches", type=int, default=4, help="how many of them are joined into the match")
+    add("--num_edits", type=int, default=1, help="edits of each property, of seeds 0, 1, ...")
+    add("--properties", nargs="+", default=PROPERTIES, choices=PROPERTIES, metavar="P", help="by default all")
+    add(
+        "--speed", type=float, metavar="MINUTES", help="measure the time, with a 720p match of so many minutes, instead"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    with tempfile.TemporaryDirectory() as scratch:
+        is_met = (bench_speed if args.speed else bench_quality)(args, Path(scratch))
+    return 0 if is_met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
