@@ -228,7 +228,8 @@ class ReelWriter:
     def write_samples(self, samples: np.ndarray) -> float:
         """Encode (num_channels, n) float32 samples; returns their length in seconds."""
         block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", self.audio.layout.name)
-        block.sample_rate = self.audio.rate
+        block.sample_rate, block.time_base = self.audio.rate, Fraction(1, self.audio.rate)
+        block.pts = self.fifo.samples_written
         self.fifo.write(block)
         with self.writing():
             for frame in self.fifo.read_many(NUM_SAMPLES_PER_AAC_FRAME):
@@ -276,9 +277,7 @@ def add_video_stream(
     return stream
 
 
-def add_audio_stream(
-    output: av.container.OutputContainer, source: av.AudioStream | None
-) -> av.AudioStream | None:
+def add_audio_stream(output: av.container.OutputContainer, source: av.AudioStream | None) -> av.AudioStream | None:
     """An AAC stream in the sample rate of a source, mono or stereo; None without a source."""
     if source is None:
         return None
