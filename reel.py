@@ -120,8 +120,8 @@ def read_picture(container: av.container.InputContainer, first_pts: int, end_pts
 def read_sound(
     container: av.container.InputContainer, first_sec: float, num_samples: int, output: av.AudioStream
 ) -> Iterator[np.ndarray]:
-    """(num_channels, n) float32 blocks, num_samples in all, of the sound from first_sec on, in an output stream's sample
-    rate and layout. Placed by timestamps, silence where there is none, faded at both ends in a straight line."""
+    """(num_channels, n) float32 blocks, num_samples in all, of the sound from first_sec on, in an output stream's rate
+    and layout. Placed by timestamps, silence where there is none, faded at both ends in a straight line."""
     stream, origin_sec = container.streams.best("audio"), media.start_time_sec(container)
     warm_up_pts = int((first_sec + origin_sec - AUDIO_WARM_UP_SEC) / stream.time_base)
     container.seek(warm_up_pts, stream=stream, backward=True)
@@ -144,7 +144,7 @@ def read_sound(
 
 
 def resample(frames: Iterator[av.AudioFrame], output: av.AudioStream) -> Iterator[np.ndarray]:
-    """(num_channels, n) float32 blocks of frames that share one format, in an output stream's sample rate and layout."""
+    """(num_channels, n) float32 blocks of frames that share one format, in an output stream's rate and layout."""
     resampler = av.AudioResampler(format="fltp", layout=output.layout, rate=output.rate)
     for frame in frames:
         frame.pts = None  # the run's place is known; the resampler is to neither fill nor drop

@@ -1,4 +1,4 @@
-"""The reel: the frames asked for and no others, sound in step with them, and a file that appears whole or not at all."""
+"""The reel: the frames asked for and no others, sound in step with them, a file that appears whole or not at all."""
 
 import subprocess
 from fractions import Fraction
@@ -153,7 +153,7 @@ def test_sound_fades_at_each_cut(tmp_path):
 
 
 def test_silent_sources_make_silent_reels(tmp_path):
-    path, info = render(write_clip(tmp_path / "a.mp4"), [[0, 10], [50, 60]])
+    _, info = render(write_clip(tmp_path / "a.mp4"), [[0, 10], [50, 60]])
     assert info.audio is None
     assert len(info.frame_times_sec) == 20
 
