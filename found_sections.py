@@ -91,9 +91,10 @@ def to_frames(sections_sec: np.ndarray, frame_times_sec: np.ndarray) -> np.ndarr
     Args:
         frame_times_sec: (num_frames,) float64, ascending presentation times.
     """
-    edges = np.searchsorted(frame_times_sec, sections_sec - segments.TIME_TOLERANCE_SEC)
-    starts = np.where(edges[:, 0] < edges[:, 1], edges[:, 0], np.maximum(edges[:, 0] - 1, 0))
-    return np.stack([starts, np.maximum(edges[:, 1], starts + 1)], axis=1).astype(np.int64).reshape(-1, 2)
+    starts, ends = np.searchsorted(frame_times_sec, sections_sec - segments.TIME_TOLERANCE_SEC).T
+    shown = np.searchsorted(frame_times_sec, sections_sec[:, 0] + segments.TIME_TOLERANCE_SEC, side="right") - 1
+    starts = np.where(starts < ends, starts, np.maximum(shown, 0))
+    return np.stack([starts, np.maximum(ends, starts + 1)], axis=1).astype(np.int64)
 
 
 def to_seconds(sections: np.ndarray, frame_times_sec: np.ndarray, duration_sec: float) -> np.ndarray:

@@ -107,8 +107,8 @@ def file_writers(findings: Findings, output_dir: Path, reel_height_px: int | Non
         footage, cuts = edit_exports.describe_match(video_path, info, sections, findings.section_scores)
         if not footage.is_exact:
             logger.warning(
-                "%s: %.4g frames a second, varying or unknown to timecode: the files for editing programs cut to the "
-                "nearest frame at %.4g",
+                "%s: its frames (%.4g a second) do not come at a rate of timecode: the files for editing programs cut "
+                "to the nearest frame at %.4g",
                 video_path,
                 info.frame_rate_fps,
                 footage.rate_fps,
@@ -264,19 +264,22 @@ def describe_conflict(job: Job) -> str:
     path, earlier = job.there[0], job.earlier
     if not {"settings", "scored_with"} <= earlier.keys():
         return f"{path}: exists, and it is not known from what: --overwrite replaces it, another --output_dir keeps it"
-    differences = [
-        f"--{name} {earlier['settings'].get(name)} and not {value}"
-        for name, value in job.settings.items()
-        if earlier["settings"].get(name) != value
-    ] + [
-        f"another {name.partition('_')[0]}"
-        for name, value in job.scored_with.items()
-        if earlier["scored_with"].get(name) != value
-    ]
+    before, differences = {**earlier["settings"], **earlier["scored_with"]}, []
+    for name, value in job.settings.items():
+        if before.get(name) != value:
+            differences.append(f"{describe_setting(name, before.get(name))}, not {describe_setting(name, value)}")
+    for name, what in (("checkpoint_sha256", "another checkpoint"), ("source", "another version of the match")):
+        if before.get(name) != job.scored_with[name]:
+            differences.append(what)
     return (
-        f"{path}: was made with {', '.join(differences)}: --overwrite replaces it and its like, another --output_dir "
-        "keeps them"
+        f"{path}: was made with {' and '.join(differences)}: --overwrite replaces it and its like, another "
+        "--output_dir keeps them"
     )
+
+
+def describe_setting(name: str, value: float | None) -> str:
+    """A setting as it is given on the command line."""
+    return f"no --{name}" if value is None else f"--{name} {value:g}"
 
 
 def origin() -> dict:

@@ -136,12 +136,11 @@ def draw_timeline(findings: Findings) -> bytes:
     for start_sec, end_sec in findings.sections_sec:
         axes.axvspan(start_sec, end_sec, ymax=1 / 1.2, color=FOUND_COLOR, alpha=0.12, linewidth=0)
     axes.set(xlim=(0, info.duration_sec), ylim=(0, 1.2), yticks=[0, 0.25, 0.5, 0.75, 1], ylabel="score")
-    axes.set_title(findings.video_path.stem, loc="left")
     axes.xaxis.set_major_locator(time_locator(info.duration_sec))
     axes.xaxis.set_major_formatter(lambda seconds, _: segments.format_time(seconds))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()
