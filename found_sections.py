@@ -1,0 +1,102 @@
+"""From a match's scores to its highlight sections: found at a threshold or filled to a length, padded, cut at frames.
+
+scores: (num_segments,) float64 in [0, 1], of the segments `[k * L, (k + 1) * L)`, L = segment_length seconds.
+sections_sec: (num_sections, 2) float64, disjoint, ascending, half-open, seconds.
+sections: (num_sections, 2) int64, the same as first frame and the frame after the last, in display order.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+import segments
+from operating_point import OperatingPoint, find_sections
+
+
+def find_padded(
+    scores: np.ndarray, segment_length: float, duration_sec: float, point: OperatingPoint, padding_sec: float
+) -> np.ndarray:
+    """sections_sec found at an operating point, each padding_sec longer at both ends; those that then meet are one."""
+    found_sec = find_sections(scores, segment_length, duration_sec, point)
+    padded_sec = np.clip(found_sec + np.array([-padding_sec, padding_sec]), 0, duration_sec)
+    return segments.merge_sections(padded_sec.tolist())
+
+
+def fill_length(
+    scores: np.ndarray,
+    segment_length: float,
+    duration_sec: float,
+    point: OperatingPoint,
+    padding_sec: float,
+    length_sec: float,
+) -> tuple[np.ndarray, float]:
+    """The best reel of a length: sections_sec that last length_sec together, and the threshold they were found at.
+
+    The threshold is the highest at which enough is found. Of what is too much then, sections with the lowest mean
+    score are left out, and the last one that is needed is cut to its best part; a part shorter than the operating
+    point's shortest section is left out as well.
+    """
+
+    def found_at(threshold: float) -> np.ndarray:
+        return find_padded(scores, segment_length, duration_sec, replace(point, threshold=threshold), padding_sec)
+
+    thresholds = np.unique(np.append(scores, 0.0))  # ascending: the lower, the more is found
+    low, high = 0, len(thresholds)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if total_sec(found_at(thresholds[middle])) >= length_sec else (low, middle)
+    sections_sec = found_at(thresholds[low])
+    kept, left_sec = [], length_sec
+    for place in np.argsort(-mean_scores(sections_sec, scores, segment_length), kind="stable"):
+        section_sec = best_part(sections_sec[place], left_sec, scores, segment_length)
+        is_whole = section_sec[1] - section_sec[0] >= sections_sec[place, 1] - sections_sec[place, 0]
+        if left_sec > segments.TIME_TOLERANCE_SEC and (is_whole or left_sec >= point.min_length_sec):
+            kept.append(section_sec)
+            left_sec -= section_sec[1] - section_sec[0]
+    return segments.merge_sections(kept), float(thresholds[low])
+
+
+def best_part(
+    section_sec: np.ndarray, length_sec: float, scores: np.ndarray, segment_length: float
+) -> tuple[float, float]:
+    """The part of a section of at most length_sec seconds with the highest mean score; the earliest of equal ones."""
+    start_sec, end_sec = section_sec.tolist()
+    if end_sec - start_sec <= length_sec:
+        return start_sec, end_sec
+    # The mean over a moving part is highest where the part begins or ends with the section or with a segment.
+    borders_sec = np.arange(len(scores) + 1) * segment_length
+    starts_sec = np.concatenate([[start_sec, end_sec - length_sec], borders_sec, borders_sec - length_sec])
+    starts_sec = np.unique(starts_sec[(starts_sec >= start_sec) & (starts_sec <= end_sec - length_sec)])
+    parts_sec = np.stack([starts_sec, starts_sec + length_sec], axis=1)
+    return tuple(parts_sec[np.argmax(np.round(mean_scores(parts_sec, scores, segment_length), 9))].tolist())
+
+
+def total_sec(sections_sec: np.ndarray) -> float:
+    """Seconds that sections last together."""
+    return float((sections_sec[:, 1] - sections_sec[:, 0]).sum())
+
+
+def mean_scores(sections_sec: np.ndarray, scores: np.ndarray, segment_length: float) -> np.ndarray:
+    """(num_sections,) float64: mean score of each section over time."""
+    # The integral of the scores over time is linear between the segments' borders.
+    borders_sec = np.arange(len(scores) + 1) * segment_length
+    integral = np.concatenate([[0], np.cumsum(scores) * segment_length])
+    areas = np.diff(np.interp(sections_sec, borders_sec, integral), axis=1)[:, 0]
+    return areas / (sections_sec[:, 1] - sections_sec[:, 0])
+
+
+def to_frames(sections_sec: np.ndarray, frame_times_sec: np.ndarray) -> np.ndarray:
+    """sections of sections_sec: the frames that begin within each; at least the one that is shown at its start.
+
+    Args:
+        frame_times_sec: (num_frames,) float64, ascending presentation times.
+    """
+    starts, ends = np.searchsorted(frame_times_sec, sections_sec - segments.TIME_TOLERANCE_SEC).T
+    shown = np.searchsorted(frame_times_sec, sections_sec[:, 0] + segments.TIME_TOLERANCE_SEC, side="right") - 1
+    starts = np.where(starts < ends, starts, np.maximum(shown, 0))
+    return np.stack([starts, np.maximum(ends, starts + 1)], axis=1).astype(np.int64)
+
+
+def to_seconds(sections: np.ndarray, frame_times_sec: np.ndarray, duration_sec: float) -> np.ndarray:
+    """sections_sec of sections: from the first frame's presentation time to that of the frame after the last."""
+    return np.append(frame_times_sec, duration_sec)[sections].reshape(-1, 2)

@@ -1,0 +1,432 @@
+"""Stage 4: find the highlights of matches that nobody labelled, and cut them.
+
+    python highlight_extractor.py MATCH.mp4 [MORE.mp4 ...] --ckpt FILE.hdf5 --output_dir DIR
+
+In: match videos and a checkpoint of main.py. Out, for each match in output_dir: `<title>_highlights.mp4`, the reel;
+`<title>.html`, a page to look the sections through and correct them; `<title>_timeline.png`; `<title>.txt`, a label
+file; `<title>_scores.csv`; `<title>.json`; and `.edl`, `.fcpxml`, `.otio`, `.vtt` for editing programs and players.
+Interrupted, the same command continues.
+"""
+
+import argparse
+import functools
+import importlib.metadata
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+import dataset_folder
+import edit_exports
+import found_sections
+import match_outputs
+import match_page
+import match_scores
+import media
+import reel
+import segments
+from match_outputs import Findings
+from match_scores import Checkpoint
+
+CUT_ENDINGS = (".fcpxml", ".otio", ".edl", "_highlights.mp4")  # of the files that a match with sections has
+ENDINGS = (".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", *CUT_ENDINGS)
+INTERRUPTED = 130  # the shell's exit status for Ctrl-C
+BAR_FORMAT = "{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
+EXAMPLES = """\
+examples:
+  python highlight_extractor.py match.mp4 --ckpt checkpoints/ckpt-20261124-120000-0007-0.4321.hdf5
+  python highlight_extractor.py first.mp4 second.mp4 --ckpt best.hdf5 --output_dir reels --length 8:00
+"""
+
+logger = logging.getLogger("highlight_extractor")
+
+
+class ExtractionError(Exception):
+    """What the command was given cannot be done; the message says why and what to do."""
+
+
+@contextmanager
+def progress(what: str, total_sec: float) -> Iterator[Callable[[float], None]]:
+    """A progress bar in seconds; gives the function to call with the seconds that were added."""
+    with tqdm(total=total_sec, desc=what, bar_format=BAR_FORMAT, leave=False) as bar, logging_redirect_tqdm():
+
+        def add_sec(seconds: float) -> None:
+            bar.update(min(seconds, total_sec - bar.n))
+
+        yield add_sec
+
+
+# ---- Sections and files
+
+
+def choose_sections(
+    scores: np.ndarray, info: media.VideoInfo, checkpoint: Checkpoint, args: argparse.Namespace
+) -> tuple[np.ndarray, float]:
+    """(sections as frames, the threshold they were found at), as the checkpoint and the arguments say."""
+    point = checkpoint.point if args.threshold is None else replace(checkpoint.point, threshold=args.threshold)
+    match = (scores, checkpoint.config.segment_length, info.duration_sec)
+    if args.length is None:
+        sections_sec, threshold = found_sections.find_padded(*match, point, args.padding), point.threshold
+    else:
+        sections_sec, threshold = found_sections.fill_length(*match, point, args.padding, args.length)
+    return found_sections.to_frames(sections_sec, info.frame_times_sec), threshold
+
+
+def read_labelled_sections(video_path: Path, info: media.VideoInfo) -> np.ndarray | None:
+    """Sections of the label file beside a match, as frames; None where there is none, or none that can be used."""
+    label_path = video_path.with_suffix(".txt")
+    if not label_path.exists():
+        return None
+    try:
+        rows = segments.read_label_file(label_path)
+        sections_sec, _ = segments.resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec)
+    except segments.LabelError as error:
+        logger.warning("%s. The labelled sections are not shown", error)
+        return None
+    return found_sections.to_frames(sections_sec, info.frame_times_sec)
+
+
+def file_writers(findings: Findings, output_dir: Path, reel_height_px: int | None) -> dict[str, Callable[[Path], None]]:
+    """What writes each file of a match, by the ending of its name, the quick ones first. Of a match without sections
+    there is nothing to cut."""
+    sections, video_path, info = findings.sections, findings.video_path, findings.info
+
+    def content(make: Callable[[], bytes]) -> Callable[[Path], None]:
+        return lambda path: segments.write_whole(path, make())
+
+    @functools.cache
+    def cuts():
+        footage, cuts = edit_exports.describe_match(video_path, info, sections, findings.section_scores)
+        if not footage.is_exact:
+            logger.warning(
+                "%s: its frames (%.4g a second) do not come at a rate of timecode: the files for editing programs cut "
+                "to the nearest frame at %.4g",
+                video_path,
+                info.frame_rate_fps,
+                footage.rate_fps,
+            )
+        return footage, cuts
+
+    def page() -> bytes:
+        labelled, length = findings.labelled_sections, findings.segment_length
+        return match_page.render_page(
+            video_path, output_dir, info, sections, labelled, findings.scores, length, findings.threshold
+        )
+
+    def write_reel(path: Path) -> None:
+        with progress("Cutting", found_sections.total_sec(findings.sections_sec)) as add_sec:
+            reel.render_reel(video_path, info, sections, path, reel_height_px, add_sec)
+
+    writers = {
+        "_scores.csv": content(lambda: match_outputs.write_scores(findings)),
+        ".txt": content(lambda: match_outputs.write_labels(findings)),
+        ".vtt": content(lambda: edit_exports.write_webvtt(findings.sections_sec, findings.section_scores)),
+        ".html": content(page),
+        "_timeline.png": content(lambda: match_outputs.draw_timeline(findings)),
+    }
+    if len(sections):
+        writers |= {
+            ".fcpxml": content(lambda: edit_exports.write_fcpxml(*cuts())),
+            ".otio": content(lambda: edit_exports.write_otio(*cuts())),
+            ".edl": content(lambda: edit_exports.write_edl(*cuts())),
+            "_highlights.mp4": write_reel,
+        }
+    return writers
+
+
+# ---- Matches
+
+
+@dataclass(frozen=True)
+class Job:
+    """A match, where its files go, and what they are made with: `scored_with` decides the scores, `settings` the rest.
+
+    earlier: what `<title>.json` says of an earlier run, empty without one.
+    """
+
+    video_path: Path
+    path_of: dict[str, Path]
+    scored_with: dict
+    settings: dict
+    earlier: dict
+
+    @property
+    def there(self) -> list[Path]:
+        """Files of the match that exist."""
+        return [path for path in self.path_of.values() if path.exists()]
+
+    @property
+    def has_same_scores(self) -> bool:
+        return self.earlier.get("scored_with") == self.scored_with
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the earlier run's files are those that this one would write."""
+        return self.has_same_scores and self.earlier.get("settings") == self.settings
+
+    @property
+    def is_finished(self) -> bool:
+        num_expected = len(ENDINGS) - (0 if self.earlier.get("sections") else len(CUT_ENDINGS))
+        return self.is_same and len(self.there) == num_expected
+
+
+def plan(video_path: Path, checkpoint: Checkpoint, args: argparse.Namespace) -> Job:
+    """The job that a match is. Raises OSError where there is no such file."""
+    path_of = {ending: args.output_dir / f"{video_path.stem}{ending}" for ending in ENDINGS}
+    return Job(
+        video_path,
+        path_of,
+        scored_with={"checkpoint_sha256": checkpoint.sha256, "source": dataset_folder.source_state(video_path)},
+        settings={name: getattr(args, name) for name in ("threshold", "length", "padding", "reel_height")},
+        earlier=read_report(path_of[".json"]),
+    )
+
+
+def extract_match(
+    video_path: Path, checkpoint: Checkpoint, network: Callable[[], object], args: argparse.Namespace
+) -> None:
+    """Write what is not there yet of a match's files; see `file_writers`.
+
+    `<title>.json` comes first and says what the others are made with, so that the same command continues, and another
+    one is refused. Scores are read again where checkpoint and match are the same: another threshold takes seconds.
+
+    Raises:
+        ExtractionError: files are there that were made otherwise.
+        media.MediaError, reel.ReelError, OSError: the match cannot be read, or a file not be written.
+        segments.CheckpointError: the network cannot be read.
+    """
+    job = plan(video_path, checkpoint, args)
+    if not args.overwrite:
+        if job.there and not job.is_same:
+            raise ExtractionError(describe_conflict(job))
+        if job.is_finished:
+            print(f"{video_path.stem}: finished already and kept")
+            return
+    findings = find(job, checkpoint, network, args)
+    if args.overwrite:
+        for path in job.there:
+            path.unlink()
+    if not job.path_of[".json"].exists():
+        how = {"checkpoint": checkpoint.path.name, "operating_point": asdict(checkpoint.point)}
+        how |= {"settings": job.settings, "scored_with": job.scored_with, **origin()}
+        segments.write_whole(job.path_of[".json"], match_outputs.write_report(findings, how))
+    for ending, write in file_writers(findings, args.output_dir, args.reel_height).items():
+        if not job.path_of[ending].exists():
+            try:
+                write(job.path_of[ending])
+            except edit_exports.ExportError as error:
+                logger.warning("%s is not written: %s", job.path_of[ending], error)
+    describe_result(findings, job.path_of)
+
+
+def find(job: Job, checkpoint: Checkpoint, network: Callable[[], object], args: argparse.Namespace) -> Findings:
+    """What is found in a match, by the scores of an earlier run where they are the same. Raises as `extract_match`."""
+    info, config, scores = media.probe(job.video_path), checkpoint.config, None
+    if job.has_same_scores:
+        scores = read_earlier_scores(job.path_of["_scores.csv"], config.num_segments(info.duration_sec))
+    if scores is None:
+        with progress("Scoring", info.duration_sec) as add_sec:
+            scores = match_scores.score_match(job.video_path, info, config, network, add_sec)
+        scores = np.round(scores, match_outputs.NUM_SCORE_DECIMALS)
+    sections, threshold = choose_sections(scores, info, checkpoint, args)
+    labelled_sections = read_labelled_sections(job.video_path, info)
+    return Findings(job.video_path, info, config.segment_length, scores, threshold, sections, labelled_sections)
+
+
+def read_report(path: Path) -> dict:
+    """The JSON file of an earlier run; empty where there is none, or none that can be read."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def read_earlier_scores(path: Path, num_segments: int) -> np.ndarray | None:
+    """The scores of an earlier run; None where they are missing, damaged or not all of them."""
+    try:
+        scores = match_outputs.read_scores(path)
+    except (OSError, ValueError):
+        return None
+    return scores if len(scores) == num_segments else None
+
+
+def describe_conflict(job: Job) -> str:
+    """What to tell of files that are there and were made otherwise."""
+    path, earlier = job.there[0], job.earlier
+    if not {"settings", "scored_with"} <= earlier.keys():
+        return f"{path}: exists, and it is not known from what: --overwrite replaces it, another --output_dir keeps it"
+    before, differences = {**earlier["settings"], **earlier["scored_with"]}, []
+    for name, value in job.settings.items():
+        if before.get(name) != value:
+            differences.append(f"{describe_setting(name, before.get(name))}, not {describe_setting(name, value)}")
+    for name, what in (("checkpoint_sha256", "another checkpoint"), ("source", "another version of the match")):
+        if before.get(name) != job.scored_with[name]:
+            differences.append(what)
+    return (
+        f"{path}: was made with {' and '.join(differences)}: --overwrite replaces it and its like, another "
+        "--output_dir keeps them"
+    )
+
+
+def describe_setting(name: str, value: float | None) -> str:
+    """A setting as it is given on the command line."""
+    return f"no --{name}" if value is None else f"--{name} {value:g}"
+
+
+def origin() -> dict:
+    """When and with what a match was looked through."""
+    versions = {name: importlib.metadata.version(name) for name in ("av", "keras", "numpy", "tensorflow")}
+    return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions}
+
+
+def describe_result(findings: Findings, path_of: dict[str, Path]) -> None:
+    """Tell what was found and where it is."""
+    total, duration = found_sections.total_sec(findings.sections_sec), findings.info.duration_sec
+    print(
+        f"{findings.video_path.stem}: {len(findings.sections)} sections, {segments.format_time(total)} of "
+        f"{segments.format_time(duration)}"
+    )
+    if not len(findings.sections):
+        logger.warning(
+            "%s: no section reaches the threshold of %.3f, the highest score is %.3f: lower --threshold or ask for a "
+            "--length",
+            findings.video_path,
+            findings.threshold,
+            findings.scores.max(),
+        )
+    for name, ending in (("reel", "_highlights.mp4"), ("page", ".html"), ("timeline", "_timeline.png")):
+        if path_of[ending].exists():
+            print(f"  {name:9} {path_of[ending]}")
+
+
+def check_paths(video_paths: list[Path], output_dir: Path) -> None:
+    """Raises ExtractionError where files would be mistaken for others, before anything is written."""
+    path_of_title: dict[str, Path] = {}
+    for path in video_paths:
+        if path.resolve().parent == output_dir.resolve():
+            raise ExtractionError(
+                f"--output_dir: received {output_dir}, where {path.name} lies: a {path.stem}.txt there would be taken "
+                "for its labels, expected another folder"
+            )
+        earlier = path_of_title.setdefault(path.stem, path)
+        if earlier != path:
+            raise ExtractionError(
+                f"{path}: received two matches with the title {path.stem}, the other is {earlier}: their files would "
+                "have the same names, give each its own --output_dir"
+            )
+
+
+def extract_matches(args: argparse.Namespace) -> int:
+    """One match after another, the network loaded once; returns the exit status.
+
+    Raises:
+        ExtractionError, segments.CheckpointError, OSError: nothing can be done at all.
+    """
+    check_paths(args.videos, args.output_dir)
+    checkpoint = match_scores.read_checkpoint(args.ckpt)
+    network = functools.cache(functools.partial(match_scores.load_network, checkpoint))
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for video_path in dict.fromkeys(args.videos):
+        try:
+            extract_match(video_path, checkpoint, network, args)
+        except (ExtractionError, media.MediaError, reel.ReelError, OSError) as error:
+            logger.error(error, exc_info=args.debug)
+            failed.append(str(video_path))
+    if failed and len(args.videos) > 1:
+        logger.error("%d of %d matches failed: %s", len(failed), len(args.videos), ", ".join(failed))
+    return 1 if failed else 0
+
+
+# ---- Arguments
+
+
+def number_from(low: float, high: float, kind: type = float) -> Callable[[str], float]:
+    """An argparse type: a number from low to high."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            limits = f"from {low:g} to {high:g}" if high < float("inf") else f"of {low:g} or more"
+            raise argparse.ArgumentTypeError(
+                f"received {text!r}, expected a {'whole number' if kind is int else 'number'} {limits}"
+            )
+        return value
+
+    return parse
+
+
+def length_sec(text: str) -> float:
+    """An argparse type: a length above 0 such as 8:00, in seconds."""
+    try:
+        seconds = segments.parse_time(text)
+    except ValueError:
+        seconds = 0
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a length such as 8:00, 1:02:30 or 90 (seconds)")
+    return seconds
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command. Wrong ones exit with status 2 and a message that names them."""
+    parser = argparse.ArgumentParser(
+        prog="highlight_extractor.py",
+        description="Find the highlights of matches with a checkpoint of main.py, cut them into a reel, and write a "
+        "page on which they can be corrected.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("videos", nargs="+", type=Path, metavar="MATCH.mp4", help="the matches")
+    add("--ckpt", type=Path, required=True, metavar="FILE", help="the checkpoint, a .hdf5 file")
+    add("--output_dir", type=Path, default="highlights", metavar="DIR", help="where files go (default: %(default)s)")
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument(
+        "--threshold",
+        type=number_from(0, 1),
+        help="score from which on there is a highlight (default: the checkpoint's)",
+    )
+    how_much.add_argument(
+        "--length", type=length_sec, metavar="8:00", help="the best reel of that length instead, minutes:seconds"
+    )
+    add(
+        "--padding",
+        type=number_from(0, float("inf")),
+        default=0.0,
+        metavar="SECONDS",
+        help="added at both ends of each",
+    )
+    add("--reel_height", type=number_from(2, 4320, int), metavar="PX", help="height of the reel (default: the match's)")
+    add("--overwrite", action="store_true", help="replace the files that are there")
+    add("--debug", action="store_true", help="show where errors come from")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Extract, and return the exit status: 0 for all, 1 where something is missing, 130 for Ctrl-C."""
+    args = parse_args(argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    try:
+        return extract_matches(args)
+    except (ExtractionError, segments.CheckpointError, OSError) as error:
+        logger.error(error, exc_info=args.debug)
+        return 1
+    except KeyboardInterrupt:
+        logger.error("Interrupted: run the same command again, it continues with the files that are not there yet")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

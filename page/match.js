@@ -1,0 +1,241 @@
+"use strict";
+
+// The match, its sections with their history, and playing. page.html holds what match_page.py knows of the match.
+
+// ---- Frames and their times
+
+const match = JSON.parse(document.getElementById("match").textContent);
+const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((e) => [e.id, e]));
+const video = element.video;
+const NEW_SECTION_SEC = 5;
+const HANDLE_PX = 9;
+const MIN_VIEW_SEC = 2;
+
+let edges = null; // seconds at which frame i begins; one more entry, the end of the match
+let numFrames = 0;
+
+/** Seconds of each frame, from zlib-compressed differences in microseconds. */
+async function readEdges({ deltas, end_sec }) {
+  const packed = Uint8Array.from(atob(deltas), (character) => character.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const differences = new Float64Array(await new Response(stream).arrayBuffer());
+  const seconds = new Float64Array(differences.length + 1);
+  let microseconds = 0;
+  differences.forEach((difference, index) => {
+    microseconds += difference;
+    seconds[index] = microseconds / 1e6;
+  });
+  seconds[differences.length] = end_sec;
+  return seconds;
+}
+
+/** The last frame that begins at or before a time. */
+function frameAt(seconds) {
+  let low = 0;
+  let high = numFrames - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (edges[middle] <= seconds + 2e-6) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** The frame edge, 0 to numFrames, that is nearest to a time. */
+function edgeNear(seconds) {
+  const frame = frameAt(seconds);
+  return seconds - edges[frame] > edges[frame + 1] - seconds ? frame + 1 : frame;
+}
+
+/** Mean score of the segments that a section covers, weighted by how much of each it covers. */
+function scoreOf(section) {
+  const [start, end] = [edges[section.start], edges[section.end]];
+  const length = match.segment_length_sec;
+  let sum = 0;
+  for (let k = Math.floor(start / length); k < match.scores.length && k * length < end; k++)
+    sum += match.scores[k] * (Math.min((k + 1) * length, end) - Math.max(k * length, start));
+  return sum / (end - start);
+}
+
+function clockTime(seconds) {
+  const whole = Math.floor(seconds + 2e-6);
+  return [whole / 3600, (whole / 60) % 60, whole % 60].map((part) => String(Math.floor(part)).padStart(2, "0")).join(":");
+}
+
+function preciseTime(seconds) {
+  const hundredths = Math.round(seconds * 100);
+  return clockTime(hundredths / 100).replace(/^00:/, "") + "." + String(hundredths % 100).padStart(2, "0");
+}
+
+/** The label file: start_frame,end_frame,start_time,end_time a line. */
+function labelText() {
+  return sections
+    .map(({ start, end }) => `${start},${end},${clockTime(edges[start])},${clockTime(edges[end])}\n`)
+    .join("");
+}
+
+// ---- Sections and their history. `sections` is never changed in place, so that undo only swaps it.
+
+let sections = [];
+let selected = null; // a section's id
+let nextId = 1;
+let undone = [];
+let done = [];
+let saved = null; // the sections as last saved
+
+const selectedSection = () => sections.find(({ id }) => id === selected);
+
+/** Frames within which a section can move without touching another: [lowest start, highest end]. */
+function room(id) {
+  const place = sections.findIndex((section) => section.id === id);
+  return [place > 0 ? sections[place - 1].end : 0, place + 1 < sections.length ? sections[place + 1].start : numFrames];
+}
+
+function change(newSections, newSelected, message) {
+  done.push({ sections, selected });
+  undone = [];
+  sections = newSections;
+  selected = newSelected;
+  announce(message);
+  showSections();
+}
+
+function withEdges(id, start, end) {
+  return sections.map((section) => (section.id === id ? { id, start, end } : section));
+}
+
+/** Where an end of a section may go: at least one frame long, and apart from its neighbors. */
+function clampEdge(section, side, edge) {
+  const [lowest, highest] = room(section.id);
+  return side === "start"
+    ? Math.max(lowest, Math.min(edge, section.end - 1))
+    : Math.min(highest, Math.max(edge, section.start + 1));
+}
+
+function moveEdge(side, edge) {
+  const section = selectedSection();
+  if (!section) return announce("Select a section first");
+  const placed = clampEdge(section, side, edge);
+  if (placed !== section[side]) {
+    const moved = { ...section, [side]: placed };
+    change(withEdges(section.id, moved.start, moved.end), section.id, `${side === "start" ? "Starts" : "Ends"} at ${preciseTime(edges[placed])}`);
+  } else showSections();
+  showEdge(side, placed);
+}
+
+/** Show the first frame of a section, or the last one in it. */
+function showEdge(side, edge) {
+  pause();
+  goToFrame(side === "start" ? edge : edge - 1);
+}
+
+function addSection() {
+  const start = frameAt(now());
+  if (sections.some((section) => section.start <= start && start < section.end))
+    return announce("There is a section here already");
+  const following = sections.find((section) => section.start > start);
+  const end = Math.max(start + 1, Math.min(edgeNear(edges[start] + NEW_SECTION_SEC), following ? following.start : numFrames));
+  const section = { id: nextId++, start, end };
+  change([...sections, section].sort((a, b) => a.start - b.start), section.id, `Added at ${preciseTime(edges[start])}`);
+}
+
+function removeSection(id = selected) {
+  const place = sections.findIndex((section) => section.id === id);
+  if (place < 0) return announce("Select a section first");
+  const rest = sections.filter((section) => section.id !== id);
+  const neighbor = rest[Math.min(place, rest.length - 1)];
+  change(rest, id === selected ? (neighbor ? neighbor.id : null) : selected, `Deleted section ${place + 1}`);
+}
+
+function swap(from, to, message, nothing) {
+  const state = from.pop();
+  if (!state) return announce(nothing);
+  to.push({ sections, selected });
+  ({ sections, selected } = state);
+  announce(message);
+  showSections();
+}
+const undo = () => swap(done, undone, "Undone", "Nothing to undo");
+const redo = () => swap(undone, done, "Done again", "Nothing to redo");
+
+function select(id, { jump = true } = {}) {
+  selected = id;
+  const section = selectedSection();
+  if (section && jump) {
+    goToFrame(section.start);
+    reveal(edges[section.start], edges[section.end]);
+  }
+  showSections();
+}
+
+function selectNeighbor(step) {
+  if (!sections.length) return;
+  const place = sections.findIndex((section) => section.id === selected);
+  const frame = frameAt(now());
+  const fromHere = sections.findIndex((section) => section.start > frame);
+  const first = step > 0 ? (fromHere < 0 ? sections.length - 1 : fromHere) : (fromHere < 0 ? sections.length : fromHere) - 1;
+  const next = place < 0 ? first : place + step;
+  select(sections[Math.max(0, Math.min(next, sections.length - 1))].id);
+}
+
+function save() {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([labelText()], { type: "text/plain" }));
+  link.download = match.labels_name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  saved = sections;
+  announce(`Saved ${sections.length} sections as ${match.labels_name}`);
+}
+
+// ---- Playing. `playhead` counts where there is no video to ask.
+
+let playhead = 0;
+let hasVideo = false;
+let queue = []; // sections still to play after the one under way
+let stopAt = null; // the frame edge at which to stop
+
+const now = () => (hasVideo && video.readyState && !video.seeking ? video.currentTime : playhead);
+
+function goTo(seconds) {
+  playhead = Math.max(0, Math.min(seconds, edges[numFrames] - 1e-4));
+  if (hasVideo) video.currentTime = playhead;
+  changed = true;
+}
+
+function goToFrame(frame) {
+  const place = Math.max(0, Math.min(frame, numFrames - 1));
+  // Just inside the frame, so that rounding in the browser cannot show the one before.
+  goTo(edges[place] + Math.min(0.01, (edges[place + 1] - edges[place]) / 2));
+}
+
+function play() {
+  if (!hasVideo) return announce("There is no video to play");
+  video.play().catch(() => announce("The browser did not let the video play: press Play again"));
+}
+
+function pause() {
+  queue = [];
+  stopAt = null;
+  video.pause();
+}
+
+function playSection(section, following = []) {
+  queue = following;
+  stopAt = section.end;
+  selected = section.id;
+  goToFrame(section.start);
+  reveal(edges[section.start], edges[section.end]);
+  showSections();
+  play();
+}
+
+function stopAtEnd() {
+  if (stopAt === null || video.paused || frameAt(now()) < stopAt - 1) return;
+  if (now() < edges[stopAt] - 0.012 && stopAt < numFrames) return;
+  const [next, ...following] = queue;
+  const end = stopAt;
+  if (next) return playSection(next, following);
+  pause();
+  goToFrame(end - 1);
+}

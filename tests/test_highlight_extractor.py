@@ -1,0 +1,413 @@
+"""The extractor from command line to files: what is written, kept, continued, refused and explained."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import h5py
+import numpy as np
+import opentimelineio
+import pytest
+from clips import read_number, tone, write_clip
+
+import highlight_extractor
+import match_scores
+import media
+import reel
+import segments
+from highlight_extractor import ENDINGS, main
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = segments.DataConfig(1, 2, 16, 16, 4000, False)
+POINT = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0}
+SCORES = [0.125, 0.875, 0.75, 0.25, 0.375, 0.625]  # a second each: sections at 1 to 3 s and 5 to 6 s
+
+
+def write_checkpoint(path, **attributes):
+    with h5py.File(path, "w"):
+        pass
+    segments.write_checkpoint_attributes(path, {"config": asdict(CONFIG), "operating_point": POINT, **attributes})
+    return path
+
+
+@pytest.fixture
+def ckpt(tmp_path):
+    return write_checkpoint(tmp_path / "best.hdf5")
+
+
+@pytest.fixture
+def match(tmp_path):
+    folder = tmp_path / "matches"
+    folder.mkdir()
+    return write_clip(folder / "match.mp4", num_frames=180, audio=tone(440, 6))
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Titles of the matches that were scored; the scores are SCORES."""
+    titles = []
+
+    def score_match(video_path, info, config, network, on_progress):
+        titles.append(video_path.stem)
+        return np.array(SCORES)
+
+    monkeypatch.setattr(match_scores, "score_match", score_match)
+    return titles
+
+
+@pytest.fixture
+def extract(ckpt, tmp_path, scored):
+    """Run the command; returns its exit status."""
+
+    def run(*arguments, out="out", ckpt=ckpt):
+        return main([*map(str, arguments), "--ckpt", str(ckpt), "--output_dir", str(tmp_path / out)])
+
+    return run
+
+
+def contents(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def frames_in(path):
+    info = media.probe(path)
+    frames = media.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
+    return [read_number(frame) for frame in frames]
+
+
+def test_every_file_tells_the_same(extract, match, tmp_path, capsys):
+    match.with_suffix(".txt").write_text("60,120\n")
+    assert extract(match) == 0
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == sorted(f"match{ending}" for ending in ENDINGS)
+    assert (out / "match.txt").read_text() == "30,90,00:00:01,00:00:03\n150,180,00:00:05,00:00:06\n"
+    report = json.loads((out / "match.json").read_text())
+    assert report["sections"][0] == {
+        "start_frame": 30,
+        "end_frame": 90,
+        "start_sec": 1.0,
+        "end_sec": 3.0,
+        "start_time": "00:00:01",
+        "end_time": "00:00:03",
+        "score": 0.8125,
+    }
+    assert [s["score"] for s in report["sections"]] == [0.8125, 0.625]
+    assert (report["checkpoint"], report["threshold"], report["sections_sec"]) == ("best.hdf5", 0.5, 3.0)
+    assert report["operating_point"] == POINT
+    assert frames_in(out / "match_highlights.mp4") == [*range(30, 90), *range(150, 180)]
+    timeline = opentimelineio.adapters.read_from_file(str(out / "match.edl"), rate=30)
+    ranges = [clip.source_range for clip in timeline.video_tracks()[0].find_clips()]
+    assert [(r.start_time.value, r.end_time_exclusive().value) for r in ranges] == [(30, 90), (150, 180)]
+    assert "00:00:01.000 --> 00:00:03.000" in (out / "match.vtt").read_text()
+    page = (out / "match.html").read_text()
+    assert '"sections": [[30, 90], [150, 180]], "labelled": [[60, 120]]' in page
+    assert '"video_url": "../matches/match.mp4"' in page
+    assert (out / "match_timeline.png").read_bytes()[:4] == b"\x89PNG"
+    shown = capsys.readouterr()
+    assert "match: 2 sections, 00:00:03 of 00:00:06" in shown.out
+    assert f"page      {out / 'match.html'}" in shown.out
+    assert "WARNING" not in shown.err
+
+
+def test_the_scores_file(extract, match, tmp_path):
+    assert extract(match) == 0
+    text = (tmp_path / "out" / "match_scores.csv").read_text()
+    assert text.splitlines()[:3] == [
+        "index,start_sec,end_sec,start_time,end_time,start_frame,end_frame,score,highlight",
+        "0,0.000000,1.000000,00:00:00,00:00:01,0,30,0.125000,0",
+        "1,1.000000,2.000000,00:00:01,00:00:02,30,60,0.875000,1",
+    ]
+    assert len(text.splitlines()) == 7
+
+
+def test_frame_numbers_where_the_frame_rate_varies(extract, tmp_path):
+    # A second at 30 fps, two at 10, three at 30; the last segment is short.
+    ticks = [*range(0, 30), *range(30, 90, 3), *range(90, 174)]
+    match = write_clip(tmp_path / "vfr.mp4", ticks=ticks)
+    assert extract(match) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "vfr_scores.csv").read_text().splitlines()))
+    assert [(int(row["start_frame"]), int(row["end_frame"])) for row in rows] == [
+        (0, 30),
+        (30, 40),
+        (40, 50),
+        (50, 80),
+        (80, 110),
+        (110, 134),
+    ]
+    assert rows[-1]["end_sec"] == "5.800000"
+    labels = tmp_path / "out" / "vfr.txt"
+    assert labels.read_text() == "30,50,00:00:01,00:00:03\n110,134,00:00:05,00:00:05\n"
+    info = media.probe(match)
+    rows = segments.read_label_file(labels)
+    sections_sec, warnings = segments.resolve_sections(labels, rows, info.frame_times_sec, info.duration_sec)
+    assert sections_sec == pytest.approx(np.array([[1, 3], [5, 5.8]]))
+    assert warnings == []
+    assert frames_in(tmp_path / "out" / "vfr_highlights.mp4") == [*range(30, 50), *range(110, 134)]
+
+
+def test_what_is_there_is_kept(extract, match, tmp_path, scored, capsys):
+    assert extract(match) == 0
+    (tmp_path / "out" / "match.txt").write_text("31,95\n")  # an editor's correction
+    before = contents(tmp_path / "out")
+    assert extract(match) == 0
+    assert contents(tmp_path / "out") == before
+    assert scored == ["match"]
+    assert "match: finished already and kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", ["score_match", "render_reel", "write_report"])
+def test_interrupted_it_continues(extract, match, tmp_path, scored, monkeypatch, caplog, stage):
+    module = {"score_match": match_scores, "render_reel": reel, "write_report": highlight_extractor.match_outputs}[
+        stage
+    ]
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, stage, interrupt)
+        assert extract(match) == 130
+    assert "run the same command again, it continues" in caplog.text
+    written = contents(tmp_path / "out")
+    assert ("match_scores.csv" in written) == (stage == "render_reel")
+    assert extract(match) == 0
+    after = contents(tmp_path / "out")
+    assert {name: after[name] for name in written} == written
+    assert len(after) == len(ENDINGS)
+    assert scored == ["match"] * (2 if stage == "write_report" else 1)  # scores that were written are read again
+
+
+def test_killed_while_the_reel_is_written_it_continues(extract, match, tmp_path, scored):
+    assert extract(match) == 0
+    out = tmp_path / "out"
+    expected = contents(out)
+    (out / "match_highlights.mp4").rename(out / "match_highlights.mp4.part")
+    (out / "match.edl").unlink()
+    assert extract(match) == 0
+    assert {name: content for name, (content, _) in contents(out).items()} == {
+        name: content for name, (content, _) in expected.items()
+    }
+    assert scored == ["match"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--threshold", "0.7"], "no --threshold, not --threshold 0.7"),
+        (["--length", "0:02"], "no --length, not --length 2"),
+        (["--padding", "1"], "--padding 0, not --padding 1"),
+        (["--reel_height", "32"], "no --reel_height, not --reel_height 32"),
+    ],
+)
+def test_files_of_other_settings_are_neither_replaced_nor_mixed(extract, match, tmp_path, caplog, arguments, words):
+    assert extract(match) == 0
+    before = contents(tmp_path / "out")
+    assert extract(match, *arguments) == 1
+    (message,) = caplog.messages
+    assert f"was made with {words}: --overwrite replaces it" in message
+    assert contents(tmp_path / "out") == before
+
+
+def test_overwrite_replaces_without_scoring_again(extract, match, tmp_path, scored):
+    assert extract(match) == 0
+    assert extract(match, "--threshold", "0.8", "--overwrite", "--reel_height", "32") == 0
+    out = tmp_path / "out"
+    assert (out / "match.txt").read_text() == "30,60,00:00:01,00:00:02\n"
+    assert frames_in(out / "match_highlights.mp4") == list(range(30, 60))
+    assert media.probe(out / "match_highlights.mp4").height_px == 32
+    assert scored == ["match"]
+    assert extract(match, "--threshold", "0.9", "--overwrite") == 0
+    assert not (out / "match_highlights.mp4").exists()  # of a reel that would be empty, no old one stays
+
+
+def test_another_checkpoint_or_match_is_scored_anew(extract, match, tmp_path, scored, caplog):
+    assert extract(match) == 0
+    other = write_checkpoint(tmp_path / "other.hdf5", epoch=2)
+    assert extract(match, ckpt=other) == 1
+    assert "was made with another checkpoint: --overwrite" in caplog.text
+    assert extract(match, "--overwrite", ckpt=other) == 0
+    assert scored == ["match", "match"]
+    os.utime(match, (1, 1))
+    assert extract(match, ckpt=other) == 1
+    assert "was made with another version of the match: --overwrite" in caplog.text
+
+
+def test_files_of_unknown_origin_are_not_replaced(extract, match, tmp_path, caplog):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "match.txt").write_text("1,2\n")
+    assert extract(match) == 1
+    assert "match.txt: exists, and it is not known from what" in caplog.text
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["match.txt"]
+
+
+def test_a_match_that_fails_costs_only_itself(extract, match, tmp_path, caplog):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all")
+    good = write_clip(tmp_path / "good.mp4", num_frames=180)
+    assert extract(broken, match, tmp_path / "missing.mp4", good) == 1
+    assert "broken.mp4: cannot be read as a video" in caplog.text
+    assert "missing.mp4" in caplog.text
+    assert "2 of 4 matches failed" in caplog.text
+    assert "Traceback" not in caplog.text
+    for title in ("match", "good"):
+        assert (tmp_path / "out" / f"{title}_highlights.mp4").exists()
+    assert not list((tmp_path / "out").glob("broken*"))
+    assert media.probe(tmp_path / "out" / "good_highlights.mp4").audio is None
+
+
+def test_files_that_would_be_mistaken_for_others_are_refused(extract, match, tmp_path, caplog):
+    assert extract(match, out="matches") == 1
+    assert "would be taken for its labels, expected another folder" in caplog.text
+    twin = write_clip(tmp_path / "match.mp4", num_frames=3)
+    assert extract(match, twin) == 1
+    assert "received two matches with the title match" in caplog.text
+    assert sorted(path.name for path in match.parent.iterdir()) == ["match.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "cannot be read as a checkpoint"),
+        (lambda path: path.write_text("weights"), "cannot be read as a checkpoint"),
+        (lambda path: h5py.File(path, "w").close(), "without this toolkit's attributes"),
+        (lambda path: path.write_bytes(write_checkpoint(path).read_bytes()[:500]), "cannot be read as a checkpoint"),
+        (lambda path: write_checkpoint(path, config={"fps": 3}), "another version's"),
+        (lambda path: write_checkpoint(path, operating_point={"cut": 3}), "another version's"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_a_one_line_error(extract, match, tmp_path, caplog, make, words):
+    path = tmp_path / "strange.hdf5"
+    make(path)
+    assert extract(match, ckpt=path) == 1
+    (message,) = caplog.messages
+    assert "strange.hdf5" in message
+    assert words in message
+    assert "\n" not in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_an_operating_point_it_says_so(match, tmp_path, scored, extract, caplog):
+    path = tmp_path / "old.hdf5"
+    with h5py.File(path, "w"):
+        pass
+    segments.write_checkpoint_attributes(path, {"config": asdict(CONFIG)})
+    assert extract(match, ckpt=path) == 0
+    assert "names no operating point, sections are found at a score of 0.5" in caplog.text
+    assert json.loads((tmp_path / "out" / "match.json").read_text())["threshold"] == 0.5
+
+
+def test_padding_and_length(extract, match, tmp_path):
+    assert extract(match, "--padding", "0.5", out="padded") == 0
+    assert (tmp_path / "padded" / "match.txt").read_text() == "15,105,00:00:00,00:00:03\n135,180,00:00:04,00:00:06\n"
+    assert extract(match, "--length", "0:01.5", out="short") == 0
+    report = json.loads((tmp_path / "short" / "match.json").read_text())
+    assert [(s["start_frame"], s["end_frame"]) for s in report["sections"]] == [(30, 75)]
+    assert media.probe(tmp_path / "short" / "match_highlights.mp4").duration_sec == pytest.approx(1.5)
+
+
+def test_a_match_without_sections(extract, match, tmp_path, capsys, caplog):
+    assert extract(match, "--threshold", "0.95") == 0
+    assert "no section reaches the threshold of 0.950, the highest score is 0.875" in caplog.text
+    out = tmp_path / "out"
+    assert (out / "match.txt").read_text() == ""
+    names = {path.name for path in out.iterdir()}
+    assert names == {f"match{ending}" for ending in ENDINGS} - {f"match{e}" for e in highlight_extractor.CUT_ENDINGS}
+    assert extract(match, "--threshold", "0.95") == 0
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_without_opentimelineio_the_rest_is_written(extract, match, tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "opentimelineio", None)
+    assert extract(match) == 0
+    assert "match.edl is not written: .otio and .edl files need OpenTimelineIO" in caplog.text
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} >= {".mp4", ".html", ".fcpxml", ".vtt"}
+    assert not (tmp_path / "out" / "match.edl").exists()
+
+
+def test_labels_that_cannot_be_used_are_named_and_left_out(extract, match, tmp_path, caplog):
+    match.with_suffix(".txt").write_text("start,end\n")
+    assert extract(match) == 0
+    assert "match.txt, line 1: received a header" in caplog.text
+    assert '"labelled": null' in (tmp_path / "out" / "match.html").read_text()
+
+
+def test_a_reel_that_cannot_be_written_is_one_line(extract, match, tmp_path, monkeypatch, caplog):
+    def refuse(*arguments):
+        raise reel.ReelError("match_highlights.mp4: the reel cannot be written (No space left on device)")
+
+    monkeypatch.setattr(reel, "render_reel", refuse)
+    assert extract(match) == 1
+    assert caplog.messages == ["match_highlights.mp4: the reel cannot be written (No space left on device)"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--threshold", "2"], "received '2', expected a number from 0 to 1"),
+        (["--length", "soon"], "received 'soon', expected a length such as 8:00"),
+        (["--length", "0"], "received '0', expected a length such as 8:00"),
+        (["--threshold", "0.5", "--length", "8:00"], "not allowed with argument"),
+        (["--padding", "-1"], "received '-1', expected a number of 0 or more"),
+        (["--reel_height", "7.5"], "received '7.5', expected a whole number from 2"),
+    ],
+)
+def test_wrong_usage_exits_with_2(match, ckpt, capsys, arguments, words):
+    with pytest.raises(SystemExit) as exit_info:
+        main([str(match), "--ckpt", str(ckpt), *arguments])
+    assert exit_info.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_help_starts_neither_tensorflow_nor_librosa():
+    code = (
+        "import sys, highlight_extractor\n"
+        "try:\n    highlight_extractor.main(['--help'])\n"
+        "except SystemExit as error:\n    assert error.code == 0\n"
+        "assert not {'tensorflow', 'keras', 'librosa', 'matplotlib', 'moviepy'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "--reel_height" in result.stdout
+
+
+def test_reading_ahead_keeps_order_and_bounds():
+    taken = []
+
+    def items():
+        for item in range(20):
+            taken.append(item)
+            yield item
+
+    with match_scores.read_ahead(items(), 4) as ahead:
+        deadline = time.monotonic() + 10
+        while len(taken) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert len(taken) == 5  # four wait, the fifth is in the reader's hands
+        assert list(ahead) == list(range(20))
+
+
+def test_reading_ahead_stops_and_passes_errors_on():
+    def endless():
+        while True:
+            yield 1
+
+    def failing():
+        yield 1
+        raise media.MediaError("a.mp4: cannot be read")
+
+    before = threading.active_count()
+    with match_scores.read_ahead(endless(), 2) as ahead:
+        assert next(ahead) == 1
+    assert threading.active_count() == before
+    with match_scores.read_ahead(failing(), 2) as ahead:
+        assert next(ahead) == 1
+        with pytest.raises(media.MediaError, match="cannot be read"):
+            next(ahead)
+    assert threading.active_count() == before

@@ -1,0 +1,393 @@
+"""The page in headless Chromium, worked as an editor works it: by mouse, by keyboard, and down to the saved file."""
+
+import io
+import os
+import re
+import shutil
+import time
+
+import matplotlib.image
+import numpy as np
+import pytest
+from clips import read_number, tone, write_clip
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+import match_page
+import media
+import segments
+
+TITLE = "a <b> & 100% #1"  # what a path, a URL and HTML could each misread
+TICKS = [*range(0, 60), *range(60, 180, 3), *range(180, 300)]  # 220 frames in 10 s, at 30, 10 and 30 fps
+SECTIONS = [[30, 60], [90, 120], [160, 220]]
+LABELLED = [[40, 80]]
+SCORES = np.array([0.1, 0.9, 0.5, 0.2, 0.8])
+SEGMENT_LENGTH_SEC = 2.0
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser that saves downloads in the folder `browser.download_dir`."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        assert not os.environ.get("CI"), "CI needs chromium and chromium-driver"
+        pytest.skip("needs Debian's packages chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for switch in ("headless=new", "no-sandbox", "window-size=1360,900", "autoplay-policy=no-user-gesture-required"):
+        options.add_argument(f"--{switch}")
+    download_dir = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(download_dir)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as browser:
+        browser.download_dir = download_dir
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("matches")
+    return write_clip(folder / f"{TITLE}.mp4", ticks=TICKS, audio=tone(440, 10), options={"crf": "10", "g": "30"})
+
+
+class Page:
+    """The open page: what it shows, and the editor's hands."""
+
+    def __init__(self, browser, path):
+        self.browser = browser
+        browser.get("about:blank")
+        browser.get_log("browser")
+        browser.get(path.as_uri())
+        self.wait_until("return edges !== null && (hasVideo && video.readyState >= 2 || !missing.hidden)")
+
+    def __call__(self, script):
+        return self.browser.execute_script(script)
+
+    def wait_until(self, script):
+        WebDriverWait(self.browser, 20, 0.05).until(lambda browser: browser.execute_script(script))
+
+    def find(self, css):
+        return self.browser.find_element(By.CSS_SELECTOR, css)
+
+    def click(self, css):
+        self.find(css).click()
+
+    def press(self, *keys):
+        """Press keys together (the last may be several, one after another), wherever the focus is not on a control."""
+        actions = ActionChains(self.browser)
+        for key in keys[:-1]:
+            actions.key_down(key)
+        actions.send_keys(keys[-1])
+        for key in reversed(keys[:-1]):
+            actions.key_up(key)
+        actions.perform()
+
+    @property
+    def sections(self):
+        return self("return sections.map(({start, end}) => [start, end])")
+
+    @property
+    def frame(self):
+        return self("return frameAt(now())")
+
+    def shown_number(self):
+        """The number that the picture shows, once the browser has shown the frame it was sent to."""
+        self.wait_until("return !video.seeking && video.readyState >= 2")
+        time.sleep(0.15)  # the picture reaches the screen after the event
+        picture = matplotlib.image.imread(io.BytesIO(self.find("#video").screenshot_as_png))[:, :, :3]
+        rows = np.flatnonzero(picture.max(axis=(1, 2)) > 0.5)  # without the black above and below
+        return read_number(picture[rows.min() + 5 : rows.max() - 5] * 255) if len(rows) else 0
+
+    def move_on_timeline(self, from_sec, to_sec=None, y=38):
+        """Press the mouse at a time on the timeline and let it go at another, y pixels below the timeline's top."""
+        canvas = self.find("#axis")
+        width, height = canvas.size["width"], canvas.size["height"]
+        x_of = lambda sec: self(f"return toX({sec}, {width})")  # noqa: E731
+        actions = ActionChains(self.browser, duration=50)
+        actions.move_to_element_with_offset(canvas, round(x_of(from_sec) - width / 2), round(y - height / 2))
+        actions.click_and_hold()
+        if to_sec is not None:
+            actions.move_by_offset(round(x_of(to_sec)) - round(x_of(from_sec)), 0)
+        actions.release().perform()
+
+
+def write_page(video_path, page_dir, sections=SECTIONS, labelled=LABELLED, scores=SCORES, info=None):
+    info = info or media.probe(video_path)
+    page_dir.mkdir(exist_ok=True)
+    path = page_dir / f"{video_path.stem}.html"
+    page = match_page.render_page(
+        video_path, page_dir, info, np.array(sections), labelled, scores, SEGMENT_LENGTH_SEC, 0.5
+    )
+    path.write_bytes(page)
+    return path
+
+
+@pytest.fixture
+def page(browser, clip, tmp_path):
+    yield (opened := Page(browser, write_page(clip, tmp_path / "out")))
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    opened("saved = sections")  # so that leaving asks nothing
+
+
+def test_the_page_is_one_file_that_asks_the_network_for_nothing(page, clip, tmp_path):
+    text = (tmp_path / "out" / f"{TITLE}.html").read_text(encoding="utf-8")
+    assert re.findall(r"https?://", text) == []
+    assert page.browser.title == TITLE
+    assert page.find("#title").text == TITLE
+    requested = page("return performance.getEntriesByType('resource').map(({name}) => name)")
+    assert set(requested) <= {clip.as_uri()}
+
+
+def test_frame_times_are_exact_where_the_frame_rate_varies(page, clip):
+    info = media.probe(clip)
+    assert page("return Array.from(edges)") == pytest.approx([*info.frame_times_sec, info.duration_sec], abs=1e-6)
+    times_sec = [0, 0.03, 0.034, 1.99, 2.05, 2.099, 2.1, 5.95, 9.99]
+    expected = [int(np.searchsorted(info.frame_times_sec, sec + 1e-6, side="right")) - 1 for sec in times_sec]
+    assert page(f"return {times_sec}.map(frameAt)") == expected
+
+
+@pytest.mark.parametrize("frame", [1, 59, 60, 61, 99, 100, 219])
+def test_the_frame_named_is_the_frame_shown(page, frame):
+    page(f"goToFrame({frame})")
+    assert page.shown_number() == frame
+    assert page.find("#clock").text.endswith(f"frame {frame}")
+
+
+def test_sections_are_listed_with_time_length_and_score(page):
+    rows = [row.text.split() for row in page.browser.find_elements(By.CSS_SELECTOR, "#list li")]
+    # Frame 30 is shown at 1 s, frame 60 at 2 s, 90 at 5 s, 120 at 6.67 s, 160 at 8 s; segments last 2 s.
+    assert rows[0] == ["▶", "1", "00:01.00", "–", "00:02.00", "1.0", "s", "0.10", "✕"]
+    assert rows[1][2:8] == ["00:05.00", "–", "00:06.67", "1.7", "s", f"{(0.5 + 0.2 * 2 / 3) / (5 / 3):.2f}"]
+    assert rows[2][2:8] == ["00:08.00", "–", "00:10.00", "2.0", "s", "0.80"]
+    assert page.find("#summary").text == "3 sections, 00:04.67 of 00:00:10"
+
+
+def test_a_click_on_the_timeline_jumps(page):
+    page.move_on_timeline(7.0, y=150)
+    assert page("return now()") == pytest.approx(7.0, abs=0.02)
+    page.move_on_timeline(2.5, 3.5, y=150)
+    assert page("return now()") == pytest.approx(3.5, abs=0.02)
+    assert page.sections == SECTIONS
+
+
+def test_a_section_plays_on_its_own(page):
+    page.click("#list li:nth-child(2) .play")
+    page.wait_until("return !video.paused && frameAt(video.currentTime) > 91")
+    page.wait_until("return video.paused")
+    assert page.shown_number() == 119
+    page("select(sections[0].id)")
+    page.press(Keys.ENTER)
+    page.wait_until("return !video.paused")
+    page.wait_until("return video.paused")
+    assert page.shown_number() == 59
+
+
+def test_the_sections_play_one_after_another(page):
+    page("video.playbackRate = 2; window.seen = []; setInterval(() => window.seen.push(frameAt(now())), 20)")
+    page.press("p")
+    page.wait_until("return !video.paused")
+    page.wait_until("return video.paused && frameAt(now()) === 219")
+    between = page(f"return window.seen.filter((f) => !{SECTIONS}.some(([s, e]) => s <= f && f <= e))")
+    assert set(between) <= {0}  # where it stood before
+
+
+def test_an_end_is_dragged_and_the_drag_undone_and_redone(page):
+    page("select(sections[1].id)")
+    page.move_on_timeline(5 - 0.02, 3.5)
+    info_frame = page("return edgeNear(3.5)")
+    assert page.sections[1][0] == pytest.approx(info_frame, abs=1)
+    assert page.sections[1][1] == 120
+    moved = page.sections
+    assert page.frame == moved[1][0]
+    page.press(Keys.CONTROL, "z")
+    assert page.sections == SECTIONS
+    page.click("#redo")
+    assert page.sections == moved
+    page.move_on_timeline(20 / 3 + 0.02, 7.5)
+    assert page.sections[1] == [moved[1][0], page("return edgeNear(7.5)")]
+    assert page.frame == page.sections[1][1] - 1
+    page.click("#undo")
+    page.click("#undo")
+    assert page.sections == SECTIONS
+
+
+def test_sections_stay_apart_and_a_frame_long(page):
+    page("select(sections[1].id)")
+    page.move_on_timeline(20 / 3 + 0.02, 9.5)
+    assert page.sections == [[30, 60], [90, 160], [160, 220]]
+    page.move_on_timeline(5 - 0.02, 9.0)
+    assert page.sections == [[30, 60], [159, 160], [160, 220]]
+
+
+def test_ends_are_nudged_by_keys_and_buttons(page):
+    page("select(sections[1].id)")
+    expected = [90, 120]
+    for keys, side, frames in (
+        (["a"], 0, -1),
+        (["s"], 0, 1),
+        ([Keys.SHIFT, "s"], 0, 10),
+        (["d"], 1, -1),
+        (["f"], 1, 1),
+        ([Keys.SHIFT, "d"], 1, -10),
+    ):
+        page.press(*keys)
+        expected[side] += frames
+        assert page.sections[1] == expected
+        assert page.frame == (expected[0] if side == 0 else expected[1] - 1)
+    page.click("#startEarlier")
+    page.click("#endLater")
+    assert page.sections[1] == [99, 111]
+    field = page.find("#start")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys("95", Keys.ENTER)
+    assert page.sections[1] == [95, 111]
+    field.send_keys(Keys.ARROW_UP, Keys.TAB)
+    assert page.sections[1] == [96, 111]
+
+
+def test_sections_are_set_to_the_frame_shown_added_and_deleted(page):
+    page("select(sections[0].id)")
+    page("goToFrame(20)")
+    page.press("i")
+    page("goToFrame(50)")
+    page.click("#endHere")
+    assert page.sections[0] == [20, 51]  # the frame shown is in it
+    page("goToFrame(70)")
+    page.press("n")
+    assert page.sections == [[20, 51], [70, 90], [90, 120], [160, 220]]  # 5 s, up to the one after it
+    page.press(Keys.DELETE)
+    assert page.sections == [[20, 51], [90, 120], [160, 220]]
+    page.click("#list li:nth-child(3) .remove")
+    assert page.sections == [[20, 51], [90, 120]]
+    for _ in range(5):
+        page.press(Keys.CONTROL, "z")
+    assert page.sections == SECTIONS
+    for _ in range(5):
+        page.press(Keys.CONTROL, Keys.SHIFT, "z")
+    assert page.sections == [[20, 51], [90, 120]]
+    page("goToFrame(100)")
+    page.press("n")
+    assert page.sections == [[20, 51], [90, 120]]
+    assert page.find("#status").text == "There is a section here already"
+
+
+def test_sections_and_frames_are_stepped_through_by_keys(page):
+    for key, frame in ((Keys.ARROW_DOWN, 30), (Keys.ARROW_DOWN, 90), (Keys.ARROW_DOWN, 160), (Keys.ARROW_UP, 90)):
+        page.press(key)
+        assert page.frame == frame
+    page.press(Keys.ARROW_RIGHT)
+    assert page.shown_number() == 91
+    page.press(Keys.ARROW_LEFT)
+    page.press(Keys.ARROW_LEFT)
+    assert page.shown_number() == 89
+    page.press(Keys.SPACE)
+    page.wait_until("return !video.paused && frameAt(video.currentTime) > 92")
+    page.press(Keys.SPACE)
+    assert page("return video.paused")
+
+
+def test_saved_labels_are_a_label_file_with_the_right_frames(page, clip):
+    page("select(sections[1].id)")
+    page.press("a")
+    page("goToFrame(0)")
+    page.press("n")
+    page.press(Keys.CONTROL, "s")
+    path = None
+
+    def downloaded(_):
+        nonlocal path
+        (path,) = [*page.browser.download_dir.glob("*.txt")] or [None]
+        return path is not None
+
+    WebDriverWait(page.browser, 20, 0.05).until(downloaded)
+    text = path.read_text()
+    path.unlink()
+    assert (
+        text == "0,30,00:00:00,00:00:01\n30,60,00:00:01,00:00:02\n89,120,00:00:04,00:00:06\n160,220,00:00:08,00:00:10\n"
+    )
+    info = media.probe(clip)
+    labels = clip.with_suffix(".txt")
+    labels.write_text(text)
+    rows = segments.read_label_file(labels)
+    sections_sec, warnings = segments.resolve_sections(labels, rows, info.frame_times_sec, info.duration_sec)
+    assert warnings == []
+    assert sections_sec == pytest.approx(np.array([[0, 2], [4.9, 20 / 3], [8, 10]]), abs=1e-3)
+
+
+def test_score_labels_and_sections_are_drawn_on_one_time_axis(page):
+    page("select(null)")
+    page("goTo(0)")
+    page.wait_until("return !changed")
+    pixel = "const c = axis.getContext('2d'); const r = devicePixelRatio; const at = (sec, y) => Array.from("
+    pixel += "c.getImageData(Math.round(toX(sec, axis.clientWidth) * r), Math.round(y * r), 1, 1).data);"
+
+    def is_drawn(sec, y, tone_name):
+        return page(f"{pixel} return `rgb(${{at({sec}, {y}).slice(0, 3).join(', ')}})` === tones.{tone_name}")
+
+    # Frames 40 and 80 are shown at 1.33 s and 4 s.
+    assert [is_drawn(sec, 59, "labelled") for sec in (1.2, 1.5, 3.9, 4.1)] == [False, True, True, False]
+    assert [page(f"{pixel} return at({sec}, 38)[3] > 0") for sec in (0.9, 1.1, 1.9, 2.1)] == [False, True, True, False]
+    # The plot is filled up to the score: 0.9 in the second segment, 0.5 in the third.
+    assert [page(f"{pixel} return at({sec}, {186 - 0.7 * 114})[3] > 0") for sec in (3.1, 4.9)] == [True, False]
+
+
+def test_every_control_has_a_name(page):
+    unnamed = page(
+        "return [...document.querySelectorAll('button, input, canvas[tabindex]')].filter((e) => "
+        "!(e.getAttribute('aria-label') || e.textContent.trim() || (e.labels && e.labels.length))).map((e) => e.id)"
+    )
+    assert unnamed == []
+    page("goToFrame(30)")
+    page.wait_until("return !changed && !video.seeking")
+    assert page.find("#axis").get_attribute("aria-valuetext") == "00:01.01, frame 30"
+    page.press("?")
+    assert page("return keys.open")
+    page.press(Keys.ESCAPE)
+    assert not page("return keys.open")
+
+
+def test_zooming_keeps_the_point_and_shows_the_section(page):
+    page("select(sections[1].id)")
+    page.press("z")
+    length = 5 / 3
+    assert page("return [view.start, view.end]") == pytest.approx([5 - length / 2, 5 + 1.5 * length])
+    page.press("-")
+    page.press("0")
+    assert page("return [view.start, view.end]") == pytest.approx([0, 10])
+
+
+def test_two_hundred_sections_in_three_hours(browser, tmp_path):
+    num_frames = 3 * 3600 * 60
+    times_sec = np.arange(num_frames) * 1001 / 60000
+    info = media.VideoInfo(
+        num_frames * 1001 / 60000, 0, 60 / 1.001, 1280, 720, "h264", None, times_sec, np.zeros((0, 2))
+    )
+    starts = np.arange(200) * 3200 + 17
+    scores = np.tile([0.1, 0.9, 0.4], 2000)[: int(info.duration_sec // SEGMENT_LENGTH_SEC) + 1]
+    path = write_page(tmp_path / "gone.mp4", tmp_path / "out", np.stack([starts, starts + 601], 1), None, scores, info)
+    assert path.stat().st_size < 300_000
+    page = Page(browser, path)
+    assert "cannot be played: ../gone.mp4" in page.find("#missing").text
+    assert page("return edges[647999]") == pytest.approx(times_sec[-1], abs=1e-6)
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#list li")) == 200
+    page.press("0")
+    page.click("#list li:nth-child(180) .times")
+    page.press(Keys.ARROW_DOWN * 20)
+    page.press(Keys.SHIFT, "a")
+    assert page.sections[199] == [199 * 3200 + 7, 199 * 3200 + 618]
+    assert page("return list.children[199].getAttribute('aria-current')") == "true"
+    assert page("return labelText()").splitlines()[199] == "636807,637418,02:57:04,02:57:14"
+    page("saved = sections")
+    page.wait_until("return !changed")
+
+
+def test_a_title_or_a_score_cannot_break_the_page(tmp_path):
+    clip = write_clip(tmp_path / "<script>MATCH_DATA PAGE_SCRIPT.mp4", num_frames=3)
+    text = write_page(clip, tmp_path / "out", [[0, 3]], None, np.array([0.5])).read_text()
+    assert "<title>&lt;script&gt;MATCH_DATA PAGE_SCRIPT</title>" in text
+    assert text.count("<script") == 2
+    assert "\\u003cscript>MATCH_DATA PAGE_SCRIPT.txt" in text
