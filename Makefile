@@ -1,7 +1,8 @@
-# make demo   convert the sample matches, train on them, test the best checkpoint
+# make demo   convert the sample matches, train on them, test the best checkpoint, cut the highlights of a test match
 # make test   run the tests
 # make lint   check the code with ruff (lint and format)
 # make bench  measure what the README claims
+# make pictures  draw the README's pictures of the demo's match (after make demo; needs Chromium)
 #
 # Each sets .venv up first, on a machine that has Python 3.11 and make; a second run installs nothing.
 
@@ -12,8 +13,10 @@ INSTALLED := $(VENV)/.installed
 
 DATASET := dataset_sl5_vsr3_vw64_vh64_asr11025
 CHECKPOINTS := checkpoints
+HIGHLIGHTS := highlights
+UNSEEN_MATCH := data/raw/arena_02.mp4
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench pictures clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
@@ -25,6 +28,8 @@ $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/python data_converter.py data/raw 5 3 64 64 11025 0 --overwrite
 	$(BIN)/python main.py --data_dir $(DATASET) --ckpt_dir $(CHECKPOINTS)
+	$(BIN)/python highlight_extractor.py $(UNSEEN_MATCH) --output_dir $(HIGHLIGHTS) --overwrite \
+	    --ckpt "$$(ls -t $(CHECKPOINTS)/*.hdf5 | head -n 1)"
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q
@@ -37,6 +42,10 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_converter.py --codecs
 	$(BIN)/python benchmarks/bench_memory.py
 	$(BIN)/python benchmarks/bench_label_finder.py
+	$(BIN)/python benchmarks/bench_extractor.py
+
+pictures: $(INSTALLED)
+	$(BIN)/python benchmarks/make_pictures.py $(HIGHLIGHTS)/$(notdir $(basename $(UNSEEN_MATCH)))
 
 clean:
-	rm -rf $(VENV) $(DATASET) $(CHECKPOINTS)
+	rm -rf $(VENV) $(DATASET) $(CHECKPOINTS) $(HIGHLIGHTS)

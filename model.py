@@ -3,7 +3,9 @@
 model = build_model({"video": (15, 64, 64, 3), "audio": (55125,)})
 """
 
+import itertools
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import absl.logging
@@ -226,6 +228,20 @@ def load_checkpoint(path: str | os.PathLike) -> keras.Model:
         return keras.models.load_model(path, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise segments.CheckpointError(f"{path}: the network in it cannot be read ({first_line(error)})") from error
+
+
+def score_segments(
+    network: keras.Model, segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]], batch_size: int = 16
+) -> Iterator[float]:
+    """The score in [0, 1] of each segment of a match, in order; segments are taken a batch at a time.
+
+    Args:
+        network: of `load_checkpoint`.
+        segment_arrays: of `segments.read_segments`.
+    """
+    while batch := list(itertools.islice(segment_arrays, batch_size)):
+        frames, audio = (np.stack(arrays) for arrays in zip(*batch, strict=True))
+        yield from network.predict_on_batch({"video": frames, "audio": audio})[:, 0].tolist()
 
 
 def first_line(error: Exception) -> str:

@@ -411,3 +411,43 @@ def test_reading_ahead_stops_and_passes_errors_on():
         with pytest.raises(media.MediaError, match="cannot be read"):
             next(ahead)
     assert threading.active_count() == before
+
+
+def test_scores_are_those_of_conversion_and_prediction(tmp_path, match, dataset_dir):
+    """A network whose weights are random tells arrays apart as well as a trained one."""
+    import main as trainer
+    from data_loader import DataLoader
+    from model import build_model, keras
+
+    keras.utils.set_random_seed(3)
+    loader = DataLoader(dataset_dir, batch_size=4)
+    path = tmp_path / "random.hdf5"
+    build_model(loader.data_shape, loader.config.audio_sample_rate).save(path)
+    segments.write_checkpoint_attributes(path, {"config": asdict(loader.config), "operating_point": POINT})
+    checkpoint = match_scores.read_checkpoint(path)
+    video_path = find_source(dataset_dir, "match_08")
+    network = match_scores.load_network(checkpoint)
+    scores = match_scores.score_match(video_path, media.probe(video_path), checkpoint.config, lambda: network)
+    expected = trainer.predict(network, loader, "test")[: len(scores)]  # match_08 comes first
+    assert scores == pytest.approx(expected, abs=1e-4)
+    assert np.ptp(scores) > 1e-3
+
+
+def test_a_network_with_other_inputs_is_a_one_line_error(tmp_path):
+    from model import build_model
+
+    path = tmp_path / "other.hdf5"
+    build_model({"video": (4, 8, 8, 3), "audio": (500,)}).save(path)
+    segments.write_checkpoint_attributes(path, {"config": asdict(CONFIG), "operating_point": POINT})
+    checkpoint = match_scores.read_checkpoint(path)
+    with pytest.raises(segments.CheckpointError, match=r"other\.hdf5: received a network whose input 'video' is"):
+        match_scores.load_network(checkpoint)
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
+    command = [sys.executable, str(ROOT / "highlight_extractor.py"), "gone.mp4", "--ckpt", "gone.hdf5"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("ERROR: gone.hdf5: cannot be read as a checkpoint")
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,125 @@
+"""How long the extractor takes against decoding every picture, its reel against moviepy's, and its memory.
+
+    python benchmarks/bench_extractor.py             a match of 5 minutes at 720p, made from data/raw first
+    python benchmarks/bench_extractor.py --memory    a match of three hours at 720p instead, memory alone: ten minutes
+
+Ways that are compared run in turn, NUM_RUNS times each; the fastest run of each counts. Ratios stand beside seconds.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import imageio_ffmpeg
+from match_720p import CACHE_DIR, ROOT, loop_match, make_match
+
+NUM_RUNS = 2
+MAX_RATIO = 0.95
+MAX_MEMORY_MB = 1000
+REEL_SECTIONS_SEC = [(start_sec, start_sec + 8) for start_sec in range(13, 300, 50)]
+REEL = """
+import sys
+import numpy as np
+import media, reel
+info = media.probe(sys.argv[1])
+reel.render_reel(sys.argv[1], info, np.searchsorted(info.frame_times_sec, np.array({sections})), sys.argv[2])
+"""
+MOVIEPY_REEL = """
+import sys
+from moviepy.editor import VideoFileClip, concatenate_videoclips
+clip = VideoFileClip(sys.argv[1])
+reel = concatenate_videoclips([clip.subclip(*section) for section in {sections}])
+reel.write_videofile(sys.argv[2], audio_codec="aac", preset="veryfast", ffmpeg_params=["-crf", "18"], logger=None)
+"""
+
+
+def run(command: list) -> tuple[float, float]:
+    """(seconds, most memory in MB) that a command takes. Raises RuntimeError where it fails."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    error = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{command} failed: {error.decode()[-2000:]}")
+    return time.perf_counter() - begin, usage.ru_maxrss / 1000
+
+
+def fastest(ways: dict[str, list], scratch: Path) -> dict[str, float]:
+    """Seconds of each way's fastest run; each begins with an empty scratch folder."""
+    seconds = dict.fromkeys(ways, float("inf"))
+    for _ in range(NUM_RUNS):
+        for name, command in ways.items():
+            shutil.rmtree(scratch, ignore_errors=True)  # scores of an earlier run would be read again
+            scratch.mkdir()
+            seconds[name] = min(seconds[name], run(command)[0])
+    return seconds
+
+
+def make_checkpoint() -> Path:
+    """A checkpoint of one epoch on the sample matches; what it learnt does not matter here."""
+    ckpt_dir = CACHE_DIR / "checkpoints"
+    if not list(ckpt_dir.glob("*.hdf5")):
+        dataset = CACHE_DIR / "dataset"
+        run([sys.executable, "data_converter.py", "data/raw", 5, 3, 64, 64, 11025, 0, dataset, "--overwrite"])
+        run([sys.executable, "main.py", "--epochs", 1, "--data_dir", dataset, "--ckpt_dir", ckpt_dir])
+    return max(ckpt_dir.glob("*.hdf5"))
+
+
+def extraction(path: Path, output_dir: Path) -> list:
+    """The whole command, at a threshold that no score reaches: everything but the reel."""
+    arguments = ["--ckpt", make_checkpoint(), "--output_dir", output_dir, "--threshold", 1]
+    return [sys.executable, "highlight_extractor.py", path, *arguments]
+
+
+def bench_speed(path: Path, scratch: Path) -> None:
+    seconds = fastest(
+        {
+            "full decode": [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-an", "-f", "null", "-"],
+            "start of TensorFlow": [sys.executable, "-c", "import model"],
+            "extractor": extraction(path, scratch / "out"),
+        },
+        scratch,
+    )
+    reference = seconds["full decode"] + seconds["start of TensorFlow"]
+    print(f"\nScores and sections of {path.name}")
+    for name, value in seconds.items():
+        print(f"  {name:28} {value:7.1f} s   {value / reference:5.2f}")
+    print(f"  the extractor's bar: {MAX_RATIO}")
+
+
+def bench_reel(path: Path, scratch: Path) -> None:
+    ways = {
+        name: [sys.executable, "-c", code.format(sections=REEL_SECTIONS_SEC), path, scratch / f"{name}.mp4"]
+        for name, code in (("reel.py", REEL), ("moviepy", MOVIEPY_REEL))
+    }
+    seconds = fastest(ways, scratch)
+    print(f"\nA reel of {len(REEL_SECTIONS_SEC)} sections of 8 s, same encoder settings")
+    for name, value in seconds.items():
+        print(f"  {name:28} {value:7.1f} s   {value / seconds['moviepy']:5.2f}")
+
+
+def bench_memory(scratch: Path) -> None:
+    seconds, memory_mb = run(extraction(loop_match(make_match(), 180), scratch / "out"))
+    print(f"\nThree hours at 720p: {memory_mb:.0f} MB at most (bar: {MAX_MEMORY_MB} MB), {seconds:.0f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--memory", action="store_true", help="measure memory over three hours instead")
+    args = parser.parse_args()
+    make_checkpoint()
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.memory:
+            bench_memory(Path(scratch))
+        else:
+            bench_speed(make_match(), Path(scratch) / "speed")
+            bench_reel(make_match(), Path(scratch) / "reel")
+
+
+if __name__ == "__main__":
+    main()
