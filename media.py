@@ -14,6 +14,7 @@ from functools import partial
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 TIME_TOLERANCE_SEC = 1e-6  # below a presentation clock's tick (1/90000 s), above float64 rounding
 MAX_MISSING_SEC = 1.0  # by less, headers and last frames may well disagree
@@ -155,11 +156,12 @@ def read_frames(
         is_disposable = disposable_rule(stream)
         packets = packets_from(container, stream, video_info.restarts, min(wanted_pts))
         packets = (p for p in packets if p.pts in wanted_pts or not is_disposable(p))
+        scale = Scaler(width_px, height_px)
         shown, picture = None, None  # the last decoded frame, and its scaled picture once asked for
         for frame in decode(packets, damaged_sec):
             frame_time_sec = frame.time - start_sec
             while shown is not None and time_sec < frame_time_sec - TIME_TOLERANCE_SEC:
-                picture = scale(shown, width_px, height_px) if picture is None else picture
+                picture = scale(shown) if picture is None else picture
                 yield picture
                 time_sec = next(times, None)
                 if time_sec is None:
@@ -167,7 +169,7 @@ def read_frames(
             shown, picture = frame, None
         if shown is None:
             raise MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
-        picture = scale(shown, width_px, height_px)
+        picture = scale(shown)
         while time_sec is not None:
             yield picture
             time_sec = next(times, None)
@@ -294,13 +296,18 @@ def all_slices(packet: av.Packet, prefix_size: int, holds: Callable[[int, int], 
     return has_slice
 
 
-def scale(frame: av.VideoFrame, width_px: int, height_px: int) -> np.ndarray:
-    """(height_px, width_px, 3) uint8 RGB of a decoded frame, upright where the file says it was filmed turned."""
-    num_quarter_turns = round(frame.rotation / 90) % 4
-    if num_quarter_turns % 2:
-        width_px, height_px = height_px, width_px
-    scaled = frame.reformat(width_px, height_px, "rgb24", interpolation="AREA").to_ndarray()
-    return np.rot90(scaled, num_quarter_turns)
+class Scaler:
+    """Makes (height_px, width_px, 3) uint8 RGB of decoded frames, upright where the file says it was filmed turned."""
+
+    def __init__(self, width_px: int, height_px: int):
+        self.size_px = (width_px, height_px)
+        self.reformatter = VideoReformatter()  # one for all frames: setting it up takes as long as scaling
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        num_quarter_turns = round(frame.rotation / 90) % 4
+        size_px = self.size_px[::-1] if num_quarter_turns % 2 else self.size_px
+        scaled = self.reformatter.reformat(frame, *size_px, "rgb24", interpolation="AREA").to_ndarray()
+        return np.rot90(scaled, num_quarter_turns)
 
 
 def read_audio(path: str | os.PathLike, sample_rate_hz: int) -> Iterator[np.ndarray]:

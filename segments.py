@@ -14,12 +14,15 @@ NumPy arrays. Reading one never runs code that it holds.
 
 import json
 import logging
+import math
 import os
 import pickle
 import re
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +34,7 @@ SCHEMA_VERSION = 2  # the toolkit's first version wrote none
 NUM_MFCC = 40
 MFCC_HOP_LENGTH = 512  # librosa's default, which the length of the MFCC picture follows from
 NUM_SEGMENTS_PER_MFCC_CALL = 8  # one call for several segments is cheaper than a call for each
+MAX_BYTES_AHEAD = 32_000_000  # of frames that are decoded before they are asked for
 MAX_FRAME_TIME_DISAGREEMENT_SEC = 1.0
 TIME_TOLERANCE_SEC = 1e-6  # below a presentation clock's tick (1/90000 s), above float64 rounding
 CHECKPOINT_ATTRIBUTE = "video_summarizer"  # JSON: what stage 4 needs beside the network
@@ -361,48 +365,69 @@ def read_segment_range(
     sampled_frames = media.read_frames(
         video_path, video_info, times_sec, config.video_width, config.video_height, num_threads, damaged_sec
     )
-    for first in indices[::NUM_SEGMENTS_PER_MFCC_CALL]:
-        last = min(first + NUM_SEGMENTS_PER_MFCC_CALL, indices.stop)
-        for audio in segment_audio.read(range(first, last)):
-            frames = np.zeros(config.data_shape["video"], np.uint8)
-            for frame, sampled_frame in zip(frames, sampled_frames, strict=False):
-                frame[:] = sampled_frame
-            yield frames, audio
+
+    def read_segment_frames() -> np.ndarray:
+        frames = np.zeros(config.data_shape["video"], np.uint8)
+        for frame, sampled_frame in zip(frames, sampled_frames, strict=False):
+            frame[:] = sampled_frame
+        return frames
+
+    num_ahead = max(1, MAX_BYTES_AHEAD // math.prod(config.data_shape["video"]))
+    decoder = ThreadPoolExecutor(1)  # decodes while sound is read, MFCCs are computed and segments are written
+    try:
+        ahead = deque(decoder.submit(read_segment_frames) for _ in indices[:num_ahead])
+        for first in indices[::NUM_SEGMENTS_PER_MFCC_CALL]:
+            last = min(first + NUM_SEGMENTS_PER_MFCC_CALL, indices.stop)
+            for index, audio in zip(range(first, last), segment_audio.read(range(first, last)), strict=True):
+                frames = ahead.popleft().result()
+                if index + num_ahead < indices.stop:
+                    ahead.append(decoder.submit(read_segment_frames))
+                yield frames, audio
+    finally:
+        decoder.shutdown(cancel_futures=True)
 
 
 class SegmentAudio:
     """A video's sound in segments. The peak is known only at the sound's end, so that the samples wait in a temporary
-    file, not in memory. A context manager; `read` may be called from several threads."""
+    file, not in memory; a thread writes it, which `read` waits for. A context manager; `read` may be called from
+    several threads."""
 
     def __init__(self, video_path: str | os.PathLike, video_info: media.VideoInfo, config: DataConfig):
         self.config = config
-        self.peak = 0.0
         self.spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self.spool_lock = threading.Lock()
-        num_samples_left = round(video_info.duration_sec * config.audio_sample_rate)
-        blocks = media.read_audio(video_path, config.audio_sample_rate) if video_info.audio else ()
-        for block in blocks:
-            block = block[:num_samples_left]
-            num_samples_left -= len(block)
-            self.peak = max(self.peak, float(np.abs(block).max(initial=0)))
-            self.spool.write(block.tobytes())
+        self.reader = ThreadPoolExecutor(1)
+        self.peak = self.reader.submit(self.write_spool, video_path, video_info)
 
     def __enter__(self) -> "SegmentAudio":
         return self
 
     def __exit__(self, *_) -> None:
+        self.reader.shutdown()
         self.spool.close()
+
+    def write_spool(self, video_path: str | os.PathLike, video_info: media.VideoInfo) -> float:
+        """Write the sound up to the picture's end into the spool; returns its peak, 1 for silence."""
+        peak, num_samples_left = 0.0, round(video_info.duration_sec * self.config.audio_sample_rate)
+        blocks = media.read_audio(video_path, self.config.audio_sample_rate) if video_info.audio else ()
+        for block in blocks:
+            block = block[:num_samples_left]
+            num_samples_left -= len(block)
+            peak = max(peak, float(np.abs(block).max(initial=0)))
+            self.spool.write(block.tobytes())
+        return peak or 1.0
 
     def read(self, indices: range) -> np.ndarray:
         """(num_segments, num_samples) or (num_segments, 40, num_mfcc_frames) float32, as `read_segments` yields them;
         silence where there is no sound."""
+        peak = self.peak.result()
         audio = np.zeros((len(indices), self.config.num_samples), np.float32)
         for samples, index in zip(audio, indices, strict=True):
             start = round(index * self.config.segment_length * self.config.audio_sample_rate)
             with self.spool_lock:
                 self.spool.seek(start * samples.itemsize)
                 heard = np.frombuffer(self.spool.read(samples.nbytes), np.float32)
-            samples[: len(heard)] = heard / (self.peak or 1.0)
+            samples[: len(heard)] = heard / peak
         return mfcc(audio, self.config.audio_sample_rate) if self.config.apply_mfcc else audio
 
 

@@ -75,6 +75,7 @@ def test_dataset_of_two_matches(matches_dir, tmp_path, capsys):
         "source": "first.mp4",
         "duration": 4.0,
         "frame_rate": 30.0,
+        "sections": [[1.0, 3.0]],
         "segment_count": 4,
         "highlight_count": 2,
     }
