@@ -23,9 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import joblib
 import threadpoolctl
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -48,6 +46,10 @@ logger = logging.getLogger("data_converter")
 
 class InputError(Exception):
     """What the command was given cannot be converted; the message says why and what to do."""
+
+
+class WorkerError(Exception):
+    """A process that converted matches was killed; the message says what to do."""
 
 
 @dataclass
@@ -176,12 +178,25 @@ def split_indices(num_segments: int, num_parts: int) -> list[range]:
 
 
 def convert_matches(
-    video_paths: list[Path], config: segments.DataConfig, dataset_dir: Path, num_workers: int, scheduler: str | None
+    video_paths: list[Path],
+    config: segments.DataConfig,
+    dataset_dir: Path,
+    num_workers: int | None,
+    scheduler: str | None,
 ) -> Iterator[Conversion]:
     """Convert matches side by side, with one progress bar in seconds of video and a line for each finished match.
 
-    What can be told from a file's header and its labels is reported before the first match is converted.
+    What can be told from a file's header and its labels is reported before the first match is converted. num_workers
+    None stands for one a core.
+
+    Raises:
+        WorkerError: a process was killed.
+        InputError: as `cluster` does.
     """
+    import joblib  # takes as long as everything else here, which --help need not wait for
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    num_workers = num_workers or joblib.cpu_count()
     duration_sec_of: dict[Path, float] = {}
     for path in video_paths:
         try:
@@ -200,12 +215,17 @@ def convert_matches(
         pool = joblib.Parallel(
             n_jobs=-1 if scheduler else num_jobs, return_as="generator_unordered", pre_dispatch="all"
         )
-        for conversion in pool(
-            joblib.delayed(convert_match)(path, config, dataset_dir, num_threads) for path in ordered
-        ):
-            add_finished_sec(durations_sec[conversion.title])
-            report(conversion)
-            yield conversion
+        try:
+            for conversion in pool(
+                joblib.delayed(convert_match)(path, config, dataset_dir, num_threads) for path in ordered
+            ):
+                add_finished_sec(durations_sec[conversion.title])
+                report(conversion)
+                yield conversion
+        except TerminatedWorkerError as error:
+            raise WorkerError(
+                "A worker was killed, by the system if memory ran out: run the same command again, it continues"
+            ) from error
 
 
 @contextmanager
@@ -218,6 +238,8 @@ def cluster(scheduler: str | None) -> Iterator[None]:
     if scheduler is None:
         yield
         return
+    import joblib
+
     try:
         from dask.distributed import Client
     except ImportError as error:
@@ -306,9 +328,8 @@ def convert_folder(args: argparse.Namespace) -> int:
         save = metadata_writer(dataset_dir, config)
         save(records, failed)
         dataset_folder.remove_all_but(dataset_dir, set(records))
-        num_workers = args.workers or joblib.cpu_count()
         try:
-            for conversion in convert_matches(todo, config, dataset_dir, num_workers, args.scheduler):
+            for conversion in convert_matches(todo, config, dataset_dir, args.workers, args.scheduler):
                 if conversion.record:
                     records[conversion.title] = conversion.record
                     failed.discard(conversion.title)
@@ -440,10 +461,8 @@ def main(argv: list[str] | None = None) -> int:
     logger.setLevel(logging.DEBUG if args.debug else logging.INFO)
     try:
         return convert_folder(args)
-    except (InputError, segments.DatasetError, OSError) as error:
+    except (InputError, WorkerError, segments.DatasetError, OSError) as error:
         logger.error(error, exc_info=args.debug)
-    except TerminatedWorkerError:
-        logger.error("A worker was killed, by the system if memory ran out: run the same command again, it continues")
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the matches that are not finished")
         return 130

@@ -42,7 +42,7 @@ def make_match(codec: str = "h264", num_minutes: int = len(MINUTES)) -> Path:
     part = path.with_suffix(".part.mp4")
     ffmpeg(*inputs, "-filter_complex", f"{join};{picture}", "-map", "[picture]", "-map", "[a]", *ENCODERS[codec],
            "-c:a", "aac", "-b:a", "128k", str(part))  # fmt: skip
-    path.with_suffix(".txt").write_text("700,1400\n4200,5000\n")
+    path.with_suffix(".txt").write_text("700,1400\n")
     part.replace(path)
     return path
 
