@@ -21,7 +21,7 @@ class OperatingPoint:
 
 def smooth(scores: np.ndarray, num_segments: int) -> np.ndarray:
     """(n,) float64: the mean of num_segments scores around each; at the ends of those that are there."""
-    window = np.ones(max(1, round(num_segments)))
+    window = np.ones(min(num_segments, len(scores)))
     return np.convolve(scores, window, "same") / np.convolve(np.ones(len(scores)), window, "same")
 
 

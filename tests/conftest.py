@@ -21,8 +21,8 @@ TITLES = {"train": ["match_00", "match_01"], "valid": ["match_07", "match_09"], 
 
 
 @pytest.fixture(scope="session")
-def dataset_dir(tmp_path_factory):
-    """A small dataset with both classes in every subset: 6 matches of 6 segments of 1 s, waveforms."""
+def trainable_matches_dir(tmp_path_factory):
+    """6 matches of 6 s with both classes in each, two matches a subset."""
     folder = tmp_path_factory.mktemp("trainable")
     for titles in TITLES.values():
         for title in titles:
@@ -30,6 +30,12 @@ def dataset_dir(tmp_path_factory):
             quiet, loud = tone(440, 3, amplitude=0.02), tone(440, 3, amplitude=0.9)
             write_clip(folder / f"{title}.mp4", num_frames=180, audio=np.append(quiet, loud))
             (folder / f"{title}.txt").write_text("90,180,00:00:03,00:00:06\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset_dir(trainable_matches_dir, tmp_path_factory):
+    """A small dataset with both classes in every subset: 6 matches of 6 segments of 1 s, waveforms."""
     dataset = tmp_path_factory.mktemp("out") / "dataset"
-    assert convert([str(folder), "1", "2", "16", "16", "4000", "0", str(dataset), "--workers", "1"]) == 0
+    assert convert([str(trainable_matches_dir), "1", "2", "16", "16", "4000", "0", str(dataset), "--workers", "1"]) == 0
     return dataset

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import found_sections
-from operating_point import OperatingPoint
+from operating_point import OperatingPoint, find_sections, smooth
 
 POINT = OperatingPoint(threshold=0.5, smoothing=1, min_length_sec=0.0, max_gap_sec=0.0)
 SCORES = np.array([0.1, 0.9, 0.8, 0.2, 0.3, 0.6, 0.0, 0.7])  # of 2 s each
@@ -64,3 +64,20 @@ def test_frames_are_those_that_begin_within():
     assert sections.tolist() == [[0, 2], [2, 4], [2, 3], [3, 4], [5, 6]]
     assert found_sections.to_seconds(sections[:2], times_sec, 1.1).tolist() == [[0.0, 0.2], [0.2, 0.9]]
     assert found_sections.to_frames(np.empty((0, 2)), times_sec).shape == (0, 2)
+
+
+def test_smoothing_averages_the_neighbors_that_are_there():
+    assert smooth(np.array([0.0, 0.9, 0.3, 0.6]), 3) == pytest.approx([0.45, 0.4, 0.6, 0.45])
+    assert smooth(np.array([0.2, 0.4]), 5) == pytest.approx([0.3, 0.3])
+    assert smooth(SCORES, 1) == pytest.approx(SCORES)
+
+
+def test_an_operating_point_merges_gaps_first_and_leaves_out_what_is_short():
+    def found(**more):
+        return find_sections(SCORES, 2.0, 15.0, OperatingPoint(0.5, **more)).tolist()
+
+    assert found() == [[2, 6], [10, 12], [14, 15]]
+    assert found(max_gap_sec=2.0) == [[2, 6], [10, 15]]
+    assert found(min_length_sec=1.5) == [[2, 6], [10, 12]]
+    assert found(max_gap_sec=4.0, min_length_sec=13.0) == [[2, 15]]
+    assert find_sections(SCORES, 2.0, 15.0, OperatingPoint(1.0)).shape == (0, 2)

@@ -413,7 +413,7 @@ def test_reading_ahead_stops_and_passes_errors_on():
     assert threading.active_count() == before
 
 
-def test_scores_are_those_of_conversion_and_prediction(tmp_path, match, dataset_dir):
+def test_scores_are_those_of_conversion_and_prediction(tmp_path, trainable_matches_dir, dataset_dir):
     """A network whose weights are random tells arrays apart as well as a trained one."""
     import main as trainer
     from data_loader import DataLoader
@@ -425,7 +425,7 @@ def test_scores_are_those_of_conversion_and_prediction(tmp_path, match, dataset_
     build_model(loader.data_shape, loader.config.audio_sample_rate).save(path)
     segments.write_checkpoint_attributes(path, {"config": asdict(loader.config), "operating_point": POINT})
     checkpoint = match_scores.read_checkpoint(path)
-    video_path = find_source(dataset_dir, "match_08")
+    video_path = trainable_matches_dir / "match_08.mp4"
     network = match_scores.load_network(checkpoint)
     scores = match_scores.score_match(video_path, media.probe(video_path), checkpoint.config, lambda: network)
     expected = trainer.predict(network, loader, "test")[: len(scores)]  # match_08 comes first

@@ -187,12 +187,14 @@ def test_a_section_plays_on_its_own(page):
 
 
 def test_the_sections_play_one_after_another(page):
-    page("video.playbackRate = 2; window.seen = []; setInterval(() => window.seen.push(frameAt(now())), 20)")
+    page("window.seen = []; setInterval(() => window.seen.push(frameAt(now())), 20)")
     page.press("p")
     page.wait_until("return !video.paused")
     page.wait_until("return video.paused && frameAt(now()) === 219")
-    between = page(f"return window.seen.filter((f) => !{SECTIONS}.some(([s, e]) => s <= f && f <= e))")
-    assert set(between) <= {0}  # where it stood before
+    seen = set(page("return window.seen")) - {0}  # where it stood before
+    assert all(any(start <= frame < end for frame in seen) for start, end in SECTIONS)
+    # A slow machine shows some frames past an end before it jumps; without jumping all would be seen.
+    assert not seen & {*range(1, 30), *range(75, 90), *range(140, 160)}
 
 
 def test_an_end_is_dragged_and_the_drag_undone_and_redone(page):
