@@ -18,6 +18,7 @@ from av.video.reformatter import VideoReformatter
 
 TIME_TOLERANCE_SEC = 1e-6  # below a presentation clock's tick (1/90000 s), above float64 rounding
 MAX_MISSING_SEC = 1.0  # by less, headers and last frames may well disagree
+NUM_SAMPLES_PER_RESAMPLING = 65_536
 MAX_AUDIO_GAP_SEC = 0.05  # timestamps of gapless sound jitter by less; a larger jump is silence or an overlap
 
 
@@ -372,9 +373,12 @@ def audio_runs(frames: Iterator[av.AudioFrame], start_sec: float) -> Iterator[tu
 def resample(frames: Iterator[av.AudioFrame], sample_rate_hz: int) -> Iterator[np.ndarray]:
     """(n,) float32 mono blocks of frames that share one format, the resampler's last samples included."""
     resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate_hz)
+    fifo = av.AudioFifo()  # the resampler takes a codec's thousand samples in hardly less time than these
     for frame in frames:
-        frame.pts = None  # the run's place is known; the resampler is to neither fill nor drop
-        for block in resampler.resample(frame):
-            yield block.to_ndarray()[0]
-    for block in resampler.resample(None):
-        yield block.to_ndarray()[0]
+        frame.pts = None  # the run's place is known; neither is to fill nor drop
+        fifo.write(frame)
+        if fifo.samples >= NUM_SAMPLES_PER_RESAMPLING:
+            yield from (block.to_ndarray()[0] for block in resampler.resample(fifo.read()))
+    rest = fifo.read(partial=True)
+    for blocks in (resampler.resample(rest) if rest else (), resampler.resample(None)):
+        yield from (block.to_ndarray()[0] for block in blocks)
