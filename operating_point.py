@@ -21,8 +21,8 @@ class OperatingPoint:
 
 def smooth(scores: np.ndarray, num_segments: int) -> np.ndarray:
     """(n,) float64: the mean of num_segments scores around each; at the ends of those that are there."""
-    window = np.ones(min(num_segments, len(scores)))
-    return np.convolve(scores, window, "same") / np.convolve(np.ones(len(scores)), window, "same")
+    window, around = np.ones(num_segments), slice((num_segments - 1) // 2, (num_segments - 1) // 2 + len(scores))
+    return np.convolve(scores, window)[around] / np.convolve(np.ones(len(scores)), window)[around]
 
 
 def find_sections(
