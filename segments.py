@@ -34,7 +34,7 @@ SCHEMA_VERSION = 2  # the toolkit's first version wrote none
 NUM_MFCC = 40
 MFCC_HOP_LENGTH = 512  # librosa's default, which the length of the MFCC picture follows from
 NUM_SEGMENTS_PER_MFCC_CALL = 8  # one call for several segments is cheaper than a call for each
-MAX_BYTES_AHEAD = 32_000_000  # of frames that are decoded before they are asked for
+MAX_BYTES_AHEAD = 12_000_000  # of frames that are decoded before they are asked for
 MAX_FRAME_TIME_DISAGREEMENT_SEC = 1.0
 TIME_TOLERANCE_SEC = 1e-6  # below a presentation clock's tick (1/90000 s), above float64 rounding
 CHECKPOINT_ATTRIBUTE = "video_summarizer"  # JSON: what stage 4 needs beside the network
@@ -373,7 +373,7 @@ def read_segment_range(
         return frames
 
     num_ahead = max(1, MAX_BYTES_AHEAD // math.prod(config.data_shape["video"]))
-    decoder = ThreadPoolExecutor(1)  # decodes while sound is read, MFCCs are computed and segments are written
+    decoder = ThreadPoolExecutor(1)  # decodes while MFCCs are computed and segments are written
     try:
         ahead = deque(decoder.submit(read_segment_frames) for _ in indices[:num_ahead])
         for first in indices[::NUM_SEGMENTS_PER_MFCC_CALL]:
@@ -389,45 +389,38 @@ def read_segment_range(
 
 class SegmentAudio:
     """A video's sound in segments. The peak is known only at the sound's end, so that the samples wait in a temporary
-    file, not in memory; a thread writes it, which `read` waits for. A context manager; `read` may be called from
-    several threads."""
+    file, not in memory; the sound is read before the picture is opened, as each open file's index takes memory too (20
+    MB an hour). A context manager; `read` may be called from several threads."""
 
     def __init__(self, video_path: str | os.PathLike, video_info: media.VideoInfo, config: DataConfig):
         self.config = config
+        self.peak = 0.0
         self.spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self.spool_lock = threading.Lock()
-        self.reader = ThreadPoolExecutor(1)
-        self.peak = self.reader.submit(self.write_spool, video_path, video_info)
+        num_samples_left = round(video_info.duration_sec * config.audio_sample_rate)
+        blocks = media.read_audio(video_path, config.audio_sample_rate) if video_info.audio else ()
+        for block in blocks:
+            block = block[:num_samples_left]
+            num_samples_left -= len(block)
+            self.peak = max(self.peak, float(np.abs(block).max(initial=0)))
+            self.spool.write(block.tobytes())
 
     def __enter__(self) -> "SegmentAudio":
         return self
 
     def __exit__(self, *_) -> None:
-        self.reader.shutdown()
         self.spool.close()
-
-    def write_spool(self, video_path: str | os.PathLike, video_info: media.VideoInfo) -> float:
-        """Write the sound up to the picture's end into the spool; returns its peak, 1 for silence."""
-        peak, num_samples_left = 0.0, round(video_info.duration_sec * self.config.audio_sample_rate)
-        blocks = media.read_audio(video_path, self.config.audio_sample_rate) if video_info.audio else ()
-        for block in blocks:
-            block = block[:num_samples_left]
-            num_samples_left -= len(block)
-            peak = max(peak, float(np.abs(block).max(initial=0)))
-            self.spool.write(block.tobytes())
-        return peak or 1.0
 
     def read(self, indices: range) -> np.ndarray:
         """(num_segments, num_samples) or (num_segments, 40, num_mfcc_frames) float32, as `read_segments` yields them;
         silence where there is no sound."""
-        peak = self.peak.result()
         audio = np.zeros((len(indices), self.config.num_samples), np.float32)
         for samples, index in zip(audio, indices, strict=True):
             start = round(index * self.config.segment_length * self.config.audio_sample_rate)
             with self.spool_lock:
                 self.spool.seek(start * samples.itemsize)
                 heard = np.frombuffer(self.spool.read(samples.nbytes), np.float32)
-            samples[: len(heard)] = heard / peak
+            samples[: len(heard)] = heard / (self.peak or 1.0)
         return mfcc(audio, self.config.audio_sample_rate) if self.config.apply_mfcc else audio
 
 
