@@ -144,6 +144,24 @@ def list_segments(match_dir: Path, num_segments: int) -> list[SegmentFile]:
     return [SegmentFile(match_dir / match[0], match_dir.name, int(match[1]), int(match[2])) for match in matches]
 
 
+def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.ndarray, np.ndarray]:
+    """(video, audio) of one segment, of the shapes given: uint8 in [0, 255] and float.
+
+    Raises segments.DatasetError if the file is damaged or of other shapes.
+    """
+    segment = segments.read_segment(file.path)
+    video, audio = segment["video"], segment["audio"]
+    shapes = {"video": video.shape, "audio": audio.shape}
+    if shapes != data_shape:
+        raise segments.DatasetError(
+            f"{file.path}: received arrays of shapes {shapes}, expected {data_shape} as metadata.json says: "
+            "convert its video again"
+        )
+    if video.dtype != np.uint8:  # the first version's float16 in [0, 1]
+        video = np.rint(video.astype(np.float32) * 255).astype(np.uint8)
+    return video, audio
+
+
 class Batches:
     """A sequence of batches; `len()` counts them, `[i]` reads one, iterating reads all.
 
@@ -177,20 +195,6 @@ class Batches:
             "audio": np.empty((len(files), *self.data_shape["audio"]), np.float32),
         }
         for row, file in enumerate(files):
-            video, audio = self.read(file)
+            video, audio = read_arrays(file, self.data_shape)
             inputs["video"][row], inputs["audio"][row] = video, audio
         return inputs, np.array([[file.label] for file in files], np.float32)
-
-    def read(self, file: SegmentFile) -> tuple[np.ndarray, np.ndarray]:
-        """Arrays of one segment. Raises segments.DatasetError if the file is damaged or of other shapes."""
-        segment = segments.read_segment(file.path)
-        video, audio = segment["video"], segment["audio"]
-        shapes = {"video": video.shape, "audio": audio.shape}
-        if shapes != self.data_shape:
-            raise segments.DatasetError(
-                f"{file.path}: received arrays of shapes {shapes}, expected {self.data_shape} as metadata.json says: "
-                "convert its video again"
-            )
-        if video.dtype != np.uint8:  # the first version's float16 in [0, 1]
-            video = np.rint(video.astype(np.float32) * 255).astype(np.uint8)
-        return video, audio
