@@ -18,17 +18,20 @@ import math
 import os
 import pickle
 import re
+import stat
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import media
+import segment_pickle
 
 SCHEMA_VERSION = 2  # the toolkit's first version wrote none
 NUM_MFCC = 40
@@ -38,6 +41,9 @@ MAX_BYTES_AHEAD = 12_000_000  # of frames that are decoded before they are asked
 MAX_FRAME_TIME_DISAGREEMENT_SEC = 1.0
 TIME_TOLERANCE_SEC = 1e-6  # below a presentation clock's tick (1/90000 s), above float64 rounding
 CHECKPOINT_ATTRIBUTE = "video_summarizer"  # JSON: what stage 4 needs beside the network
+MAX_SEGMENT_BYTES = 2**30
+MAX_METADATA_BYTES = 2**27
+SEGMENT_OVERHEAD_BYTES = 65_536  # names and numbers beside the arrays
 SEGMENT_FILE_NAME = re.compile(r"seg_(\d{5,})_([01])\.pkl")
 HEADER_FIELD = re.compile(r"[^\W\d_]{2,}")
 
@@ -488,46 +494,49 @@ def write_segment(
     path.write_bytes(pickle.dumps(segment, protocol=pickle.HIGHEST_PROTOCOL))
 
 
-class SegmentUnpickler(pickle.Unpickler):
-    """Reads builtins and NumPy arrays, and refuses everything else that a pickle could name and so run.
+def max_segment_bytes(data_shape: dict[str, tuple]) -> int:
+    """The most that a segment's pickle takes: pixels of two bytes (the first version's), samples of eight."""
+    return 2 * math.prod(data_shape["video"]) + 8 * math.prod(data_shape["audio"]) + SEGMENT_OVERHEAD_BYTES
 
-    Source of the method: "Restricting Globals", Python documentation of `pickle`.
-    """
 
-    ALLOWED = frozenset(
-        {("numpy", "ndarray"), ("numpy", "dtype")}
-        | {
-            (f"numpy.{core}.{module}", name)
-            for core in ("core", "_core")  # named before and after NumPy 2
-            for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-        }
-    )
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(
-                f"it names {module}.{name}, which is neither a builtin value nor a NumPy array"
-            )
-        return super().find_class(module, name)
+def read_whole(path: str | os.PathLike, max_bytes: int) -> bytes:
+    """The bytes of a file. Raises DatasetError where it cannot be read, is no plain file, or holds more than that."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode):
+                raise DatasetError(f"{path}: received what is no plain file: convert the videos again")
+            if state.st_size > max_bytes:
+                raise DatasetError(
+                    f"{path}: received {state.st_size} bytes, expected at most {max_bytes}: convert the videos again"
+                )
+            return os.read(descriptor, state.st_size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}): convert the videos again") from error
 
 
 def read_segment(path: str | os.PathLike) -> dict:
     """The dict of a segment pickle (see the module's docstring); `video` stays as stored, uint8 or, in datasets of
-    the first version, float16 in [0, 1].
+    the first version, float16 in [0, 1]. Arrays are read-only.
 
     Raises:
         DatasetError: the file is missing, damaged, holds anything but builtins and NumPy arrays, or lacks the arrays.
     """
+    return parse_segment(path, read_whole(path, MAX_SEGMENT_BYTES))
+
+
+def parse_segment(where, content: bytes, load: Callable[[bytes], Any] = segment_pickle.load):
+    """What `load` makes of the bytes of a segment pickle, by default the dict as `read_segment`; `where` names the file
+    in errors. Raises DatasetError."""
     try:
-        with open(path, "rb") as file:
-            segment = SegmentUnpickler(file).load()
-        if not isinstance(segment, dict) or not all(isinstance(segment.get(k), np.ndarray) for k in ("video", "audio")):
-            raise pickle.UnpicklingError("it holds no dict with the arrays 'video' and 'audio'")
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, ImportError) as error:
-        raise DatasetError(f"{path}: cannot be read as a segment ({error}): convert its video again") from error
-    except pickle.UnpicklingError as error:
-        raise DatasetError(f"{path}: not a segment pickle ({error}): take a dataset from data_converter.py") from error
-    return segment
+        return load(content)
+    except segment_pickle.DamagedError as error:
+        raise DatasetError(f"{where}: cannot be read as a segment ({error}): convert its video again") from error
+    except segment_pickle.ForbiddenError as error:
+        raise DatasetError(f"{where}: not a segment pickle ({error}): take a dataset from data_converter.py") from error
 
 
 def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], missing: list[str], **more) -> None:
@@ -547,7 +556,7 @@ def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], mi
 
 
 def read_metadata(dataset_dir: str | os.PathLike) -> dict:
-    """The dict in a dataset's `metadata.json`; at least `config` and `data_shape` are in it, shapes as tuples.
+    """The dict in a dataset folder's `metadata.json`, as `parse_metadata` gives it.
 
     Raises:
         DatasetError: the folder or the file is missing or damaged.
@@ -558,13 +567,50 @@ def read_metadata(dataset_dir: str | os.PathLike) -> dict:
             f"{dataset_dir}: received a folder without metadata.json, expected a dataset that data_converter.py "
             "has finished"
         )
+    return parse_metadata(path, read_whole(path, MAX_METADATA_BYTES))
+
+
+def parse_metadata(where: str | os.PathLike, content: bytes) -> dict:
+    """The dict in the bytes of a `metadata.json`; at least `config`, `data_shape`, and `videos` or, in datasets of the
+    first version, `segment_counts` are in it, shapes as tuples. `where` names the file in errors.
+
+    Raises:
+        DatasetError: it is damaged, or describes segments that no memory holds.
+    """
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-        DataConfig(**metadata["config"])
-        metadata["data_shape"] = {name: tuple(metadata["data_shape"][name]) for name in ("video", "audio")}
-    except (ValueError, TypeError, KeyError) as error:
-        raise DatasetError(f"{path}: damaged or from something else ({error!r}): convert the videos again") from error
+        metadata = json.loads(content)
+        config = vars(DataConfig(**metadata["config"]))
+        if not all(isinstance(value, int | float) and 0 <= value < math.inf for value in config.values()):
+            raise ValueError(f"config {config}")
+        shapes = metadata["data_shape"] = {name: tuple(metadata["data_shape"][name]) for name in ("video", "audio")}
+        lengths = [*shapes["video"], *shapes["audio"]]
+        if (len(shapes["video"]), len(shapes["audio"])) not in ((4, 1), (4, 2)) or not all(
+            type(length) is int and length > 0 for length in lengths
+        ):
+            raise ValueError(f"data_shape {shapes}")
+        if max_segment_bytes(shapes) > MAX_SEGMENT_BYTES:
+            raise ValueError(f"segments of {max_segment_bytes(shapes) / 1e9:.0f} GB")
+        for title, num_segments in segment_counts(metadata).items():
+            if not is_folder_name(title) or type(num_segments) is not int or num_segments < 0:
+                raise ValueError(f"video {title!r}")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        text = repr(error)[:200]
+        raise DatasetError(f"{where}: damaged or from something else ({text}): convert the videos again") from error
     return metadata
+
+
+def segment_counts(metadata: dict) -> dict[str, int]:
+    """Segments of each title, sorted by title, from a metadata dict of this version or the first."""
+    if "videos" in metadata:
+        counts = {video["title"]: video["segment_count"] for video in metadata["videos"]}
+    else:
+        counts = metadata.get("segment_counts", {})
+    return dict(sorted(counts.items()))
+
+
+def is_folder_name(title) -> bool:
+    """Whether a title names a folder in the dataset, and nothing outside."""
+    return isinstance(title, str) and title not in ("", ".", "..") and not {"/", os.sep, "\0"} & set(title)
 
 
 # ---- Checkpoint attributes

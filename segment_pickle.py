@@ -1,0 +1,346 @@
+"""Reads the pickles of segments, and runs nothing: of pickle's instructions it knows those that build plain values, and
+of the functions that a pickle can name those five by which NumPy writes an array, which are done here, not called.
+
+Whatever a file claims, time and memory stay in proportion to its size: an array is a view of the file's own bytes, a
+length is compared with them first, instructions are counted, nothing is nested by recursion, and only text is a key.
+
+Source of the instructions: the documentation in `pickletools`; of what NumPy writes: `pickletools.dis` of arrays.
+"""
+
+import pickletools
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+MAX_INSTRUCTIONS = 10_000  # a segment takes 150
+MAX_LAYOUTS, MAX_LAYOUT_BYTES = 1000, 4096  # that are kept; a segment's takes 500 bytes
+DTYPE_CODES = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
+PLAIN_DTYPE_STATE = (None, None, None, -1, -1, 0)  # no fields, no parts, no alignment of its own
+
+
+class ForbiddenError(Exception):
+    """The pickle holds what no segment holds; the message names it."""
+
+
+class DamagedError(Exception):
+    """The pickle cannot be read to its end; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Global:
+    """What is done in place of a function or class that the pickle names, with the arguments it is given there."""
+
+    make: Callable
+
+
+class PickledDtype:
+    """A dtype, which a pickle makes first and gives its byte order later."""
+
+    def __init__(self, code: str, *_):
+        if not isinstance(code, str) or code not in DTYPE_CODES:
+            raise ForbiddenError(f"it holds an array of type {shorten(code)}, which is no plain number")
+        self.dtype = np.dtype(code)
+
+    def set_state(self, state: tuple) -> None:
+        if state[2:] != PLAIN_DTYPE_STATE or state[1] not in ("<", ">", "|", "="):
+            raise ForbiddenError("it holds an array of structures")
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class PickledArray:
+    """An array, which a pickle makes empty first and fills later."""
+
+    array: np.ndarray | None = None
+
+    def set_state(self, state: tuple) -> None:
+        _, shape, dtype, is_fortran, buffer = state
+        self.array = make_array(buffer, dtype, shape, "F" if is_fortran else "C").array
+
+
+def make_array(buffer, dtype, shape, order, axes=None) -> PickledArray:
+    """An array over the bytes of a buffer, read-only. Raises ForbiddenError where they are none, ValueError where they
+    are not as many as the shape says."""
+    if not isinstance(buffer, memoryview) or not isinstance(dtype, PickledDtype):
+        raise ForbiddenError("it holds an array of objects")
+    if type(shape) is not tuple or not all(type(length) is int for length in shape):
+        raise ForbiddenError("it holds an array whose shape is no row of whole numbers")
+    pickled = PickledArray()
+    flat = np.frombuffer(buffer, dtype.dtype)
+    if order == "K":
+        pickled.array = flat.reshape(shape).transpose(axes)
+    else:
+        pickled.array = flat.reshape(shape, order=order)
+    return pickled
+
+
+def make_scalar(dtype, buffer) -> int | float | bool:
+    """A NumPy scalar as a plain number."""
+    return make_array(buffer, dtype, (), "C").array.item()
+
+
+def refuse_call(*_):
+    raise ForbiddenError("it calls numpy.ndarray")
+
+
+GLOBALS = {("numpy", "dtype"): Global(PickledDtype), ("numpy", "ndarray"): Global(refuse_call)} | {
+    (f"numpy.{core}.{module}", name): Global(make)  # core before NumPy 2, _core from it on
+    for core in ("core", "_core")
+    for module, name, make in (
+        ("multiarray", "_reconstruct", lambda *_: PickledArray()),
+        ("multiarray", "scalar", make_scalar),
+        ("numeric", "_frombuffer", make_array),
+    )
+}
+
+
+class SegmentReader:
+    """Pickle's stack machine, cut down to data. `memo` holds what is referred to again, `marks` where tuples, lists
+    and dict items on the stack begin."""
+
+    def __init__(self, content: bytes):
+        self.content, self.position = content, 0
+        self.stack, self.marks, self.memo = [], [], {}
+        self.free = [(0, 0)]  # (start, end) of bytes that hold values of the dict alone: numbers, and arrays' elements
+
+    def load(self):
+        """The value. Raises ForbiddenError or DamagedError."""
+        try:
+            self.run()
+        except (EOFError, ValueError, TypeError, IndexError, KeyError, OverflowError, struct.error) as error:
+            text = f"{type(error).__name__}: {shorten(str(error))}"
+            raise DamagedError(f"at byte {self.position} of {len(self.content)}, {text}") from error
+        if self.position != len(self.content) or len(self.stack) != 1:
+            raise ForbiddenError("more follows its end")
+        return self.stack[0]
+
+    def run(self) -> None:
+        """Follow the instructions to the end. The most frequent are done here, as a call takes longer than they do."""
+        content, stack, memo, position = self.content, self.stack, self.memo, 0
+        for _ in range(MAX_INSTRUCTIONS):
+            code = content[position]
+            position += 1
+            if code == MEMOIZE:
+                memo[len(memo)] = stack[-1]
+            elif code == SHORT_TEXT:
+                start = position + 1
+                position = start + content[position]
+                stack.append(content[start:position].decode("utf-8", "surrogatepass"))
+            elif code == SMALL_NUMBER:
+                if len(self.marks) == 1:
+                    self.free.append((position, position + 1))
+                stack.append(content[position])
+                position += 1
+            elif code in CONSTANTS:
+                stack.append(CONSTANTS[code])
+            elif code in INSTRUCTIONS:
+                self.position = position
+                INSTRUCTIONS[code](self)
+                position = self.position
+            elif code == STOP:
+                self.position = position
+                return
+            else:
+                known = pickletools.code2op.get(chr(code))
+                raise ForbiddenError(f"it uses the pickle instruction {known.name if known else hex(code)}")
+        raise ForbiddenError(f"it takes more than {MAX_INSTRUCTIONS} pickle instructions")
+
+    def skip(self, num_bytes: int) -> int:
+        """The position before so many bytes, of which none may be missing."""
+        start = self.position
+        if num_bytes > len(self.content) - start:
+            raise EOFError("the file ends early")
+        self.position = start + num_bytes
+        return start
+
+    def number(self, layout: struct.Struct) -> int | float:
+        (number,) = layout.unpack_from(self.content, self.position)
+        self.position += layout.size
+        return number
+
+    def value(self, layout: struct.Struct) -> None:
+        if len(self.marks) == 1:
+            self.free.append((self.position, self.position + layout.size))
+        self.stack.append(self.number(layout))
+
+    def text(self, length: struct.Struct) -> None:
+        start = self.skip(self.number(length))
+        self.stack.append(self.content[start : self.position].decode("utf-8", "surrogatepass"))
+
+    def buffer(self, length: struct.Struct) -> None:
+        start = self.skip(self.number(length))
+        self.free.append((start, self.position))
+        self.stack.append(memoryview(self.content)[start : self.position])
+
+    def integer(self) -> None:
+        size = self.number(UINT1)
+        if size > 8:
+            raise ForbiddenError("it holds a whole number of more than 64 bits")
+        start = self.skip(size)
+        self.stack.append(int.from_bytes(self.content[start : self.position], "little", signed=True))
+
+    def line(self) -> str:
+        start = self.position
+        self.position = self.content.index(b"\n", start, start + 1000) + 1
+        return self.content[start : self.position - 1].decode()
+
+    def since_mark(self) -> list:
+        start = self.marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
+
+    def last(self, num_values: int) -> tuple:
+        values = tuple(self.stack[-num_values:])
+        if len(values) != num_values:
+            raise IndexError("a value is missing")
+        del self.stack[-num_values:]
+        return values
+
+    def set_items(self, items: list | tuple) -> None:
+        target = self.stack[-1]
+        keys = items[::2]
+        if not isinstance(target, dict) or not all(type(key) is str for key in keys):
+            raise ForbiddenError("it sets an item other than that of a dict with text for keys")
+        target.update(zip(keys, items[1::2], strict=True))
+
+    def extend(self, values: list | tuple) -> None:
+        if not isinstance(self.stack[-1], list):
+            raise ForbiddenError("it appends to what is no list")
+        self.stack[-1].extend(values)
+
+    def name_global(self, module: str, name: str) -> None:
+        if not isinstance(module, str) or not isinstance(name, str) or (module, name) not in GLOBALS:
+            raise ForbiddenError(
+                f"it names {shorten(module)}.{shorten(name)}, which is neither a builtin value nor a NumPy array"
+            )
+        self.stack.append(GLOBALS[module, name])
+
+    def reduce(self) -> None:
+        function, arguments = self.last(2)
+        if not isinstance(function, Global) or type(arguments) is not tuple:
+            raise ForbiddenError("it calls what is no function")
+        self.stack.append(function.make(*arguments))
+
+    def build(self) -> None:
+        target, state = self.last(2)
+        if not isinstance(target, PickledArray | PickledDtype) or type(state) is not tuple:
+            raise ForbiddenError("it sets the state of what is no NumPy array")
+        target.set_state(state)
+        self.stack.append(target)
+
+
+UINT1, UINT2, UINT4, UINT8, INT4, FLOAT8 = map(struct.Struct, ("<B", "<H", "<I", "<Q", "<i", ">d"))
+MEMOIZE, SHORT_TEXT, SMALL_NUMBER, STOP = b"\x94\x8cK."
+CONSTANTS = {ord("N"): None, ord("\x88"): True, ord("\x89"): False, ord(")"): ()}
+INSTRUCTIONS = {
+    ord(code): instruction
+    for code, instruction in {
+        "\x80": lambda r: r.skip(1),  # protocol
+        "\x95": lambda r: r.skip(8),  # length of a frame, for readers of streams
+        "M": lambda r: r.value(UINT2),
+        "J": lambda r: r.value(INT4),
+        "G": lambda r: r.value(FLOAT8),
+        "\x8a": lambda r: r.integer(),
+        "X": lambda r: r.text(UINT4),
+        "\x8d": lambda r: r.text(UINT8),
+        "C": lambda r: r.buffer(UINT1),
+        "B": lambda r: r.buffer(UINT4),
+        "\x8e": lambda r: r.buffer(UINT8),
+        "\x96": lambda r: r.buffer(UINT8),
+        "(": lambda r: r.marks.append(len(r.stack)),
+        "\x85": lambda r: r.stack.append(r.last(1)),
+        "\x86": lambda r: r.stack.append(r.last(2)),
+        "\x87": lambda r: r.stack.append(r.last(3)),
+        "t": lambda r: r.stack.append(tuple(r.since_mark())),
+        "]": lambda r: r.stack.append([]),
+        "a": lambda r: r.extend(r.last(1)),
+        "e": lambda r: r.extend(r.since_mark()),
+        "}": lambda r: r.stack.append({}),
+        "s": lambda r: r.set_items(r.last(2)),
+        "u": lambda r: r.set_items(r.since_mark()),
+        "q": lambda r: r.memo.update({r.number(UINT1): r.stack[-1]}),
+        "r": lambda r: r.memo.update({r.number(UINT4): r.stack[-1]}),
+        "h": lambda r: r.stack.append(r.memo[r.number(UINT1)]),
+        "j": lambda r: r.stack.append(r.memo[r.number(UINT4)]),
+        "c": lambda r: r.name_global(r.line(), r.line()),
+        "\x93": lambda r: r.name_global(*r.last(2)),
+        "R": lambda r: r.reduce(),
+        "b": lambda r: r.build(),
+    }.items()
+}
+
+
+def shorten(name) -> str:
+    """What a file names, for a message of one line."""
+    text = str(name)[:80] if isinstance(name, str) else type(name).__name__
+    return text if text.isprintable() else ascii(text)
+
+
+def load(content: bytes) -> dict:
+    """The dict of a segment pickle; its arrays are views of `content`, read-only.
+
+    Raises:
+        ForbiddenError: it holds anything but builtin values and NumPy arrays, or lacks the arrays `video` and `audio`.
+        DamagedError: it cannot be read to its end.
+    """
+    return plain_dict(SegmentReader(content).load())
+
+
+def plain_dict(segment) -> dict:
+    """The segment with NumPy's arrays in place of pickled ones. Raises ForbiddenError where it is none."""
+    if not isinstance(segment, dict):
+        raise ForbiddenError("it holds no dict with the arrays 'video' and 'audio'")
+    for name, value in segment.items():
+        if isinstance(value, PickledArray):
+            segment[name] = value.array
+        elif isinstance(value, memoryview):
+            segment[name] = bytes(value)
+    if not all(isinstance(segment.get(name), np.ndarray) for name in ("video", "audio")):
+        raise ForbiddenError("it holds no dict with the arrays 'video' and 'audio'")
+    return segment
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the arrays lie in a pickle. `fixed`: the spans of it that say so. `meaning`: their bytes."""
+
+    fixed: list[tuple[int, int]]
+    meaning: bytes
+    arrays: tuple[dict, dict]
+
+
+class ArrayReader:
+    """Reads the arrays of many segments. The segments of a match say the same of their arrays, in the same bytes: once
+    one has been read, another whose bytes are equal, values aside, needs no second look, and takes a tenth of the time.
+    """
+
+    def __init__(self):
+        self.layouts: dict[tuple[str, int], Layout] = {}
+
+    def load(self, content: bytes, title: str) -> tuple[np.ndarray, np.ndarray]:
+        """(video, audio), views of `content`. Raises as `load` does."""
+        layout = self.layouts.get((title, len(content)))
+        if layout is None or b"".join([content[start:end] for start, end in layout.fixed]) != layout.meaning:
+            layout = find_layout(content)
+            if len(self.layouts) >= MAX_LAYOUTS:
+                self.layouts.clear()
+            if len(layout.meaning) <= MAX_LAYOUT_BYTES:
+                self.layouts[title, len(content)] = layout
+        video, audio = (np.ndarray(buffer=content, **array) for array in layout.arrays)
+        return video, audio
+
+
+def find_layout(content: bytes) -> Layout:
+    """The layout of a segment pickle, read in full. Raises as `load` does."""
+    reader = SegmentReader(content)
+    segment = plain_dict(reader.load())
+    begin = np.frombuffer(content, np.uint8).ctypes.data
+    arrays = tuple(
+        {"shape": a.shape, "dtype": a.dtype, "offset": a.ctypes.data - begin if a.size else 0, "strides": a.strides}
+        for a in (segment["video"], segment["audio"])
+    )
+    ends, starts = [end for _, end in reader.free], [start for start, _ in reader.free[1:]]
+    fixed = list(zip(ends, [*starts, len(content)], strict=True))
+    return Layout(fixed, b"".join([content[start:end] for start, end in fixed]), arrays)
