@@ -1,4 +1,4 @@
-"""Stage 2: a dataset folder, split by source video with a stable hash, as batches for train, valid and test.
+"""Stage 2: a dataset, split by source video with a stable hash, as batches for train, valid and test.
 
 loader = DataLoader("dataset_sl5_vsr3_vw64_vh64_asr11025", batch_size=16)
 inputs, labels = loader.batches("train")[0]      # inputs["video"], inputs["audio"]
@@ -7,12 +7,13 @@ inputs, labels = loader.batches("train")[0]      # inputs["video"], inputs["audi
 import hashlib
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import segments
+from dataset_files import DatasetFiles, open_dataset
 
 SUBSETS = ("train", "valid", "test")
 
@@ -32,14 +33,25 @@ def subset_of(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2) ->
     return "valid" if position < train_ratio + valid_ratio else "test"
 
 
-@dataclass(frozen=True)
-class SegmentFile:
-    """One segment as its file name tells it."""
+class SegmentFile(NamedTuple):
+    """One segment as its file name tells it, in the files of a dataset."""
 
-    path: Path
+    files: DatasetFiles
     title: str
     index: int
     label: int
+
+    @property
+    def name(self) -> str:
+        return f"seg_{self.index:05d}_{self.label}.pkl"
+
+    @property
+    def path(self) -> Path:
+        """Where it lies; in a zip, as if the zip were a folder."""
+        return self.files.path / self.title / self.name
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 class DataLoader:
@@ -48,13 +60,13 @@ class DataLoader:
     On construction it reads `metadata.json` and file names; a segment's pickle is read when its batch is asked for.
 
     Args:
-        dataset_dir: written by data_converter.py, by this version or the toolkit's first.
+        dataset_dir: written by data_converter.py, by this version or the toolkit's first; or a .zip of it.
         batch_size: segments in a batch; the last batch of a subset may be shorter.
         train_ratio, valid_ratio: shares of the hash's range; what is left is test.
         seed: of the order in which the training segments come.
 
     Attributes:
-        config: segments.DataConfig. data_shape: {"video": (T, H, W, 3), "audio": shape}.
+        config: segments.DataConfig. data_shape: {"video": (T, H, W, 3), "audio": shape}. metadata: of the dataset.
         segment_files: for each subset its SegmentFiles, by title and index.
         num_videos, num_segments, num_highlights: for each subset its count.
 
@@ -78,17 +90,17 @@ class DataLoader:
                 f"train_ratio, valid_ratio: received {train_ratio}, {valid_ratio}, expected shares of 0 or more that "
                 "leave the rest of 1 for test"
             )
-        metadata = segments.read_metadata(dataset_dir)
-        self.dataset_dir = Path(dataset_dir)
-        self.config = segments.DataConfig(**metadata["config"])
-        self.data_shape = metadata["data_shape"]
+        files = open_dataset(dataset_dir)
+        self.dataset_dir, self.metadata = files.path, files.metadata
+        self.config = segments.DataConfig(**self.metadata["config"])
+        self.data_shape = self.metadata["data_shape"]
         self.batch_size, self.seed = batch_size, seed
         self.train_ratio, self.valid_ratio = train_ratio, valid_ratio
         self.segment_files = {subset: [] for subset in SUBSETS}
         self.num_videos = dict.fromkeys(SUBSETS, 0)
-        for title, num_segments in segment_counts(metadata).items():
+        for title, num_segments in segments.segment_counts(self.metadata).items():
             subset = subset_of(title, train_ratio, valid_ratio)
-            self.segment_files[subset] += list_segments(self.dataset_dir / title, num_segments)
+            self.segment_files[subset] += list_segments(files, title, num_segments)
             self.num_videos[subset] += 1
         self.num_segments = {subset: len(files) for subset, files in self.segment_files.items()}
         self.num_highlights = {subset: sum(f.label for f in files) for subset, files in self.segment_files.items()}
@@ -119,42 +131,33 @@ class DataLoader:
         )
 
 
-def segment_counts(metadata: dict) -> dict[str, int]:
-    """Segments of each title, sorted by title, from a metadata dict of this version or the first."""
-    if "videos" in metadata:
-        counts = {video["title"]: video["segment_count"] for video in metadata["videos"]}
-    else:
-        counts = metadata.get("segment_counts", {})
-    return dict(sorted(counts.items()))
-
-
-def list_segments(match_dir: Path, num_segments: int) -> list[SegmentFile]:
+def list_segments(files: DatasetFiles, title: str, num_segments: int) -> list[SegmentFile]:
     """The segment files of a match by index.
 
     Raises:
         segments.DatasetError: they are not the num_segments that metadata.json counts, 0 to the last.
     """
-    names = [entry.name for entry in os.scandir(match_dir)] if match_dir.is_dir() else []
-    matches = sorted(filter(None, map(segments.SEGMENT_FILE_NAME.fullmatch, names)), key=lambda match: int(match[1]))
-    if [int(match[1]) for match in matches] != list(range(num_segments)):
+    matches = filter(None, map(segments.SEGMENT_FILE_NAME.fullmatch, files.names(title)))
+    found = sorted((int(match[1]), int(match[2])) for match in matches)
+    if len(found) != num_segments or any(index != place for place, (index, _) in enumerate(found)):
         raise segments.DatasetError(
-            f"{match_dir}: received {len(matches)} segment files, expected {num_segments} as metadata.json counts: the "
-            "dataset is damaged, convert the videos again"
+            f"{files.path / title}: received {len(found)} segment files, expected {num_segments} as metadata.json "
+            "counts: the dataset is damaged, convert the videos again"
         )
-    return [SegmentFile(match_dir / match[0], match_dir.name, int(match[1]), int(match[2])) for match in matches]
+    return [SegmentFile(files, title, index, label) for index, label in found]
 
 
 def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.ndarray, np.ndarray]:
-    """(video, audio) of one segment, of the shapes given: uint8 in [0, 255] and float.
+    """(video, audio) of one segment, of the shapes given, read-only: uint8 in [0, 255] and float.
 
     Raises segments.DatasetError if the file is damaged or of other shapes.
     """
-    segment = segments.read_segment(file.path)
-    video, audio = segment["video"], segment["audio"]
+    content = file.files.read(file.title, file.name)
+    video, audio = segments.parse_segment(file, content, lambda content: file.files.load_arrays(content, file.title))
     shapes = {"video": video.shape, "audio": audio.shape}
     if shapes != data_shape:
         raise segments.DatasetError(
-            f"{file.path}: received arrays of shapes {shapes}, expected {data_shape} as metadata.json says: "
+            f"{file}: received arrays of shapes {shapes}, expected {data_shape} as metadata.json says: "
             "convert its video again"
         )
     if video.dtype != np.uint8:  # the first version's float16 in [0, 1]

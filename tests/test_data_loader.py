@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,10 +87,10 @@ def test_train_is_shuffled_each_epoch_by_the_seed_and_the_others_are_not(dataset
 
 def test_a_pickle_is_read_only_when_its_batch_is_asked_for(dataset_dir, monkeypatch):
     read = []
-    original = segments.read_segment
-    monkeypatch.setattr(segments, "read_segment", lambda path: read.append(path.name) or original(path))
+    original = segments.read_whole
+    monkeypatch.setattr(segments, "read_whole", lambda path, size: read.append(Path(path).name) or original(path, size))
     loader = DataLoader(dataset_dir, batch_size=4)
-    batches = loader.batches("test")
+    batches, read[:] = loader.batches("test"), []
     loader.labels("test")
     assert read == []
     batches[1]
