@@ -5,6 +5,7 @@ inputs, labels = loader.batches("train")[0]      # inputs["video"], inputs["audi
 """
 
 import hashlib
+import itertools
 import math
 import os
 from pathlib import Path
@@ -16,6 +17,8 @@ import segments
 from dataset_files import DatasetFiles, open_dataset
 
 SUBSETS = ("train", "valid", "test")
+STRETCH_LENGTH = 8  # consecutive segments that a network is trained on together
+STEP_SEC = 0.5  # about how long the steps are into which segments are divided
 
 
 def subset_of(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2) -> str:
@@ -102,6 +105,12 @@ class DataLoader:
             subset = subset_of(title, train_ratio, valid_ratio)
             self.segment_files[subset] += list_segments(files, title, num_segments)
             self.num_videos[subset] += 1
+        self.num_steps = max(1, round(self.config.segment_length / STEP_SEC))
+        self.coverage = {}
+        for video in self.metadata["videos"]:
+            n = video["segment_count"]; k = self.num_steps
+            sec = np.array(video["sections"]).reshape(-1, 2)
+            self.coverage[video["title"]] = segments.coverage(sec, n * k, self.config.segment_length / k).reshape(n, k)
         self.num_segments = {subset: len(files) for subset, files in self.segment_files.items()}
         self.num_highlights = {subset: sum(f.label for f in files) for subset, files in self.segment_files.items()}
 
@@ -111,8 +120,11 @@ class DataLoader:
 
     def batches(self, subset: str) -> "Batches":
         """The batches of a subset: train shuffled anew each epoch with the seed, valid and test in order."""
-        shuffle_seed = self.seed if subset == "train" else None
-        return Batches(self.segment_files[subset], self.data_shape, self.batch_size, shuffle_seed)
+        return Batches(self, subset, self.seed if subset == "train" else None)
+
+    def read_match(self, title_files: list[SegmentFile]):
+        for file in title_files:
+            yield read_arrays(file, self.data_shape)
 
     def require_both_classes(self, *subsets: str) -> None:
         """Raises segments.DatasetError unless each of these subsets holds highlights and other segments."""
@@ -165,39 +177,78 @@ def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.nda
     return video, audio
 
 
+def by_title(file: SegmentFile) -> str:
+    """The title, to group files by."""
+    return file.title
+
+
+def class_weights(labels: np.ndarray) -> tuple[float, float]:
+    """Weights of segments labelled 0 and 1 that let both classes count the same, of mean 1."""
+    counts = np.bincount(labels, minlength=2)
+    return tuple(len(labels) / (2 * np.maximum(counts, 1)))
+
+
 class Batches:
     """A sequence of batches; `len()` counts them, `[i]` reads one, iterating reads all.
 
-    A batch is (inputs, labels): inputs["video"] (B, T, H, W, 3) uint8 in [0, 255], inputs["audio"] (B, num_samples)
-    or (B, 40, num_frames) float32, labels (B, 1) float32 of 0 or 1.
+    Segments come in stretches: consecutive segments of a match, so that a network sees each with its neighbours. Every
+    segment is read once an epoch. The S places of a stretch that hangs over an end of its match, or of a match shorter
+    than S, are filled with the stretch's own segments, mirrored, of weight 0.
+
+    A batch is (inputs, targets, weights):
+
+    inputs["video"]: (B, S, T, H, W, 3) uint8 in [0, 255]. inputs["audio"]: (B, S, num_samples) or (B, S, 40,
+        num_frames) float32.
+    targets["highlight"]: (B, S, 1) float32 of 0 or 1, the segments' labels.
+    targets["steps"]: (B, S, K) float32 in [0, 1], the share of each of the K equal steps of a segment that highlight
+        sections cover; the label for each where the dataset does not name its sections.
+    weights: (B, S) float32: that of the segment's class, or 0.
     """
 
-    def __init__(
-        self, files: list[SegmentFile], data_shape: dict[str, tuple], batch_size: int, shuffle_seed: int | None
-    ):
-        self.files, self.data_shape, self.batch_size = files, data_shape, batch_size
-        self.shuffle_seed = shuffle_seed
+    def __init__(self, loader: DataLoader, subset: str, shuffle_seed: int | None):
+        self.loader, self.shuffle_seed = loader, shuffle_seed
+        self.stretch_length = min(STRETCH_LENGTH, loader.batch_size)
+        self.num_stretches = loader.batch_size // self.stretch_length  # in a batch
+        self.matches = [list(files) for _, files in itertools.groupby(loader.segment_files[subset], by_title)]
+        self.class_weights = class_weights(loader.labels(subset))
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
-        """Take the order of an epoch, which depends on the seed and the epoch's number alone."""
-        self.order = np.arange(len(self.files))
-        if self.shuffle_seed is not None:
-            np.random.default_rng((self.shuffle_seed, epoch)).shuffle(self.order)
+        """Take the stretches of an epoch, which depend on the seed and the epoch's number alone: for training each
+        match is cut at other places, and the stretches are shuffled."""
+        self.rng = None if self.shuffle_seed is None else np.random.default_rng((self.shuffle_seed, epoch))
+        self.stretches = []  # (files, places in front that hang over)
+        for files in self.matches:
+            offset = 0 if self.rng is None else int(self.rng.integers(self.stretch_length))
+            for start in range(-offset, len(files), self.stretch_length):
+                self.stretches.append((files[max(start, 0) : start + self.stretch_length], max(-start, 0)))
+        if self.rng is not None:
+            order = self.rng.permutation(len(self.stretches))
+            self.stretches = [self.stretches[i] for i in order]
 
     def __len__(self) -> int:
-        return math.ceil(len(self.files) / self.batch_size)
+        return math.ceil(len(self.stretches) / self.num_stretches)
 
-    def __getitem__(self, batch_index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def __getitem__(self, batch_index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
         if not 0 <= batch_index < len(self):
             raise IndexError(f"batch {batch_index}: expected 0 to {len(self) - 1}")
-        chosen = self.order[batch_index * self.batch_size : (batch_index + 1) * self.batch_size]
-        files = [self.files[i] for i in chosen]
+        chosen = self.stretches[batch_index * self.num_stretches : (batch_index + 1) * self.num_stretches]
+        shape = (len(chosen), self.stretch_length)
         inputs = {
-            "video": np.empty((len(files), *self.data_shape["video"]), np.uint8),
-            "audio": np.empty((len(files), *self.data_shape["audio"]), np.float32),
+            "video": np.empty((*shape, *self.loader.data_shape["video"]), np.uint8),
+            "audio": np.empty((*shape, *self.loader.data_shape["audio"]), np.float32),
         }
-        for row, file in enumerate(files):
-            video, audio = read_arrays(file, self.data_shape)
-            inputs["video"][row], inputs["audio"][row] = video, audio
-        return inputs, np.array([[file.label] for file in files], np.float32)
+        targets = {"highlight": np.empty((*shape, 1), np.float32)}
+        targets["steps"] = np.empty((*shape, self.loader.num_steps), np.float32)
+        weights = np.zeros(shape, np.float32)
+        for row, (files, num_before) in enumerate(chosen):
+            for place, file in enumerate(files, num_before):
+                inputs["video"][row, place], inputs["audio"][row, place] = read_arrays(file, self.loader.data_shape)
+                targets["highlight"][row, place] = file.label
+                targets["steps"][row, place] = self.loader.coverage[file.title][file.index]
+                weights[row, place] = self.class_weights[file.label]
+            num_after = self.stretch_length - num_before - len(files)
+            mirrored = np.pad(np.arange(len(files)) + num_before, (num_before, num_after), "symmetric")
+            for array in (*inputs.values(), *targets.values()):
+                array[row] = array[row, mirrored]
+        return inputs, targets, weights

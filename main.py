@@ -26,7 +26,7 @@ from data_loader import SUBSETS, DataLoader
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
 DEFAULT_SPLIT = (0.6, 0.2)
 THRESHOLD = 0.5  # a segment whose score is at least this is called a highlight
-WEIGHT_DECAY = 1e-3
+WEIGHT_DECAY = 0.05
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 SHOWN_METRICS = ("loss", "precision", "recall", "f1", "average_precision")
 EXAMPLES = """\
@@ -51,9 +51,10 @@ def class_weights(labels: np.ndarray) -> dict[int, float]:
 
 def predict(network, loader: DataLoader, subset: str) -> np.ndarray:
     """(num_segments,) float32 in [0, 1]: the network's score of each segment of a subset, in order."""
-    from model import BatchSequence
-
-    return network.predict(BatchSequence(loader.batches(subset)), verbose=0)[:, 0]
+    from model import score_segments
+    import itertools
+    from data_loader import by_title
+    return np.concatenate([np.fromiter(score_segments(network, loader.read_match(files)), np.float32) for _, files in itertools.groupby(loader.segment_files[subset], by_title)])
 
 
 def train(args: argparse.Namespace, loader: DataLoader) -> str:
@@ -66,8 +67,13 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
     from model import BatchSequence, BestCheckpoint, build_model, keras
 
     keras.utils.set_random_seed(args.seed)
-    network = build_model(loader.data_shape, loader.config.audio_sample_rate)
-    network.compile(keras.optimizers.AdamW(args.learning_rate, weight_decay=WEIGHT_DECAY), "binary_crossentropy")
+    network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
+    steps = args.epochs * len(loader.batches("train"))
+    sch = keras.optimizers.schedules.CosineDecay(args.learning_rate / 20, steps - steps // 10, alpha=0.2, warmup_target=args.learning_rate, warmup_steps=steps // 10)
+    opt = keras.optimizers.AdamW(sch, weight_decay=WEIGHT_DECAY, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
+    opt.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    network.compile(opt, "binary_crossentropy", jit_compile=False)
+    import time; t0 = time.time()
     args.ckpt_dir.mkdir(parents=True, exist_ok=True)
     best = BestCheckpoint(args.ckpt_dir, f"ckpt-{datetime.now():%Y%m%d-%H%M%S}", checkpoint_attributes(args, loader))
     train_batches = BatchSequence(loader.batches("train"))
@@ -79,6 +85,7 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
         logs.update({f"val_{name}": scores[name] for name in SHOWN_METRICS})
 
     def report(epoch: int, logs: dict) -> None:
+        logs['sec'] = time.time() - t0
         history.append({"epoch": epoch + 1, **logs})
         saved = best.best_path and f"-{epoch + 1:04d}-" in best.best_path
         tqdm.write(describe_epoch(history[-1], args.epochs, saved), file=sys.stdout)
@@ -87,6 +94,7 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
     with tqdm(total=args.epochs * len(train_batches), desc="Training", unit="batch") as bar, logging_redirect_tqdm():
         callbacks = [
             keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: bar.update()),
+            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
             keras.callbacks.LambdaCallback(on_epoch_end=validate),  # before all that reads val_loss
             best,
             keras.callbacks.LambdaCallback(on_epoch_end=report),
@@ -95,7 +103,6 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
             network.fit(
                 train_batches,
                 epochs=args.epochs,
-                class_weight=class_weights(loader.labels("train")),
                 callbacks=callbacks,
                 verbose=0,
             )

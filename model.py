@@ -4,6 +4,7 @@ model = build_model({"video": (15, 64, 64, 3), "audio": (55125,)})
 """
 
 import itertools
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,24 +37,36 @@ absl.logging.set_verbosity(absl.logging.ERROR)  # Keras warns at each save that 
 
 NUM_MEL_BANDS = 64
 MEL_FFT_LENGTH = 1024
-MEL_HOP_LENGTH = 512
+FRAMES_PER_STEP = 24  # of the sound's picture; its convolutions halve them three times
+QUIETEST_POWER = 1.0  # below it all is silence: a whisper far off tells nothing, and its logarithm would tell much
+NUM_FEATURES = 64
+BATCH_NORM_MOMENTUM = 0.95
+DILATIONS = (1, 2, 4)  # of the convolutions over steps: together they see 7 steps to both sides
+NUM_STEPS_SEEN = sum(DILATIONS) + 2  # and with the encoders' own convolutions
+DROPOUT = 0.3
+WINDOW_LENGTH = 24  # segments that are scored together, those around them counted
 
 
-def build_model(data_shape: dict[str, tuple[int, ...]], audio_sample_rate: int = 11025) -> keras.Model:
-    """An audio-visual CNN that tells the probability that a segment is a highlight.
+def build_model(
+    data_shape: dict[str, tuple[int, ...]], audio_sample_rate: int = 11025, num_steps: int = 10
+) -> keras.Model:
+    """An audio-visual CNN that tells for each of a stretch of consecutive segments whether it is a highlight.
 
-    Each frame, with its difference to the one before (motion), goes through a small 2-D CNN; a 1-D convolution runs
-    over the frames' features in time. The sound's picture (MFCC, or log-mel computed from the waveform inside the
-    network) goes through a 2-D CNN. Both are pooled over time, mean and maximum, and joined.
+    Each frame, with its difference to the one before (motion), goes through a small 2-D CNN; the sound's picture
+    (log-mel computed from the waveform inside the network, or rebuilt from MFCCs) goes through another. Both become
+    features of the steps, num_steps a segment. Dilated convolutions run over the steps of the whole stretch, so that a
+    segment is judged by its neighbours too; a segment's score comes from its own steps.
 
     Args:
         data_shape: "video" (T, H, W, 3), any T, H, W above 0; "audio" (num_samples,) for a waveform or
             (num_mfcc, num_frames) for MFCCs. As in a dataset's metadata.json.
         audio_sample_rate: Hz, for the mel bands of a waveform; unused with MFCCs.
+        num_steps: parts of a segment, K; `data_loader.num_steps`.
 
     Returns:
-        An uncompiled keras.Model. Inputs: a dict of "video" (B, T, H, W, 3) uint8 in [0, 255] and "audio" (B, ...)
-        float32. Output: (B, 1) float32 in [0, 1].
+        An uncompiled keras.Model. Inputs: a dict of "video" (B, S, T, H, W, 3) uint8 in [0, 255] and "audio"
+        (B, S, ...) float32, for any S above 0. Outputs: a dict of "highlight" (B, S, 1) float32 in [0, 1], the
+        probability that the segment is a highlight, and "steps" (B, S, K) float32 in [0, 1], how much of each step is.
 
     Raises:
         ValueError: data_shape is neither of the two kinds.
@@ -64,113 +77,251 @@ def build_model(data_shape: dict[str, tuple[int, ...]], audio_sample_rate: int =
             f"data_shape: received video {video_shape} and audio {audio_shape}, expected video (T, H, W, 3) and audio "
             "(num_samples,) or (num_mfcc, num_frames)"
         )
-    video = keras.Input(video_shape, dtype="uint8", name="video")
-    audio = keras.Input(audio_shape, dtype="float32", name="audio")
-    joined = layers.Concatenate()([encode_video(video), encode_audio(audio, audio_sample_rate)])
-    joined = layers.Dropout(0.4)(joined)
-    joined = layers.Dense(64, activation="relu")(joined)
-    joined = layers.Dropout(0.4)(joined)
-    highlight = layers.Dense(1, activation="sigmoid", name="highlight")(joined)
-    return keras.Model({"video": video, "audio": audio}, highlight, name="audio_visual_cnn")
+    video = keras.Input((None, *video_shape), dtype="uint8", name="video")
+    audio = keras.Input((None, *audio_shape), dtype="float32", name="audio")
+    features = layers.Concatenate()(
+        [encode_audio(audio, audio_sample_rate, num_steps), encode_video(video, num_steps)]
+    )
+    features = relate_steps(features)
+    step_scores = layers.Dense(1, activation="sigmoid")(features)
+    step_scores = layers.Reshape((-1, num_steps), name="steps")(step_scores)
+    of_segment = layers.Reshape((-1, num_steps * NUM_FEATURES))(features)
+    of_segment = layers.Dense(16, activation="relu")(layers.Dropout(DROPOUT)(of_segment))
+    of_segment = layers.Concatenate()([of_segment, step_scores])
+    highlight = layers.Dense(1, activation="sigmoid", name="highlight")(of_segment)
+    outputs = {"highlight": highlight, "steps": step_scores}
+    return keras.Model({"video": video, "audio": audio}, outputs, name="audio_visual_cnn")
 
 
-def encode_video(video: keras.KerasTensor) -> keras.KerasTensor:
-    """(B, 128) features of (B, T, H, W, 3) bytes."""
-    num_frames = video.shape[1]
-    x = layers.Rescaling(1 / 127.5, offset=-1)(video)
-    x = AppendMotion()(x)
-    x = FoldTime()(x)
-    for num_filters in (16, 32, 64):
-        x = convolve(x, num_filters)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = UnfoldTime(num_frames)(x)
-    x = layers.Conv1D(64, 3, padding="same", activation="relu")(x)
-    return pool_time(x)
+def encode_video(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor:
+    """(B, S * K, 64) features of the steps of frames (B, S, T, H, W, 3). Where in the frame something is counts: what
+    matters happens in its middle, and displays keep their place."""
+    num_frames = video.shape[2]
+    x = FramesWithMotion()(FrameJitter()(video))
+    x = convolve(x, 32, 5, 4)
+    x = convolve(x, 48, 3, 2)
+    x = layers.SpatialDropout2D(DROPOUT / 3)(x)
+    x = convolve(x, 64, 3, 2)
+    x = layers.Dropout(DROPOUT)(layers.Flatten()(x))
+    x = normalise(layers.Dense(NUM_FEATURES, use_bias=False)(x))
+    x = layers.Dropout(DROPOUT)(Unfold()([x, video]))
+    x = convolve_time(x, NUM_FEATURES)
+    x = ResampleTime(num_frames, num_steps)(x)
+    return layers.Dense(NUM_FEATURES)(layers.Dropout(DROPOUT)(x))
 
 
-def encode_audio(audio: keras.KerasTensor, audio_sample_rate: int) -> keras.KerasTensor:
-    """(B, 128) features of a waveform (B, num_samples) or of MFCCs (B, num_mfcc, num_frames)."""
-    x = log_mel(audio, audio_sample_rate) if len(audio.shape) == 2 else audio
-    x = layers.Permute((2, 1))(x)  # time first, frequency second
-    x = layers.Reshape((*x.shape[1:], 1))(x)
-    x = layers.BatchNormalization(momentum=0.9)(x)
-    for num_filters in (16, 32, 64):
-        x = convolve(x, num_filters)
-    num_steps, num_bands = x.shape[1:3]
-    x = layers.AveragePooling2D((1, num_bands))(x)
-    return pool_time(layers.Reshape((num_steps, 64))(x))
+def encode_audio(audio: keras.KerasTensor, audio_sample_rate: int, num_steps: int) -> keras.KerasTensor:
+    """(B, S * K, 64) features of the steps of waveforms (B, S, num_samples) or of MFCCs (B, S, num_mfcc, num_frames)."""
+    num_frames = FRAMES_PER_STEP * num_steps
+    x = log_mel(audio, audio_sample_rate, num_frames) if len(audio.shape) == 3 else mel_of_mfcc(audio, num_frames)
+    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
+    x = SpectrogramMask()(x)
+    x = layers.Reshape((-1, NUM_MEL_BANDS, 1))(x)
+    x = convolve(x, 16, (5, 8), (2, 4))
+    x = convolve(x, 32, 3, 2)
+    x = layers.SpatialDropout2D(DROPOUT / 3)(x)
+    x = convolve(x, 64, 3, 2)
+    x = layers.Dropout(DROPOUT)(layers.Reshape((-1, x.shape[2] * x.shape[3]))(x))
+    x = convolve_time(x, NUM_FEATURES)
+    num_pooled = FRAMES_PER_STEP // 8
+    x = layers.Concatenate()([layers.AveragePooling1D(num_pooled)(x), layers.MaxPooling1D(num_pooled)(x)])
+    return layers.Dense(NUM_FEATURES)(layers.Dropout(DROPOUT)(x))
 
 
-def log_mel(waveform: keras.KerasTensor, audio_sample_rate: int) -> keras.KerasTensor:
-    """(B, 64, num_frames) log-mel power of waveforms (B, num_samples). The layer's own decibels are left out: they are
-    clipped at a level below the loudest of the whole batch, which would let segments change each other's scores."""
-    num_samples = waveform.shape[1]
-    num_padding = max(MEL_FFT_LENGTH - num_samples, -num_samples % MEL_HOP_LENGTH)
-    x = layers.Reshape((num_samples, 1))(waveform)
-    x = layers.ZeroPadding1D((0, num_padding))(x)  # to whole hops: Keras states a wrong length for some others
-    x = layers.Reshape((num_samples + num_padding,))(x)
-    mel = layers.MelSpectrogram(
+def log_mel(audio: keras.KerasTensor, audio_sample_rate: int, num_frames: int) -> keras.KerasTensor:
+    """(B, S * num_frames, 64) log-mel power of waveforms (B, S, num_samples). Keras's own decibels are left out: they
+    are clipped at a level below the loudest of the whole batch, which would let segments change each other's scores."""
+    hop_length = max(audio.shape[2] // num_frames, math.ceil(MEL_FFT_LENGTH / num_frames))
+    num_samples = hop_length * num_frames
+    x = layers.ZeroPadding1D((0, max(0, num_samples - audio.shape[2])))(Fold()(audio))
+    x = layers.Reshape((num_samples,))(layers.Cropping1D((0, max(0, audio.shape[2] - num_samples)))(x))
+    x = layers.MelSpectrogram(
         fft_length=MEL_FFT_LENGTH,
-        sequence_stride=MEL_HOP_LENGTH,
+        sequence_stride=hop_length,
         sampling_rate=audio_sample_rate,
         num_mel_bins=NUM_MEL_BANDS,
+        max_freq=audio_sample_rate / 2,
         power_to_db=False,
     )(x)
-    return Logarithm()(mel)
+    x = layers.Cropping1D((0, 1))(layers.Permute((2, 1))(x))
+    return Unfold()([Logarithm()(x), audio])
 
 
-def convolve(x: keras.KerasTensor, num_filters: int) -> keras.KerasTensor:
-    """A 3 x 3 convolution that halves both sides, normalised, rectified; any size from 1 x 1 on passes."""
-    x = layers.Conv2D(num_filters, 3, strides=2, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+def mel_of_mfcc(audio: keras.KerasTensor, num_frames: int) -> keras.KerasTensor:
+    """(B, S * num_frames, 64): the smoothed log-mel picture that MFCCs (B, S, num_mfcc, num_mfcc_frames) stand for."""
+    num_mfcc, num_mfcc_frames = audio.shape[2:]
+    x = layers.Permute((2, 1))(Fold()(audio))
+    x = Unfold()([InverseCosineTransform(NUM_MEL_BANDS)(x), audio])
+    return ResampleTime(num_mfcc_frames, num_frames)(x)
 
 
-def pool_time(x: keras.KerasTensor) -> keras.KerasTensor:
-    """(B, 2 * C): mean and maximum over time of (B, T, C)."""
-    return layers.Concatenate()([layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)])
+def relate_steps(x: keras.KerasTensor) -> keras.KerasTensor:
+    """(B, S * K, 64): features of the steps that know those around them, by residual dilated convolutions as in Bai et
+    al., "An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling" (2018)."""
+    x = layers.Dropout(DROPOUT)(normalise(layers.Dense(NUM_FEATURES, use_bias=False)(x)))
+    for dilation in DILATIONS:
+        x = layers.Add()([x, layers.Dropout(DROPOUT)(convolve_time(x, NUM_FEATURES, dilation))])
+    return x
 
 
-# Small layers of our own where Keras has none: plain operations on tensors do not survive the .hdf5 format.
+def normalise(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Batch normalisation and rectification."""
+    return layers.ReLU()(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x))
+
+
+def convolve(x: keras.KerasTensor, num_filters: int, kernel_size, strides) -> keras.KerasTensor:
+    """A 2-D convolution, normalised and rectified; any size from 1 x 1 on passes."""
+    return normalise(layers.Conv2D(num_filters, kernel_size, strides=strides, padding="same", use_bias=False)(x))
+
+
+def convolve_time(x: keras.KerasTensor, num_filters: int, dilation: int = 1) -> keras.KerasTensor:
+    """A convolution over three steps, normalised and rectified."""
+    return normalise(layers.Conv1D(num_filters, 3, dilation_rate=dilation, padding="same", use_bias=False)(x))
+
+
+# Small layers of our own where Keras has none: plain operations on tensors do not survive the .hdf5 format. The length
+# of a stretch is not known to the network, so that their output shapes are stated.
 
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
-class AppendMotion(layers.Layer):
-    """(B, T, H, W, 3) -> (B, T, H, W, 6): each frame and its difference to the frame before, 0 for the first."""
+class FrameJitter(layers.Layer):
+    """(B, S, T, H, W, 3) bytes -> floats in about [0, 4]. In training every stretch gets a brightness, contrast and
+    balance of colours of its own, and every other one is mirrored."""
 
-    def call(self, frames):
-        previous = ops.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
-        return ops.concatenate([frames, frames - previous], axis=-1)
-
-
-@keras.saving.register_keras_serializable(package="video_summarizer")
-class FoldTime(layers.Layer):
-    """(B, T, ...) -> (B * T, ...): one network for every frame."""
-
-    def call(self, x):
-        return ops.reshape(x, (-1, *x.shape[2:]))
-
-
-@keras.saving.register_keras_serializable(package="video_summarizer")
-class UnfoldTime(layers.Layer):
-    """(B * T, C) -> (B, T, C), the way back from FoldTime."""
-
-    def __init__(self, num_steps: int, **kwargs):
+    def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.num_steps = num_steps
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, video, training=False):
+        frames = ops.cast(video, self.compute_dtype) / 64
+        if not training:
+            return frames
+
+        def uniform(limit: float, num_channels: int = 1):
+            shape = (ops.shape(video)[0], 1, 1, 1, 1, num_channels)
+            return keras.random.uniform(shape, -limit, limit, seed=self.seed_generator)
+
+        frames = frames * (1 + uniform(0.2) + uniform(0.2, 3)) + uniform(0.4)
+        return ops.where(uniform(1.0) < 0, frames, ops.flip(frames, axis=-2))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="video_summarizer")
+class FramesWithMotion(layers.Layer):
+    """(B, S, T, H, W, 3) -> (B * S * T, H, W, 6): each frame, and its difference to the frame before, also across
+    segments; 0 for the stretch's first."""
+
+    def call(self, video):
+        frames = ops.reshape(video, (ops.shape(video)[0], -1, *video.shape[3:]))
+        previous = ops.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
+        return ops.reshape(ops.concatenate([frames, frames - previous], axis=-1), (-1, *video.shape[3:5], 6))
+
+    def compute_output_shape(self, input_shape):
+        return (None, *input_shape[3:5], 6)
+
+
+@keras.saving.register_keras_serializable(package="video_summarizer")
+class Fold(layers.Layer):
+    """(B, S, ...) -> (B * S, ..., 1 where it was a vector): one network for every segment."""
 
     def call(self, x):
-        return ops.reshape(x, (-1, self.num_steps, x.shape[-1]))
+        return ops.reshape(x, (-1, *(x.shape[2:] if len(x.shape) > 3 else (x.shape[2], 1))))
+
+    def compute_output_shape(self, input_shape):
+        return (None, *(input_shape[2:] if len(input_shape) > 3 else (input_shape[2], 1)))
+
+
+@keras.saving.register_keras_serializable(package="video_summarizer")
+class Unfold(layers.Layer):
+    """[(B * S, ..., C) or (B * S * T, C), (B, S, ...)] -> (B, all in between, C): the way back from folding."""
+
+    def call(self, inputs):
+        x, folded = inputs
+        return ops.reshape(x, (ops.shape(folded)[0], -1, x.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[1][0], None, input_shape[0][-1])
+
+
+@keras.saving.register_keras_serializable(package="video_summarizer")
+class ResampleTime(layers.Layer):
+    """(B, S * num_from, C) -> (B, S * num_to, C): the mean over each of num_to equal parts of a segment."""
+
+    def __init__(self, num_from: int, num_to: int, **kwargs):
+        super().__init__(**kwargs)
+        self.num_from, self.num_to = num_from, num_to
+
+    def call(self, x):
+        edges = np.linspace(0, self.num_from, self.num_to + 1)[:, np.newaxis]
+        parts = np.diff(np.clip(edges - np.arange(self.num_from), 0, 1), axis=0)  # (num_to, num_from)
+        parts = ops.convert_to_tensor(parts / parts.sum(axis=1, keepdims=True), self.compute_dtype)
+        resampled = ops.matmul(parts, ops.reshape(x, (-1, self.num_from, x.shape[-1])))
+        return ops.reshape(resampled, (ops.shape(x)[0], -1, x.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], None, input_shape[2])
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "num_steps": self.num_steps}
+        return {**super().get_config(), "num_from": self.num_from, "num_to": self.num_to}
+
+
+@keras.saving.register_keras_serializable(package="video_summarizer")
+class InverseCosineTransform(layers.Layer):
+    """(..., num_mfcc) -> (..., num_bands): the inverse of the orthonormal DCT-II that MFCCs end with."""
+
+    def __init__(self, num_bands: int, **kwargs):
+        super().__init__(**kwargs)
+        self.num_bands = num_bands
+
+    def call(self, x):
+        order = np.arange(x.shape[-1])[:, np.newaxis]
+        basis = np.cos(np.pi / self.num_bands * (np.arange(self.num_bands) + 0.5) * order)
+        basis *= np.sqrt(np.where(order == 0, 1, 2) / self.num_bands)
+        return ops.matmul(x, ops.convert_to_tensor(basis, self.compute_dtype))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.num_bands)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "num_bands": self.num_bands}
 
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class Logarithm(layers.Layer):
-    """Natural logarithm of powers, with a floor that keeps silence finite."""
+    """Natural logarithm of powers (..., num_bands), with a floor that keeps silence finite."""
 
     def call(self, power):
-        return ops.log(power + 1e-3)
+        return ops.log(power + QUIETEST_POWER)
+
+
+@keras.saving.register_keras_serializable(package="video_summarizer")
+class SpectrogramMask(layers.Layer):
+    """In training, sets some bands and some moments of (B, num_frames, num_bands) to 0, as Park et al., "SpecAugment"
+    (2019) do; otherwise passes it on."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, x, training=False):
+        if not training:
+            return x
+        for axis, num_masks, longest in ((2, 2, 12), (1, 4, 28)):
+            length = ops.shape(x)[axis]
+            places = ops.arange(length)
+            for _ in range(num_masks):
+                shape = (ops.shape(x)[0], 1)
+                start = keras.random.uniform(shape, seed=self.seed_generator) * ops.cast(length, "float32")
+                width = keras.random.uniform(shape, maxval=longest, seed=self.seed_generator)
+                distance = ops.cast(places, "float32")[None] - start
+                kept = ops.cast((distance < 0) | (distance >= width), x.dtype)
+                x = x * ops.expand_dims(kept, 3 - axis)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 class BatchSequence(keras.utils.PyDataset):
@@ -231,17 +382,30 @@ def load_checkpoint(path: str | os.PathLike) -> keras.Model:
 
 
 def score_segments(
-    network: keras.Model, segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]], batch_size: int = 16
+    network: keras.Model, segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]]
 ) -> Iterator[float]:
-    """The score in [0, 1] of each segment of a match, in order; segments are taken a batch at a time.
+    """The score in [0, 1] of each segment of a match, in order. Segments are taken as they are needed: a window of
+    them at a time goes through the network, with some that it has seen before, so that each is scored with neighbours.
 
     Args:
         network: of `load_checkpoint`.
-        segment_arrays: of `segments.read_segments`.
+        segment_arrays: of a whole match, as `segments.read_segments` gives them.
     """
-    while batch := list(itertools.islice(segment_arrays, batch_size)):
-        frames, audio = (np.stack(arrays) for arrays in zip(*batch, strict=True))
-        yield from network.predict_on_batch({"video": frames, "audio": audio})[:, 0].tolist()
+    num_context = math.ceil(NUM_STEPS_SEEN / network.output["steps"].shape[-1])
+    window_length = max(WINDOW_LENGTH, 4 * num_context)
+    window: list[tuple[np.ndarray, np.ndarray]] = []
+    num_scored = 0  # at the window's beginning
+    while True:
+        window += itertools.islice(segment_arrays, window_length - len(window))
+        is_last = len(window) < window_length
+        if len(window) == num_scored:
+            return
+        frames, audio = (np.stack(arrays)[np.newaxis] for arrays in zip(*window, strict=True))
+        scores = network.predict_on_batch({"video": frames, "audio": audio})["highlight"][0, :, 0]
+        yield from scores[num_scored : len(window) - (0 if is_last else num_context)].tolist()
+        if is_last:
+            return
+        window, num_scored = window[-2 * num_context :], num_context
 
 
 def first_line(error: Exception) -> str:

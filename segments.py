@@ -321,10 +321,16 @@ def label_segments(sections_sec: np.ndarray, num_segments: int, segment_length: 
         num_segments: how many segments the video has.
         segment_length: seconds.
     """
-    starts = np.arange(num_segments)[:, np.newaxis] * segment_length
-    overlaps = np.minimum(starts + segment_length, sections_sec[:, 1]) - np.maximum(starts, sections_sec[:, 0])
-    covered = np.clip(overlaps, 0, None).sum(axis=1)
-    return (covered > segment_length / 2 + TIME_TOLERANCE_SEC).astype(np.int64)
+    covered = coverage(sections_sec, num_segments, segment_length)
+    return (covered > 0.5 + TIME_TOLERANCE_SEC / segment_length).astype(np.int64)
+
+
+def coverage(sections_sec: np.ndarray, num_parts: int, part_length: float) -> np.ndarray:
+    """(num_parts,) float64 in [0, 1]: the share of each part of a video, part_length seconds long, that disjoint
+    sections (num_sections, 2) in seconds cover."""
+    starts = np.arange(num_parts)[:, np.newaxis] * part_length
+    overlaps = np.minimum(starts + part_length, sections_sec[:, 1]) - np.maximum(starts, sections_sec[:, 0])
+    return np.clip(overlaps, 0, None).sum(axis=1) / part_length
 
 
 # ---- Segments of a video
