@@ -57,6 +57,22 @@ class SegmentFile(NamedTuple):
         return str(self.path)
 
 
+@dataclass(frozen=True)
+class Match:
+    """A source video as its dataset tells it, without the segments' arrays.
+
+    segment_length: seconds. duration_sec: of the video; in datasets of the first version, which do not say, of its
+    segments. labels: (num_segments,) int64 of 0 or 1. sections_sec: (num_sections, 2) float64, the labelled sections in
+    seconds, disjoint, ascending, half-open; in datasets that do not say, the runs of segments labelled 1.
+    """
+
+    title: str
+    segment_length: float
+    duration_sec: float
+    labels: np.ndarray
+    sections_sec: np.ndarray
+
+
 class DataLoader:
     """Splits a dataset by source video and reads its segments batch by batch.
 
@@ -99,6 +115,7 @@ class DataLoader:
         self.data_shape = self.metadata["data_shape"]
         self.batch_size, self.seed = batch_size, seed
         self.train_ratio, self.valid_ratio = train_ratio, valid_ratio
+        self.video_records = {video["title"]: video for video in metadata.get("videos", ())}
         self.segment_files = {subset: [] for subset in SUBSETS}
         self.num_videos = dict.fromkeys(SUBSETS, 0)
         for title, num_segments in segments.segment_counts(self.metadata).items():
@@ -117,6 +134,13 @@ class DataLoader:
     def labels(self, subset: str) -> np.ndarray:
         """(num_segments,) int64 of 0 or 1: the labels of a subset in order, from file names alone."""
         return np.array([file.label for file in self.segment_files[subset]], dtype=np.int64)
+
+    def matches(self, subset: str) -> list[Match]:
+        """The matches of a subset in the order of `labels`. Raises segments.DatasetError as `describe_match` does."""
+        return [
+            describe_match(self.dataset_dir, title, [file.label for file in files], self.config, self.video_records)
+            for title, files in itertools.groupby(self.segment_files[subset], key=lambda file: file.title)
+        ]
 
     def batches(self, subset: str) -> "Batches":
         """The batches of a subset: train shuffled anew each epoch with the seed, valid and test in order."""
@@ -186,6 +210,40 @@ def class_weights(labels: np.ndarray) -> tuple[float, float]:
     """Weights of segments labelled 0 and 1 that let both classes count the same, of mean 1."""
     counts = np.bincount(labels, minlength=2)
     return tuple(len(labels) / (2 * np.maximum(counts, 1)))
+
+
+def describe_match(
+    dataset_dir: Path, title: str, labels: list[int], config: segments.DataConfig, video_records: dict[str, dict]
+) -> Match:
+    """A match by its labels and its record in metadata.json.
+
+    Raises:
+        segments.DatasetError: the record's sections or duration are damaged.
+    """
+    labels, record = np.array(labels, dtype=np.int64), video_records.get(title, {})
+    num_segments, length = len(labels), config.segment_length
+    runs = np.flatnonzero(np.diff(labels, prepend=0, append=0)).reshape(-1, 2)
+    try:
+        duration_sec = float(record.get("duration", num_segments * length))
+        sections_sec = np.array(record.get("sections", np.minimum(runs * length, duration_sec)), dtype=np.float64)
+        if sections_sec.size == 0:
+            sections_sec = sections_sec.reshape(0, 2)
+        borders_sec = np.concatenate([[0], sections_sec.ravel(), [duration_sec]])
+        is_right = (
+            sections_sec.shape[1:] == (2,)
+            and (np.diff(borders_sec) >= 0).all()
+            and (sections_sec[:, 0] < sections_sec[:, 1]).all()
+            and (len(sections_sec) > 0 or not labels.any())
+            and config.num_segments(duration_sec) == num_segments
+        )
+    except (TypeError, ValueError, OverflowError):
+        is_right = False
+    if not is_right:
+        raise segments.DatasetError(
+            f"{dataset_dir / 'metadata.json'}: received a duration or sections of {title} that are none, expected "
+            f"sections in ascending order within a duration of {num_segments} segments: convert the video again"
+        )
+    return Match(title, length, duration_sec, labels, sections_sec)
 
 
 class Batches:

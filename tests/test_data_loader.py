@@ -136,6 +136,46 @@ def test_datasets_of_the_first_version_load(tmp_path):
     assert loader.num_segments == {"train": 2, "valid": 1, "test": 0}
 
 
+def test_matches_hold_what_the_dataset_says_of_them(dataset_dir):
+    matches = DataLoader(dataset_dir).matches("test")
+    assert [match.title for match in matches] == TITLES["test"]
+    for match in matches:
+        assert (match.segment_length, match.duration_sec) == (1, pytest.approx(6))
+        assert match.labels.tolist() == [0, 0, 0, 1, 1, 1]
+        assert match.sections_sec == pytest.approx(np.array([[3.0, 6.0]]))
+
+
+def test_sections_that_a_dataset_does_not_say_are_runs_of_labels(tmp_path):
+    labels_of = {"match_00": [1, 0, 1, 1], "match_01": [0, 0]}
+    first, second = DataLoader(write_dataset(tmp_path / "old", labels_of, first_version=True)).matches("train")
+    assert (first.duration_sec, first.sections_sec.tolist()) == (4, [[0, 1], [2, 4]])
+    assert (second.duration_sec, second.sections_sec.shape) == (2, (0, 2))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"sections": [[0.5, 0.4]]},
+        {"sections": [[0, 1], [0.5, 2]]},
+        {"sections": [[1, 2.5]]},
+        {"sections": [0, 1]},
+        {"sections": "all"},
+        {"sections": [[0, float("nan")]]},
+        {"sections": []},
+        {"duration": 9},
+        {"duration": None},
+        {"duration": float("inf")},
+    ],
+)
+def test_damaged_sections_are_named(tmp_path, record):
+    folder = write_dataset(tmp_path / "damaged", {"match_00": [0, 1]})
+    metadata = json.loads((folder / "metadata.json").read_text())
+    metadata["videos"][0] |= {"duration": 2.0, "sections": [[1, 2]]} | record
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(segments.DatasetError, match=r"metadata\.json: received a duration or sections of match_00"):
+        DataLoader(folder).matches("train")
+
+
 def test_adding_videos_moves_none(tmp_path):
     titles = [f"match_{number:02d}" for number in range(12)]
     few = DataLoader(write_dataset(tmp_path / "few", {title: [0] for title in titles[:6]}))
