@@ -1,13 +1,17 @@
 """Stage 2: a dataset, split by source video with a stable hash, as batches for train, valid and test.
 
 loader = DataLoader("dataset_sl5_vsr3_vw64_vh64_asr11025", batch_size=16)
-inputs, labels = loader.batches("train")[0]      # inputs["video"], inputs["audio"]
+inputs, targets, weights = loader.batches("train")[0]      # inputs["video"], inputs["audio"]
 """
 
 import hashlib
 import itertools
 import math
 import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +23,8 @@ from dataset_files import DatasetFiles, open_dataset
 SUBSETS = ("train", "valid", "test")
 STRETCH_LENGTH = 8  # consecutive segments that a network is trained on together
 STEP_SEC = 0.5  # about how long the steps are into which segments are divided
+NUM_READERS = 2  # threads
+NUM_SEGMENTS_AHEAD = 16
 
 
 def subset_of(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2) -> str:
@@ -88,6 +94,7 @@ class DataLoader:
         config: segments.DataConfig. data_shape: {"video": (T, H, W, 3), "audio": shape}. metadata: of the dataset.
         segment_files: for each subset its SegmentFiles, by title and index.
         num_videos, num_segments, num_highlights: for each subset its count.
+        num_steps: K, the equal parts of a segment, about STEP_SEC long, whose coverage by highlights is a target too.
 
     Raises:
         segments.DatasetError: the folder is no dataset, or files are missing from it.
@@ -115,7 +122,7 @@ class DataLoader:
         self.data_shape = self.metadata["data_shape"]
         self.batch_size, self.seed = batch_size, seed
         self.train_ratio, self.valid_ratio = train_ratio, valid_ratio
-        self.video_records = {video["title"]: video for video in metadata.get("videos", ())}
+        self.video_records = {video["title"]: video for video in self.metadata.get("videos", ())}
         self.segment_files = {subset: [] for subset in SUBSETS}
         self.num_videos = dict.fromkeys(SUBSETS, 0)
         for title, num_segments in segments.segment_counts(self.metadata).items():
@@ -123,11 +130,6 @@ class DataLoader:
             self.segment_files[subset] += list_segments(files, title, num_segments)
             self.num_videos[subset] += 1
         self.num_steps = max(1, round(self.config.segment_length / STEP_SEC))
-        self.coverage = {}
-        for video in self.metadata["videos"]:
-            n = video["segment_count"]; k = self.num_steps
-            sec = np.array(video["sections"]).reshape(-1, 2)
-            self.coverage[video["title"]] = segments.coverage(sec, n * k, self.config.segment_length / k).reshape(n, k)
         self.num_segments = {subset: len(files) for subset, files in self.segment_files.items()}
         self.num_highlights = {subset: sum(f.label for f in files) for subset, files in self.segment_files.items()}
 
@@ -135,20 +137,37 @@ class DataLoader:
         """(num_segments,) int64 of 0 or 1: the labels of a subset in order, from file names alone."""
         return np.array([file.label for file in self.segment_files[subset]], dtype=np.int64)
 
+    def files_by_match(self, subset: str) -> list[list[SegmentFile]]:
+        """The segment files of each match of a subset, in the order of `labels`."""
+        grouped = itertools.groupby(self.segment_files[subset], key=lambda file: file.title)
+        return [list(files) for _, files in grouped]
+
     def matches(self, subset: str) -> list[Match]:
         """The matches of a subset in the order of `labels`. Raises segments.DatasetError as `describe_match` does."""
         return [
-            describe_match(self.dataset_dir, title, [file.label for file in files], self.config, self.video_records)
-            for title, files in itertools.groupby(self.segment_files[subset], key=lambda file: file.title)
+            describe_match(
+                self.dataset_dir, files[0].title, [file.label for file in files], self.config, self.video_records
+            )
+            for files in self.files_by_match(subset)
         ]
 
     def batches(self, subset: str) -> "Batches":
         """The batches of a subset: train shuffled anew each epoch with the seed, valid and test in order."""
         return Batches(self, subset, self.seed if subset == "train" else None)
 
-    def read_match(self, title_files: list[SegmentFile]):
-        for file in title_files:
-            yield read_arrays(file, self.data_shape)
+    def read_match(self, files: list[SegmentFile]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(video, audio) as `read_arrays` gives them of each of these files, in order, some read ahead in threads."""
+        with ThreadPoolExecutor(NUM_READERS) as readers:
+            ahead: deque = deque()
+            try:
+                for file in files:
+                    ahead.append(readers.submit(read_arrays, file, self.data_shape))
+                    if len(ahead) > NUM_SEGMENTS_AHEAD:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                readers.shutdown(cancel_futures=True)
 
     def require_both_classes(self, *subsets: str) -> None:
         """Raises segments.DatasetError unless each of these subsets holds highlights and other segments."""
@@ -201,15 +220,9 @@ def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.nda
     return video, audio
 
 
-def by_title(file: SegmentFile) -> str:
-    """The title, to group files by."""
-    return file.title
-
-
-def class_weights(labels: np.ndarray) -> tuple[float, float]:
-    """Weights of segments labelled 0 and 1 that let both classes count the same, of mean 1."""
-    counts = np.bincount(labels, minlength=2)
-    return tuple(len(labels) / (2 * np.maximum(counts, 1)))
+def class_weights(labels: np.ndarray) -> np.ndarray:
+    """(2,) float64: weights of segments labelled 0 and 1, of mean 1, that let both classes count the same."""
+    return len(labels) / (2 * np.maximum(np.bincount(labels, minlength=2), 1))
 
 
 def describe_match(
@@ -267,22 +280,26 @@ class Batches:
         self.loader, self.shuffle_seed = loader, shuffle_seed
         self.stretch_length = min(STRETCH_LENGTH, loader.batch_size)
         self.num_stretches = loader.batch_size // self.stretch_length  # in a batch
-        self.matches = [list(files) for _, files in itertools.groupby(loader.segment_files[subset], by_title)]
         self.class_weights = class_weights(loader.labels(subset))
+        step_sec = loader.config.segment_length / loader.num_steps
+        self.steps = {}  # by title, (num_segments, K)
+        for match in loader.matches(subset):
+            steps = segments.coverage(match.sections_sec, len(match.labels) * loader.num_steps, step_sec)
+            self.steps[match.title] = steps.astype(np.float32).reshape(-1, loader.num_steps)
+        self.matches = loader.files_by_match(subset)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
         """Take the stretches of an epoch, which depend on the seed and the epoch's number alone: for training each
         match is cut at other places, and the stretches are shuffled."""
-        self.rng = None if self.shuffle_seed is None else np.random.default_rng((self.shuffle_seed, epoch))
+        rng = None if self.shuffle_seed is None else np.random.default_rng((self.shuffle_seed, epoch))
         self.stretches = []  # (files, places in front that hang over)
         for files in self.matches:
-            offset = 0 if self.rng is None else int(self.rng.integers(self.stretch_length))
+            offset = 0 if rng is None else int(rng.integers(self.stretch_length))
             for start in range(-offset, len(files), self.stretch_length):
                 self.stretches.append((files[max(start, 0) : start + self.stretch_length], max(-start, 0)))
-        if self.rng is not None:
-            order = self.rng.permutation(len(self.stretches))
-            self.stretches = [self.stretches[i] for i in order]
+        if rng is not None:
+            self.stretches = [self.stretches[i] for i in rng.permutation(len(self.stretches))]
 
     def __len__(self) -> int:
         return math.ceil(len(self.stretches) / self.num_stretches)
@@ -303,7 +320,7 @@ class Batches:
             for place, file in enumerate(files, num_before):
                 inputs["video"][row, place], inputs["audio"][row, place] = read_arrays(file, self.loader.data_shape)
                 targets["highlight"][row, place] = file.label
-                targets["steps"][row, place] = self.loader.coverage[file.title][file.index]
+                targets["steps"][row, place] = self.steps[file.title][file.index]
                 weights[row, place] = self.class_weights[file.label]
             num_after = self.stretch_length - num_before - len(files)
             mirrored = np.pad(np.arange(len(files)) + num_before, (num_before, num_after), "symmetric")

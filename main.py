@@ -9,6 +9,7 @@ validation loss was lower than all before, `history.csv`, `history.png`, `test_r
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import logging
 import sys
@@ -43,18 +44,12 @@ class TrainingError(Exception):
     """Training or testing cannot go on; the message says why and what to do."""
 
 
-def class_weights(labels: np.ndarray) -> dict[int, float]:
-    """Weights that let both classes count the same: num_segments / (2 * num_segments_of_class)."""
-    counts = np.bincount(labels, minlength=2)
-    return {label: len(labels) / (2 * int(count)) for label, count in enumerate(counts)}
-
-
 def predict(network, loader: DataLoader, subset: str) -> np.ndarray:
     """(num_segments,) float32 in [0, 1]: the network's score of each segment of a subset, in order."""
     from model import score_segments
-    import itertools
-    from data_loader import by_title
-    return np.concatenate([np.fromiter(score_segments(network, loader.read_match(files)), np.float32) for _, files in itertools.groupby(loader.segment_files[subset], by_title)])
+
+    scores = (score_segments(network, loader.read_match(files)) for files in loader.files_by_match(subset))
+    return np.fromiter(itertools.chain.from_iterable(scores), np.float32, loader.num_segments[subset])
 
 
 def train(args: argparse.Namespace, loader: DataLoader) -> str:
@@ -69,11 +64,19 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
     keras.utils.set_random_seed(args.seed)
     network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
     steps = args.epochs * len(loader.batches("train"))
-    sch = keras.optimizers.schedules.CosineDecay(args.learning_rate / 20, steps - steps // 10, alpha=0.2, warmup_target=args.learning_rate, warmup_steps=steps // 10)
+    sch = keras.optimizers.schedules.CosineDecay(
+        args.learning_rate / 20,
+        steps - steps // 10,
+        alpha=0.2,
+        warmup_target=args.learning_rate,
+        warmup_steps=steps // 10,
+    )
     opt = keras.optimizers.AdamW(sch, weight_decay=WEIGHT_DECAY, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
     opt.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     network.compile(opt, "binary_crossentropy", jit_compile=False)
-    import time; t0 = time.time()
+    import time
+
+    t0 = time.time()
     args.ckpt_dir.mkdir(parents=True, exist_ok=True)
     best = BestCheckpoint(args.ckpt_dir, f"ckpt-{datetime.now():%Y%m%d-%H%M%S}", checkpoint_attributes(args, loader))
     train_batches = BatchSequence(loader.batches("train"))
@@ -85,7 +88,7 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
         logs.update({f"val_{name}": scores[name] for name in SHOWN_METRICS})
 
     def report(epoch: int, logs: dict) -> None:
-        logs['sec'] = time.time() - t0
+        logs["sec"] = time.time() - t0
         history.append({"epoch": epoch + 1, **logs})
         saved = best.best_path and f"-{epoch + 1:04d}-" in best.best_path
         tqdm.write(describe_epoch(history[-1], args.epochs, saved), file=sys.stdout)

@@ -40,7 +40,7 @@ MEL_FFT_LENGTH = 1024
 FRAMES_PER_STEP = 24  # of the sound's picture; its convolutions halve them three times
 QUIETEST_POWER = 1.0  # below it all is silence: a whisper far off tells nothing, and its logarithm would tell much
 NUM_FEATURES = 64
-BATCH_NORM_MOMENTUM = 0.95
+BATCH_NORM_MOMENTUM = 0.99
 DILATIONS = (1, 2, 4)  # of the convolutions over steps: together they see 7 steps to both sides
 NUM_STEPS_SEEN = sum(DILATIONS) + 2  # and with the encoders' own convolutions
 DROPOUT = 0.3
@@ -79,9 +79,7 @@ def build_model(
         )
     video = keras.Input((None, *video_shape), dtype="uint8", name="video")
     audio = keras.Input((None, *audio_shape), dtype="float32", name="audio")
-    features = layers.Concatenate()(
-        [encode_audio(audio, audio_sample_rate, num_steps), encode_video(video, num_steps)]
-    )
+    features = layers.Concatenate()([encode_audio(audio, audio_sample_rate, num_steps), encode_video(video, num_steps)])
     features = relate_steps(features)
     step_scores = layers.Dense(1, activation="sigmoid")(features)
     step_scores = layers.Reshape((-1, num_steps), name="steps")(step_scores)
@@ -193,16 +191,15 @@ class FrameJitter(layers.Layer):
         self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, video, training=False):
-        frames = ops.cast(video, self.compute_dtype) / 64
         if not training:
-            return frames
+            return ops.cast(video, self.compute_dtype) / 64
 
         def uniform(limit: float, num_channels: int = 1):
             shape = (ops.shape(video)[0], 1, 1, 1, 1, num_channels)
             return keras.random.uniform(shape, -limit, limit, seed=self.seed_generator)
 
-        frames = frames * (1 + uniform(0.2) + uniform(0.2, 3)) + uniform(0.4)
-        return ops.where(uniform(1.0) < 0, frames, ops.flip(frames, axis=-2))
+        frames = ops.cast(ops.where(uniform(1.0) < 0, video, ops.flip(video, axis=-2)), self.compute_dtype)
+        return frames * ((1 + uniform(0.2) + uniform(0.2, 3)) / 64) + uniform(0.4)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -381,9 +378,7 @@ def load_checkpoint(path: str | os.PathLike) -> keras.Model:
         raise segments.CheckpointError(f"{path}: the network in it cannot be read ({first_line(error)})") from error
 
 
-def score_segments(
-    network: keras.Model, segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]]
-) -> Iterator[float]:
+def score_segments(network: keras.Model, segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[float]:
     """The score in [0, 1] of each segment of a match, in order. Segments are taken as they are needed: a window of
     them at a time goes through the network, with some that it has seen before, so that each is scored with neighbours.
 
