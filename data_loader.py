@@ -9,7 +9,7 @@ import itertools
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ STRETCH_LENGTH = 8  # consecutive segments that a network is trained on together
 STEP_SEC = 0.5  # about how long the steps are into which segments are divided
 NUM_READERS = 2  # threads
 NUM_SEGMENTS_AHEAD = 16
+NUM_BATCHES_AHEAD = 4
 
 
 def subset_of(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2) -> str:
@@ -156,18 +157,8 @@ class DataLoader:
         return Batches(self, subset, self.seed if subset == "train" else None)
 
     def read_match(self, files: list[SegmentFile]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(video, audio) as `read_arrays` gives them of each of these files, in order, some read ahead in threads."""
-        with ThreadPoolExecutor(NUM_READERS) as readers:
-            ahead: deque = deque()
-            try:
-                for file in files:
-                    ahead.append(readers.submit(read_arrays, file, self.data_shape))
-                    if len(ahead) > NUM_SEGMENTS_AHEAD:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
-            finally:
-                readers.shutdown(cancel_futures=True)
+        """(video, audio) as `read_arrays` gives them of each of these files, in order, read ahead."""
+        return read_ahead(lambda file: read_arrays(file, self.data_shape), files, NUM_SEGMENTS_AHEAD)
 
     def require_both_classes(self, *subsets: str) -> None:
         """Raises segments.DatasetError unless each of these subsets holds highlights and other segments."""
@@ -220,6 +211,21 @@ def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.nda
     return video, audio
 
 
+def read_ahead(read: Callable, items: Iterable, num_ahead: int) -> Iterator:
+    """read(item) of each item, in order, the next num_ahead of them being read in threads meanwhile."""
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        ahead: deque = deque()
+        try:
+            for item in items:
+                ahead.append(readers.submit(read, item))
+                if len(ahead) > num_ahead:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+
 def class_weights(labels: np.ndarray) -> np.ndarray:
     """(2,) float64: weights of segments labelled 0 and 1, of mean 1, that let both classes count the same."""
     return len(labels) / (2 * np.maximum(np.bincount(labels, minlength=2), 1))
@@ -260,7 +266,7 @@ def describe_match(
 
 
 class Batches:
-    """A sequence of batches; `len()` counts them, `[i]` reads one, iterating reads all.
+    """A sequence of batches; `len()` counts them, `[i]` reads one, iterating reads all, some ahead in threads.
 
     Segments come in stretches: consecutive segments of a match, so that a network sees each with its neighbours. Every
     segment is read once an epoch. The S places of a stretch that hangs over an end of its match, or of a match shorter
@@ -293,16 +299,24 @@ class Batches:
         """Take the stretches of an epoch, which depend on the seed and the epoch's number alone: for training each
         match is cut at other places, and the stretches are shuffled."""
         rng = None if self.shuffle_seed is None else np.random.default_rng((self.shuffle_seed, epoch))
+        length = self.stretch_length
         self.stretches = []  # (files, places in front that hang over)
         for files in self.matches:
-            offset = 0 if rng is None else int(rng.integers(self.stretch_length))
-            for start in range(-offset, len(files), self.stretch_length):
-                self.stretches.append((files[max(start, 0) : start + self.stretch_length], max(-start, 0)))
+            num_free = -len(files) % length
+            offset = 0
+            if rng is not None:
+                num_free += length * (num_free < length // 2)  # room to move in, the same each epoch
+                offset = int(rng.integers(max(0, num_free - length + 1), min(num_free + 1, length)))
+            for start in range(-offset, len(files) + num_free - offset, length):
+                self.stretches.append((files[max(start, 0) : start + length], max(-start, 0)))
         if rng is not None:
             self.stretches = [self.stretches[i] for i in rng.permutation(len(self.stretches))]
 
     def __len__(self) -> int:
         return math.ceil(len(self.stretches) / self.num_stretches)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]]:
+        return read_ahead(self.__getitem__, range(len(self)), NUM_BATCHES_AHEAD)
 
     def __getitem__(self, batch_index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
         if not 0 <= batch_index < len(self):

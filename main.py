@@ -21,13 +21,13 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import metrics
+import resume_point
 import segments
-from data_loader import SUBSETS, DataLoader
+from data_loader import SUBSETS, DataLoader, class_weights
 
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
 DEFAULT_SPLIT = (0.6, 0.2)
 THRESHOLD = 0.5  # a segment whose score is at least this is called a highlight
-WEIGHT_DECAY = 0.05
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 SHOWN_METRICS = ("loss", "precision", "recall", "f1", "average_precision")
 EXAMPLES = """\
@@ -56,61 +56,50 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
     """Train, saving a checkpoint where the validation loss improves; returns the path of the best one.
 
     Raises:
-        TrainingError: no epoch had a finite validation loss.
+        TrainingError: no epoch had a finite validation loss, or --init_ckpt holds a network of another shape.
+        resume_point.ResumeError: there is no run to resume, or one with other settings.
         KeyboardInterrupt: after Ctrl-C, once what there is has been saved and said.
     """
-    from model import BatchSequence, BestCheckpoint, build_model, keras
+    from model import BestCheckpoint, keras, train_epoch
 
+    settings = run_settings(args, loader)
+    point = resume_point.read(args.ckpt_dir, settings) if args.resume else None
     keras.utils.set_random_seed(args.seed)
-    network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
-    steps = args.epochs * len(loader.batches("train"))
-    sch = keras.optimizers.schedules.CosineDecay(
-        args.learning_rate / 20,
-        steps - steps // 10,
-        alpha=0.2,
-        warmup_target=args.learning_rate,
-        warmup_steps=steps // 10,
-    )
-    opt = keras.optimizers.AdamW(sch, weight_decay=WEIGHT_DECAY, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
-    opt.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    network.compile(opt, "binary_crossentropy", jit_compile=False)
-    import time
-
-    t0 = time.time()
+    network = make_network(args, loader)
+    history = point.history if point else []
+    run_name = point.run_name if point else f"ckpt-{datetime.now():%Y%m%d-%H%M%S}"
     args.ckpt_dir.mkdir(parents=True, exist_ok=True)
-    best = BestCheckpoint(args.ckpt_dir, f"ckpt-{datetime.now():%Y%m%d-%H%M%S}", checkpoint_attributes(args, loader))
-    train_batches = BatchSequence(loader.batches("train"))
-    valid_labels = loader.labels("valid")
-    history: list[dict] = []
-
-    def validate(epoch: int, logs: dict) -> None:
-        scores = metrics.evaluate(valid_labels, predict(network, loader, "valid"), THRESHOLD)
-        logs.update({f"val_{name}": scores[name] for name in SHOWN_METRICS})
-
-    def report(epoch: int, logs: dict) -> None:
-        logs["sec"] = time.time() - t0
-        history.append({"epoch": epoch + 1, **logs})
-        saved = best.best_path and f"-{epoch + 1:04d}-" in best.best_path
-        tqdm.write(describe_epoch(history[-1], args.epochs, saved), file=sys.stdout)
-        write_history(args.ckpt_dir / "history.csv", history)
-
-    with tqdm(total=args.epochs * len(train_batches), desc="Training", unit="batch") as bar, logging_redirect_tqdm():
-        callbacks = [
-            keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: bar.update()),
-            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-            keras.callbacks.LambdaCallback(on_epoch_end=validate),  # before all that reads val_loss
-            best,
-            keras.callbacks.LambdaCallback(on_epoch_end=report),
-        ]
+    best = BestCheckpoint(args.ckpt_dir, run_name, checkpoint_attributes(args, loader))
+    best.set_model(network)
+    if point:
+        resume_point.restore(network, point.variables)
+        best.resume(point.best_path, min(row["val_loss"] for row in history))
+    batches = loader.batches("train")
+    event_log = keras.callbacks.TensorBoard(args.ckpt_dir / "logs" / run_name, write_graph=False)
+    event_log.set_model(network)
+    bar = tqdm(total=args.epochs * len(batches), initial=len(history) * len(batches), desc="Training", unit="batch")
+    with bar, logging_redirect_tqdm():
         try:
-            network.fit(
-                train_batches,
-                epochs=args.epochs,
-                callbacks=callbacks,
-                verbose=0,
-            )
+            for epoch in range(len(history), args.epochs):
+                if has_lost_patience(history, args.patience):
+                    break
+                batches.start_epoch(epoch)
+                loss = train_epoch(network, batches, bar.update)
+                variables = resume_point.capture(network)
+                network.optimizer.finalize_variable_values(network.trainable_variables)  # the averaged weights
+                logs = {"loss": loss, **validate(network, loader)}
+                best.on_epoch_end(epoch, logs)
+                event_log.on_epoch_end(epoch, logs)
+                history.append({"epoch": epoch + 1, **logs})
+                saved = best.best_path and f"-{epoch + 1:04d}-" in best.best_path
+                tqdm.write(describe_epoch(history[-1], args.epochs, saved), file=sys.stdout)
+                write_history(args.ckpt_dir / "history.csv", history)
+                point = resume_point.ResumePoint(settings, history, run_name, best.best_path, variables)
+                resume_point.write(args.ckpt_dir, point)
+                resume_point.restore(network, variables)
         finally:
             bar.close()
+            event_log.on_train_end()
             if history:
                 plot_history(args.ckpt_dir / "history.png", history)
             if best.best_path:
@@ -118,6 +107,65 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
     if best.best_path is None:
         raise TrainingError("no epoch had a finite validation loss, so nothing was saved: lower --learning_rate")
     return best.best_path
+
+
+def validate(network, loader: DataLoader) -> dict:
+    """The metrics of SHOWN_METRICS on validation, their names after "val_". The loss weights the classes as training's
+    does, so that the best epoch is best at what it was trained for."""
+    labels, scores = loader.labels("valid"), predict(network, loader, "valid")
+    found = metrics.evaluate(labels, scores, THRESHOLD)
+    found["loss"] = metrics.log_loss(labels, scores, class_weights(loader.labels("train"))[labels])
+    return {f"val_{name}": found[name] for name in SHOWN_METRICS}
+
+
+def make_network(args: argparse.Namespace, loader: DataLoader):
+    """The network to be trained, compiled: new, or with the weights of --init_ckpt.
+
+    Raises:
+        TrainingError: --init_ckpt was trained on data of another shape.
+        segments.CheckpointError: --init_ckpt cannot be read.
+    """
+    from model import build_model, compile_network, load_checkpoint
+
+    network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
+    if args.init_ckpt:
+        config = segments.read_checkpoint_attributes(args.init_ckpt).get("config")
+        if config != vars(loader.config):
+            raise TrainingError(
+                f"--init_ckpt: received {args.init_ckpt} trained on a dataset with {config}, expected "
+                f"{vars(loader.config)} as {loader.dataset_dir} has"
+            )
+        try:
+            network.set_weights(load_checkpoint(args.init_ckpt).get_weights())
+        except ValueError as error:
+            raise TrainingError(
+                f"--init_ckpt: {args.init_ckpt} holds another version's network, expected one that this version of "
+                "main.py saved"
+            ) from error
+    compile_network(network, args.learning_rate, args.epochs * len(loader.batches("train")))
+    return network
+
+
+def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
+    """What has to be the same for a run to be resumed, by the names of the flags."""
+    return {
+        "--learning_rate": args.learning_rate,
+        "--epochs": args.epochs,
+        "--batch_size": args.batch_size,
+        "--seed": args.seed,
+        "--split": [loader.train_ratio, loader.valid_ratio],
+        "--init_ckpt": args.init_ckpt,
+        "data config": vars(loader.config),
+        "segments": [loader.num_segments[subset] for subset in SUBSETS],
+    }
+
+
+def has_lost_patience(history: list[dict], patience: int | None) -> bool:
+    """Whether the validation loss has been no lower than its best for that many epochs."""
+    if not patience or not history:
+        return False
+    losses = [row["val_loss"] for row in history]
+    return len(losses) - 1 - losses.index(min(losses)) >= patience
 
 
 def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
@@ -270,6 +318,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar=("TRAIN", "VALID"),
         help="shares of train and valid, the rest is test (default: 0.6 0.2)",
     )
+    add("--resume", action="store_true", help="go on with the interrupted run in --ckpt_dir from its last whole epoch")
+    add("--patience", type=int, metavar="EPOCHS", help="stop after so many without a lower validation loss")
+    add("--init_ckpt", metavar="FILE", help="start from the weights of this checkpoint, to fine-tune it on new matches")
     add("--debug", action="store_true", help="show where errors come from")
     args = parser.parse_args(argv)
     for name in ("learning_rate", "epochs", "batch_size"):
@@ -306,11 +357,20 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         run(args)
-    except (segments.DatasetError, segments.CheckpointError, TrainingError, OSError) as error:
+    except (
+        segments.DatasetError,
+        segments.CheckpointError,
+        resume_point.ResumeError,
+        TrainingError,
+        OSError,
+    ) as error:
         logger.error(error, exc_info=args.debug)
         return 1
     except KeyboardInterrupt:
-        logger.error("Interrupted. The best checkpoint so far, if one is named above, is kept and can be tested")
+        logger.error(
+            "Interrupted. The best checkpoint so far, if one is named above, is kept and can be tested; --resume goes "
+            "on from the last whole epoch"
+        )
         return INTERRUPTED
     return 0
 

@@ -25,10 +25,10 @@ def validate(reference_labels: np.ndarray, predicted_scores: np.ndarray) -> None
         raise ValueError("received scores outside [0, 1] or not a number: the model diverged, lower --learning_rate")
 
 
-def log_loss(reference_labels: np.ndarray, predicted_scores: np.ndarray) -> float:
-    """Mean binary cross-entropy in nats, each segment counted once whatever its class."""
+def log_loss(reference_labels: np.ndarray, predicted_scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean binary cross-entropy in nats; weights: (num_segments,) float, each segment counted once where not given."""
     scores = np.clip(predicted_scores.astype(np.float64), LOG_LOSS_EPSILON, 1 - LOG_LOSS_EPSILON)
-    return float(-np.mean(np.where(reference_labels == 1, np.log(scores), np.log1p(-scores))))
+    return float(-np.average(np.where(reference_labels == 1, np.log(scores), np.log1p(-scores)), weights=weights))
 
 
 def evaluate(reference_labels: np.ndarray, predicted_scores: np.ndarray, threshold: float) -> dict:

@@ -6,7 +6,7 @@ model = build_model({"video": (15, 64, 64, 3), "audio": (55125,)})
 import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import absl.logging
@@ -44,6 +44,8 @@ BATCH_NORM_MOMENTUM = 0.99
 DILATIONS = (1, 2, 4)  # of the convolutions over steps: together they see 7 steps to both sides
 NUM_STEPS_SEEN = sum(DILATIONS) + 2  # and with the encoders' own convolutions
 DROPOUT = 0.3
+WEIGHT_DECAY = 0.05
+WEIGHT_AVERAGING = 0.99
 WINDOW_LENGTH = 24  # segments that are scored together, those around them counted
 
 
@@ -109,7 +111,7 @@ def encode_video(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor:
 
 
 def encode_audio(audio: keras.KerasTensor, audio_sample_rate: int, num_steps: int) -> keras.KerasTensor:
-    """(B, S * K, 64) features of the steps of waveforms (B, S, num_samples) or of MFCCs (B, S, num_mfcc, num_frames)."""
+    """(B, S * K, 64) features of the steps of waveforms (B, S, num_samples) or MFCCs (B, S, num_mfcc, num_frames)."""
     num_frames = FRAMES_PER_STEP * num_steps
     x = log_mel(audio, audio_sample_rate, num_frames) if len(audio.shape) == 3 else mel_of_mfcc(audio, num_frames)
     x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
@@ -147,10 +149,9 @@ def log_mel(audio: keras.KerasTensor, audio_sample_rate: int, num_frames: int) -
 
 def mel_of_mfcc(audio: keras.KerasTensor, num_frames: int) -> keras.KerasTensor:
     """(B, S * num_frames, 64): the smoothed log-mel picture that MFCCs (B, S, num_mfcc, num_mfcc_frames) stand for."""
-    num_mfcc, num_mfcc_frames = audio.shape[2:]
     x = layers.Permute((2, 1))(Fold()(audio))
     x = Unfold()([InverseCosineTransform(NUM_MEL_BANDS)(x), audio])
-    return ResampleTime(num_mfcc_frames, num_frames)(x)
+    return ResampleTime(audio.shape[3], num_frames)(x)
 
 
 def relate_steps(x: keras.KerasTensor) -> keras.KerasTensor:
@@ -321,23 +322,39 @@ class SpectrogramMask(layers.Layer):
         return input_shape
 
 
-class BatchSequence(keras.utils.PyDataset):
-    """data_loader.Batches as Keras reads them, a few batches ahead in threads."""
+def compile_network(network: keras.Model, learning_rate: float, num_updates: int) -> None:
+    """Make a network ready to be trained for num_updates steps.
 
-    def __init__(self, batches, epoch: int = 0):
-        super().__init__(workers=2, max_queue_size=8)
-        self.batches, self.epoch = batches, epoch
-        self.batches.start_epoch(epoch)
+    AdamW, decoupled weight decay on all but biases and normalisation; the learning rate rises for a tenth of the steps
+    and falls along a cosine to a hundredth; an exponential average of the weights is kept, to be scored and saved.
+    """
+    num_warmup = max(1, num_updates // 10)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        learning_rate / 20,
+        max(1, num_updates - num_warmup),
+        alpha=0.01,
+        warmup_target=learning_rate,
+        warmup_steps=num_warmup,
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=WEIGHT_DECAY, global_clipnorm=1.0, use_ema=True, ema_momentum=WEIGHT_AVERAGING
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    loss = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
+    network.compile(optimizer, {"highlight": loss, "steps": loss}, jit_compile=False)
 
-    def __len__(self) -> int:
-        return len(self.batches)
 
-    def __getitem__(self, index: int):
-        return self.batches[index]
+def train_epoch(network: keras.Model, batches: Iterable, on_batch: Callable[[], object]) -> float:
+    """Train a compiled network on each of an epoch's batches, of `data_loader.Batches`; returns the mean loss.
 
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
-        self.batches.start_epoch(self.epoch)
+    A plain loop: `fit` hands batches through tf.data, which on CPU takes longer than a step of this small network.
+    """
+    network.reset_metrics()
+    loss = math.nan
+    for inputs, targets, weights in batches:
+        loss = network.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)["loss"]
+        on_batch()
+    return float(loss)
 
 
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -352,6 +369,11 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         self.filepath = part_path
         self.ckpt_dir, self.name, self.attributes = ckpt_dir, name, attributes
         self.best_path: str | None = None
+
+    def resume(self, best_path: str | None, best_loss: float) -> None:
+        """Go on where another run of the same name stopped; a best checkpoint that is gone counts as none."""
+        if best_path and os.path.exists(best_path):
+            self.best_path, self.best = best_path, best_loss
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         best_before = self.best

@@ -1,0 +1,81 @@
+"""Where an interrupted training run goes on: `resume.npz` in ckpt_dir, replaced whole after each finished epoch.
+
+It holds the numbers of the network and of its optimizer (moments, averages of weights, steps done, states of random
+generators), the history so far, and the settings that the run was started with. Arrays and JSON alone: reading it runs
+nothing.
+"""
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import segments
+
+FILE_NAME = "resume.npz"
+
+
+class ResumeError(Exception):
+    """There is nothing to resume, or it belongs to another run; the message says which and what to do."""
+
+
+@dataclass
+class ResumePoint:
+    """settings: JSON-able, what has to be the same again. history: a dict for each finished epoch. run_name: the
+    beginning of its checkpoints' names. best_path: its best checkpoint, if any. variables: of `capture`."""
+
+    settings: dict
+    history: list[dict]
+    run_name: str
+    best_path: str | None
+    variables: list[np.ndarray]
+
+
+def capture(network) -> list[np.ndarray]:
+    """Copies of all numbers of a compiled network and its optimizer, as they are now."""
+    return [np.array(variable) for variable in (*network.variables, *network.optimizer.variables)]
+
+
+def restore(network, variables: list[np.ndarray]) -> None:
+    """Give a compiled network of the same build the numbers that `capture` took."""
+    for variable, value in zip((*network.variables, *network.optimizer.variables), variables, strict=True):
+        variable.assign(value)
+
+
+def write(ckpt_dir: Path, point: ResumePoint) -> None:
+    """Replace the resume point in ckpt_dir."""
+    rest = json.dumps({name: value for name, value in vars(point).items() if name != "variables"})
+    content = io.BytesIO()
+    np.savez(content, *point.variables, rest=np.frombuffer(rest.encode(), np.uint8))
+    segments.write_whole(ckpt_dir / FILE_NAME, content.getvalue())
+
+
+def read(ckpt_dir: Path, settings: dict) -> ResumePoint:
+    """The resume point in ckpt_dir.
+
+    Raises:
+        ResumeError: there is none, it is damaged, or it was written by a run with other settings.
+    """
+    path = ckpt_dir / FILE_NAME
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            rest = json.loads(arrays["rest"].tobytes())
+            variables = [arrays[f"arr_{number}"] for number in range(len(arrays.files) - 1)]
+        point = ResumePoint(variables=variables, **rest)
+    except FileNotFoundError as error:
+        raise ResumeError(f"{path}: nothing to resume, no epoch was finished there: train without --resume") from error
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ResumeError(f"{path}: cannot be read ({error}): train without --resume") from error
+    changed = [name for name, value in settings.items() if point.settings.get(name) != value]
+    if changed:
+        raise ResumeError(
+            f"{path}: the run there was started with "
+            + ", ".join(f"{name} {point.settings.get(name)}" for name in changed)
+            + ", received "
+            + ", ".join(f"{name} {settings[name]}" for name in changed)
+            + ": give the same again, or train without --resume"
+        )
+    return point
