@@ -7,6 +7,11 @@ In: a folder of `<title>.mp4`, each with its label file `<title>.txt`. Out: a da
 and `metadata.json`; segments.py describes both. Interrupted, the same command continues.
 """
 
+import interruption
+
+if __name__ == "__main__":  # before the imports that take long
+    interruption.say_it_in_one_line()
+
 import argparse
 import importlib.metadata
 import logging
@@ -212,13 +217,15 @@ def convert_matches(
     num_threads = 1 if scheduler else max(1, num_workers // num_jobs)
     durations_sec = {path.stem: duration_sec for path, duration_sec in duration_sec_of.items()}
     with show_progress(sum(duration_sec_of.values()), config, dataset_dir) as add_finished_sec, cluster(scheduler):
+        # No more is handed over than loky's processes can take: what still waits when it ends breaks its ending.
         pool = joblib.Parallel(
-            n_jobs=-1 if scheduler else num_jobs, return_as="generator_unordered", pre_dispatch="all"
+            n_jobs=-1 if scheduler else num_jobs,
+            return_as="generator_unordered",
+            pre_dispatch="all" if scheduler else "2 * n_jobs",
         )
+        jobs = (joblib.delayed(convert_match)(path, config, dataset_dir, num_threads) for path in ordered)
         try:
-            for conversion in pool(
-                joblib.delayed(convert_match)(path, config, dataset_dir, num_threads) for path in ordered
-            ):
+            for conversion in pool(jobs) if scheduler else interruption.start_pool(pool, jobs):
                 add_finished_sec(durations_sec[conversion.title])
                 report(conversion)
                 yield conversion
@@ -465,7 +472,7 @@ def main(argv: list[str] | None = None) -> int:
         logger.error(error, exc_info=args.debug)
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the matches that are not finished")
-        return 130
+        return interruption.EXIT_STATUS
     return 1
 
 

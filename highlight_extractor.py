@@ -8,6 +8,11 @@ file; `<title>_scores.csv`; `<title>.json`; and `.edl`, `.fcpxml`, `.otio`, `.vt
 Interrupted, the same command continues.
 """
 
+import interruption
+
+if __name__ == "__main__":  # before the imports that take long
+    interruption.say_it_in_one_line()
+
 import argparse
 import functools
 import importlib.metadata
@@ -38,7 +43,6 @@ from match_scores import Checkpoint
 
 CUT_ENDINGS = (".fcpxml", ".otio", ".edl", "_highlights.mp4")  # of the files that a match with sections has
 ENDINGS = (".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", *CUT_ENDINGS)
-INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 BAR_FORMAT = "{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
 EXAMPLES = """\
 examples:
@@ -425,7 +429,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the files that are not there yet")
-        return INTERRUPTED
+        return interruption.EXIT_STATUS
 
 
 if __name__ == "__main__":
