@@ -68,11 +68,11 @@ class Conversion:
     warnings: list[str] = field(default_factory=list)
 
 
-def find_matches(input_video_dir: Path) -> list[Path]:
-    """Paths of the mp4 files of a folder, sorted by title, each with its txt beside it.
+def find_files(input_video_dir: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Paths of the mp4 files and of the txt files of a folder, by title.
 
     Raises:
-        InputError: no such folder, no mp4 in it, or files without their counterpart, all of them listed.
+        InputError: no such folder, or no mp4 in it.
     """
     if not input_video_dir.is_dir():
         raise InputError(f"{input_video_dir}: no such folder, expected one with mp4 files and a txt beside each")
@@ -81,6 +81,16 @@ def find_matches(input_video_dir: Path) -> list[Path]:
     labels = {path.stem: path for path in visible if path.suffix.lower() == ".txt"}
     if not videos:
         raise InputError(f"{input_video_dir}: received a folder without mp4, expected mp4 files and a txt beside each")
+    return videos, labels
+
+
+def find_matches(input_video_dir: Path) -> list[Path]:
+    """Paths of the mp4 files of a folder, sorted by title, each with its txt beside it.
+
+    Raises:
+        InputError: as `find_files` does, or files without their counterpart, all of them listed.
+    """
+    videos, labels = find_files(input_video_dir)
     missing = [f"{videos[title].name} has no {title}.txt" for title in sorted(videos.keys() - labels.keys())]
     missing += [f"{labels[title].name} has no {title}.mp4" for title in sorted(labels.keys() - videos.keys())]
     if missing:
@@ -320,9 +330,10 @@ def convert_folder(args: argparse.Namespace) -> int:
     """
     config = config_of(args)
     dataset_dir = Path(args.output_dataset_dir or config.dataset_name)
-    video_paths = find_matches(Path(args.input_video_dir))
+    input_video_dir = Path(args.input_video_dir)
     if args.check:
-        return match_check.check_matches([(path, label_path_of(path)) for path in video_paths], args.decode)
+        return match_check.check_matches(*find_files(input_video_dir), args.decode)
+    video_paths = find_matches(input_video_dir)
     sources = {path.stem: dataset_folder.source_state(path, label_path_of(path)) for path in video_paths}
     with dataset_folder.locked(dataset_dir):
         if args.overwrite:
