@@ -231,13 +231,15 @@ def test_a_folder_that_holds_something_else_is_refused(matches_dir, tmp_path, ca
     (out / "diary.txt").touch()
     assert convert(matches_dir, out) == 1
     assert_matches(r"out: the folder holds what is no part of a dataset \(diary\.txt\)", caplog.text)
+    assert [path.name for path in out.iterdir()] == ["diary.txt"]
 
 
 def test_overwrite_deletes_nothing_but_datasets(matches_dir, caplog):
     before = files_in(matches_dir)
     assert convert(matches_dir, matches_dir, "--overwrite") == 1
-    assert_matches(r"--overwrite would delete what is no part of a dataset \(first\.mp4, first\.txt", caplog.text)
+    assert_matches(r"holds what is no part of a dataset \(first\.mp4, first\.txt.* --overwrite touches", caplog.text)
     assert files_in(matches_dir) == before
+    assert not (matches_dir / ".lock").exists()
 
 
 def test_help_shows_the_arguments_as_written_and_both_examples(capsys):
