@@ -341,6 +341,13 @@ def convert_folder(args: argparse.Namespace) -> int:
         records = dataset_folder.finished_matches(dataset_dir, config, sources)
         if records:
             print(f"{dataset_dir}: {len(records)} matches are finished already and are kept")
+        if gone := sorted(records.keys() - sources.keys()):
+            logger.warning(
+                "%s: %s: no longer in %s, but kept in the dataset: --overwrite starts afresh, without them",
+                dataset_dir,
+                ", ".join(gone),
+                input_video_dir,
+            )
         todo = [path for path in video_paths if path.stem not in records]
         failed = {path.stem for path in todo}
         save = metadata_writer(dataset_dir, config)

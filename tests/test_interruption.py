@@ -230,7 +230,7 @@ def test_a_match_whose_source_changed_is_converted_again(matches_dir, tmp_path, 
     assert changed == {"match_1"}
 
 
-def test_a_match_added_later_joins_and_one_moved_away_stays(matches_dir, undisturbed, tmp_path):
+def test_a_match_added_later_joins_and_one_moved_away_stays(matches_dir, undisturbed, tmp_path, caplog):
     folder, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(matches_dir, folder)
     for suffix in (".mp4", ".txt"):
@@ -239,8 +239,11 @@ def test_a_match_added_later_joins_and_one_moved_away_stays(matches_dir, undistu
     for suffix in (".mp4", ".txt"):
         (tmp_path / f"match_3{suffix}").rename(folder / f"match_3{suffix}")
         (folder / f"match_0{suffix}").unlink()
+    assert caplog.messages == []
     assert convert(folder, out) == 0
     assert contents(out) == undisturbed
+    (message,) = caplog.messages
+    assert f"out: match_0: no longer in {folder}, but kept in the dataset: --overwrite starts afresh" in message
 
 
 def test_a_second_converter_is_refused_and_told_who_writes(matches_dir, tmp_path, caplog):
