@@ -7,6 +7,11 @@ In: a folder of `<title>.mp4`, each with its label file `<title>.txt`. Out: a da
 and `metadata.json`; segments.py describes both. Interrupted, the same command continues.
 """
 
+import interruption
+
+if __name__ == "__main__":  # before the imports that take long
+    interruption.say_it_in_one_line()
+
 import argparse
 import importlib.metadata
 import logging
@@ -63,11 +68,11 @@ class Conversion:
     warnings: list[str] = field(default_factory=list)
 
 
-def find_matches(input_video_dir: Path) -> list[Path]:
-    """Paths of the mp4 files of a folder, sorted by title, each with its txt beside it.
+def find_files(input_video_dir: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Paths of the mp4 files and of the txt files of a folder, by title.
 
     Raises:
-        InputError: no such folder, no mp4 in it, or files without their counterpart, all of them listed.
+        InputError: no such folder, or no mp4 in it.
     """
     if not input_video_dir.is_dir():
         raise InputError(f"{input_video_dir}: no such folder, expected one with mp4 files and a txt beside each")
@@ -76,6 +81,16 @@ def find_matches(input_video_dir: Path) -> list[Path]:
     labels = {path.stem: path for path in visible if path.suffix.lower() == ".txt"}
     if not videos:
         raise InputError(f"{input_video_dir}: received a folder without mp4, expected mp4 files and a txt beside each")
+    return videos, labels
+
+
+def find_matches(input_video_dir: Path) -> list[Path]:
+    """Paths of the mp4 files of a folder, sorted by title, each with its txt beside it.
+
+    Raises:
+        InputError: as `find_files` does, or files without their counterpart, all of them listed.
+    """
+    videos, labels = find_files(input_video_dir)
     missing = [f"{videos[title].name} has no {title}.txt" for title in sorted(videos.keys() - labels.keys())]
     missing += [f"{labels[title].name} has no {title}.mp4" for title in sorted(labels.keys() - videos.keys())]
     if missing:
@@ -212,13 +227,15 @@ def convert_matches(
     num_threads = 1 if scheduler else max(1, num_workers // num_jobs)
     durations_sec = {path.stem: duration_sec for path, duration_sec in duration_sec_of.items()}
     with show_progress(sum(duration_sec_of.values()), config, dataset_dir) as add_finished_sec, cluster(scheduler):
+        # No more is handed over than loky's processes can take: what still waits when it ends breaks its ending.
         pool = joblib.Parallel(
-            n_jobs=-1 if scheduler else num_jobs, return_as="generator_unordered", pre_dispatch="all"
+            n_jobs=-1 if scheduler else num_jobs,
+            return_as="generator_unordered",
+            pre_dispatch="all" if scheduler else "2 * n_jobs",
         )
+        jobs = (joblib.delayed(convert_match)(path, config, dataset_dir, num_threads) for path in ordered)
         try:
-            for conversion in pool(
-                joblib.delayed(convert_match)(path, config, dataset_dir, num_threads) for path in ordered
-            ):
+            for conversion in pool(jobs) if scheduler else interruption.start_pool(pool, jobs):
                 add_finished_sec(durations_sec[conversion.title])
                 report(conversion)
                 yield conversion
@@ -313,9 +330,10 @@ def convert_folder(args: argparse.Namespace) -> int:
     """
     config = config_of(args)
     dataset_dir = Path(args.output_dataset_dir or config.dataset_name)
-    video_paths = find_matches(Path(args.input_video_dir))
+    input_video_dir = Path(args.input_video_dir)
     if args.check:
-        return match_check.check_matches([(path, label_path_of(path)) for path in video_paths], args.decode)
+        return match_check.check_matches(*find_files(input_video_dir), args.decode)
+    video_paths = find_matches(input_video_dir)
     sources = {path.stem: dataset_folder.source_state(path, label_path_of(path)) for path in video_paths}
     with dataset_folder.locked(dataset_dir):
         if args.overwrite:
@@ -323,6 +341,13 @@ def convert_folder(args: argparse.Namespace) -> int:
         records = dataset_folder.finished_matches(dataset_dir, config, sources)
         if records:
             print(f"{dataset_dir}: {len(records)} matches are finished already and are kept")
+        if gone := sorted(records.keys() - sources.keys()):
+            logger.warning(
+                "%s: %s: no longer in %s, but kept in the dataset: --overwrite starts afresh, without them",
+                dataset_dir,
+                ", ".join(gone),
+                input_video_dir,
+            )
         todo = [path for path in video_paths if path.stem not in records]
         failed = {path.stem for path in todo}
         save = metadata_writer(dataset_dir, config)
@@ -465,7 +490,7 @@ def main(argv: list[str] | None = None) -> int:
         logger.error(error, exc_info=args.debug)
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the matches that are not finished")
-        return 130
+        return interruption.EXIT_STATUS
     return 1
 
 

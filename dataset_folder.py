@@ -28,11 +28,18 @@ def locked(dataset_dir: Path) -> Iterator[None]:
     """Make the folder, and be the only one who writes to it.
 
     Raises:
-        segments.DatasetError: it is no folder, or another process writes to it; the message says who.
+        segments.DatasetError: it is no folder, or holds what no converter wrote, and nothing is written to it then; or
+            another process writes to it, the message says who.
     """
     if dataset_dir.exists() and not dataset_dir.is_dir():
         raise segments.DatasetError(
             f"{dataset_dir}: received a file, expected the folder in which to write the dataset"
+        )
+    foreign = foreign_names(dataset_dir) if dataset_dir.exists() else []
+    if foreign:
+        raise segments.DatasetError(
+            f"{dataset_dir}: the folder holds what is no part of a dataset ({', '.join(foreign[:5])}), which neither a "
+            "conversion nor --overwrite touches: give another output_dataset_dir"
         )
     dataset_dir.mkdir(parents=True, exist_ok=True)
     lock_path = dataset_dir / LOCK_NAME
@@ -70,20 +77,10 @@ def finished_matches(
         sources: `source_state` by title of the matches to be converted; one that has changed is not finished.
 
     Raises:
-        segments.DatasetError: the folder holds something else, or a dataset made with other settings or by another
-            version.
+        segments.DatasetError: the folder holds a dataset made with other settings or by another version.
     """
-    contents = [path for path in dataset_dir.iterdir() if path.name not in (LOCK_NAME, PART_DIR_NAME)]
-    if not contents:
-        return {}
-    foreign = foreign_names(dataset_dir)
-    if foreign:
-        raise segments.DatasetError(
-            f"{dataset_dir}: the folder holds what is no part of a dataset ({', '.join(foreign[:5])}): "
-            "give another output_dataset_dir"
-        )
     if not (dataset_dir / METADATA_NAME).exists():
-        return {}  # interrupted before the first match was finished
+        return {}  # empty, or interrupted before the first match was finished
     metadata = segments.read_metadata(dataset_dir)
     if metadata.get("schema_version") != segments.SCHEMA_VERSION:
         raise segments.DatasetError(
@@ -112,26 +109,17 @@ def foreign_names(dataset_dir: Path) -> list[str]:
     """Names in the folder that no converter wrote."""
 
     def is_ours(path: Path) -> bool:
-        if path.is_dir() and not path.is_symlink():
-            inside = [file.name for file in path.iterdir()]
-            return path.name == PART_DIR_NAME or all(map(segments.SEGMENT_FILE_NAME.fullmatch, inside))
-        return path.name in (LOCK_NAME, METADATA_NAME, f"{METADATA_NAME}.part")
+        if path.name in (LOCK_NAME, PART_DIR_NAME, METADATA_NAME, f"{METADATA_NAME}.part"):
+            return True
+        if path.is_symlink() or not path.is_dir():
+            return False
+        return all(segments.SEGMENT_FILE_NAME.fullmatch(file.name) for file in path.iterdir())
 
     return sorted(path.name for path in dataset_dir.iterdir() if not is_ours(path))
 
 
 def remove_all_but(dataset_dir: Path, titles: set[str]) -> None:
-    """Delete the folders of matches other than these, and what an interrupted converter left.
-
-    Raises:
-        segments.DatasetError: the folder holds what no converter wrote; nothing is deleted then.
-    """
-    foreign = foreign_names(dataset_dir)
-    if foreign:
-        raise segments.DatasetError(
-            f"{dataset_dir}: --overwrite would delete what is no part of a dataset ({', '.join(foreign[:5])}): "
-            "give another output_dataset_dir"
-        )
+    """Delete the folders of matches other than these, and what an interrupted converter left."""
     if not titles:
         (dataset_dir / METADATA_NAME).unlink(missing_ok=True)  # first, so that it never names what is gone
     for path in dataset_dir.iterdir():

@@ -8,6 +8,11 @@ file; `<title>_scores.csv`; `<title>.json`; and `.edl`, `.fcpxml`, `.otio`, `.vt
 Interrupted, the same command continues.
 """
 
+import interruption
+
+if __name__ == "__main__":  # before the imports that take long
+    interruption.say_it_in_one_line()
+
 import argparse
 import functools
 import importlib.metadata
@@ -38,7 +43,6 @@ from match_scores import Checkpoint
 
 CUT_ENDINGS = (".fcpxml", ".otio", ".edl", "_highlights.mp4")  # of the files that a match with sections has
 ENDINGS = (".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", *CUT_ENDINGS)
-INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 BAR_FORMAT = "{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
 EXAMPLES = """\
 examples:
@@ -179,7 +183,9 @@ class Job:
 
 
 def plan(video_path: Path, checkpoint: Checkpoint, args: argparse.Namespace) -> Job:
-    """The job that a match is. Raises OSError where there is no such file."""
+    """The job that a match is. Raises ExtractionError where there is no such file."""
+    if not video_path.exists():
+        raise ExtractionError(f"{video_path}: no such file, expected the video of a match")
     path_of = {ending: args.output_dir / f"{video_path.stem}{ending}" for ending in ENDINGS}
     return Job(
         video_path,
@@ -199,7 +205,7 @@ def extract_match(
     one is refused. Scores are read again where checkpoint and match are the same: another threshold takes seconds.
 
     Raises:
-        ExtractionError: files are there that were made otherwise.
+        ExtractionError: there is no such match, or files are there that were made otherwise.
         media.MediaError, reel.ReelError, OSError: the match cannot be read, or a file not be written.
         segments.CheckpointError: the network cannot be read.
     """
@@ -333,6 +339,13 @@ def extract_matches(args: argparse.Namespace) -> int:
     """
     check_paths(args.videos, args.output_dir)
     checkpoint = match_scores.read_checkpoint(args.ckpt)
+    if not checkpoint.names_point and args.threshold is None and args.length is None:
+        logger.warning(
+            "%s: the checkpoint names no operating point, sections are found at a score of %g: --threshold chooses "
+            "another",
+            checkpoint.path,
+            checkpoint.point.threshold,
+        )
     network = functools.cache(functools.partial(match_scores.load_network, checkpoint))
     args.output_dir.mkdir(parents=True, exist_ok=True)
     failed = []
@@ -425,7 +438,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the files that are not there yet")
-        return INTERRUPTED
+        return interruption.EXIT_STATUS
 
 
 if __name__ == "__main__":

@@ -7,6 +7,11 @@ In: full matches and highlight videos of the same titles (`--pairs FILE.csv` for
 `<title>_alignment.png`, the edit's time against the match's.
 """
 
+import interruption
+
+if __name__ == "__main__":  # before the imports that take long
+    interruption.say_it_in_one_line()
+
 import argparse
 import csv
 import importlib.metadata
@@ -283,7 +288,7 @@ def find_all(
     jobs = (joblib.delayed(find_labels)(title, *paths, output_dir, min_confidence) for title, paths in pairs.items())
     num_jobs = max(1, min(num_workers, len(pairs)))
     with tqdm(total=len(pairs), desc="Finding labels", unit="match") as bar, logging_redirect_tqdm():
-        for finding in joblib.Parallel(num_jobs, return_as="generator_unordered", pre_dispatch="all")(jobs):
+        for finding in interruption.start_pool(joblib.Parallel(num_jobs, return_as="generator_unordered"), jobs):
             bar.update()
             for warning in finding.warnings:
                 logger.warning(warning)
@@ -375,7 +380,7 @@ def main(argv: list[str] | None = None) -> int:
         logger.error("A worker was killed, by the system if memory ran out: run the same command with fewer --workers")
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the matches that have no labels yet")
-        return 130
+        return interruption.EXIT_STATUS
     return 1
 
 

@@ -22,14 +22,24 @@ class MatchCheck:
     warnings: list[str] = field(default_factory=list)
 
 
-def check_match(video_path: Path, label_path: Path, decode: bool) -> MatchCheck:
-    """Read a match's packets, with `decode` its pictures too, and its label file, and tell all that is wrong."""
-    check = MatchCheck([video_path.stem] + ["-"] * (len(COLUMNS) - 1))
+def check_match(title: str, video_path: Path | None, label_path: Path | None, decode: bool) -> MatchCheck:
+    """Read a match's packets, with `decode` its pictures too, and its label file, and tell all that is wrong.
+
+    One of the two paths may be None, for a file that is missing.
+    """
+    check = MatchCheck([title] + ["-"] * (len(COLUMNS) - 1))
+    if video_path is None:
+        check.errors.append(f"{label_path} has no {title}.mp4: add it, or move the txt elsewhere")
+        return check
     label_errors, rows = [], []
-    try:
-        rows = segments.read_label_file(label_path, label_errors)
-    except (segments.LabelError, OSError) as error:
-        check.errors.append(str(error))
+    if label_path is None:
+        how = "add it (an empty one is a match without highlights), or move the mp4 elsewhere"
+        label_errors.append(f"{video_path} has no {title}.txt: {how}")
+    else:
+        try:
+            rows = segments.read_label_file(label_path, label_errors)
+        except (segments.LabelError, OSError) as error:
+            label_errors.append(error)
     try:
         info = media.probe(video_path)
         damaged_sec = media.find_damage(video_path) if decode else set()
@@ -44,21 +54,23 @@ def check_match(video_path: Path, label_path: Path, decode: bool) -> MatchCheck:
     intervals_sec = np.diff(info.frame_times_sec)
     is_constant = np.ptp(intervals_sec) <= MAX_FRAME_JITTER_SEC if len(intervals_sec) else True
     highlight_sec = float(np.diff(sections_sec, axis=1).sum())
-    check.cells[1:] = [
+    check.cells[1:-2] = [
         segments.format_time(info.duration_sec),
         f"{info.frame_rate_fps:.2f} {'constant' if is_constant else 'variable'}",
         f"{info.width_px}x{info.height_px}",
         info.codec,
         info.audio or "none",
-        str(len(sections_sec)),
-        f"{highlight_sec / info.duration_sec:.1%}",
     ]
+    if not label_errors:
+        check.cells[-2:] = [str(len(sections_sec)), f"{highlight_sec / info.duration_sec:.1%}"]
     return check
 
 
-def check_matches(matches: list[tuple[Path, Path]], decode: bool) -> int:
-    """Print the table for (video, label file) pairs, and what is wrong below; returns 1 if any would fail, else 0."""
-    checks = [check_match(*match, decode) for match in tqdm(matches, desc="Checking", unit="match")]
+def check_matches(videos: dict[str, Path], labels: dict[str, Path], decode: bool) -> int:
+    """Print the table for videos and label files by title, and what is wrong below; returns 1 if any would fail, else
+    0."""
+    titles = tqdm(sorted(videos.keys() | labels.keys()), desc="Checking", unit="match")
+    checks = [check_match(title, videos.get(title), labels.get(title), decode) for title in titles]
     table = [list(COLUMNS)] + [check.cells for check in checks]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for cells in table:

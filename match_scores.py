@@ -27,16 +27,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint says of itself. sha256: of the file. point: where validation found sections best."""
+    """What a checkpoint says of itself. sha256: of the file. point: where validation found sections best; where the
+    checkpoint names none (names_point), DEFAULT_THRESHOLD alone."""
 
     path: Path
     sha256: str
     config: segments.DataConfig
     point: OperatingPoint
+    names_point: bool
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint's attributes; TensorFlow is not needed for them. Raises segments.CheckpointError."""
+    if not path.exists():
+        raise segments.CheckpointError(f"{path}: no such file, expected a .hdf5 file that main.py saved")
     attributes = segments.read_checkpoint_attributes(path)
     try:
         config = segments.DataConfig(**attributes["config"])
@@ -46,14 +50,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: received a checkpoint whose data config or operating point is another version's ({error}), "
             "expected one that this version of main.py saved"
         ) from error
-    if "operating_point" not in attributes:
-        logger.warning(
-            "%s: the checkpoint names no operating point, sections are found at a score of %g: --threshold chooses "
-            "another",
-            path,
-            DEFAULT_THRESHOLD,
-        )
-    return Checkpoint(path, hashlib.sha256(path.read_bytes()).hexdigest(), config, point)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Checkpoint(path, sha256, config, point, "operating_point" in attributes)
 
 
 def load_network(checkpoint: Checkpoint):

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -143,8 +144,6 @@ def test_wrong_values_are_refused_by_name(tmp_path, capsys, position, value, mes
 
 
 def assert_matches(pattern, text):
-    import re
-
     assert re.search(pattern, text), text
 
 
@@ -232,13 +231,15 @@ def test_a_folder_that_holds_something_else_is_refused(matches_dir, tmp_path, ca
     (out / "diary.txt").touch()
     assert convert(matches_dir, out) == 1
     assert_matches(r"out: the folder holds what is no part of a dataset \(diary\.txt\)", caplog.text)
+    assert [path.name for path in out.iterdir()] == ["diary.txt"]
 
 
 def test_overwrite_deletes_nothing_but_datasets(matches_dir, caplog):
     before = files_in(matches_dir)
     assert convert(matches_dir, matches_dir, "--overwrite") == 1
-    assert_matches(r"--overwrite would delete what is no part of a dataset \(first\.mp4, first\.txt", caplog.text)
+    assert_matches(r"holds what is no part of a dataset \(first\.mp4, first\.txt.* --overwrite touches", caplog.text)
     assert files_in(matches_dir) == before
+    assert not (matches_dir / ".lock").exists()
 
 
 def test_help_shows_the_arguments_as_written_and_both_examples(capsys):
@@ -323,3 +324,26 @@ def test_titles_with_spaces_and_signs(tmp_path):
     assert visible_names(tmp_path / "out") == {*titles, "metadata.json"}
     loaded = segments.read_segment(tmp_path / "out" / "v1.0" / "seg_00000_0.pkl")
     assert np.abs(loaded["audio"]).max() == pytest.approx(1)
+
+
+def test_check_lists_missing_counterparts_with_the_rest(matches_dir, tmp_path, capsys):
+    shutil.copy(matches_dir / "first.mp4", matches_dir / "unlabelled.mp4")
+    (matches_dir / "videoless.txt").write_text("30,60\n")
+    shutil.copy(matches_dir / "first.mp4", matches_dir / "typo.mp4")
+    (matches_dir / "typo.txt").write_text("30,60\nten,20\n")
+    assert convert(matches_dir, tmp_path / "out", "--check") == 1
+    out = capsys.readouterr().out
+    rows = {row[0]: row[1:] for row in (re.split("  +", line) for line in out.splitlines()[1:6])}
+    video = ["00:00:04", "30.00 constant", "160x64", "h264", "aac mono 44100 Hz"]
+    assert rows == {
+        "first": [*video, "1", "50.0%"],
+        "second": [*video, "0", "0.0%"],
+        "typo": [*video, "-", "-"],
+        "unlabelled": [*video, "-", "-"],
+        "videoless": ["-"] * 7,
+    }
+    assert f"error: {matches_dir / 'unlabelled.mp4'} has no unlabelled.txt: add it (an empty one is a match" in out
+    assert f"error: {matches_dir / 'videoless.txt'} has no videoless.mp4: add it, or move the txt elsewhere" in out
+    assert "typo.txt, line 2: received 'ten' as start frame number" in out
+    assert out.endswith("2 of 5 matches can be converted\n")
+    assert not (tmp_path / "out").exists()

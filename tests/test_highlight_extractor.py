@@ -252,7 +252,7 @@ def test_a_match_that_fails_costs_only_itself(extract, match, tmp_path, caplog):
     good = write_clip(tmp_path / "good.mp4", num_frames=180)
     assert extract(broken, match, tmp_path / "missing.mp4", good) == 1
     assert "broken.mp4: cannot be read as a video" in caplog.text
-    assert "missing.mp4" in caplog.text
+    assert f"{tmp_path / 'missing.mp4'}: no such file, expected the video of a match" in caplog.messages
     assert "2 of 4 matches failed" in caplog.text
     assert "Traceback" not in caplog.text
     for title in ("match", "good"):
@@ -273,7 +273,7 @@ def test_files_that_would_be_mistaken_for_others_are_refused(extract, match, tmp
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: None, "cannot be read as a checkpoint"),
+        (lambda path: None, "no such file, expected a .hdf5 file that main.py saved"),
         (lambda path: path.write_text("weights"), "cannot be read as a checkpoint"),
         (lambda path: h5py.File(path, "w").close(), "without this toolkit's attributes"),
         (lambda path: path.write_bytes(write_checkpoint(path).read_bytes()[:500]), "cannot be read as a checkpoint"),
@@ -292,14 +292,16 @@ def test_a_file_that_is_no_checkpoint_is_a_one_line_error(extract, match, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_without_an_operating_point_it_says_so(match, tmp_path, scored, extract, caplog):
+@pytest.mark.parametrize("arguments", [[], ["--threshold", "0.7"], ["--length", "0:02"]])
+def test_without_an_operating_point_it_says_so_where_that_matters(match, tmp_path, extract, caplog, arguments):
     path = tmp_path / "old.hdf5"
     with h5py.File(path, "w"):
         pass
     segments.write_checkpoint_attributes(path, {"config": asdict(CONFIG)})
-    assert extract(match, ckpt=path) == 0
-    assert "names no operating point, sections are found at a score of 0.5" in caplog.text
-    assert json.loads((tmp_path / "out" / "match.json").read_text())["threshold"] == 0.5
+    assert extract(match, *arguments, ckpt=path) == 0
+    says_so = "names no operating point, sections are found at a score of 0.5" in caplog.text
+    assert says_so == (arguments == [])
+    assert (json.loads((tmp_path / "out" / "match.json").read_text())["threshold"] == 0.5) == says_so
 
 
 def test_padding_and_length(extract, match, tmp_path):
@@ -448,6 +450,6 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
     command = [sys.executable, str(ROOT / "highlight_extractor.py"), "gone.mp4", "--ckpt", "gone.hdf5"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.startswith("ERROR: gone.hdf5: cannot be read as a checkpoint")
+    assert result.stderr.startswith("ERROR: gone.hdf5: no such file, expected a .hdf5 file")
     assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -48,9 +48,12 @@ def convert(matches_dir, out, *more, workers="1"):
 
 
 def start(matches_dir, out, workers="2", **more):
-    command = [sys.executable, str(ROOT / "data_converter.py"), str(matches_dir), *SETTINGS, str(out)]
+    return start_script("data_converter.py", matches_dir, *SETTINGS, out, "--workers", workers, **more)
+
+
+def start_script(name, *arguments, **more):
     return subprocess.Popen(
-        [*command, "--workers", workers], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        [sys.executable, ROOT / name, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         start_new_session=True, **more,
     )  # fmt: skip
 
@@ -100,8 +103,8 @@ def test_kills_at_twenty_random_moments(matches_dir, undisturbed, tmp_path):
 
 
 def wait_for_first_match(out, process):
-    deadline = time.monotonic() + 60
-    while not any(out.glob("match_*/*.pkl")):
+    deadline = time.monotonic() + 300
+    while not (any(out.glob("match_*/*.pkl")) and (out / "metadata.json").exists()):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -126,13 +129,61 @@ def test_ctrl_c_says_how_to_go_on_and_finished_matches_are_kept(matches_dir, und
     assert contents(out) == undisturbed
 
 
+def worker_processes(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(process.pid).children()
+        return [child for child in children if any("popen_loky" in part for part in child.cmdline())]
+    return []
+
+
+def messages(err):
+    """Lines on standard error, without those of progress bars."""
+    return [line for line in err.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line.replace(" ", "")]
+
+
+INTERRUPTED = "ERROR: Interrupted: run the same command again, it continues with the matches that "
+
+
+@pytest.mark.parametrize("moment", ["workers start", "workers work"])
+def test_ctrl_c_of_a_terminal_reaches_workers_too_and_is_one_line(tmp_path, moment):
+    out = tmp_path / "out"
+    process = start(ROOT / "data" / "raw", out)
+    while not (len(worker_processes(process)) == 2 if moment == "workers start" else any(out.glob(".part/*/*/*.pkl"))):
+        assert process.poll() is None
+        time.sleep(0.01)
+    err = kill_group(process, signal.SIGINT)
+    assert messages(err) == [INTERRUPTED + "are not finished"]
+    assert process.returncode == 130
+
+
+def test_ctrl_c_while_labels_are_found_is_one_line(matches_dir, tmp_path):
+    for name in ("matches", "highlights"):
+        (tmp_path / name).mkdir()
+        for number in range(8):  # more than two workers are handed at once
+            os.link(matches_dir / "match_0.mp4", tmp_path / name / f"{number}.mp4")
+    process = start_script("label_finder.py", tmp_path / "matches", tmp_path / "highlights", "--workers", "2")
+    while len(worker_processes(process)) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    err = kill_group(process, signal.SIGINT)
+    assert messages(err) == [INTERRUPTED + "have no labels yet"]
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("script", ["data_converter.py", "highlight_extractor.py", "label_finder.py"])
+def test_ctrl_c_while_a_script_is_imported_is_one_line(tmp_path, script):
+    (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    process = start_script(script, "--help", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    _, err = process.communicate(timeout=60)
+    assert err == "ERROR: Interrupted before anything was begun\n"
+    assert process.returncode == 130
+
+
 def test_a_killed_worker_is_told_and_costs_nothing_that_is_finished(matches_dir, undisturbed, tmp_path):
     out = tmp_path / "out"
     process = start(matches_dir, out, workers="2")
     wait_for_first_match(out, process)
-    children = psutil.Process(process.pid).children()
-    workers = [child for child in children if any("popen_loky" in part for part in child.cmdline())]
-    workers[0].kill()
+    worker_processes(process)[0].kill()
     _, err = process.communicate(timeout=60)
     if process.returncode:  # the worker may have been idle at the end
         assert "A worker was killed" in err
@@ -179,7 +230,7 @@ def test_a_match_whose_source_changed_is_converted_again(matches_dir, tmp_path, 
     assert changed == {"match_1"}
 
 
-def test_a_match_added_later_joins_and_one_moved_away_stays(matches_dir, undisturbed, tmp_path):
+def test_a_match_added_later_joins_and_one_moved_away_stays(matches_dir, undisturbed, tmp_path, caplog):
     folder, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(matches_dir, folder)
     for suffix in (".mp4", ".txt"):
@@ -188,8 +239,11 @@ def test_a_match_added_later_joins_and_one_moved_away_stays(matches_dir, undistu
     for suffix in (".mp4", ".txt"):
         (tmp_path / f"match_3{suffix}").rename(folder / f"match_3{suffix}")
         (folder / f"match_0{suffix}").unlink()
+    assert caplog.messages == []
     assert convert(folder, out) == 0
     assert contents(out) == undisturbed
+    (message,) = caplog.messages
+    assert f"out: match_0: no longer in {folder}, but kept in the dataset: --overwrite starts afresh" in message
 
 
 def test_a_second_converter_is_refused_and_told_who_writes(matches_dir, tmp_path, caplog):
@@ -254,7 +308,7 @@ def test_a_cluster_of_two_gives_the_same_bytes_though_a_worker_is_killed(matches
         command = [sys.executable, str(ROOT / "data_converter.py"), str(matches_dir), *SETTINGS, str(out)]
         process = subprocess.Popen([*command, "--scheduler", address], stderr=subprocess.PIPE, text=True)
         stack.callback(process.kill)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not any(out.glob(".part/*/*/*.pkl")):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline

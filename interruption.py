@@ -1,0 +1,45 @@
+"""Ctrl-C where a stage script's main cannot catch it: while its imports run, and in the processes that it starts."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+
+EXIT_STATUS = 130  # the shell's for Ctrl-C
+
+
+def say_it_in_one_line() -> None:
+    """From now on a Ctrl-C that nothing catches ends the process with one line and EXIT_STATUS, without a traceback."""
+
+    def excepthook(kind, error, trace) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("ERROR: Interrupted before anything was begun", file=sys.stderr)
+            sys.exit(EXIT_STATUS)
+        sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = excepthook
+
+
+def start_pool(pool, jobs: Iterable) -> Iterator:
+    """The results of a joblib pool that returns a generator; its processes never hear of Ctrl-C.
+
+    A terminal sends Ctrl-C to them as well, but this process is to end them. It hears of Ctrl-C once all have started:
+    joblib does not end what has half started. Processes and threads inherit which signals are blocked, and so do
+    processes that a thread starts later.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        return pool(jobs)  # no business of other threads; Windows has no such masks
+    from multiprocessing import resource_tracker
+
+    heard = []
+    handler = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
+    resource_tracker.ensure_running()  # else it starts with the first process, and Python 3.11 unblocks SIGINT then
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        results = pool(jobs)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, handler)
+    if heard:
+        results.throw(KeyboardInterrupt)  # there, so that joblib ends the processes
+    return results
