@@ -4,15 +4,17 @@
     python main.py --mode test --ckpt FILE.hdf5 --data_dir DIR  test a checkpoint
 
 In: a dataset folder of data_converter.py. Out, in ckpt_dir: `ckpt-<time>-<epoch>-<val_loss>.hdf5` for each epoch whose
-validation loss was lower than all before, `history.csv`, `history.png`, `test_report.json`.
+validation loss was lower than all before, `history.csv`, `history.png`; and of the test `test_report.json`,
+`predictions.csv`, `precision_recall.png`, `test_matches.png`.
 """
 
 import argparse
 import importlib.metadata
 import itertools
-import json
 import logging
+import shutil
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -21,13 +23,16 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import metrics
+import quality_report
+import report_pictures
 import resume_point
 import segments
 from data_loader import SUBSETS, DataLoader, class_weights
+from operating_point import OperatingPoint, choose_operating_point
 
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
 DEFAULT_SPLIT = (0.6, 0.2)
-THRESHOLD = 0.5  # a segment whose score is at least this is called a highlight
+THRESHOLD = 0.5  # from which score on a segment is called a highlight, where no operating point is chosen
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 SHOWN_METRICS = ("loss", "precision", "recall", "f1", "average_precision")
 EXAMPLES = """\
@@ -221,46 +226,74 @@ def plot_history(path: Path, history: list[dict]) -> None:
     plt.close(figure)
 
 
-def test(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> None:
-    """Score a checkpoint on the test subset: a table on the screen, and `test_report.json` in ckpt_dir.
+def choose_operating_points(loader: DataLoader, ckpt_path: str) -> None:
+    """Choose on validation where the scores of a checkpoint become sections, and those of loudness, with which it is
+    compared; and write both into the checkpoint, which is whole at every moment.
 
     Raises:
         segments.CheckpointError: the file is no checkpoint.
     """
     from model import load_checkpoint
 
-    network = load_checkpoint(ckpt_path)
-    reference_labels = loader.labels("test")
+    scores_of = {"operating_point": predict(load_checkpoint(ckpt_path), loader, "valid")}
+    if (levels := quality_report.loudness(loader, "valid")) is not None:
+        scores_of["loudness_operating_point"] = levels
+    matches, attributes = loader.matches("valid"), segments.read_checkpoint_attributes(ckpt_path)
+    for name, scores in scores_of.items():
+        attributes[name] = asdict(choose_operating_point(quality_report.score_matches(matches, scores)))
+    part = Path(ckpt_path).with_suffix(".part")
+    try:
+        shutil.copyfile(ckpt_path, part)
+        segments.write_checkpoint_attributes(part, attributes)
+        part.replace(ckpt_path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_operating_point(ckpt_path: str, name: str) -> OperatingPoint | None:
+    """An operating point that `choose_operating_points` wrote, None without one. Raises segments.CheckpointError."""
+    values = segments.read_checkpoint_attributes(ckpt_path).get(name)
+    try:
+        return None if values is None else OperatingPoint(**values)
+    except TypeError as error:
+        raise segments.CheckpointError(
+            f"{ckpt_path}: received an {name} of another version ({error}), expected a checkpoint of this one"
+        ) from error
+
+
+def test(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> list[str]:
+    """Score a checkpoint and the baselines on the test subset: tables on the screen, and files in ckpt_dir, whose names
+    it returns.
+
+    Raises:
+        segments.CheckpointError: the file is no checkpoint.
+    """
+    from model import load_checkpoint
+
+    chosen_point = read_operating_point(ckpt_path, "operating_point")
+    loudness_point = read_operating_point(ckpt_path, "loudness_operating_point")
+    point = chosen_point or OperatingPoint(THRESHOLD)
+    matches = loader.matches("test")
+    scored = quality_report.score_matches(matches, predict(load_checkpoint(ckpt_path), loader, "test"))
+    levels = quality_report.loudness(loader, "test") if loudness_point else None
+    loud = None if levels is None else quality_report.score_matches(matches, levels)
     report = {
         "checkpoint": Path(ckpt_path).name,
         "dataset": loader.dataset_dir.name,
         "split": [loader.train_ratio, loader.valid_ratio],
-        "videos": sorted({file.title for file in loader.segment_files["test"]}),
-        "threshold": THRESHOLD,
-        "model": metrics.evaluate(reference_labels, predict(network, loader, "test"), THRESHOLD),
-        "everything": metrics.evaluate_everything(reference_labels),
+        "operating_point_chosen_on": "valid" if chosen_point else None,
+        **quality_report.compare(scored, point, loud, loudness_point),
+    }
+    print(quality_report.describe(report))
+    files = {
+        "test_report.json": quality_report.write_report(report),
+        "predictions.csv": quality_report.write_predictions(scored, point),
+        **report_pictures.draw_test(scored, point, levels),
     }
     args.ckpt_dir.mkdir(parents=True, exist_ok=True)
-    segments.write_whole(args.ckpt_dir / "test_report.json", (json.dumps(report, indent=2) + "\n").encode())
-    print(describe_test(report))
-
-
-def describe_test(report: dict) -> str:
-    """The table of a test report."""
-    found, everything = report["model"], report["everything"]
-    (true_negatives, false_positives), (false_negatives, true_positives) = found["confusion_matrix"]
-    rows = [
-        f"Test: {len(report['videos'])} videos, {found['segments']} segments, {found['highlights']} highlights",
-        f"{'':20}{'model':>10}{'everything is a highlight':>28}",
-    ]
-    for name in SHOWN_METRICS[1:]:
-        rows.append(f"{name.replace('_', ' '):20}{found[name]:>10.3f}{everything[name]:>28.3f}")
-    rows += [
-        "confusion matrix       found   not found",
-        f"  highlight       {true_positives:>10d}{false_negatives:>12d}",
-        f"  other           {false_positives:>10d}{true_negatives:>12d}",
-    ]
-    return "\n".join(rows)
+    for name, content in files.items():
+        segments.write_whole(args.ckpt_dir / name, content)
+    return list(files)
 
 
 def load_data(args: argparse.Namespace) -> DataLoader:
@@ -275,6 +308,8 @@ def load_data(args: argparse.Namespace) -> DataLoader:
     if args.mode == "train":
         loader = DataLoader(args.data_dir, args.batch_size, *split, seed=args.seed)
         loader.require_both_classes(*SUBSETS)
+        for subset in ("valid", "test"):
+            loader.matches(subset)  # damaged sections are named before training, not after
         return loader
     metadata_config = segments.read_metadata(args.data_dir)["config"]
     attributes = segments.read_checkpoint_attributes(args.ckpt)
@@ -345,9 +380,14 @@ def run(args: argparse.Namespace) -> None:
             f"{subset:5}: {loader.num_videos[subset]} videos, {loader.num_segments[subset]} segments, "
             f"{loader.num_highlights[subset]} highlights"
         )
-    ckpt_path = args.ckpt or train(args, loader)
-    test(args, loader, ckpt_path)
-    written = ["test_report.json"] if args.ckpt else ["history.csv", "history.png", "test_report.json"]
+    written = []
+    if args.ckpt:
+        ckpt_path = args.ckpt
+    else:
+        ckpt_path = train(args, loader)
+        choose_operating_points(loader, ckpt_path)
+        written += ["history.csv", "history.png"]
+    written += test(args, loader, ckpt_path)
     print("Look at: " + ", ".join(str(path) for path in [*(args.ckpt_dir / name for name in written), ckpt_path]))
 
 

@@ -119,31 +119,51 @@ def draw_timeline(findings: Findings) -> bytes:
     """A PNG: the scores over the match, the threshold, the sections found and, if there are any, the labelled ones."""
     from matplotlib.figure import Figure  # takes half a second
 
-    info, scores = findings.info, findings.scores
-    edges_sec = np.minimum(np.arange(len(scores) + 1) * findings.segment_length, info.duration_sec)
-    figure = Figure(figsize=(13, 3.6), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    axes.stairs(scores, edges_sec, fill=True, color=SCORE_COLOR, alpha=0.2)
-    axes.stairs(scores, edges_sec, color=SCORE_COLOR, linewidth=1.2, label="score")
-    axes.axhline(findings.threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")
-    lanes = [("found", findings.sections_sec, FOUND_COLOR, 1.1)]
+    info, labelled_sec = findings.info, None
     if findings.labelled_sections is not None:
         labelled_sec = found_sections.to_seconds(findings.labelled_sections, info.frame_times_sec, info.duration_sec)
-        lanes.append(("labelled", labelled_sec, LABELLED_COLOR, 1.03))
-    for name, sections_sec, color, place in lanes:
-        bars = np.stack([sections_sec[:, 0], sections_sec[:, 1] - sections_sec[:, 0]], axis=1)
-        axes.broken_barh(bars, (place, 0.06), color=color, label=name)
-    for start_sec, end_sec in findings.sections_sec:
-        axes.axvspan(start_sec, end_sec, ymax=1 / 1.2, color=FOUND_COLOR, alpha=0.12, linewidth=0)
-    axes.set(xlim=(0, info.duration_sec), ylim=(0, 1.2), yticks=[0, 0.25, 0.5, 0.75, 1], ylabel="score")
-    axes.xaxis.set_major_locator(time_locator(info.duration_sec))
-    axes.xaxis.set_major_formatter(lambda seconds, _: segments.format_time(seconds))
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    figure = Figure(figsize=(13, 3.6), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    length, threshold = findings.segment_length, findings.threshold
+    plot_timeline(axes, findings.scores, length, info.duration_sec, threshold, findings.sections_sec, labelled_sec)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()
+
+
+def plot_timeline(
+    axes,
+    scores: np.ndarray,
+    segment_length: float,
+    duration_sec: float,
+    threshold: float,
+    found_sec: np.ndarray,
+    labelled_sec: np.ndarray | None,
+) -> None:
+    """Plot a match over time into matplotlib axes: its scores, the threshold, found sections and labelled ones.
+
+    Args:
+        scores: (num_segments,) float in [0, 1]. segment_length, duration_sec: seconds. threshold: in [0, 1].
+        found_sec, labelled_sec: (num_sections, 2) float64 seconds; labelled_sec None where nobody labelled.
+    """
+    edges_sec = np.minimum(np.arange(len(scores) + 1) * segment_length, duration_sec)
+    axes.stairs(scores, edges_sec, fill=True, color=SCORE_COLOR, alpha=0.2)
+    axes.stairs(scores, edges_sec, color=SCORE_COLOR, linewidth=1.2, label="score")
+    axes.axhline(threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")
+    lanes = [("found", found_sec, FOUND_COLOR, 1.1)]
+    if labelled_sec is not None:
+        lanes.append(("labelled", labelled_sec, LABELLED_COLOR, 1.03))
+    for name, sections_sec, color, place in lanes:
+        bars = np.stack([sections_sec[:, 0], sections_sec[:, 1] - sections_sec[:, 0]], axis=1)
+        axes.broken_barh(bars, (place, 0.06), color=color, label=name)
+    bars = np.stack([found_sec[:, 0], found_sec[:, 1] - found_sec[:, 0]], axis=1)
+    axes.broken_barh(bars, (0, 1), color=FOUND_COLOR, alpha=0.12, linewidth=0)
+    axes.set(xlim=(0, duration_sec), ylim=(0, 1.2), yticks=[0, 0.25, 0.5, 0.75, 1], ylabel="score")
+    axes.xaxis.set_major_locator(time_locator(duration_sec))
+    axes.xaxis.set_major_formatter(lambda seconds, _: segments.format_time(seconds))
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
 
 
 def time_locator(duration_sec: float):

@@ -1,10 +1,23 @@
-"""Where scores become sections: a threshold, smoothing, the shortest section, the largest gap that is merged."""
+"""Where scores become sections: a threshold, smoothing, the shortest section, the largest gap that is merged.
 
+`find_sections` applies an operating point, `choose_operating_point` finds the best one for labelled matches.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+import metrics
 import segments
+
+SMOOTHINGS = (1, 3, 5)  # segments
+MAX_GAPS = (0, 1, 2, 3)  # segments
+MIN_LENGTHS = (0, 2, 3)  # segments; none is shorter than 1
+NUM_THRESHOLDS = 64  # that are tried, and half as many in equal steps
+NUM_AVERAGED = 9  # neighbouring thresholds
+F1_TOLERANCE = 1e-9  # above float64 rounding: what differs by less is equally good
+CHOICE_IOU_THRESHOLDS = (0.3, 0.5)
 
 
 @dataclass(frozen=True)
@@ -17,6 +30,26 @@ class OperatingPoint:
     smoothing: int = 1
     min_length_sec: float = 0.0
     max_gap_sec: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScoredMatch:
+    """A labelled match, as data_loader.Match, and a model's scores: (num_segments,) float in [0, 1]."""
+
+    title: str
+    segment_length: float
+    duration_sec: float
+    labels: np.ndarray
+    sections_sec: np.ndarray
+    scores: np.ndarray
+
+    def smoothed_scores(self, point: OperatingPoint) -> np.ndarray:
+        """(num_segments,) float64: what the threshold is compared with."""
+        return smooth(self.scores, point.smoothing)
+
+    def found_sections_sec(self, point: OperatingPoint) -> np.ndarray:
+        """(num_sections, 2) float64: as from `find_sections`."""
+        return find_sections(self.scores, self.segment_length, self.duration_sec, point)
 
 
 def smooth(scores: np.ndarray, num_segments: int) -> np.ndarray:
@@ -43,3 +76,111 @@ def find_sections(
             sections.append([start_sec, end_sec])
     shortest_sec = operating_point.min_length_sec - segments.TIME_TOLERANCE_SEC
     return np.array([s for s in sections if s[1] - s[0] >= shortest_sec], np.float64).reshape(-1, 2)
+
+
+# ---- The choice
+
+
+def choose_operating_point(matches: Sequence[ScoredMatch]) -> OperatingPoint:
+    """The operating point with the best event F1 on labelled matches, the mean of those at IoU 0.3 and at 0.5: one asks
+    for sections that are there, the other for their ends, and together they vary less than either.
+
+    All combinations of SMOOTHINGS, MAX_GAPS, MIN_LENGTHS and candidate thresholds are tried. A threshold counts as good
+    as the mean over its neighbours, NUM_AVERAGED in all: with few matches a single best one is luck. Of equally good
+    points the one with the least smoothing, then the smallest gap, then the shortest length is taken, and of thresholds
+    next to each other that are equally good the one in their middle.
+
+    Raises:
+        ValueError: no match has a labelled section.
+    """
+    timeline = Timeline(matches)
+    if not len(timeline.reference_sections):
+        raise ValueError("received matches without a labelled section, expected some to choose an operating point by")
+    best_f1, best = -1.0, None
+    for smoothing in SMOOTHINGS:
+        smoothed = np.concatenate([smooth(match.scores, smoothing) for match in matches])
+        thresholds = candidate_thresholds(smoothed, timeline.labelled_share)
+        f1 = np.array([timeline.evaluate(timeline.runs(smoothed, threshold)) for threshold in thresholds])
+        for gap, length in np.ndindex(f1.shape[1:]):
+            averaged_f1 = smooth(f1[:, gap, length], NUM_AVERAGED)
+            if averaged_f1.max() > best_f1 + F1_TOLERANCE:
+                best_f1, place = averaged_f1.max(), middle_of_plateau(thresholds, averaged_f1)
+                best = OperatingPoint(
+                    float(thresholds[place]), smoothing, timeline.min_lengths_sec[length], timeline.max_gaps_sec[gap]
+                )
+    return best
+
+
+def candidate_thresholds(scores: np.ndarray, labelled_share: float) -> np.ndarray:
+    """(num_thresholds,) float64, ascending, in (lowest score, highest score]: those at which from an eighth of the
+    labelled share of the time to eight times as much is found, in equal ratios, midway between two scores; and some in
+    equal steps, so that a gap between the scores of highlights and the rest is a plateau. A single one where all scores
+    are equal."""
+    values = np.unique(scores)
+    shares = np.geomspace(labelled_share / 8, min(1.0, labelled_share * 8), NUM_THRESHOLDS)
+    lowest_found = np.searchsorted(values, np.quantile(scores, 1 - shares, method="higher"))
+    between = (values[lowest_found] + values[np.maximum(lowest_found - 1, 0)]) / 2
+    steps = np.linspace(values[0], values[-1], NUM_THRESHOLDS // 2)
+    candidates = np.unique(np.concatenate([between, steps]))
+    return candidates[candidates > values[0]] if len(values) > 1 else values
+
+
+def middle_of_plateau(thresholds: np.ndarray, f1: np.ndarray) -> int:
+    """The place of the best F1; of the widest run of equally good ones, the place nearest to its middle."""
+    is_best = f1 >= f1.max() - F1_TOLERANCE
+    starts, ends = np.flatnonzero(np.diff(is_best, prepend=False, append=False)).reshape(-1, 2).T
+    widest = np.argmax(thresholds[ends - 1] - thresholds[starts])
+    plateau = np.arange(starts[widest], ends[widest])
+    middle = (thresholds[plateau[0]] + thresholds[plateau[-1]]) / 2
+    return int(plateau[np.argmin(np.abs(thresholds[plateau] - middle))])
+
+
+class Timeline:
+    """Matches laid one after another, further apart than any gap that is merged, so that all are searched at once.
+
+    starts_sec, ends_sec: (num_segments,) float64 of all segments. is_first: (num_segments,) bool, of each match.
+    reference_sections: (num_sections, 2) float64 seconds.
+    """
+
+    def __init__(self, matches: Sequence[ScoredMatch]):
+        length = matches[0].segment_length
+        self.max_gaps_sec = [num_segments * length for num_segments in MAX_GAPS]
+        self.min_lengths_sec = [num_segments * length for num_segments in MIN_LENGTHS]
+        starts, ends, references, offset_sec = [], [], [], 0.0
+        for match in matches:
+            borders_sec = np.minimum(np.arange(len(match.scores) + 1) * length, match.duration_sec) + offset_sec
+            starts.append(borders_sec[:-1])
+            ends.append(borders_sec[1:])
+            references.append(match.sections_sec + offset_sec)
+            offset_sec += match.duration_sec + 2 * max(self.max_gaps_sec) + length
+        self.starts_sec, self.ends_sec = np.concatenate(starts), np.concatenate(ends)
+        self.is_first = np.concatenate([np.arange(len(match.scores)) == 0 for match in matches])
+        self.reference_sections = np.concatenate(references)
+        labelled_sec = (self.reference_sections[:, 1] - self.reference_sections[:, 0]).sum()
+        self.labelled_share = float(labelled_sec / sum(match.duration_sec for match in matches))
+
+    def runs(self, smoothed: np.ndarray, threshold: float) -> np.ndarray:
+        """(num_runs, 2) float64 seconds: runs of segments whose smoothed score is at least the threshold."""
+        is_found = smoothed >= threshold
+        follows = np.append(False, is_found[:-1]) & ~self.is_first
+        is_followed = np.append(is_found[1:] & ~self.is_first[1:], False)
+        return np.stack([self.starts_sec[is_found & ~follows], self.ends_sec[is_found & ~is_followed]], axis=1)
+
+    def evaluate(self, runs: np.ndarray) -> np.ndarray:
+        """(len(MAX_GAPS), len(MIN_LENGTHS)) float64: the F1 to choose by, of these runs, gaps merged first and short
+        sections left out then, as `find_sections` does."""
+        f1 = np.empty((len(MAX_GAPS), len(MIN_LENGTHS)))
+        for gap, max_gap_sec in enumerate(self.max_gaps_sec):
+            is_apart = runs[1:, 0] - runs[:-1, 1] > max_gap_sec + segments.TIME_TOLERANCE_SEC
+            merged = np.stack([runs[np.append(True, is_apart), 0], runs[np.append(is_apart, True), 1]], axis=1)
+            references, predictions, ious = metrics.overlapping_pairs(self.reference_sections, merged)
+            for length, min_length_sec in enumerate(self.min_lengths_sec):
+                is_kept = merged[:, 1] - merged[:, 0] >= min_length_sec - segments.TIME_TOLERANCE_SEC
+                num_sections = len(self.reference_sections) + is_kept.sum()
+                f1_at = []
+                for iou_threshold in CHOICE_IOU_THRESHOLDS:
+                    is_pair = is_kept[predictions] & (ious >= iou_threshold - metrics.IOU_TOLERANCE)
+                    num_pairs = metrics.largest_matching(references[is_pair], predictions[is_pair])
+                    f1_at.append(2 * num_pairs / num_sections)
+                f1[gap, length] = np.mean(f1_at)
+        return f1

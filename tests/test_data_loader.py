@@ -2,14 +2,14 @@
 
 import json
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import TITLES
 
+import data_loader
 import segments
-from data_loader import SUBSETS, DataLoader, subset_of
+from data_loader import SUBSETS, DataLoader, class_weights, read_arrays, subset_of
 
 # The subsets of match_00 to match_99 by the formula of DESIGN.md: tRain, vAlid, tEst. Never change this table.
 PINNED = "rrrrrrraeaeerrrreereaaearrarrrerrrrrarrearerarrarrrrrrrrrrarrrrrrererrrrrarrrearrrarrerrrrrrearerrre"
@@ -45,59 +45,114 @@ def test_counts_of_each_subset(dataset_dir):
         assert {file.title for file in loader.segment_files[subset]} == set(titles)
 
 
-def test_batches_hold_the_segments_own_arrays(dataset_dir):
-    loader = DataLoader(dataset_dir, batch_size=5)
+def test_batches_hold_stretches_of_the_segments_own_arrays(dataset_dir):
+    loader = DataLoader(dataset_dir, batch_size=9)  # one stretch of 8 segments: a match of 6, and 2 of them again
     batches = loader.batches("valid")
-    assert len(batches) == 3
-    sizes, row = [], 0
-    for inputs, labels in batches:
-        sizes.append(len(labels))
-        assert (inputs["video"].shape[1:], inputs["video"].dtype) == ((2, 16, 16, 3), np.uint8)
-        assert (inputs["audio"].shape[1:], inputs["audio"].dtype) == ((4000,), np.float32)
-        for video, audio, label in zip(inputs["video"], inputs["audio"], labels, strict=True):
-            title, index = TITLES["valid"][row // 6], row % 6
+    assert len(batches) == 2
+    for title, (inputs, targets, weights) in zip(TITLES["valid"], batches, strict=True):
+        assert (inputs["video"].shape, inputs["video"].dtype) == ((1, 8, 2, 16, 16, 3), np.uint8)
+        assert (inputs["audio"].shape, inputs["audio"].dtype) == ((1, 8, 4000), np.float32)
+        assert weights.tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]]
+        for place, index in enumerate([0, 1, 2, 3, 4, 5, 5, 4]):
             segment = segments.read_segment(dataset_dir / title / f"seg_{index:05d}_{int(index >= 3)}.pkl")
-            np.testing.assert_array_equal(video, segment["video"])
-            np.testing.assert_array_equal(audio, segment["audio"])
-            assert label.tolist() == [int(index >= 3)]
-            row += 1
-    assert sizes == [5, 5, 2]
+            np.testing.assert_array_equal(inputs["video"][0, place], segment["video"])
+            np.testing.assert_array_equal(inputs["audio"][0, place], segment["audio"])
+            assert targets["highlight"][0, place].tolist() == [index >= 3]
+            assert targets["steps"][0, place].tolist() == [index >= 3] * 2  # two half seconds
     np.testing.assert_array_equal(loader.labels("valid"), [0, 0, 0, 1, 1, 1] * 2)
 
 
-def orders(loader, subset, num_epochs=2):
-    batches = loader.batches(subset)
-    found = []
-    for epoch in range(num_epochs):
-        batches.start_epoch(epoch)
-        found.append([audio.tobytes() for inputs, _ in batches for audio in inputs["audio"]])
-    return found
+def test_a_batch_holds_as_many_segments_as_asked_for(dataset_dir):
+    for batch_size, shape, num_batches in [(2, (1, 2), 6), (16, (2, 8), 1), (24, (2, 8), 1), (1, (1, 1), 12)]:
+        batches = DataLoader(dataset_dir, batch_size=batch_size).batches("valid")
+        assert len(batches) == num_batches
+        assert batches[0][2].shape == shape
 
 
-def test_train_is_shuffled_each_epoch_by_the_seed_and_the_others_are_not(dataset_dir):
-    first, second = orders(DataLoader(dataset_dir, batch_size=5, seed=1), "train")
-    assert first != second
-    assert sorted(first) == sorted(second)
-    assert orders(DataLoader(dataset_dir, batch_size=5, seed=1), "train") == [first, second]
-    assert orders(DataLoader(dataset_dir, batch_size=5, seed=2), "train")[0] != first
+def test_steps_follow_the_sections(tmp_path):
+    loader = DataLoader(
+        write_dataset(tmp_path / "steps", {"match_00": [0, 1]}, sections_of={"match_00": [[0.75, 1.5]]})
+    )
+    _, targets, _ = loader.batches("train")[0]
+    assert {tuple(row) for row in targets["steps"][0].tolist()} == {(0, 0.5), (1, 0)}
+
+
+def test_the_rare_class_is_weighted(tmp_path):
+    np.testing.assert_allclose(class_weights(np.array([0] * 9 + [1])), [10 / 18, 5])
+    loader = DataLoader(write_dataset(tmp_path / "rare", {"match_07": [0, 1, 0, 0]}), batch_size=4)
+    _, _, weights = loader.batches("valid")[0]
+    np.testing.assert_allclose(weights, [[4 / 6, 2, 4 / 6, 4 / 6]], rtol=1e-6)
+
+
+def epoch_of(loader, epoch):
+    """The segments that an epoch of training reads, by their sound, each with its stretch."""
+    batches = loader.batches("train")
+    batches.start_epoch(epoch)
+    return [
+        [audio.tobytes() for audio, weight in zip(sounds, weights, strict=True) if weight]
+        for inputs, _, batch_weights in batches
+        for sounds, weights in zip(inputs["audio"], batch_weights, strict=True)
+    ]
+
+
+def test_training_reads_each_segment_once_in_stretches_that_the_seed_and_the_epoch_choose(dataset_dir):
+    loader = DataLoader(dataset_dir, batch_size=4, seed=1)
+    in_order = [read_arrays(file, loader.data_shape)[1].tobytes() for file in loader.segment_files["train"]]
+    epochs = [epoch_of(loader, epoch) for epoch in range(6)]
+    for stretches in epochs:
+        assert sorted(s for stretch in stretches for s in stretch) == sorted(in_order)
+        for stretch in stretches:  # neighbours in the stretch are neighbours in the match
+            places = [in_order.index(s) for s in stretch]
+            assert places == list(range(places[0], places[0] + len(places)))
+    assert len({len(stretches) for stretches in epochs}) == 1
+    assert len({str(stretches) for stretches in epochs}) == 6
+    assert epoch_of(DataLoader(dataset_dir, batch_size=4, seed=1), 3) == epochs[3]
+    assert epoch_of(DataLoader(dataset_dir, batch_size=4, seed=2), 3) != epochs[3]
+
+
+def test_matches_of_every_length_are_cut_without_empty_stretches(tmp_path):
+    for num_segments in (1, 3, 7, 8, 9, 17):
+        loader = DataLoader(write_dataset(tmp_path / str(num_segments), {"match_00": [0] * num_segments}))
+        batches = loader.batches("train")
+        for epoch in range(12):
+            batches.start_epoch(epoch)
+            assert all(files for files, _ in batches.stretches)
+            assert sum(len(files) for files, _ in batches.stretches) == num_segments
+
+
+def test_valid_and_test_keep_their_order(dataset_dir):
     for subset in ("valid", "test"):
-        first, second = orders(DataLoader(dataset_dir, batch_size=5), subset)
-        assert first == second
+        batches = DataLoader(dataset_dir, batch_size=4).batches(subset)
+        first = [inputs["audio"].tobytes() for inputs, _, _ in batches]
+        batches.start_epoch(1)
+        assert [inputs["audio"].tobytes() for inputs, _, _ in batches] == first
+
+
+def test_a_match_is_read_in_order(dataset_dir):
+    loader = DataLoader(dataset_dir)
+    files = loader.files_by_match("test")[1]
+    assert [file.title for file in files] == [TITLES["test"][1]] * 6
+    arrays = list(loader.read_match(files))
+    assert len(arrays) == 6
+    for file, (video, audio) in zip(files, arrays, strict=True):
+        segment = segments.read_segment(file.path)
+        np.testing.assert_array_equal(video, segment["video"])
+        np.testing.assert_array_equal(audio, segment["audio"])
 
 
 def test_a_pickle_is_read_only_when_its_batch_is_asked_for(dataset_dir, monkeypatch):
     read = []
-    original = segments.read_whole
-    monkeypatch.setattr(segments, "read_whole", lambda path, size: read.append(Path(path).name) or original(path, size))
+    original = data_loader.read_arrays
+    monkeypatch.setattr(data_loader, "read_arrays", lambda file, shape: read.append(file.name) or original(file, shape))
     loader = DataLoader(dataset_dir, batch_size=4)
-    batches, read[:] = loader.batches("test"), []
+    batches = loader.batches("test")
     loader.labels("test")
     assert read == []
     batches[1]
-    assert read == ["seg_00004_1.pkl", "seg_00005_1.pkl", "seg_00000_0.pkl", "seg_00001_0.pkl"]
+    assert read == ["seg_00004_1.pkl", "seg_00005_1.pkl"]
 
 
-def write_dataset(folder, labels_of, first_version=False):
+def write_dataset(folder, labels_of, first_version=False, sections_of=None):
     """A dataset of 1-pixel frames with the labels given for each title."""
     config = segments.DataConfig(1, 1, 1, 1, 2, False)
     frames, audio = np.full((1, 1, 1, 3), 51, np.uint8), np.zeros(2, np.float32)
@@ -121,18 +176,22 @@ def write_dataset(folder, labels_of, first_version=False):
     if first_version:
         (folder / "metadata.json").write_text(json.dumps(metadata))
     else:
-        videos = [{"title": title, "segment_count": len(labels)} for title, labels in labels_of.items()]
+        videos = [
+            {"title": title, "segment_count": len(labels)} | ({"sections": sections_of[title]} if sections_of else {})
+            for title, labels in labels_of.items()
+        ]
         segments.write_metadata(folder, config, videos, missing=[], created="2026-11-24")
     return folder
 
 
 def test_datasets_of_the_first_version_load(tmp_path):
     loader = DataLoader(write_dataset(tmp_path / "old", {"match_00": [0, 1], "match_07": [1]}, first_version=True))
-    inputs, labels = loader.batches("valid")[0]
+    inputs, targets, weights = loader.batches("valid")[0]
     assert inputs["video"].dtype == np.uint8
-    assert inputs["video"].ravel().tolist() == [51, 51, 51]
+    assert inputs["video"][0, 0].ravel().tolist() == [51, 51, 51]
     assert inputs["audio"].dtype == np.float32
-    assert labels.tolist() == [[1]]
+    assert (targets["highlight"][0, 0].tolist(), targets["steps"][0, 0].tolist()) == ([1], [1, 1])
+    assert weights.tolist()[0][1:] == [0] * 7
     assert loader.num_segments == {"train": 2, "valid": 1, "test": 0}
 
 

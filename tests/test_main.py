@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,14 +40,21 @@ def test_from_mp4_to_checkpoint_to_test_report(trained, dataset_dir):
     report = json.loads((ckpt_dir / "test_report.json").read_text())
     assert report["videos"] == TITLES["test"]
     assert report["checkpoint"] == checkpoints_in(ckpt_dir)[-1].name
+    model, everything = report["model"]["per_segment"], report["everything"]["per_segment"]
     # Loud is a highlight in these clips: easy to learn, and not by the share of highlights alone.
-    assert report["model"]["average_precision"] > 0.9
-    assert report["everything"]["average_precision"] == pytest.approx(0.5)
-    assert report["everything"]["f1"] == pytest.approx(2 / 3)
-    (tn, fp), (fn, tp) = report["model"]["confusion_matrix"]
+    assert model["average_precision"] > 0.9
+    assert everything["average_precision"] == pytest.approx(0.5)
+    assert everything["f1"] == pytest.approx(2 / 3)
+    (tn, fp), (fn, tp) = model["confusion_matrix"]
     assert tn + fp + fn + tp == 12
-    assert report["model"]["precision"] == pytest.approx(tp / (tp + fp))
-    assert (ckpt_dir / "history.png").read_bytes()[:4] == b"\x89PNG"
+    assert model["precision"] == pytest.approx(tp / (tp + fp))
+    assert report["loudness"]["per_event"]["iou_0.5"]["f1"] == 1
+    assert [row["title"] for row in report["by_match"]] == TITLES["test"]
+    for name in ("history.png", "precision_recall.png", "test_matches.png"):
+        assert (ckpt_dir / name).read_bytes()[:4] == b"\x89PNG"
+        assert str(ckpt_dir / name) in result.stdout
+    with open(ckpt_dir / "predictions.csv", newline="") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == list("000111" * 2)
     for words in (
         "train: 2 videos, 12 segments, 6 highlights",
         "everything is a highlight",
@@ -96,6 +104,30 @@ def test_a_checkpoint_says_how_it_was_made(trained, dataset_dir):
     assert attributes["config"] == segments.read_metadata(dataset_dir)["config"]
     assert attributes["split"] == [0.6, 0.2]
     assert attributes["seed"] == 0
+
+
+def test_the_operating_point_is_chosen_once_and_used(trained, dataset_dir, tmp_path, capsys):
+    best = checkpoints_in(trained[1])[-1]
+    report = json.loads((trained[1] / "test_report.json").read_text())
+    assert report["operating_point_chosen_on"] == "valid"
+    assert report["model"]["operating_point"] == segments.read_checkpoint_attributes(best)["operating_point"]
+    assert list(trained[1].glob("*.part*")) == []
+    # Another point in the file is another point of the test; without one it is said.
+    copy = tmp_path / "copy.hdf5"
+    shutil.copy(best, copy)
+    arguments = ["--mode", "test", "--ckpt", str(copy), "--data_dir", str(dataset_dir)]
+    attributes = segments.read_checkpoint_attributes(copy)
+    segments.write_checkpoint_attributes(copy, attributes | {"operating_point": {"threshold": 0.0}})
+    assert trainer.main(arguments) == 0
+    report = json.loads((tmp_path / "test_report.json").read_text())
+    assert report["model"]["per_segment"]["confusion_matrix"] == [[0, 6], [0, 6]]
+    del attributes["operating_point"], attributes["loudness_operating_point"]
+    segments.write_checkpoint_attributes(copy, attributes)
+    assert trainer.main(arguments) == 0
+    assert "the checkpoint names none, a score of 0.5 is taken" in capsys.readouterr().out
+    assert json.loads((tmp_path / "test_report.json").read_text())["loudness"] is None
+    segments.write_checkpoint_attributes(copy, attributes | {"operating_point": {"cut": 3}})
+    assert trainer.main(arguments) == 1
 
 
 def test_the_rare_class_is_weighted():
@@ -189,10 +221,10 @@ def test_wrong_usage_is_named(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_help_shows_the_five_flags_and_loads_no_keras():
+def test_help_shows_the_five_flags_and_loads_nothing_large():
     code = (
         "import sys, main\ntry: main.main(['--help'])\nexcept SystemExit: pass\n"
-        "print('keras' in sys.modules or 'tensorflow' in sys.modules)"
+        "print({'keras', 'tensorflow', 'sklearn', 'scipy', 'matplotlib', 'h5py'} & set(sys.modules) != set())"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "False"

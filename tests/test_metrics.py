@@ -1,9 +1,12 @@
-"""Scores against values worked out by hand."""
+"""Scores against values worked out by hand, and against scikit-learn and SciPy on random input."""
 
 import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import metrics
 
@@ -13,7 +16,7 @@ SCORES = np.array([0.9, 0.8, 0.5, 0.4, 0.1])
 
 def test_scores_by_hand():
     found = metrics.evaluate(LABELS, SCORES, threshold=0.5)
-    names = "segments highlights loss precision recall f1 average_precision confusion_matrix"
+    names = "segments highlights loss precision recall f1 average_precision roc_auc confusion_matrix"
     assert " ".join(found) == names
     assert (found["segments"], found["highlights"]) == (5, 2)
     assert found["loss"] == pytest.approx(-np.mean(np.log([0.9, 0.2, 0.5, 0.6, 0.9])))
@@ -21,15 +24,42 @@ def test_scores_by_hand():
     assert found["recall"] == 1
     assert found["f1"] == pytest.approx(0.8)
     assert found["average_precision"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert found["roc_auc"] == pytest.approx(5 / 6)  # of 6 pairs of a highlight and another, one is in the wrong order
     assert found["confusion_matrix"] == [[2, 1], [0, 2]]
+
+
+def test_a_threshold_may_be_for_smoothed_scores():
+    smoothed = np.array([0.6, 0.4, 0.4, 0.6, 0.1])
+    found = metrics.evaluate(LABELS, SCORES, 0.5, smoothed)
+    assert (found["precision"], found["recall"]) == (0.5, 0.5)
+    plain = metrics.evaluate(LABELS, SCORES, 0.5)
+    for name in ("loss", "average_precision", "roc_auc"):
+        assert found[name] == plain[name]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scikit_learn_says_the_same(seed):
+    rng = np.random.default_rng(seed)
+    labels, scores = rng.integers(0, 2, 200), np.round(rng.random(200), 1 + seed % 3)  # with many equal scores
+    found, threshold = metrics.evaluate(labels, scores, 0.4), scores >= 0.4
+    assert found["loss"] == pytest.approx(sklearn.metrics.log_loss(labels, np.clip(scores, 1e-7, 1 - 1e-7)))
+    assert found["precision"] == pytest.approx(sklearn.metrics.precision_score(labels, threshold))
+    assert found["recall"] == pytest.approx(sklearn.metrics.recall_score(labels, threshold))
+    assert found["f1"] == pytest.approx(sklearn.metrics.f1_score(labels, threshold))
+    assert found["average_precision"] == pytest.approx(sklearn.metrics.average_precision_score(labels, scores))
+    assert found["roc_auc"] == pytest.approx(sklearn.metrics.roc_auc_score(labels, scores))
+    assert found["confusion_matrix"] == sklearn.metrics.confusion_matrix(labels, threshold).tolist()
 
 
 def test_perfect_and_empty_predictions():
     perfect = metrics.evaluate(LABELS, LABELS.astype(float), threshold=0.5)
-    assert (perfect["f1"], perfect["average_precision"]) == (1, 1)
+    assert [perfect[name] for name in ("f1", "average_precision", "roc_auc")] == [1, 1, 1]
     nothing = metrics.evaluate(LABELS, np.zeros(5), threshold=0.5)
     assert (nothing["precision"], nothing["recall"], nothing["f1"]) == (0, 0, 0)
-    assert math.isnan(metrics.evaluate(np.zeros(5, int), SCORES, threshold=0.5)["average_precision"])
+    without_highlights = metrics.evaluate(np.zeros(5, int), SCORES, threshold=0.5)
+    assert math.isnan(without_highlights["average_precision"])
+    assert math.isnan(without_highlights["roc_auc"])
+    assert math.isnan(metrics.evaluate(np.ones(5, int), SCORES, threshold=0.5)["roc_auc"])
 
 
 def test_everything_is_a_highlight():
@@ -53,3 +83,133 @@ def test_everything_is_a_highlight():
 def test_malformed_input_is_named(labels, scores, message):
     with pytest.raises(ValueError, match=message):
         metrics.evaluate(np.array(labels), np.array(scores), threshold=0.5)
+
+
+# ---- Events
+
+NONE = np.empty((0, 2))
+
+
+def sections(*pairs):
+    return np.array(pairs, float).reshape(-1, 2)
+
+
+def test_temporal_iou_by_hand():
+    reference, predicted = sections([0, 4], [10, 20], [30, 40]), sections([2, 6], [6, 9], [12, 17], [19, 35])
+    references, predictions, ious = metrics.overlapping_pairs(reference, predicted)
+    assert list(zip(references.tolist(), predictions.tolist(), strict=True)) == [(0, 0), (1, 2), (1, 3), (2, 3)]
+    assert ious == pytest.approx([2 / 6, 5 / 10, 1 / 25, 5 / 21])
+    assert [len(part) for part in metrics.overlapping_pairs(NONE, predicted)] == [0, 0, 0]
+    assert [len(part) for part in metrics.overlapping_pairs(reference, NONE)] == [0, 0, 0]
+
+
+def test_events_by_hand():
+    reference = [sections([0, 10], [20, 30], [50, 60]), sections([5, 8])]
+    predicted = [sections([0, 3], [22, 29], [40, 45]), NONE]
+    loose = metrics.evaluate_events(reference, predicted, 0.3)  # 3 s of 10 s are just enough
+    assert list(loose) == ["labelled", "found", "matched", "precision", "recall", "f1"]
+    assert list(loose.values()) == pytest.approx([4, 3, 2, 2 / 3, 2 / 4, 4 / 7])
+    strict = metrics.evaluate_events(reference, predicted, 0.5)
+    assert list(strict.values()) == pytest.approx([4, 3, 1, 1 / 3, 1 / 4, 2 / 7])
+
+
+def test_each_label_is_used_once_and_the_matching_is_the_largest():
+    one, two = [sections([0, 10])], [sections([0, 4], [4, 10])]
+    assert metrics.evaluate_events(one, two, 0.3)["matched"] == 1
+    assert metrics.evaluate_events(two, one, 0.3)["matched"] == 1
+    # The first prediction suits both labels, the second one the second alone.
+    assert metrics.evaluate_events([sections([0, 4], [4, 9])], [sections([1, 7], [7, 9.5])], 0.3)["matched"] == 2
+
+
+def test_events_without_sections():
+    reference = [sections([0, 10]), NONE]
+    assert list(metrics.evaluate_events(reference, reference, 0.7).values()) == [1, 1, 1, 1, 1, 1]
+    assert list(metrics.evaluate_events(reference, [NONE, NONE], 0.5).values()) == [1, 0, 0, 0, 0, 0]
+    assert list(metrics.evaluate_events([NONE, NONE], reference, 0.5).values()) == [0, 1, 0, 0, 0, 0]
+    # What is found in a match without highlights costs precision.
+    assert metrics.evaluate_events(reference, [sections([0, 10]), sections([0, 5])], 0.5)["precision"] == 0.5
+
+
+def random_sections(rng, num_sections):
+    borders = np.cumsum(rng.choice([1, 2, 3, 5], 2 * num_sections))  # so that IoUs are often just a threshold
+    return borders.reshape(-1, 2) * 1.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_matching_is_as_large_as_scipys(seed):
+    rng = np.random.default_rng(seed)
+    reference, predicted = random_sections(rng, 40), random_sections(rng, 40)
+    for iou_threshold in (0.1, 0.3, 0.5):
+        shared = np.minimum(reference[:, 1:], predicted[:, 1]) - np.maximum(reference[:, :1], predicted[:, 0])
+        union = (reference[:, 1] - reference[:, 0])[:, np.newaxis] + (predicted[:, 1] - predicted[:, 0]) - shared
+        is_pair = (shared > 0) & (shared / union >= iou_threshold - 1e-9)
+        expected = (maximum_bipartite_matching(csr_array(is_pair.astype(np.int8))) >= 0).sum()
+        assert metrics.evaluate_events([reference], [predicted], iou_threshold)["matched"] == expected > 0
+
+
+def test_mean_average_precision_by_hand():
+    reference = [sections([0, 10], [20, 30]), sections([0, 10])]
+    predicted = [sections([0, 10], [15, 18], [24, 30]), sections([0, 4])]
+    scores = [np.array([0.9, 0.8, 0.7]), np.array([0.6])]
+    # Ranked: right at any IoU; wrong; IoU 0.6; IoU 0.4. At 0.3 and 0.4 the precisions at 1, 2 and 3 labels are 1,
+    # 2/3 and, raised by that of the fourth, 3/4.
+    at_4, at_6, at_7 = (1 + 3 / 4 + 3 / 4) / 3, (1 + 2 / 3) / 3, 1 / 3
+    expected = (2 * at_4 + 2 * at_6 + at_7) / 5
+    assert metrics.mean_average_precision(reference, predicted, scores) == pytest.approx(expected)
+
+
+def test_mean_average_precision_of_the_perfect_and_of_nothing():
+    reference = [sections([0, 10], [20, 30]), NONE]
+    assert metrics.mean_average_precision(reference, reference, [np.array([0.2, 0.9]), np.empty(0)]) == 1
+    assert metrics.mean_average_precision(reference, [NONE, NONE], [np.empty(0)] * 2) == 0
+    assert math.isnan(metrics.mean_average_precision([NONE], [sections([0, 1])], [np.array([0.5])]))
+
+
+def test_the_better_scored_section_takes_the_label():
+    reference, predicted = sections([0, 10]), sections([0, 4], [4, 10])
+    assert metrics.match_ranked(reference, predicted, np.array([0.9, 0.1]), 0.3).tolist() == [True, False]
+    assert metrics.match_ranked(reference, predicted, np.array([0.1, 0.9]), 0.3).tolist() == [False, True]
+    assert metrics.match_ranked(reference, predicted, np.array([0.9, 0.1]), 0.5).tolist() == [False, True]
+
+
+# ---- Intervals
+
+
+def test_matches_are_drawn_with_replacement_by_the_seed():
+    weights = metrics.resample(5, num_resamples=200)
+    assert weights.shape == (200, 5)
+    assert (weights.sum(axis=1) == 5).all()
+    assert weights.mean(axis=0) == pytest.approx(np.ones(5), abs=0.3)
+    np.testing.assert_array_equal(weights, metrics.resample(5, num_resamples=200))
+    assert (metrics.resample(5, num_resamples=200, seed=1) != weights).any()
+
+
+def test_resampled_scores_are_those_of_the_matches_repeated():
+    rng = np.random.default_rng(0)
+    labels = [rng.integers(0, 2, n) for n in (30, 20, 40)]
+    scores = [np.round(rng.random(len(part)), 1) for part in labels]
+    reference, predicted = ([random_sections(rng, 12) for _ in range(3)] for _ in range(2))
+    section_scores = [rng.random(12) for _ in range(3)]
+    weights = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0]])
+    ranking = metrics.ranking_scores(labels, scores, weights)
+    mean_average_precision = metrics.mean_average_precision(reference, predicted, section_scores, weights)
+    for row, counts in enumerate(weights):
+        drawn = np.repeat(np.arange(3), counts)
+        found = metrics.evaluate(
+            np.concatenate([labels[i] for i in drawn]), np.concatenate([scores[i] for i in drawn]), 0.5
+        )
+        for name in ("average_precision", "roc_auc"):
+            assert ranking[name][row] == pytest.approx(found[name])
+        repeated = ([part[i] for i in drawn] for part in (reference, predicted, section_scores))
+        assert mean_average_precision[row] == pytest.approx(metrics.mean_average_precision(*repeated))
+
+
+def test_an_interval_leaves_out_what_is_not_known():
+    resampled = np.append(np.arange(101) / 100, np.nan)
+    assert metrics.interval(resampled) == pytest.approx([0.025, 0.975])
+    assert all(map(math.isnan, metrics.interval(np.array([np.nan]))))
+    ranking = metrics.ranking_scores(
+        [np.array([0, 0]), np.array([1, 0])], [SCORES[:2], SCORES[2:4]], np.array([[2, 0]])
+    )
+    assert math.isnan(ranking["average_precision"][0])
+    assert math.isnan(ranking["roc_auc"][0])

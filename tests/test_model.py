@@ -9,9 +9,23 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import scipy.fft
 
 import segments
-from model import BestCheckpoint, build_model, load_checkpoint
+from model import (
+    NUM_MEL_BANDS,
+    WINDOW_LENGTH,
+    BestCheckpoint,
+    FrameJitter,
+    FramesWithMotion,
+    InverseCosineTransform,
+    ResampleTime,
+    SpectrogramMask,
+    build_model,
+    compile_network,
+    load_checkpoint,
+    score_segments,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {
@@ -26,43 +40,117 @@ SHAPES = {
 def random_inputs(data_shape, num_segments=5):
     rng = np.random.default_rng(0)
     return {
-        "video": rng.integers(0, 256, (num_segments, *data_shape["video"]), dtype=np.uint8),
-        "audio": rng.standard_normal((num_segments, *data_shape["audio"])).astype(np.float32),
+        "video": rng.integers(0, 256, (1, num_segments, *data_shape["video"]), dtype=np.uint8),
+        "audio": rng.standard_normal((1, num_segments, *data_shape["audio"])).astype(np.float32),
     }
+
+
+def predict(network, inputs):
+    return network.predict(inputs, verbose=0)["highlight"]
 
 
 @pytest.mark.parametrize("data_shape", SHAPES.values(), ids=SHAPES.keys())
 def test_scores_of_any_shape_are_probabilities_and_survive_saving(tmp_path, data_shape):
-    network, inputs = build_model(data_shape), random_inputs(data_shape)
+    network, inputs = build_model(data_shape, num_steps=3), random_inputs(data_shape)
     scores = network.predict(inputs, verbose=0)
-    assert scores.shape == (5, 1)
-    assert ((scores > 0) & (scores < 1)).all()
+    assert (scores["highlight"].shape, scores["steps"].shape) == ((1, 5, 1), (1, 5, 3))
+    assert ((scores["highlight"] > 0) & (scores["highlight"] < 1)).all()
     network.save(tmp_path / "network.hdf5")
-    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "network.hdf5").predict(inputs, verbose=0), scores)
+    again = keras.models.load_model(tmp_path / "network.hdf5")
+    np.testing.assert_array_equal(predict(again, inputs), scores["highlight"])
 
 
 @pytest.mark.parametrize("kind", ["waveform", "mfcc"])
-def test_a_segments_score_does_not_depend_on_its_batch(kind):
+def test_a_stretchs_scores_do_not_depend_on_its_batch(kind):
     network, inputs = build_model(SHAPES[kind]), random_inputs(SHAPES[kind])
-    inputs["audio"][1:] *= 1000  # loud neighbours
-    alone = network.predict({name: array[:1] for name, array in inputs.items()}, verbose=0)
-    np.testing.assert_allclose(network.predict(inputs, verbose=0)[:1], alone, atol=1e-5)
+    batch = {name: np.concatenate([array, np.flip(array, 1) // 2]) for name, array in inputs.items()}
+    batch["audio"][1] *= 1000  # loud neighbours
+    np.testing.assert_allclose(predict(network, batch)[:1], predict(network, inputs), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["waveform", "mfcc"])
-def test_picture_and_sound_both_count(kind):
+def test_picture_sound_and_neighbours_all_count(kind):
     network, inputs = build_model(SHAPES[kind]), random_inputs(SHAPES[kind])
-    scores = network.predict(inputs, verbose=0)
-    for name in ("video", "audio"):
-        changed = {**inputs, name: np.zeros_like(inputs[name])}
-        assert np.abs(network.predict(changed, verbose=0) - scores).max() > 1e-4
+    scores = predict(network, inputs)[0, 0]
+    for changed in (
+        {**inputs, "video": np.zeros_like(inputs["video"])},
+        {**inputs, "audio": np.zeros_like(inputs["audio"])},
+        {name: array[:, :1] for name, array in inputs.items()},
+    ):
+        assert np.abs(predict(network, changed)[0, 0] - scores) > 1e-4
+
+
+@pytest.mark.parametrize("num_steps", [1, 3, 10])
+def test_a_match_is_scored_in_windows_as_if_it_were_scored_at_once(num_steps):
+    data_shape = {"video": (2, 8, 8, 3), "audio": (500,)}
+    network = build_model(data_shape, 1000, num_steps)
+    for num_segments in (1, 5, 24, 25, 61):
+        inputs = random_inputs(data_shape, num_segments)
+        taken = iter(zip(inputs["video"][0], inputs["audio"][0], strict=True))
+        scores = list(score_segments(network, taken))
+        np.testing.assert_allclose(scores, predict(network, inputs)[0, :, 0], atol=1e-5)
+    assert list(score_segments(network, iter(()))) == []
+
+
+def test_segments_of_a_match_are_taken_as_they_are_needed():
+    data_shape = {"video": (1, 4, 4, 3), "audio": (100,)}
+    segment = np.zeros(data_shape["video"], np.uint8), np.zeros(data_shape["audio"], np.float32)
+    segments_left = iter([segment] * 100)
+    next(score_segments(build_model(data_shape, 100), segments_left))
+    assert len(list(segments_left)) == 100 - WINDOW_LENGTH
+
+
+def test_mfccs_become_the_smoothed_log_mel_picture():
+    rng = np.random.default_rng(0)
+    smooth = np.cumsum(rng.standard_normal((6, NUM_MEL_BANDS)), axis=1)
+    mfcc = scipy.fft.dct(smooth, norm="ortho")
+    np.testing.assert_allclose(InverseCosineTransform(NUM_MEL_BANDS)(mfcc), smooth, atol=1e-4)
+    few = np.zeros_like(mfcc)
+    few[:, :40] = mfcc[:, :40]
+    np.testing.assert_allclose(
+        InverseCosineTransform(NUM_MEL_BANDS)(mfcc[:, :40]), scipy.fft.idct(few, norm="ortho"), atol=1e-4
+    )
+
+
+def test_time_is_resampled_by_means_within_segments():
+    x = np.arange(8.0).reshape(1, 8, 1)  # two segments of four
+    np.testing.assert_allclose(ResampleTime(4, 2)(x)[0, :, 0], [0.5, 2.5, 4.5, 6.5])
+    np.testing.assert_allclose(ResampleTime(4, 3)(x)[0, :3, 0], [0.25, 1.5, 2.75], atol=1e-6)
+    np.testing.assert_allclose(ResampleTime(2, 4)(x)[0, :, 0], np.repeat(np.arange(8.0), 2))
+
+
+def test_motion_runs_across_segments():
+    video = np.zeros((1, 2, 2, 1, 1, 3), np.float32)
+    video[0, 1, 0] = 3
+    frames = np.asarray(FramesWithMotion()(video))
+    assert frames.shape == (4, 1, 1, 6)
+    np.testing.assert_array_equal(frames[:, 0, 0, 3], [0, 0, 3, -3])
+
+
+def test_augmentation_is_of_training_alone():
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (8, 2, 1, 6, 6, 3), dtype=np.uint8)
+    plain = np.asarray(FrameJitter()(video))
+    np.testing.assert_allclose(plain, video / 64)
+    changed = np.asarray(FrameJitter()(video, training=True))
+    # A stretch is the frames it was, or their mirror image, each channel scaled and shifted.
+    for stretch, original in zip(changed, plain, strict=True):
+        fits = []
+        for candidate in (original, original[..., ::-1, :]):
+            for channel in range(3):
+                fits.append(np.corrcoef(stretch[..., channel].ravel(), candidate[..., channel].ravel())[0, 1])
+        assert min(fits[:3]) > 0.999 or min(fits[3:]) > 0.999
+    picture = np.ones((4, 100, NUM_MEL_BANDS), np.float32)
+    np.testing.assert_array_equal(SpectrogramMask()(picture), picture)
+    masked = np.asarray(SpectrogramMask()(picture, training=True))
+    assert set(np.unique(masked)) == {0, 1}
+    assert 0.2 < masked.mean() < 0.95
 
 
 def test_the_network_has_no_lambda_and_scales_bytes_itself():
     network = build_model(SHAPES["waveform"])
     kinds = [type(layer).__name__ for layer in network.layers]
     assert "Lambda" not in kinds
-    assert "Rescaling" in kinds
     assert network.get_layer("video").dtype == "uint8"
     assert "import tensorflow" not in (ROOT / "model.py").read_text()
 
@@ -79,7 +167,7 @@ def test_wrong_shapes_are_named(data_shape):
 def checkpoint(tmp_path):
     """A callback that saves into tmp_path, with a compiled network that it watches."""
     network = build_model(SHAPES["waveform"])
-    network.compile("adam", "binary_crossentropy")
+    compile_network(network, 0.001, 10)
     callback = BestCheckpoint(tmp_path, "ckpt-20261124", {"config": {"segment_length": 5.0}})
     callback.set_model(network)
     return callback
@@ -118,12 +206,12 @@ def test_a_checkpoint_tells_of_its_data_and_predicts_the_same_in_a_new_process(c
     code = (
         "import sys, numpy as np, model\n"
         "inputs = dict(np.load(sys.argv[2]))\n"
-        "np.save(sys.argv[3], model.load_checkpoint(sys.argv[1]).predict(inputs, verbose=0))"
+        "np.save(sys.argv[3], model.load_checkpoint(sys.argv[1]).predict(inputs, verbose=0)['highlight'])"
     )
     paths = [checkpoint.best_path, str(tmp_path / "inputs.npz"), str(tmp_path / "scores.npy")]
     result = subprocess.run([sys.executable, "-c", code, *paths], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stderr == ""  # TensorFlow's start-up chatter is kept off the screen
-    scores = checkpoint.model.predict(inputs, verbose=0)
+    scores = predict(checkpoint.model, inputs)
     np.testing.assert_array_equal(np.load(tmp_path / "scores.npy"), scores)
 
 

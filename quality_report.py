@@ -1,0 +1,281 @@
+"""How good scores are, as figures: by segment, by event, match by match, with intervals and beside baselines.
+
+matches = score_matches(loader.matches("test"), scores)    # scores: (num_segments,) of the subset, in order
+figures = evaluate(matches, point)                         # point: of operating_point.choose_operating_point
+
+Everything here takes scored matches and an operating point and gives dicts, text or bytes; nothing is written.
+"""
+
+import csv
+import io
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+
+import found_sections
+import metrics
+import segments
+from data_loader import DataLoader, Match
+from operating_point import OperatingPoint, ScoredMatch
+
+SHOWN_IOU_THRESHOLDS = (0.3, 0.5)
+EVERYTHING = OperatingPoint(threshold=0.5)  # for the scores 1 of the baseline "everything is a highlight"
+PREDICTIONS_HEADER = "title,index,start_sec,end_sec,start_time,end_time,label,score,found"
+NUM_SCORE_DECIMALS = 6
+
+
+def score_matches(matches: Sequence[Match], scores: np.ndarray) -> list[ScoredMatch]:
+    """The matches of a subset with their parts of the subset's scores, (num_segments,) in the loader's order.
+
+    Raises:
+        ValueError: the scores are not as many as the segments.
+    """
+    ends = np.cumsum([len(match.labels) for match in matches])
+    if scores.shape != (ends[-1],):
+        raise ValueError(f"received scores of shape {scores.shape}, expected one for each of {ends[-1]} segments")
+    parts = np.split(scores, ends[:-1])
+    return [ScoredMatch(**vars(match), scores=part) for match, part in zip(matches, parts, strict=True)]
+
+
+def loudness(loader: DataLoader, subset: str) -> np.ndarray | None:
+    """(num_segments,) float64 in [0, 1]: the root mean square of each segment's sound, the score of a baseline. None
+    for a dataset of MFCCs: they are standardised within each segment, which takes the level out."""
+    if loader.config.apply_mfcc:
+        return None
+    batches = loader.batches(subset)
+    sounds = (batches.read(file)[1] for file in loader.segment_files[subset])
+    return np.array([math.sqrt(np.mean(np.square(sound, dtype=np.float64))) for sound in sounds])
+
+
+# ---- Figures
+
+
+def evaluate(matches: Sequence[ScoredMatch], point: OperatingPoint) -> dict:
+    """Figures of scored matches at an operating point.
+
+    Returns:
+        operating_point: its four numbers.
+        per_segment: as `metrics.evaluate`; precision, recall, f1 and confusion matrix of the smoothed scores at the
+            threshold, the rest of the scores themselves.
+        per_event: `iou_0.3` and `iou_0.5` as `metrics.evaluate_events`, and `mean_average_precision`.
+        intervals: 95 % intervals [low, high] of most of these under the same names, over matches drawn anew; None with
+            one match, which tells nothing of others.
+    """
+    intervals = evaluate_intervals(matches, point) if len(matches) > 1 else None
+    return {"operating_point": asdict(point), **evaluate_once(matches, point), "intervals": intervals}
+
+
+def evaluate_once(matches: Sequence[ScoredMatch], point: OperatingPoint) -> dict:
+    """per_segment and per_event of `evaluate`."""
+    labels, scores, smoothed = join(matches, point)
+    reference, found, section_scores = sections_of(matches, point)
+    per_event = {
+        f"iou_{threshold:g}": metrics.evaluate_events(reference, found, threshold) for threshold in SHOWN_IOU_THRESHOLDS
+    }
+    per_event["mean_average_precision"] = metrics.mean_average_precision(reference, found, section_scores)
+    return {"per_segment": metrics.evaluate(labels, scores, point.threshold, smoothed), "per_event": per_event}
+
+
+def join(matches: Sequence[ScoredMatch], point: OperatingPoint) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores and smoothed scores of the segments of all matches, (num_segments,) each."""
+    return (
+        np.concatenate([match.labels for match in matches]),
+        np.concatenate([match.scores for match in matches]),
+        np.concatenate([match.smoothed_scores(point) for match in matches]),
+    )
+
+
+def sections_of(matches: Sequence[ScoredMatch], point: OperatingPoint) -> tuple[list, list, list]:
+    """For each match the labelled sections, the found ones, and the mean smoothed score of each of the found ones."""
+    found = [match.found_sections_sec(point) for match in matches]
+    section_scores = [
+        found_sections.mean_scores(sections_sec, match.smoothed_scores(point), match.segment_length)
+        for match, sections_sec in zip(matches, found, strict=True)
+    ]
+    return [match.sections_sec for match in matches], found, section_scores
+
+
+def evaluate_intervals(matches: Sequence[ScoredMatch], point: OperatingPoint) -> dict:
+    """intervals of `evaluate`."""
+    weights = metrics.resample(len(matches))
+    is_found = [match.smoothed_scores(point) >= point.threshold for match in matches]
+    counts = np.array(
+        [
+            (match.labels.sum(), found.sum(), (match.labels * found).sum())
+            for match, found in zip(matches, is_found, strict=True)
+        ]
+    )
+    per_segment = metrics.precision_recall_f1(*(weights @ counts).T)
+    per_segment |= metrics.ranking_scores([m.labels for m in matches], [m.scores for m in matches], weights)
+    reference, found, section_scores = sections_of(matches, point)
+    per_event = {}
+    for threshold in SHOWN_IOU_THRESHOLDS:
+        resampled = metrics.precision_recall_f1(*(weights @ metrics.count_events(reference, found, threshold)).T)
+        per_event[f"iou_{threshold:g}"] = intervals_of(resampled)
+    mean_average_precision = metrics.mean_average_precision(reference, found, section_scores, weights)
+    per_event |= intervals_of({"mean_average_precision": mean_average_precision})
+    return {"per_segment": intervals_of(per_segment), "per_event": per_event}
+
+
+def intervals_of(resampled: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    """[low, high] of each resampled score."""
+    return {name: metrics.interval(scores) for name, scores in resampled.items()}
+
+
+def evaluate_by_match(matches: Sequence[ScoredMatch], point: OperatingPoint) -> list[dict]:
+    """For each match its title, duration_sec, and the figures of it alone."""
+    return [
+        {"title": match.title, "duration_sec": match.duration_sec, **evaluate_once([match], point)} for match in matches
+    ]
+
+
+def compare(
+    matches: Sequence[ScoredMatch],
+    point: OperatingPoint,
+    loudness_matches: Sequence[ScoredMatch] | None,
+    loudness_point: OperatingPoint | None,
+) -> dict:
+    """Figures of a model beside those of the baselines.
+
+    Args:
+        matches, point: the model's scores and operating point.
+        loudness_matches, loudness_point: the same of `loudness`, None where it is not known.
+
+    Returns:
+        videos (titles), model, loudness (None where not known) and everything (without intervals) as from `evaluate`,
+        and by_match of the model as from `evaluate_by_match`.
+    """
+    everything = [replace(match, scores=np.ones(len(match.labels))) for match in matches]
+    return {
+        "videos": [match.title for match in matches],
+        "model": evaluate(matches, point),
+        "loudness": None if loudness_matches is None else evaluate(loudness_matches, loudness_point),
+        "everything": {"operating_point": asdict(EVERYTHING), **evaluate_once(everything, EVERYTHING)},
+        "by_match": evaluate_by_match(matches, point),
+    }
+
+
+# ---- Files and the screen
+
+
+def write_report(report: dict) -> bytes:
+    """The report as JSON; what is not a number (an average precision without highlights) is null."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {name: plain(part) for name, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return (json.dumps(plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_predictions(matches: Sequence[ScoredMatch], point: OperatingPoint) -> bytes:
+    """A CSV file with a row for each segment, under PREDICTIONS_HEADER. found: 1 where found sections cover more than
+    half of the segment, as labels say it of labelled ones. score: the network's own, not smoothed."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PREDICTIONS_HEADER.split(","))
+    for match in matches:
+        borders_sec = np.minimum(np.arange(len(match.scores) + 1) * match.segment_length, match.duration_sec).tolist()
+        found = segments.label_segments(match.found_sections_sec(point), len(match.scores), match.segment_length)
+        for index, (start_sec, end_sec) in enumerate(itertools.pairwise(borders_sec)):
+            times = [f"{start_sec:.6f}", f"{end_sec:.6f}", *map(segments.format_time, (start_sec, end_sec))]
+            score = f"{match.scores[index]:.{NUM_SCORE_DECIMALS}f}"
+            writer.writerow([match.title, index, *times, match.labels[index], score, found[index]])
+    return text.getvalue().encode()
+
+
+def describe(report: dict) -> str:
+    """The tables of a test report for the screen."""
+    model, segment = report["model"], report["model"]["per_segment"]
+    num_sections = model["per_event"]["iou_0.5"]["labelled"]
+    (true_negatives, false_positives), (false_negatives, true_positives) = segment["confusion_matrix"]
+    return "\n".join(
+        [
+            f"Test: {len(report['videos'])} videos, {segment['segments']} segments, {segment['highlights']} "
+            f"highlights, {num_sections} labelled sections",
+            describe_point(model["operating_point"], report["operating_point_chosen_on"]),
+            "",
+            *describe_figures(report),
+            "",
+            "confusion matrix            found   not found",
+            f"  highlight            {true_positives:>10d}{false_negatives:>12d}",
+            f"  other                {false_positives:>10d}{true_negatives:>12d}",
+            "",
+            *describe_matches(report["by_match"]),
+        ]
+    )
+
+
+def describe_point(point: dict, chosen_on: str | None) -> str:
+    """A line on the operating point."""
+    if chosen_on is None:
+        return f"Operating point: the checkpoint names none, a score of {point['threshold']:g} is taken"
+    parts = [f"Operating point, chosen on {chosen_on}: a score of {point['threshold']:.3f}"]
+    if point["smoothing"] > 1:
+        parts.append(f"mean of {point['smoothing']} segments")
+    if point["max_gap_sec"]:
+        parts.append(f"gaps of up to {point['max_gap_sec']:g} s closed")
+    if point["min_length_sec"]:
+        parts.append(f"sections of at least {point['min_length_sec']:g} s")
+    return ", ".join(parts)
+
+
+def describe_figures(report: dict) -> list[str]:
+    """A line for each figure: of the model with its interval, and of the baselines."""
+    lines = [f"{'':26}{'model':>7}{'95 % interval':>17}{'loudness':>10}{'everything is a highlight':>27}"]
+
+    def add(group: str, names: Sequence[str], place: Sequence[str]) -> None:
+        lines.append(group)
+        for name in names:
+            figures = [at(report[who], place, name) for who in ("model", "loudness", "everything")]
+            interval = at(report["model"]["intervals"], place, name)
+            shown = "" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+            model, loudness, everything = ("-" if figure is None else f"{figure:.3f}" for figure in figures)
+            shown_name = {"f1": "F1", "roc_auc": "ROC AUC"}.get(name, name.replace("_", " "))
+            lines.append(f"  {shown_name:24}{model:>7}{shown:>17}{loudness:>10}{everything:>27}")
+
+    add("by segment", ("precision", "recall", "f1", "average_precision", "roc_auc"), ["per_segment"])
+    for threshold in SHOWN_IOU_THRESHOLDS:
+        names = ("precision", "recall", "f1")
+        add(f"by section, found at IoU {threshold:g}", names, ["per_event", f"iou_{threshold:g}"])
+    add(
+        f"by section, IoU {metrics.IOU_THRESHOLDS[0]:g} to {metrics.IOU_THRESHOLDS[-1]:g}",
+        ["mean_average_precision"],
+        ["per_event"],
+    )
+    if report["loudness"] is None:
+        lines.append("loudness: not known of MFCCs, which have none, or where the checkpoint names no threshold for it")
+    return lines
+
+
+def at(figures: dict | None, place: Sequence[str], name: str):
+    """The figure of a name at a place in nested figures; None where there are none."""
+    for part in (*place, name):
+        figures = None if figures is None else figures[part]
+    return figures
+
+
+def describe_matches(by_match: list[dict]) -> list[str]:
+    """A line for each match, its title last, as that may be long."""
+    columns = ("segments", "highlights", "F1", "avg. prec.", "sections", "found", "right", "F1")
+    lines = [
+        f"{'by segment':>42}{'by section, at IoU 0.5':>32}",
+        "".join(f"{name:>11}" for name in columns) + "  match",
+    ]
+    for row in by_match:
+        segment, event = row["per_segment"], row["per_event"]["iou_0.5"]
+        cells = [
+            *(segment["segments"], segment["highlights"]),
+            *((f"{segment['f1']:.3f}", f"{segment['average_precision']:.3f}") if segment["highlights"] else "--"),
+            *(event["labelled"], event["found"], event["matched"]),
+            f"{event['f1']:.3f}" if event["labelled"] else "-",
+        ]
+        lines.append("".join(f"{cell:>11}" for cell in cells) + f"  {row['title']}")
+    return lines

@@ -1,0 +1,102 @@
+"""The pictures of a test, as PNG files in memory: precision over recall, and every match over time."""
+
+import io
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from match_outputs import FOUND_COLOR, SCORE_COLOR, plot_timeline
+from operating_point import OperatingPoint, ScoredMatch
+from quality_report import join
+
+NUM_ROWS = 50  # matches on a page: a picture's side ends at 65,535 pixels
+ROW_HEIGHT_INCH = 1.9
+CURVE_COLORS = (SCORE_COLOR, "#17805c", "#a0a6b1")
+# A title may be in any script; of these, the fonts that the system has are asked for what matplotlib's own lacks.
+TITLE_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo", "Noto Sans CJK JP")
+
+
+def draw_test(matches: Sequence[ScoredMatch], point: OperatingPoint, levels: np.ndarray | None) -> dict[str, bytes]:
+    """All pictures of a test by their file names; levels: (num_segments,) loudness for comparison, None without."""
+    labels, scores, smoothed = join(matches, point)
+    scores_of = {"model": scores}
+    if point.smoothing > 1:
+        scores_of[f"model, mean of {point.smoothing} segments"] = smoothed
+    if levels is not None:
+        scores_of["loudness"] = levels
+    is_found = smoothed >= point.threshold
+    recall, precision = (labels * is_found).sum() / labels.sum(), (labels * is_found).sum() / max(is_found.sum(), 1)
+    pages = draw_matches(matches, point)
+    names = ["test_matches.png", *(f"test_matches_{number}.png" for number in range(2, len(pages) + 1))]
+    return {
+        "precision_recall.png": draw_precision_recall(labels, scores_of, recall, precision),
+        **dict(zip(names, pages, strict=True)),
+    }
+
+
+def draw_precision_recall(
+    reference_labels: np.ndarray, scores_of: dict[str, np.ndarray], operating_recall: float, operating_precision: float
+) -> bytes:
+    """A PNG: precision over recall by segment, a curve for each kind of scores, and the operating point.
+
+    Args:
+        reference_labels: (num_segments,) int of 0 or 1, both there.
+        scores_of: by the curve's name, (num_segments,) float, up to three; the first is drawn strongest.
+        operating_recall, operating_precision: where the operating point is.
+    """
+    import sklearn.metrics
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5.4), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    for place, (name, scores) in enumerate(scores_of.items()):
+        precision, recall, _ = sklearn.metrics.precision_recall_curve(reference_labels, scores)
+        average_precision = sklearn.metrics.average_precision_score(reference_labels, scores)
+        label, width = f"{name}, average precision {average_precision:.3f}", 1.2 if place else 2
+        axes.step(recall, precision, where="post", linewidth=width, color=CURVE_COLORS[place], label=label)
+    share = reference_labels.mean()
+    axes.axhline(share, color="#5a6372", linestyle="--", linewidth=1, label=f"everything is a highlight, {share:.3f}")
+    axes.plot(operating_recall, operating_precision, "o", color=FOUND_COLOR, markersize=9, label="operating point")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="Segments of the test matches")
+    axes.legend(loc="lower left", fontsize="small")
+    axes.grid(alpha=0.3)
+    return to_png(figure)
+
+
+def draw_matches(matches: Sequence[ScoredMatch], point: OperatingPoint) -> list[bytes]:
+    """PNGs with a row for each match, NUM_ROWS on one: its (smoothed) scores over time, threshold, labels, sections."""
+    return [draw_page(matches[first : first + NUM_ROWS], point) for first in range(0, len(matches), NUM_ROWS)]
+
+
+def draw_page(matches: Sequence[ScoredMatch], point: OperatingPoint) -> bytes:
+    """One of the PNGs of `draw_matches`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 0.6 + ROW_HEIGHT_INCH * len(matches)), dpi=90, layout="constrained")
+    rows = figure.subplots(len(matches), squeeze=False)[:, 0]
+    for axes, match in zip(rows, matches, strict=True):
+        scores, found_sec = match.smoothed_scores(point), match.found_sections_sec(point)
+        length, duration_sec = match.segment_length, match.duration_sec
+        plot_timeline(axes, scores, length, duration_sec, point.threshold, found_sec, match.sections_sec)
+        axes.set_title(match.title, loc="left", fontsize="medium", fontfamily=fonts(), parse_math=False)
+        axes.set(yticks=[0, 0.5, 1], ylabel="score" if point.smoothing == 1 else f"mean of {point.smoothing}")
+    rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
+    return to_png(figure)
+
+
+def fonts() -> list[str]:
+    """matplotlib's own font, and those of TITLE_FONTS that the system has."""
+    from matplotlib import font_manager
+
+    there = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in TITLE_FONTS if name in there)]
+
+
+def to_png(figure) -> bytes:
+    """A matplotlib figure as a PNG file. A letter that no font has is drawn as a box, without a warning."""
+    picture = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(picture, format="png")
+    return picture.getvalue()

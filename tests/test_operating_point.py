@@ -1,0 +1,125 @@
+"""The choice of an operating point: as good as it says, repeatable, and as simple as it can be."""
+
+import numpy as np
+import pytest
+
+import metrics
+import segments
+from operating_point import (
+    CHOICE_IOU_THRESHOLDS,
+    MAX_GAPS,
+    MIN_LENGTHS,
+    OperatingPoint,
+    ScoredMatch,
+    Timeline,
+    candidate_thresholds,
+    choose_operating_point,
+    find_sections,
+    middle_of_plateau,
+    smooth,
+)
+
+LENGTH_SEC = 2.0
+
+
+def match(labels, scores, duration_sec=None, title="match"):
+    """A match whose sections are the runs of its labels."""
+    labels, duration_sec = np.array(labels), duration_sec or LENGTH_SEC * len(labels)
+    runs = np.flatnonzero(np.diff(labels, prepend=0, append=0)).reshape(-1, 2)
+    sections_sec = np.minimum(runs * LENGTH_SEC, duration_sec)
+    return ScoredMatch(title, LENGTH_SEC, duration_sec, labels, sections_sec, np.array(scores, np.float32))
+
+
+def random_matches(seed, num_matches=4, num_segments=40, separation=1.5):
+    rng = np.random.default_rng(seed)
+    matches = []
+    for number in range(num_matches):
+        labels = (smooth(rng.random(num_segments), 5) > 0.55).astype(int)
+        scores = 1 / (1 + np.exp(-separation * (2 * labels - 1) - rng.normal(size=num_segments)))
+        matches.append(match(labels, scores, LENGTH_SEC * num_segments - number / 3))
+    return matches
+
+
+def f1_to_choose_by(matches, point):
+    reference, found = ([m.sections_sec for m in matches], [m.found_sections_sec(point) for m in matches])
+    return np.mean([metrics.evaluate_events(reference, found, iou)["f1"] for iou in CHOICE_IOU_THRESHOLDS])
+
+
+def test_clear_scores_are_cut_in_their_middle_and_left_alone_otherwise():
+    labels = [0, 1, 1, 0, 0, 1, 0, 0, 1, 1]
+    point = choose_operating_point([match(labels, np.where(labels, 0.9, 0.1)), match([0, 0], [0.1, 0.1])])
+    assert point == OperatingPoint(pytest.approx(0.5, abs=0.02), smoothing=1, min_length_sec=0, max_gap_sec=0)
+
+
+def test_flickering_scores_are_joined_and_short_bursts_left_out():
+    # In each highlight of 5 segments one is missed; others, 1 long, are not to be told from them by score.
+    labels = np.tile([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0], 4)
+    scores = np.tile([0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 1, 1, 0, 0, 0], 4) * 0.8 + 0.1
+    point = choose_operating_point([match(labels, scores)])
+    assert point.max_gap_sec == LENGTH_SEC
+    assert point.min_length_sec == 2 * LENGTH_SEC
+    assert f1_to_choose_by([match(labels, scores)], point) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_searched_is_what_find_sections_finds(seed):
+    matches = random_matches(seed)
+    timeline = Timeline(matches)
+    for smoothing in (1, 3):
+        smoothed = np.concatenate([smooth(m.scores, smoothing) for m in matches])
+        for threshold in candidate_thresholds(smoothed, timeline.labelled_share)[::6]:
+            f1 = timeline.evaluate(timeline.runs(smoothed, threshold))
+            for gap, length in np.ndindex(len(MAX_GAPS), len(MIN_LENGTHS)):
+                gap_sec, min_length_sec = MAX_GAPS[gap] * LENGTH_SEC, MIN_LENGTHS[length] * LENGTH_SEC
+                point = OperatingPoint(threshold, smoothing, min_length_sec, gap_sec)
+                assert f1[gap, length] == pytest.approx(f1_to_choose_by(matches, point))
+
+
+def test_the_choice_is_repeatable_and_better_than_a_half():
+    matches = [
+        ScoredMatch(m.title, m.segment_length, m.duration_sec, m.labels, m.sections_sec, m.scores / 4)
+        for m in random_matches(7, num_matches=8)
+    ]
+    point = choose_operating_point(matches)
+    assert point == choose_operating_point(matches)
+    assert f1_to_choose_by(matches, point) > 0.6
+    assert f1_to_choose_by(matches, OperatingPoint(0.5)) == 0
+
+
+def test_the_widest_plateau_and_its_middle():
+    thresholds = np.array([0.1, 0.2, 0.3, 0.5, 0.55, 0.9])
+    assert middle_of_plateau(thresholds, np.array([1, 1, 0, 1, 1, 1])) == 4
+    assert middle_of_plateau(thresholds, np.array([0, 1, 0, 0, 0, 0.5])) == 1
+    assert middle_of_plateau(thresholds, np.ones(6)) == 3
+
+
+def test_candidates_lie_between_the_scores():
+    scores = np.array([0.2, 0.2, 0.4, 0.8])
+    candidates = candidate_thresholds(scores, labelled_share=0.25)
+    assert {0.3, 0.6} <= set(np.round(candidates, 9))
+    assert (np.diff(candidates) > 0).all()
+    assert candidates[0] > 0.2
+    assert candidates[-1] <= 0.8
+    assert candidate_thresholds(np.full(5, 0.3), 0.25).tolist() == [0.3]
+    many = candidate_thresholds(np.random.default_rng(0).random(100_000) ** 8, labelled_share=0.02)
+    found_shares = (np.random.default_rng(0).random(100_000)[:, np.newaxis] ** 8 >= many).mean(axis=0)
+    assert ((found_shares > 0.01) & (found_shares < 0.04)).sum() >= 15  # dense where it matters, however rare
+
+
+def test_equal_scores_and_no_labels():
+    point = choose_operating_point([match([0, 1, 1, 0], [0.3] * 4)])
+    assert find_sections(np.full(4, 0.3, np.float32), LENGTH_SEC, 8.0, point).tolist() == [[0, 8]]
+    with pytest.raises(ValueError, match="received matches without a labelled section"):
+        choose_operating_point([match([0, 0], [0.1, 0.2])])
+
+
+def test_a_match_at_the_end_of_another_is_not_merged_with_it():
+    matches = [match([0, 0, 1], [0, 0, 1]), match([1, 0, 0], [1, 0, 0])]
+    timeline = Timeline(matches)
+    assert len(timeline.runs(np.array([0, 0, 1, 1, 0, 0.0]), 0.5)) == 2
+    assert (timeline.evaluate(timeline.runs(np.array([0, 0, 1, 1, 0, 0.0]), 0.5))[:, 0] == 1).all()
+
+
+def test_segments_past_the_end_are_clipped():
+    assert match([0, 1], [0, 1], duration_sec=3.0).found_sections_sec(OperatingPoint(0.5)).tolist() == [[2, 3]]
+    assert segments.label_segments(np.array([[2.0, 3.0]]), 2, LENGTH_SEC).tolist() == [0, 0]

@@ -1,0 +1,179 @@
+"""What a test report says, as figures, files, tables and pictures."""
+
+import csv
+import io
+import json
+import struct
+import warnings
+
+import numpy as np
+import pytest
+from conftest import TITLES
+
+import metrics
+import quality_report
+import report_pictures
+import segments
+from data_loader import DataLoader, Match
+from operating_point import OperatingPoint, ScoredMatch
+
+POINT = OperatingPoint(threshold=0.5, smoothing=1, min_length_sec=0.0, max_gap_sec=2.0)
+TITLE = 'final, "rematch" $5^2$ 결승전'
+
+
+@pytest.fixture
+def matches():
+    """Two matches of 2 s segments, one with two highlights, one without any; the last segment is half as long."""
+    first = np.array([0.1, 0.9, 0.8, 0.2, 0.3, 0.6, 0.0, 0.7], np.float32)
+    labels, sections_sec = np.array([0, 1, 1, 0, 0, 0, 0, 0]), np.array([[2.0, 6.0], [14.0, 15.0]])
+    quiet = np.array([0.1, 0.2, 0.6], np.float32)
+    return [
+        ScoredMatch(TITLE, 2.0, 15.0, labels, sections_sec, first),
+        ScoredMatch("quiet", 2.0, 6.0, np.zeros(3, int), np.empty((0, 2)), quiet),
+    ]
+
+
+def test_scores_go_to_their_matches(matches):
+    parts = [Match(m.title, m.segment_length, m.duration_sec, m.labels, m.sections_sec) for m in matches]
+    scored = quality_report.score_matches(parts, np.concatenate([m.scores for m in matches]))
+    for received, expected in zip(scored, matches, strict=True):
+        assert received.title == expected.title
+        assert received.scores.tolist() == expected.scores.tolist()
+    with pytest.raises(ValueError, match=r"received scores of shape \(12,\), expected one for each of 11 segments"):
+        quality_report.score_matches(parts, np.ones(12))
+
+
+def test_figures_by_hand(matches):
+    figures = quality_report.evaluate(matches, POINT)
+    assert figures["operating_point"] == {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0, "max_gap_sec": 2}
+    by_segment = figures["per_segment"]
+    assert (by_segment["segments"], by_segment["highlights"]) == (11, 2)
+    assert by_segment["confusion_matrix"] == [[6, 3], [0, 2]]  # merging gaps is of sections, not of segments
+    # Found: 2 to 6 s, and 10 to 15 s as one by a gap of 2 s; and 4 to 6 s in the quiet match.
+    by_event = figures["per_event"]
+    assert list(by_event["iou_0.5"].values()) == pytest.approx([2, 3, 1, 1 / 3, 1 / 2, 2 / 5])
+    assert by_event["iou_0.3"] == by_event["iou_0.5"]
+    assert by_event["mean_average_precision"] == pytest.approx(1 / 2)
+
+
+def test_intervals_hold_the_figures_and_are_repeatable(matches):
+    rng = np.random.default_rng(0)
+    many = []
+    for number in range(12):
+        scores = np.clip(matches[0].scores + rng.normal(scale=0.2, size=8), 0, 1)
+        match = matches[0]
+        many.append(ScoredMatch(str(number), 2.0, 15.0, match.labels, match.sections_sec, scores))
+    figures = quality_report.evaluate(many, POINT)
+    assert figures["intervals"] == quality_report.evaluate(many, POINT)["intervals"]
+    for group in (["per_segment"], ["per_event", "iou_0.3"], ["per_event", "iou_0.5"]):
+        for name in ("precision", "recall", "f1"):
+            low, high = quality_report.at(figures["intervals"], group, name)
+            assert low <= quality_report.at(figures, group, name) <= high
+    for group, name in (
+        ("per_segment", "average_precision"),
+        ("per_segment", "roc_auc"),
+        ("per_event", "mean_average_precision"),
+    ):
+        low, high = figures["intervals"][group][name]
+        assert low < figures[group][name] < high
+    assert quality_report.evaluate(many[:1], POINT)["intervals"] is None
+
+
+def test_baselines_stand_beside_the_model(matches):
+    report = quality_report.compare(matches, POINT, None, None)
+    assert list(report) == ["videos", "model", "loudness", "everything", "by_match"]
+    assert report["loudness"] is None
+    expected = metrics.evaluate_everything(np.concatenate([m.labels for m in matches]))
+    assert report["everything"]["per_segment"] == expected
+    assert report["everything"]["per_event"]["iou_0.3"]["found"] == 2
+    loud = quality_report.compare(matches, POINT, matches, POINT)["loudness"]
+    assert loud == report["model"]
+
+
+def test_by_match_and_json(matches):
+    report = quality_report.compare(matches, POINT, None, None)
+    read = json.loads(quality_report.write_report(report))
+    first, quiet = read["by_match"]
+    assert (first["title"], first["duration_sec"]) == (TITLE, 15)
+    assert first["per_event"]["iou_0.5"]["f1"] == pytest.approx(1 / 2)
+    assert quiet["per_segment"]["average_precision"] is None  # JSON knows no NaN
+    assert quiet["per_event"]["iou_0.5"] == {
+        "labelled": 0,
+        "found": 1,
+        "matched": 0,
+        "precision": 0,
+        "recall": 0,
+        "f1": 0,
+    }
+
+
+def test_tables_show_every_figure(matches):
+    report = {"operating_point_chosen_on": "valid", **quality_report.compare(matches, POINT, matches, POINT)}
+    text = quality_report.describe(report)
+    assert "Test: 2 videos, 11 segments, 2 highlights, 2 labelled sections" in text
+    assert "Operating point, chosen on valid: a score of 0.500, gaps of up to 2 s closed" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert next(row for row in rows if row[:1] == ["F1"])[:2] == ["F1", "0.571"]
+    assert next(row for row in rows if row[:3] == ["mean", "average", "precision"])[3] == "0.500"
+    assert ["8", "2", "0.667", "1.000", "2", "2", "1", "0.500", *TITLE.split()] in rows
+    assert ["3", "0", "-", "-", "0", "1", "0", "-", "quiet"] in rows
+    report = {"operating_point_chosen_on": None, **quality_report.compare(matches, POINT, None, None)}
+    text = quality_report.describe(report)
+    assert "the checkpoint names none, a score of 0.5 is taken" in text
+    assert "loudness: not known" in text
+
+
+def test_predictions_have_a_row_for_each_segment(matches):
+    rows = list(csv.DictReader(io.StringIO(quality_report.write_predictions(matches, POINT).decode())))
+    assert ",".join(rows[0]) == "title,index,start_sec,end_sec,start_time,end_time,label,score,found"
+    assert len(rows) == 11
+    assert {row["title"] for row in rows} == {TITLE, "quiet"}
+    assert list(rows[1].values()) == [TITLE, "1", "2.000000", "4.000000", "00:00:02", "00:00:04", "1", "0.900000", "1"]
+    assert (rows[7]["end_sec"], rows[7]["found"]) == ("15.000000", "0")  # a half segment is none, as in labels
+    assert [row["found"] for row in rows[:8]] == list("01100110")
+
+
+def test_smoothing_decides_and_does_not_rank(matches):
+    point = OperatingPoint(threshold=0.5, smoothing=3)
+    smoothed = quality_report.evaluate(matches, point)["per_segment"]
+    plain = quality_report.evaluate(matches, OperatingPoint(threshold=0.5))["per_segment"]
+    assert smoothed["average_precision"] == plain["average_precision"]
+    assert smoothed["confusion_matrix"] == [[9, 0], [0, 2]]
+    assert smoothed["confusion_matrix"] != plain["confusion_matrix"]
+
+
+def test_loudness_is_the_root_mean_square_of_the_sound(dataset_dir):
+    loader = DataLoader(dataset_dir)
+    levels = quality_report.loudness(loader, "test")
+    assert levels.shape == (12,)
+    for row, (title, index) in enumerate((title, index) for title in TITLES["test"] for index in range(6)):
+        sound = segments.read_segment(dataset_dir / title / f"seg_{index:05d}_{int(index >= 3)}.pkl")["audio"]
+        assert levels[row] == pytest.approx(np.sqrt((sound.astype(float) ** 2).mean()))
+    # The clips' highlights are loud.
+    assert levels.reshape(2, 6)[:, 3:].min() > 5 * levels.reshape(2, 6)[:, :3].max()
+
+
+def test_loudness_is_not_known_of_mfccs():
+    class MfccLoader:
+        config = segments.DataConfig(1, 1, 1, 1, 4000, apply_mfcc=True)
+
+    assert quality_report.loudness(MfccLoader(), "test") is None
+
+
+def size_of(png):
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", png[16:24])
+
+
+def test_pictures_have_a_row_for_each_match(matches, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of letters that no font has
+        pictures = report_pictures.draw_test(matches, OperatingPoint(0.5, smoothing=3), np.linspace(0, 1, 11))
+    assert list(pictures) == ["precision_recall.png", "test_matches.png"]
+    size_of(pictures["precision_recall.png"])
+    width, height = size_of(pictures["test_matches.png"])
+    more = report_pictures.draw_matches(matches * 2, POINT)
+    assert size_of(more[0])[0] == width
+    assert size_of(more[0])[1] > height + 2 * 100
+    monkeypatch.setattr(report_pictures, "NUM_ROWS", 3)
+    assert list(report_pictures.draw_test(matches * 2, POINT, None))[1:] == ["test_matches.png", "test_matches_2.png"]
