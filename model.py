@@ -4,6 +4,7 @@ model = build_model({"video": (15, 64, 64, 3), "audio": (55125,)})
 """
 
 import itertools
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import absl.logging
 import numpy as np
 
+import checkpoint_file
 import segments
 
 
@@ -37,6 +39,8 @@ absl.logging.set_verbosity(absl.logging.ERROR)  # Keras warns at each save that 
 NUM_MEL_BANDS = 64
 MEL_FFT_LENGTH = 1024
 MEL_HOP_LENGTH = 512
+MAX_NUM_UNSAVED = 10_000  # of a network's variables: states of random numbers
+MIN_ALLOWED_VALUES, MAX_GROWTH = 2**25, 256  # of a layer's output, of it to the inputs
 
 
 def build_model(data_shape: dict[str, tuple[int, ...]], audio_sample_rate: int = 11025) -> keras.Model:
@@ -218,16 +222,46 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
 
 
 def load_checkpoint(path: str | os.PathLike) -> keras.Model:
-    """The network of a checkpoint. Nothing that the file holds is run.
+    """The network of a checkpoint, uncompiled. Nothing that the file holds is run, and variables are made only once
+    they are known to be of the size of the weights in the file.
 
     Raises:
         segments.CheckpointError: the file is missing, damaged, or no checkpoint of this toolkit.
     """
     segments.read_checkpoint_attributes(path)
+    config, num_weights = checkpoint_file.read_network(path)
     try:
-        return keras.models.load_model(path, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise segments.CheckpointError(f"{path}: the network in it cannot be read ({first_line(error)})") from error
+        with keras.StatelessScope(initialize_variables=False):
+            network = keras.Model.from_config(config["config"])
+        problem = excess(network, num_weights)
+        if not problem:
+            with keras.StatelessScope():  # makes the variables, at its end
+                pass
+            network.load_weights(path)
+    except Exception as error:  # which, Keras does not say, and a stranger's settings may raise any
+        problem = first_line(error)
+    if problem:
+        keras.utils.clear_session()  # forgets the variables that were not made
+        raise segments.CheckpointError(f"{path}: the network in it cannot be read ({problem})")
+    return network
+
+
+def excess(network: keras.Model, num_weights: int) -> str | None:
+    """What in a network takes more memory than num_weights in its checkpoint, or its inputs, account for."""
+    num_wanted = sum(math.prod(variable.shape) for variable in network.variables)
+    if num_wanted > num_weights + MAX_NUM_UNSAVED:
+        return f"it wants {num_wanted} weights, and {num_weights} are there"
+    num_values = max(MIN_ALLOWED_VALUES, MAX_GROWTH * sum(count_values(tensor) for tensor in network.inputs))
+    for layer in network._flatten_layers():
+        for node in layer._inbound_nodes:
+            if any(count_values(tensor) > num_values for tensor in node.outputs):
+                return f"its layer {layer.name!r} makes more values of a segment than memory holds"
+    return None
+
+
+def count_values(tensor: keras.KerasTensor) -> int:
+    """Values in a tensor, a segment's alone."""
+    return math.prod(length for length in tensor.shape if length)
 
 
 def score_segments(

@@ -632,14 +632,19 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
     """
     import h5py
 
+    expected = "expected a .hdf5 file that main.py saved"
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint (there is no such file), {expected}")
     try:
         with h5py.File(path, "r") as file:
-            return json.loads(file.attrs[CHECKPOINT_ATTRIBUTE])
+            attribute = file.attrs.get_id(CHECKPOINT_ATTRIBUTE)
+            if h5py.check_string_dtype(attribute.dtype) is None or attribute.shape != ():
+                raise ValueError("they are no text")
+            attributes = json.loads(file.attrs[CHECKPOINT_ATTRIBUTE])
+            if not isinstance(attributes, dict):
+                raise ValueError("they are no dict")
+            return attributes
     except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as a checkpoint ({error}), expected a .hdf5 file that main.py saved"
-        ) from error
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: received an HDF5 file without this toolkit's attributes, expected a .hdf5 file that main.py saved"
-        ) from error
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}), {expected}") from error
+    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: received an HDF5 file without this toolkit's attributes, {expected}") from error
