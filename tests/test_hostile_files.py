@@ -20,11 +20,13 @@ import numpy.testing._private.utils
 import pytest
 
 import checkpoint_file
+import match_scores
 import segment_pickle
 import segments
 from segments import CheckpointError, DatasetError
 
 ARRAYS = {"video": np.zeros((2, 2, 2, 3), np.uint8), "audio": np.zeros(4, np.float32)}
+CONFIG = vars(segments.DataConfig(5.0, 3.0, 64, 64, 11025, False))
 GIGA = 10**11  # bytes that no file here has
 
 
@@ -459,3 +461,28 @@ def test_a_network_larger_than_its_weights_is_refused_before_memory_is_taken(tmp
         with pytest.raises(CheckpointError, match=rf"evil\.hdf5: the network in it cannot be read \({named}"):
             load_checkpoint(path)
     np.testing.assert_allclose(load_checkpoint(good).predict_on_batch(inputs), [[13, 17]])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": None},
+        {"config": {"segment_length": 5}},
+        {"config": {**CONFIG, "segment_length": "5"}},
+        {"config": {**CONFIG, "segment_length": float("nan")}},
+        {"config": {**CONFIG, "video_width": 10**8}},
+        {"config": {**CONFIG, "video_sample_rate": 10**8}},
+        {"operating_point": {"threshold": "high"}},
+        {"operating_point": {"threshold": 0.5, "smoothing": 10**12}},
+        {"operating_point": [0.5]},
+    ],
+)
+def test_attributes_of_other_types_or_beyond_reason_are_named(tmp_path, changes):
+    path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
+    segments.write_checkpoint_attributes(path, {"config": CONFIG, **changes})
+    with pytest.raises(
+        CheckpointError, match=r"evil\.hdf5: received a checkpoint whose data config or operating point"
+    ):
+        match_scores.read_checkpoint(path)
+    segments.write_checkpoint_attributes(path, {"config": CONFIG, "operating_point": {"threshold": 0.5}})
+    assert match_scores.read_checkpoint(path).config == segments.DataConfig(**CONFIG)
