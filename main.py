@@ -11,6 +11,7 @@ import argparse
 import importlib.metadata
 import json
 import logging
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -19,9 +20,11 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+import dataset_audit
 import metrics
 import segments
 from data_loader import SUBSETS, DataLoader
+from dataset_files import open_dataset
 
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
 DEFAULT_SPLIT = (0.6, 0.2)
@@ -218,7 +221,7 @@ def load_data(args: argparse.Namespace) -> DataLoader:
         loader = DataLoader(args.data_dir, args.batch_size, *split, seed=args.seed)
         loader.require_both_classes(*SUBSETS)
         return loader
-    metadata_config = segments.read_metadata(args.data_dir)["config"]
+    metadata_config = open_dataset(args.data_dir).metadata["config"]
     attributes = segments.read_checkpoint_attributes(args.ckpt)
     if args.split and list(args.split) != attributes["split"]:
         raise TrainingError(
@@ -235,6 +238,14 @@ def load_data(args: argparse.Namespace) -> DataLoader:
     return loader
 
 
+def regex(text: str) -> re.Pattern:
+    """An argparse type: a regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a regular expression ({error})") from error
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command. Wrong ones exit with status 2 and a message that names them."""
     parser = argparse.ArgumentParser(
@@ -248,7 +259,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--learning_rate", type=float, default=0.001, help="of the AdamW optimizer (default: %(default)s)")
     add("--epochs", type=int, default=30, help="passes over the training segments (default: %(default)s)")
     add("--batch_size", type=int, default=16, help="segments in a training step (default: %(default)s)")
-    add("--data_dir", default=DEFAULT_DATA_DIR, help="dataset folder of data_converter.py (default: %(default)s)")
+    add(
+        "--data_dir",
+        default=DEFAULT_DATA_DIR,
+        help="dataset of data_converter.py, a folder or a .zip (default: %(default)s)",
+    )
     add("--ckpt_dir", type=Path, help="where results go (default: checkpoints; testing: the folder of --ckpt)")
     add("--mode", choices=("train", "test"), default="train", help="train and test, or test alone (default: train)")
     add("--ckpt", metavar="FILE", help="the checkpoint to test")
@@ -259,6 +274,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs=2,
         metavar=("TRAIN", "VALID"),
         help="shares of train and valid, the rest is test (default: 0.6 0.2)",
+    )
+    add("--check_data", action="store_true", help="read every segment first, and list those that cannot be used")
+    add(
+        "--group_by",
+        type=regex,
+        metavar="REGEX",
+        help="warn of games of one series on two sides of the split; what it finds in a title (its first group, if it "
+        "has one) names the series, e.g. '^[a-z]+'",
     )
     add("--debug", action="store_true", help="show where errors come from")
     args = parser.parse_args(argv)
@@ -284,6 +307,10 @@ def run(args: argparse.Namespace) -> None:
             f"{subset:5}: {loader.num_videos[subset]} videos, {loader.num_segments[subset]} segments, "
             f"{loader.num_highlights[subset]} highlights"
         )
+    if args.check_data:
+        dataset_audit.check_segments(loader)
+    for warning in dataset_audit.find_leaks(loader, args.group_by) if args.mode == "train" else []:
+        logger.warning(warning)
     ckpt_path = args.ckpt or train(args, loader)
     test(args, loader, ckpt_path)
     written = ["test_report.json"] if args.ckpt else ["history.csv", "history.png", "test_report.json"]
