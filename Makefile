@@ -41,6 +41,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_converter.py --codecs
 	$(BIN)/python benchmarks/bench_memory.py
+	$(BIN)/python benchmarks/bench_loader.py
 	$(BIN)/python benchmarks/bench_label_finder.py
 	$(BIN)/python benchmarks/bench_extractor.py
 

@@ -79,7 +79,7 @@ class ZipFiles(DatasetFiles):
         for name, info in members.items():
             title, _, file_name = name[len(root) :].partition("/")
             if name.startswith(root) and segments.SEGMENT_FILE_NAME.fullmatch(file_name):
-                self.check_member(info, f"{path}/{name}", self.max_bytes)
+                self.check_member(info, name, self.max_bytes)
                 self.matches.setdefault(title, {})[file_name] = info
 
     def find_root(self, members: dict[str, zipfile.ZipInfo]) -> str:
@@ -101,24 +101,24 @@ class ZipFiles(DatasetFiles):
         info = self.matches[unicodedata.normalize("NFC", title)][name]
         return self.read_member(info, f"{self.path}/{title}/{name}", self.max_bytes)
 
-    def check_member(self, info: zipfile.ZipInfo, where: str, max_bytes: int) -> None:
+    def check_member(self, info: zipfile.ZipInfo, name: str, max_bytes: int) -> None:
         """Raises segments.DatasetError where a member is encrypted, packed otherwise, or too large."""
         problem = None
         if info.flag_bits & ENCRYPTED_FLAG:
-            problem = "an encrypted file"
+            problem = "an encrypted file, expected one that is not: zip it again"
         elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            problem = f"compression method {info.compress_type}"
-        if problem:
-            raise segments.DatasetError(f"{where}: received {problem}, expected one stored or deflated: zip it again")
-        if info.file_size > max_bytes or info.compress_size > self.size:
-            raise segments.DatasetError(
-                f"{where}: received {info.file_size} bytes packed into {info.compress_size}, expected at most "
-                f"{max_bytes}: the .zip is damaged or made to fill memory"
+            problem = f"compression method {info.compress_type}, expected stored or deflated: zip it again"
+        elif info.file_size > max_bytes or info.compress_size > self.size:
+            problem = (
+                f"{info.file_size} bytes packed into {info.compress_size}, expected at most {max_bytes}: the .zip is "
+                "damaged or made to fill memory"
             )
+        if problem:
+            raise segments.DatasetError(f"{self.path}/{name}: received {problem}")
 
     def read_member(self, info: zipfile.ZipInfo, where: str, max_bytes: int) -> bytes:
         """A member's bytes, read past zipfile, whose readers count on one thread. Raises segments.DatasetError."""
-        self.check_member(info, where, max_bytes)
+        self.check_member(info, member_name(info), max_bytes)
         try:
             with self.lock:
                 self.file.seek(info.header_offset)

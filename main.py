@@ -8,11 +8,16 @@ validation loss was lower than all before, `history.csv`, `history.png`; and of 
 `predictions.csv`, `precision_recall.png`, `test_matches.png`.
 """
 
+import interruption
+
+if __name__ == "__main__":  # before the imports that take long
+    interruption.say_it_in_one_line()
+
 import argparse
 import importlib.metadata
 import itertools
 import logging
-import shutil
+import re
 import sys
 from dataclasses import asdict
 from datetime import datetime
@@ -22,12 +27,14 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+import dataset_audit
 import metrics
 import quality_report
 import report_pictures
 import resume_point
 import segments
 from data_loader import SUBSETS, DataLoader, class_weights
+from dataset_files import open_dataset
 from operating_point import OperatingPoint, choose_operating_point
 
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
@@ -74,7 +81,10 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
     history = point.history if point else []
     run_name = point.run_name if point else f"ckpt-{datetime.now():%Y%m%d-%H%M%S}"
     args.ckpt_dir.mkdir(parents=True, exist_ok=True)
-    best = BestCheckpoint(args.ckpt_dir, run_name, checkpoint_attributes(args, loader))
+    attributes = checkpoint_attributes(args, loader)
+    if (levels := quality_report.loudness(loader, "valid")) is not None:  # with which the network is compared
+        attributes["loudness_operating_point"] = operating_point_of(levels, loader)
+    best = BestCheckpoint(args.ckpt_dir, run_name, attributes)
     best.set_model(network)
     if point:
         resume_point.restore(network, point.variables)
@@ -92,7 +102,10 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
                 loss = train_epoch(network, batches, bar.update)
                 variables = resume_point.capture(network)
                 network.optimizer.finalize_variable_values(network.trainable_variables)  # the averaged weights
-                logs = {"loss": loss, **validate(network, loader)}
+                valid_scores = predict(network, loader, "valid")
+                logs = {"loss": loss, **validate(valid_scores, loader)}
+                if logs["val_loss"] < best.best:
+                    best.attributes["operating_point"] = operating_point_of(valid_scores, loader)
                 best.on_epoch_end(epoch, logs)
                 event_log.on_epoch_end(epoch, logs)
                 history.append({"epoch": epoch + 1, **logs})
@@ -114,13 +127,18 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
     return best.best_path
 
 
-def validate(network, loader: DataLoader) -> dict:
-    """The metrics of SHOWN_METRICS on validation, their names after "val_". The loss weights the classes as training's
-    does, so that the best epoch is best at what it was trained for."""
-    labels, scores = loader.labels("valid"), predict(network, loader, "valid")
+def validate(scores: np.ndarray, loader: DataLoader) -> dict:
+    """The metrics of SHOWN_METRICS of scores on validation, their names after "val_". The loss weights the classes as
+    training's does, so that the best epoch is best at what it was trained for."""
+    labels = loader.labels("valid")
     found = metrics.evaluate(labels, scores, THRESHOLD)
     found["loss"] = metrics.log_loss(labels, scores, class_weights(loader.labels("train"))[labels])
     return {f"val_{name}": found[name] for name in SHOWN_METRICS}
+
+
+def operating_point_of(scores: np.ndarray, loader: DataLoader) -> dict:
+    """Where scores on validation best become sections, as a dict for a checkpoint."""
+    return asdict(choose_operating_point(quality_report.score_matches(loader.matches("valid"), scores)))
 
 
 def make_network(args: argparse.Namespace, loader: DataLoader):
@@ -226,30 +244,6 @@ def plot_history(path: Path, history: list[dict]) -> None:
     plt.close(figure)
 
 
-def choose_operating_points(loader: DataLoader, ckpt_path: str) -> None:
-    """Choose on validation where the scores of a checkpoint become sections, and those of loudness, with which it is
-    compared; and write both into the checkpoint, which is whole at every moment.
-
-    Raises:
-        segments.CheckpointError: the file is no checkpoint.
-    """
-    from model import load_checkpoint
-
-    scores_of = {"operating_point": predict(load_checkpoint(ckpt_path), loader, "valid")}
-    if (levels := quality_report.loudness(loader, "valid")) is not None:
-        scores_of["loudness_operating_point"] = levels
-    matches, attributes = loader.matches("valid"), segments.read_checkpoint_attributes(ckpt_path)
-    for name, scores in scores_of.items():
-        attributes[name] = asdict(choose_operating_point(quality_report.score_matches(matches, scores)))
-    part = Path(ckpt_path).with_suffix(".part")
-    try:
-        shutil.copyfile(ckpt_path, part)
-        segments.write_checkpoint_attributes(part, attributes)
-        part.replace(ckpt_path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def read_operating_point(ckpt_path: str, name: str) -> OperatingPoint | None:
     """An operating point that `choose_operating_points` wrote, None without one. Raises segments.CheckpointError."""
     values = segments.read_checkpoint_attributes(ckpt_path).get(name)
@@ -311,7 +305,7 @@ def load_data(args: argparse.Namespace) -> DataLoader:
         for subset in ("valid", "test"):
             loader.matches(subset)  # damaged sections are named before training, not after
         return loader
-    metadata_config = segments.read_metadata(args.data_dir)["config"]
+    metadata_config = open_dataset(args.data_dir).metadata["config"]
     attributes = segments.read_checkpoint_attributes(args.ckpt)
     if args.split and list(args.split) != attributes["split"]:
         raise TrainingError(
@@ -328,6 +322,14 @@ def load_data(args: argparse.Namespace) -> DataLoader:
     return loader
 
 
+def regex(text: str) -> re.Pattern:
+    """An argparse type: a regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a regular expression ({error})") from error
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command. Wrong ones exit with status 2 and a message that names them."""
     parser = argparse.ArgumentParser(
@@ -341,7 +343,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--learning_rate", type=float, default=0.001, help="of the AdamW optimizer (default: %(default)s)")
     add("--epochs", type=int, default=30, help="passes over the training segments (default: %(default)s)")
     add("--batch_size", type=int, default=16, help="segments in a training step (default: %(default)s)")
-    add("--data_dir", default=DEFAULT_DATA_DIR, help="dataset folder of data_converter.py (default: %(default)s)")
+    add(
+        "--data_dir",
+        default=DEFAULT_DATA_DIR,
+        help="dataset of data_converter.py, a folder or a .zip (default: %(default)s)",
+    )
     add("--ckpt_dir", type=Path, help="where results go (default: checkpoints; testing: the folder of --ckpt)")
     add("--mode", choices=("train", "test"), default="train", help="train and test, or test alone (default: train)")
     add("--ckpt", metavar="FILE", help="the checkpoint to test")
@@ -356,6 +362,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--resume", action="store_true", help="go on with the interrupted run in --ckpt_dir from its last whole epoch")
     add("--patience", type=int, metavar="EPOCHS", help="stop after so many without a lower validation loss")
     add("--init_ckpt", metavar="FILE", help="start from the weights of this checkpoint, to fine-tune it on new matches")
+    add("--check_data", action="store_true", help="read every segment first, and list those that cannot be used")
+    add(
+        "--group_by",
+        type=regex,
+        metavar="REGEX",
+        help="warn of games of one series on two sides of the split; what it finds in a title (its first group, if it "
+        "has one) names the series, e.g. '^[a-z]+'",
+    )
     add("--debug", action="store_true", help="show where errors come from")
     args = parser.parse_args(argv)
     for name in ("learning_rate", "epochs", "batch_size"):
@@ -380,12 +394,15 @@ def run(args: argparse.Namespace) -> None:
             f"{subset:5}: {loader.num_videos[subset]} videos, {loader.num_segments[subset]} segments, "
             f"{loader.num_highlights[subset]} highlights"
         )
+    if args.check_data:
+        dataset_audit.check_segments(loader)
     written = []
     if args.ckpt:
         ckpt_path = args.ckpt
     else:
+        for warning in dataset_audit.find_leaks(loader, args.group_by):
+            logger.warning(warning)
         ckpt_path = train(args, loader)
-        choose_operating_points(loader, ckpt_path)
         written += ["history.csv", "history.png"]
     written += test(args, loader, ckpt_path)
     print("Look at: " + ", ".join(str(path) for path in [*(args.ckpt_dir / name for name in written), ckpt_path]))

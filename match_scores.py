@@ -43,9 +43,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise segments.CheckpointError(f"{path}: no such file, expected a .hdf5 file that main.py saved")
     attributes = segments.read_checkpoint_attributes(path)
     try:
-        config = segments.DataConfig(**attributes["config"])
+        config = segments.parse_config(attributes["config"])
         point = OperatingPoint(**attributes.get("operating_point", {"threshold": DEFAULT_THRESHOLD}))
-    except (KeyError, TypeError) as error:
+        if not all(isinstance(value, int | float) and 0 <= value < 1e6 for value in vars(point).values()):
+            raise ValueError(f"operating point {vars(point)}")
+    except (KeyError, TypeError, ValueError) as error:
         raise segments.CheckpointError(
             f"{path}: received a checkpoint whose data config or operating point is another version's ({error}), "
             "expected one that this version of main.py saved"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import absl.logging
 import numpy as np
 
+import checkpoint_file
 import segments
 
 
@@ -47,6 +48,8 @@ DROPOUT = 0.3
 WEIGHT_DECAY = 0.05
 WEIGHT_AVERAGING = 0.99
 WINDOW_LENGTH = 24  # segments that are scored together, those around them counted
+MAX_NUM_UNSAVED = 10_000  # of a network's variables: states of random numbers
+MIN_ALLOWED_VALUES, MAX_GROWTH = 2**25, 256  # of a layer's output, of it to the inputs
 
 
 def build_model(
@@ -349,12 +352,12 @@ def train_epoch(network: keras.Model, batches: Iterable, on_batch: Callable[[], 
 
     A plain loop: `fit` hands batches through tf.data, which on CPU takes longer than a step of this small network.
     """
-    network.reset_metrics()
-    loss = math.nan
+    losses = []
     for inputs, targets, weights in batches:
-        loss = network.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)["loss"]
+        network.reset_metrics()
+        losses.append(network.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)["loss"])
         on_batch()
-    return float(loss)
+    return float(np.mean(losses))
 
 
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -388,16 +391,46 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
 
 
 def load_checkpoint(path: str | os.PathLike) -> keras.Model:
-    """The network of a checkpoint. Nothing that the file holds is run.
+    """The network of a checkpoint, uncompiled. Nothing that the file holds is run, and variables are made only once
+    they are known to be of the size of the weights in the file.
 
     Raises:
         segments.CheckpointError: the file is missing, damaged, or no checkpoint of this toolkit.
     """
     segments.read_checkpoint_attributes(path)
+    config, num_weights = checkpoint_file.read_network(path)
     try:
-        return keras.models.load_model(path, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise segments.CheckpointError(f"{path}: the network in it cannot be read ({first_line(error)})") from error
+        with keras.StatelessScope(initialize_variables=False):
+            network = keras.Model.from_config(config["config"])
+        problem = excess(network, num_weights)
+        if not problem:
+            with keras.StatelessScope():  # makes the variables, at its end
+                pass
+            network.load_weights(path)
+    except Exception as error:  # which, Keras does not say, and a stranger's settings may raise any
+        problem = first_line(error)
+    if problem:
+        keras.utils.clear_session()  # forgets the variables that were not made
+        raise segments.CheckpointError(f"{path}: the network in it cannot be read ({problem})")
+    return network
+
+
+def excess(network: keras.Model, num_weights: int) -> str | None:
+    """What in a network takes more memory than num_weights in its checkpoint, or its inputs, account for."""
+    num_wanted = sum(math.prod(variable.shape) for variable in network.variables)
+    if num_wanted > num_weights + MAX_NUM_UNSAVED:
+        return f"it wants {num_wanted} weights, and {num_weights} are there"
+    num_values = max(MIN_ALLOWED_VALUES, MAX_GROWTH * sum(count_values(tensor) for tensor in network.inputs))
+    for layer in network._flatten_layers():
+        for node in layer._inbound_nodes:
+            if any(count_values(tensor) > num_values for tensor in node.outputs):
+                return f"its layer {layer.name!r} makes more values of a segment than memory holds"
+    return None
+
+
+def count_values(tensor: keras.KerasTensor) -> int:
+    """Values in a tensor, a segment's alone."""
+    return math.prod(length for length in tensor.shape if length)
 
 
 def score_segments(network: keras.Model, segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[float]:

@@ -46,8 +46,7 @@ def loudness(loader: DataLoader, subset: str) -> np.ndarray | None:
     for a dataset of MFCCs: they are standardised within each segment, which takes the level out."""
     if loader.config.apply_mfcc:
         return None
-    batches = loader.batches(subset)
-    sounds = (batches.read(file)[1] for file in loader.segment_files[subset])
+    sounds = (audio for files in loader.files_by_match(subset) for _, audio in loader.read_match(files))
     return np.array([math.sqrt(np.mean(np.square(sound, dtype=np.float64))) for sound in sounds])
 
 

@@ -34,14 +34,20 @@ class ResumePoint:
     variables: list[np.ndarray]
 
 
+def variables_of(network) -> list:
+    """Every variable that training changes: of the network, its random generators and its optimizer."""
+    metric_ids = {id(variable) for variable in network.metrics_variables}  # made late, and begun anew each epoch
+    return [v for v in network.variables if id(v) not in metric_ids] + network.optimizer.variables
+
+
 def capture(network) -> list[np.ndarray]:
     """Copies of all numbers of a compiled network and its optimizer, as they are now."""
-    return [np.array(variable) for variable in (*network.variables, *network.optimizer.variables)]
+    return [np.array(variable.numpy()) for variable in variables_of(network)]
 
 
 def restore(network, variables: list[np.ndarray]) -> None:
     """Give a compiled network of the same build the numbers that `capture` took."""
-    for variable, value in zip((*network.variables, *network.optimizer.variables), variables, strict=True):
+    for variable, value in zip(variables_of(network), variables, strict=True):
         variable.assign(value)
 
 

@@ -25,7 +25,7 @@ class ForbiddenError(Exception):
 
 
 class DamagedError(Exception):
-    """The pickle cannot be read to its end; the message says where and why."""
+    """The pickle cannot be read to its end; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,7 @@ class SegmentReader:
         try:
             self.run()
         except (EOFError, ValueError, TypeError, IndexError, KeyError, OverflowError, struct.error) as error:
-            text = f"{type(error).__name__}: {shorten(str(error))}"
-            raise DamagedError(f"at byte {self.position} of {len(self.content)}, {text}") from error
+            raise DamagedError(f"damaged at byte {self.position} of {len(self.content)}") from error
         if self.position != len(self.content) or len(self.stack) != 1:
             raise ForbiddenError("more follows its end")
         return self.stack[0]

@@ -585,9 +585,7 @@ def parse_metadata(where: str | os.PathLike, content: bytes) -> dict:
     """
     try:
         metadata = json.loads(content)
-        config = vars(DataConfig(**metadata["config"]))
-        if not all(isinstance(value, int | float) and 0 <= value < math.inf for value in config.values()):
-            raise ValueError(f"config {config}")
+        parse_config(metadata["config"])
         shapes = metadata["data_shape"] = {name: tuple(metadata["data_shape"][name]) for name in ("video", "audio")}
         lengths = [*shapes["video"], *shapes["audio"]]
         if (len(shapes["video"]), len(shapes["audio"])) not in ((4, 1), (4, 2)) or not all(
@@ -603,6 +601,20 @@ def parse_metadata(where: str | os.PathLike, content: bytes) -> dict:
         text = repr(error)[:200]
         raise DatasetError(f"{where}: damaged or from something else ({text}): convert the videos again") from error
     return metadata
+
+
+def parse_config(config: dict) -> DataConfig:
+    """The data config that a dataset or a checkpoint states.
+
+    Raises:
+        TypeError, ValueError: a name is missing or unknown, a value is no number, or no memory holds such segments.
+    """
+    parsed = DataConfig(**config)
+    if not all(isinstance(value, int | float) and 0 <= value < 1e9 for value in config.values()):
+        raise ValueError(f"config {config}")
+    if max_segment_bytes(parsed.data_shape) > MAX_SEGMENT_BYTES:
+        raise ValueError(f"segments of {max_segment_bytes(parsed.data_shape) / 1e9:.0f} GB")
+    return parsed
 
 
 def segment_counts(metadata: dict) -> dict[str, int]:
@@ -638,14 +650,19 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
     """
     import h5py
 
+    expected = "expected a .hdf5 file that main.py saved"
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint (there is no such file), {expected}")
     try:
         with h5py.File(path, "r") as file:
-            return json.loads(file.attrs[CHECKPOINT_ATTRIBUTE])
+            attribute = file.attrs.get_id(CHECKPOINT_ATTRIBUTE)
+            if h5py.check_string_dtype(attribute.dtype) is None or attribute.shape != ():
+                raise ValueError("they are no text")
+            attributes = json.loads(file.attrs[CHECKPOINT_ATTRIBUTE])
+            if not isinstance(attributes, dict):
+                raise ValueError("they are no dict")
+            return attributes
     except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as a checkpoint ({error}), expected a .hdf5 file that main.py saved"
-        ) from error
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: received an HDF5 file without this toolkit's attributes, expected a .hdf5 file that main.py saved"
-        ) from error
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}), {expected}") from error
+    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: received an HDF5 file without this toolkit's attributes, {expected}") from error

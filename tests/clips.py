@@ -42,6 +42,7 @@ def write_clip(
     audio_gap_sec: float = 0,
     codec: str = "libx264",
     options: dict | None = None,
+    first_number: int = 0,
 ) -> Path:
     """Write an mp4 with numbered frames.
 
@@ -50,7 +51,7 @@ def write_clip(
         audio: (num_samples,) or (num_channels, num_samples) float32, encoded as AAC; None for no sound track.
         start_sec: presentation time of the first frame. audio_start_sec: of the first sample, by default the same.
         audio_gap_sec: by how much the timestamps of the second half of the sound are later.
-        options: of the video encoder.
+        options: of the video encoder. first_number: that the first frame shows.
     """
     ticks = ticks or list(range(num_frames))
     audio_start_sec = start_sec if audio_start_sec is None else audio_start_sec
@@ -66,7 +67,7 @@ def write_clip(
             audio_stream = container.add_stream("aac", rate=sample_rate_hz, layout=layout)
             audio_stream.bit_rate = 192_000
         for number, tick in enumerate(ticks):
-            frame = av.VideoFrame.from_ndarray(draw_number(number), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(draw_number(first_number + number), format="rgb24")
             frame.pts = round(start_sec * 600) + tick * 600 // FRAME_RATE_FPS
             frame.time_base = time_base
             packets += video_stream.encode(frame)

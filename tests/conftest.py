@@ -22,14 +22,13 @@ TITLES = {"train": ["match_00", "match_01"], "valid": ["match_07", "match_09"], 
 
 @pytest.fixture(scope="session")
 def trainable_matches_dir(tmp_path_factory):
-    """6 matches of 6 s with both classes in each, two matches a subset."""
+    """6 matches of 6 s with both classes in each, two matches a subset, none like another."""
     folder = tmp_path_factory.mktemp("trainable")
-    for titles in TITLES.values():
-        for title in titles:
-            # Highlights are loud: the second half of each match.
-            quiet, loud = tone(440, 3, amplitude=0.02), tone(440, 3, amplitude=0.9)
-            write_clip(folder / f"{title}.mp4", num_frames=180, audio=np.append(quiet, loud))
-            (folder / f"{title}.txt").write_text("90,180,00:00:03,00:00:06\n")
+    for number, title in enumerate(title for titles in TITLES.values() for title in titles):
+        # Highlights are loud: the second half of each match.
+        quiet, loud = (tone(440 + 37 * number, 3, amplitude=amplitude) for amplitude in (0.02, 0.9))
+        write_clip(folder / f"{title}.mp4", num_frames=180, audio=np.append(quiet, loud), first_number=109 * number)
+        (folder / f"{title}.txt").write_text("90,180,00:00:03,00:00:06\n")
     return folder
 
 

@@ -2,8 +2,10 @@
 line that names the file and what is forbidden."""
 
 import builtins
+import copy
 import copyreg
 import functools
+import json
 import operator
 import os
 import pickle
@@ -12,15 +14,19 @@ import struct
 import subprocess
 import tracemalloc
 
+import h5py
 import numpy as np
 import numpy.testing._private.utils
 import pytest
 
+import checkpoint_file
+import match_scores
 import segment_pickle
 import segments
-from segments import DatasetError
+from segments import CheckpointError, DatasetError
 
 ARRAYS = {"video": np.zeros((2, 2, 2, 3), np.uint8), "audio": np.zeros(4, np.float32)}
+CONFIG = vars(segments.DataConfig(5.0, 3.0, 64, 64, 11025, False))
 GIGA = 10**11  # bytes that no file here has
 
 
@@ -199,7 +205,7 @@ def test_bombs_cost_nothing_and_are_named(tmp_path, name):
 def test_a_truncated_pickle_is_damaged_wherever_it_ends():
     content = pickle.dumps(ARRAYS)
     for length in range(len(content)):
-        with pytest.raises(DatasetError, match=r"^a\.pkl: cannot be read as a segment \(at byte \d+ of"):
+        with pytest.raises(DatasetError, match=r"^a\.pkl: cannot be read as a segment \(damaged at byte \d+ of"):
             segments.parse_segment("a.pkl", content[:length])
 
 
@@ -266,3 +272,217 @@ def test_arrays_are_the_same_whether_a_like_segment_was_read_before_or_not():
         reader.load(good.replace(b"_frombuffer", b"_Frombuffer"), "a")
     with pytest.raises(segment_pickle.ForbiddenError, match="no dict with the arrays"):
         reader.load(good.replace(b"audio", b"Audio"), "a")
+
+
+# ---- Checkpoints
+
+
+def layer(class_name, name, before=(), **config):
+    tensor = {"class_name": "__keras_tensor__", "config": {"shape": [None, 4], "dtype": "float32"}}
+    tensor["config"]["keras_history"] = [*before, 0, 0]
+    nodes = [{"args": [tensor], "kwargs": {}}] if before else []
+    return {"class_name": class_name, "config": {"name": name, **config}, "name": name, "inbound_nodes": nodes}
+
+
+def network(*layers):
+    """Settings, as Keras writes them, of four numbers that go through layers called `last`."""
+    layers = [layer("InputLayer", "input", batch_shape=[None, 4], dtype="float32"), *layers]
+    ends = {"input_layers": [["input", 0, 0]], "output_layers": [["last", 0, 0]]}
+    return {"class_name": "Functional", "config": {"name": "network", "layers": layers, **ends}}
+
+
+def dense(**changes):
+    return layer("Dense", "last", before=["input"], **{"units": 2, "activation": "linear", **changes})
+
+
+def write_checkpoint(path, config):
+    """A checkpoint of a network with four times two weights and two more, its settings as given, a dict or text."""
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = config if isinstance(config, str) else json.dumps(config)
+        weights = file.create_group("model_weights")
+        weights.attrs["layer_names"] = ["input", "last"]
+        weights.create_group("input").attrs["weight_names"] = np.zeros(0)
+        group = weights.create_group("last")
+        group.attrs["weight_names"] = ["kernel", "bias"]
+        group["kernel"], group["bias"] = np.arange(8, dtype=np.float32).reshape(4, 2), np.ones(2, np.float32)
+    segments.write_checkpoint_attributes(path, {"config": {}})
+    return path
+
+
+def changed(**changes):
+    """Settings whose last layer is described otherwise."""
+    config = copy.deepcopy(network(dense()))
+    config["config"]["layers"][-1].update(changes)
+    return config
+
+
+FUNCTION = {"class_name": "function", "module": "builtins", "config": "eval", "registered_name": "eval"}
+HOSTILE_NETWORKS = {
+    "Lambda": (network(layer("Lambda", "last", ["input"], function=["4wAAAA==", None, None])), "the layer Lambda"),
+    "lambda": (network(dense(activation={"class_name": "__lambda__", "config": {"value": "4wAAAA=="}})), "__lambda__"),
+    "function": (network(dense(activation=FUNCTION)), "the layer function"),
+    "module": (changed(module="os", class_name="system"), "the layer system"),
+    "module of a known name": (changed(module="os"), "names the module os"),
+    "module of Keras's own insides": (changed(module="keras.src.saving.saving_api"), "names the module keras.src"),
+    "own layer of another module": (changed(class_name="video_summarizer>FoldTime", module="os"), "the module os"),
+    "registered name": (changed(registered_name="os>system"), "the layer os>system"),
+    "registered name that is none": (changed(registered_name=["os"]), r"the layer \['os'\]"),
+    "module without class": (network(dense(activation={"module": "os", "config": "x"})), "the module os"),
+    "file for a vocabulary": (network(layer("StringLookup", "last", ["input"], vocabulary="/etc/passwd")), "StringL"),
+    "another model's file": (network(layer("TFSMLayer", "last", ["input"], filepath="/tmp")), "the layer TFSMLayer"),
+    "array of a type": (network(dense(kernel={"class_name": "__numpy__", "config": {}})), "the layer __numpy__"),
+    "huge layer": (network(dense(units=10**9)), "has a units of 1e\\+09: beyond reason"),
+    "infinite number": (network(dense(units=float("inf"))), "has a units of inf"),
+    "huge number of mel bands": (
+        network(layer("MelSpectrogram", "last", ["input"], num_mel_bins=10**6)),
+        "num_mel_bin",
+    ),
+    "many layers": (network(*[dense()] * 1001), "more than 1000 layers"),
+    "deep settings": ("[" * 1_000_000, "nested too deep"),
+    "settings that are no JSON": ("junk", "cannot be read"),
+    "settings that are a list": ("[]", "not one that main.py saved"),
+    "settings that are empty": ("{}", "not one that main.py saved"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_NETWORKS)
+def test_a_network_of_other_things_than_known_layers_is_refused(tmp_path, name):
+    config, named = HOSTILE_NETWORKS[name]
+    path = write_checkpoint(tmp_path / "evil.hdf5", config)
+    with pytest.raises(CheckpointError, match=rf"evil\.hdf5: the network in it .*{named}") as raised:
+        checkpoint_file.read_network(path)
+    assert "\n" not in str(raised.value)
+
+
+def with_link(link):
+    def spoil(file):
+        del file["model_weights/last/kernel"]
+        file["model_weights/last/kernel"] = link
+
+    return spoil
+
+
+def with_dataset(**arguments):
+    def spoil(file):
+        file["model_weights/last"].create_dataset("more", **{"shape": GIGA, "dtype": "u1", **arguments})
+
+    return spoil
+
+
+def with_attribute(name, value, **arguments):
+    return lambda file: file.attrs.create(name, value, **arguments)
+
+
+def with_virtual_dataset(file):
+    layout = h5py.VirtualLayout(shape=(3,), dtype="f4")
+    layout[:] = h5py.VirtualSource("other.hdf5", "data", shape=(3,))
+    file["model_weights/last"].create_virtual_dataset("more", layout)
+
+
+def with_circle(file):
+    file["model_weights/last/more"] = file["model_weights"]
+
+
+def with_type(file):
+    file["model_weights/last/more"] = np.dtype("f4")
+
+
+def with_reference(file):
+    file.attrs.create("x", file.ref, dtype=h5py.ref_dtype)
+
+
+HOSTILE_HDF5 = {
+    "soft link": (with_link(h5py.SoftLink("/model_weights/last/bias")), "kernel is SoftLink, which may lead out"),
+    "external link": (with_link(h5py.ExternalLink("other.hdf5", "data")), "kernel is ExternalLink"),
+    "external storage": (with_dataset(external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)], shape=9), "in other files"),
+    "virtual dataset": (with_virtual_dataset, "in other files"),
+    "compressed bomb": (with_dataset(chunks=(2**20,), compression="gzip"), "in chunks or compressed"),
+    "bomb that was never written": (with_dataset(), "more claims more bytes than the file holds"),
+    "objects": (with_dataset(shape=1, dtype=h5py.ref_dtype), "is of type object, expected plain numbers"),
+    "texts": (with_dataset(shape=1, dtype=h5py.string_dtype()), "is of type object, expected plain numbers"),
+    "structures": (with_dataset(shape=1, dtype=[("a", "u1"), ("b", "f4")]), "expected plain numbers"),
+    "long texts": (with_dataset(shape=1, dtype="S100000"), "expected plain numbers"),
+    "circle": (with_circle, "more is in two places"),
+    "named type": (with_type, "more is neither a group nor an array"),
+    "settings of numbers": (with_attribute("model_config", 5), "the attribute model_config is no text"),
+    "settings of many texts": (with_attribute("model_config", ["a", "b"]), "the attribute model_config is no text"),
+    "attribute of references": (with_reference, "neither text nor numbers"),
+    "attribute of many": (with_attribute("x", ["a"] * 1001), "the attribute x claims 1001 values"),
+    "settings missing": (lambda file: file.attrs.pop("model_config"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_HDF5)
+def test_a_file_that_leads_elsewhere_or_claims_more_than_it_holds_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("other.hdf5", "w") as other:
+        other["data"] = np.zeros(3, np.float32)
+    spoil, named = HOSTILE_HDF5[name]
+    path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
+    assert checkpoint_file.read_network(path) == (network(dense()), 10)
+    with h5py.File(path, "r+") as file:
+        spoil(file)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=rf"evil\.hdf5: .*{named}"):
+            checkpoint_file.read_network(path)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("value", ["[]", "junk", "[" * 100_000, "3", 5, ["a", "b"]])
+def test_attributes_that_are_none_of_this_toolkit_are_named(tmp_path, value):
+    path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
+    with h5py.File(path, "r+") as file:
+        file.attrs[segments.CHECKPOINT_ATTRIBUTE] = value
+    with pytest.raises(CheckpointError, match=r"evil\.hdf5: received an HDF5 file without this toolkit's attributes"):
+        segments.read_checkpoint_attributes(path)
+
+
+def test_a_network_larger_than_its_weights_is_refused_before_memory_is_taken(tmp_path):
+    from model import load_checkpoint
+
+    inputs, good = np.ones((1, 4), np.float32), tmp_path / "good.hdf5"
+    write_checkpoint(good, network(dense()))
+    np.testing.assert_allclose(load_checkpoint(good).predict_on_batch(inputs), [[13, 17]])
+    repeat = layer("RepeatVector", "last", ["input"], n=2**24)
+    many = [layer("Dense", f"d{i}", [f"d{i - 1}" if i else "input"], units=2**20) for i in range(3)]
+    for config, named in (
+        (network(dense(units=2**20)), "it wants 5242880 weights, and 10 are there"),
+        (network(*many, layer("Dense", "last", ["d2"], units=1)), "it wants 2199[0-9]* weights, and 10 are there"),
+        (network(repeat), "its layer 'last' makes more values of a segment than memory holds"),
+        (network(dense(units="many")), "."),
+        (network(dense(units=-3)), "."),
+        (network(dense(activation="eval")), "."),
+        (network(), "."),
+    ):
+        path = write_checkpoint(tmp_path / "evil.hdf5", config)
+        with pytest.raises(CheckpointError, match=rf"evil\.hdf5: the network in it cannot be read \({named}"):
+            load_checkpoint(path)
+    np.testing.assert_allclose(load_checkpoint(good).predict_on_batch(inputs), [[13, 17]])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": None},
+        {"config": {"segment_length": 5}},
+        {"config": {**CONFIG, "segment_length": "5"}},
+        {"config": {**CONFIG, "segment_length": float("nan")}},
+        {"config": {**CONFIG, "video_width": 10**8}},
+        {"config": {**CONFIG, "video_sample_rate": 10**8}},
+        {"operating_point": {"threshold": "high"}},
+        {"operating_point": {"threshold": 0.5, "smoothing": 10**12}},
+        {"operating_point": [0.5]},
+    ],
+)
+def test_attributes_of_other_types_or_beyond_reason_are_named(tmp_path, changes):
+    path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
+    segments.write_checkpoint_attributes(path, {"config": CONFIG, **changes})
+    with pytest.raises(
+        CheckpointError, match=r"evil\.hdf5: received a checkpoint whose data config or operating point"
+    ):
+        match_scores.read_checkpoint(path)
+    segments.write_checkpoint_attributes(path, {"config": CONFIG, "operating_point": {"threshold": 0.5}})
+    assert match_scores.read_checkpoint(path).config == segments.DataConfig(**CONFIG)

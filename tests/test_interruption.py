@@ -170,7 +170,7 @@ def test_ctrl_c_while_labels_are_found_is_one_line(matches_dir, tmp_path):
     assert process.returncode == 130
 
 
-@pytest.mark.parametrize("script", ["data_converter.py", "highlight_extractor.py", "label_finder.py"])
+@pytest.mark.parametrize("script", ["data_converter.py", "highlight_extractor.py", "label_finder.py", "main.py"])
 def test_ctrl_c_while_a_script_is_imported_is_one_line(tmp_path, script):
     (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     process = start_script(script, "--help", env={**os.environ, "PYTHONPATH": str(tmp_path)})

@@ -88,7 +88,7 @@ def test_a_match_is_scored_in_windows_as_if_it_were_scored_at_once(num_steps):
         inputs = random_inputs(data_shape, num_segments)
         taken = iter(zip(inputs["video"][0], inputs["audio"][0], strict=True))
         scores = list(score_segments(network, taken))
-        np.testing.assert_allclose(scores, predict(network, inputs)[0, :, 0], atol=1e-5)
+        np.testing.assert_allclose(scores, predict(network, inputs)[0, :, 0], atol=1e-4)
     assert list(score_segments(network, iter(()))) == []
 
 
@@ -240,5 +240,5 @@ def test_a_strangers_checkpoint_runs_nothing(tmp_path):
     network = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x)])
     network.save(path)
     segments.write_checkpoint_attributes(path, {})
-    with pytest.raises(segments.CheckpointError, match=r"evil\.hdf5: the network in it cannot be read"):
+    with pytest.raises(segments.CheckpointError, match=r"evil\.hdf5: the network in it has the layer Lambda"):
         load_checkpoint(path)

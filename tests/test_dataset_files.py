@@ -1,0 +1,201 @@
+"""Datasets in a .zip, read in place, and zips that cannot be read safely."""
+
+import json
+import os
+import unicodedata
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from test_data_loader import write_dataset
+
+import main as trainer
+from data_loader import SUBSETS, DataLoader, read_arrays
+from segments import DatasetError
+
+TITLES = ["match_00", "결승전 #3 (재경기)", "match_07", "match_08"]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return write_dataset(tmp_path / "dataset", {title: [0, 1, 1] for title in TITLES})
+
+
+def zip_up(dataset, path, root="", method=zipfile.ZIP_DEFLATED, rename=lambda name: name):
+    """A zip of a dataset folder, its files under `root`."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for file in sorted(dataset.rglob("*")):
+            if file.is_file():
+                archive.write(file, root + rename(file.relative_to(dataset).as_posix()))
+    return path
+
+
+def contents(loader):
+    return [
+        (subset, file.title, file.index, file.label, *(a.tobytes() for a in read_arrays(file, loader.data_shape)))
+        for subset in SUBSETS
+        for file in loader.segment_files[subset]
+    ]
+
+
+@pytest.mark.parametrize("root", ["", "dataset14_sl5/"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_gives_what_its_folder_gives(dataset, tmp_path, root, method):
+    folder, zipped = DataLoader(dataset), DataLoader(zip_up(dataset, tmp_path / "shared.zip", root, method))
+    assert contents(zipped) == contents(folder)
+    assert (zipped.num_videos, zipped.num_highlights) == (folder.num_videos, folder.num_highlights)
+    for (inputs, labels), (expected_inputs, expected_labels) in zip(
+        zipped.batches("valid"), folder.batches("valid"), strict=True
+    ):
+        np.testing.assert_array_equal(labels, expected_labels)
+        for name in ("video", "audio"):
+            np.testing.assert_array_equal(inputs[name], expected_inputs[name])
+
+
+def as_cp949(name):
+    """A name as zipfile reads what Windows in Korean writes without saying so."""
+    return name.encode("cp949").decode("cp437")
+
+
+def test_titles_of_any_archiver_are_found(dataset, tmp_path, monkeypatch):
+    expected = contents(DataLoader(dataset))
+    composed_otherwise = zip_up(dataset, tmp_path / "a.zip", rename=lambda name: unicodedata.normalize("NFD", name))
+    assert contents(DataLoader(composed_otherwise)) == expected
+    for encoding in ("utf-8", "cp949"):
+        # Writes the bytes of that encoding, without the flag that says UTF-8.
+        monkeypatch.setattr(zipfile.ZipInfo, "_encodeFilenameFlags", lambda info: (info.filename.encode(encoding), 0))  # noqa: B023
+        path = zip_up(dataset, tmp_path / f"{encoding}.zip")
+        monkeypatch.undo()
+        assert contents(DataLoader(path)) == expected
+
+
+def test_what_a_mac_adds_is_passed_over(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "mac.zip", "dataset/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/dataset/._metadata.json", b"x")
+        archive.writestr("__MACOSX/metadata.json", b"x")
+        archive.writestr("dataset/.DS_Store", b"x")
+    assert contents(DataLoader(path)) == contents(DataLoader(dataset))
+
+
+def test_threads_may_read_at_once(dataset, tmp_path):
+    loader = DataLoader(zip_up(dataset, tmp_path / "shared.zip"))
+    files = [file for subset in SUBSETS for file in loader.segment_files[subset]] * 50
+    expected = {file.path: [a.tobytes() for a in read_arrays(file, loader.data_shape)] for file in files}
+    with ThreadPoolExecutor(8) as pool:
+        for file, arrays in zip(files, pool.map(lambda f: read_arrays(f, loader.data_shape), files), strict=True):
+            assert [array.tobytes() for array in arrays] == expected[file.path]
+
+
+def test_a_zip_can_be_trained_on_as_far_as_its_classes_go(dataset, tmp_path, caplog):
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        damaged = archive.getinfo("match_00/seg_00001_1.pkl")
+    with open(path, "r+b") as file:
+        file.seek(damaged.header_offset + 60)
+        file.write(b"damage")
+    assert trainer.main(["--data_dir", str(path), "--check_data", "--ckpt_dir", str(tmp_path / "ckpt")]) == 1
+    assert "shared.zip/match_00/seg_00001_1.pkl: damaged in the .zip" in caplog.text
+    assert "shared.zip: 1 of 12 segments cannot be used" in caplog.text
+    assert not (tmp_path / "ckpt").exists()
+
+
+def refused(path, message):
+    with pytest.raises(DatasetError, match=message) as raised:
+        DataLoader(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_zips_that_are_no_dataset_are_named(dataset, tmp_path):
+    path = tmp_path / "shared.zip"
+    path.write_bytes(b"no zip")
+    refused(path, r"shared\.zip: cannot be read as a \.zip .* expected a dataset folder or a \.zip of one")
+    zip_up(dataset, path)
+    os.truncate(path, path.stat().st_size // 2)
+    refused(path, r"shared\.zip: cannot be read as a \.zip")
+    zip_up(dataset, path, "a/b/")
+    refused(path, r"shared\.zip: received a \.zip with no metadata\.json, expected one dataset, at its root or in one")
+    zip_up(dataset, path, "a/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("b/metadata.json", b"{}")
+    refused(path, r"shared\.zip: received a \.zip with 2 datasets \(a/, b/\), expected one")
+    zip_up(dataset, path, rename=lambda name: name.replace("seg_00001", "other"))
+    refused(path, r"shared\.zip/match_00: received 2 segment files, expected 3 as metadata\.json counts")
+
+
+def patched(path, name, **changes):
+    """A zip whose directory says otherwise of one member; the flags in its local header stay."""
+    with zipfile.ZipFile(path, "a") as archive:
+        info = archive.getinfo(name)
+        for field, value in changes.items():
+            setattr(info, field, value)
+        archive.comment = b"changed"  # so that the directory is written anew
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"flag_bits": 1}, r"seg_00000_0\.pkl: received an encrypted file, expected one that is not"),
+        ({"compress_type": zipfile.ZIP_LZMA}, r"seg_00000_0\.pkl: received compression method 14, expected"),
+        ({"file_size": 10**9}, r"seg_00000_0\.pkl: received 1000000000 bytes packed into \d+, expected at most \d+"),
+        ({"compress_size": 10**9}, r"seg_00000_0\.pkl: received \d+ bytes packed into 1000000000, expected"),
+    ],
+)
+def test_members_that_cannot_be_read_safely_are_named(dataset, tmp_path, changes, message):
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    refused(patched(path, "match_00/seg_00000_0.pkl", **changes), message)
+
+
+@pytest.mark.parametrize("changes", [{"file_size": 700}, {"CRC": 1}, {"header_offset": 0}, {"header_offset": 10**6}])
+def test_members_that_are_not_what_the_directory_says_are_damaged(dataset, tmp_path, changes):
+    loader = DataLoader(patched(zip_up(dataset, tmp_path / "a.zip"), "match_00/seg_00002_1.pkl", **changes))
+    with pytest.raises(DatasetError, match=r"a\.zip/match_00/seg_00002_1\.pkl: damaged in the \.zip"):
+        contents(loader)
+
+
+def test_a_bomb_is_not_unpacked(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "bomb.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("match_00/seg_00003_0.pkl", bytes(10**7))
+    refused(path, r"bomb\.zip/match_00/seg_00003_0\.pkl: received 10000000 bytes packed into \d+, expected at most")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"videos": [{"title": "../other", "segment_count": 1}]},
+        {"videos": [{"title": "match_00", "segment_count": "many"}]},
+        {"videos": [5]},
+        {"config": {"segment_length": 1}},
+        {"data_shape": {"video": [10**6, 10**6, 10**6, 3], "audio": [2]}},
+        {"data_shape": {"video": [1, 1, 3], "audio": [2]}},
+        {"data_shape": {"video": ["1", 1, 1, 3], "audio": [2]}},
+    ],
+)
+def test_metadata_that_no_converter_wrote_is_named(dataset, changes):
+    path = dataset / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    refused(dataset, r"metadata\.json: damaged or from something else .*: convert the videos again")
+
+
+def test_deep_metadata_is_named(dataset):
+    (dataset / "metadata.json").write_text("[" * 1_000_000)
+    refused(dataset, r"metadata\.json: damaged or from something else")
+
+
+def test_huge_counts_take_no_memory(dataset):
+    metadata = json.loads((dataset / "metadata.json").read_text())
+    metadata["videos"][0]["segment_count"] = 10**15
+    (dataset / "metadata.json").write_text(json.dumps(metadata))
+    refused(dataset, r"received 3 segment files, expected 1000000000000000 as metadata\.json counts")
+
+
+def test_check_data_lists_what_cannot_be_used(dataset, tmp_path, caplog):
+    (dataset / "match_00" / "seg_00001_1.pkl").write_bytes(b"junk")
+    (dataset / "match_07" / "seg_00002_1.pkl").write_bytes(b"")
+    assert trainer.main(["--data_dir", str(dataset), "--check_data", "--ckpt_dir", str(tmp_path / "ckpt")]) == 1
+    for name in ("seg_00001_1.pkl: cannot be read as a segment", "seg_00002_1.pkl: cannot be read as a segment"):
+        assert name in caplog.text
+    assert "2 of 12 segments cannot be used" in caplog.text
