@@ -344,7 +344,9 @@ def compile_network(network: keras.Model, learning_rate: float, num_updates: int
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     loss = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
-    network.compile(optimizer, {"highlight": loss, "steps": loss}, jit_compile=False)
+    # XLA makes a step on TensorFlow no faster; JAX is nothing without it.
+    jit_compile = keras.backend.backend() == "jax"
+    network.compile(optimizer, {"highlight": loss, "steps": loss}, jit_compile=jit_compile)
 
 
 def train_epoch(network: keras.Model, batches: Iterable, on_batch: Callable[[], object]) -> float:
@@ -358,6 +360,12 @@ def train_epoch(network: keras.Model, batches: Iterable, on_batch: Callable[[], 
         losses.append(network.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)["loss"])
         on_batch()
     return float(np.mean(losses))
+
+
+def use_averaged_weights(network: keras.Model) -> None:
+    """Give a network in training the averages of its weights that its optimizer keeps."""
+    network.optimizer.finalize_variable_values(network.trainable_variables)
+    network.set_weights(network.get_weights())  # copies: on JAX both would be one array, and scoring uses it up
 
 
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
