@@ -152,9 +152,10 @@ class DataLoader:
             for files in self.files_by_match(subset)
         ]
 
-    def batches(self, subset: str) -> "Batches":
-        """The batches of a subset: train shuffled anew each epoch with the seed, valid and test in order."""
-        return Batches(self, subset, self.seed if subset == "train" else None)
+    def batches(self, subset: str, share: tuple[int, int] | None = None) -> "Batches":
+        """The batches of a subset: train shuffled anew each epoch with the seed, valid and test in order. share:
+        (process_id, num_processes) for the part of each batch that one of several processes takes."""
+        return Batches(self, subset, self.seed if subset == "train" else None, share)
 
     def read_match(self, files: list[SegmentFile]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(video, audio) as `read_arrays` gives them of each of these files, in order, read ahead."""
@@ -280,10 +281,13 @@ class Batches:
     targets["steps"]: (B, S, K) float32 in [0, 1], the share of each of the K equal steps of a segment that highlight
         sections cover; the label for each where the dataset does not name its sections.
     weights: (B, S) float32: that of the segment's class, or 0.
+
+    With a share, process_id of num_processes, B is the same in every batch and process: consecutive rows of the whole
+    batch. A last batch that is short is filled with its own stretches again, of weight 0.
     """
 
-    def __init__(self, loader: DataLoader, subset: str, shuffle_seed: int | None):
-        self.loader, self.shuffle_seed = loader, shuffle_seed
+    def __init__(self, loader: DataLoader, subset: str, shuffle_seed: int | None, share: tuple[int, int] | None = None):
+        self.loader, self.shuffle_seed, self.share = loader, shuffle_seed, share
         self.stretch_length = min(STRETCH_LENGTH, loader.batch_size)
         self.num_stretches = loader.batch_size // self.stretch_length  # in a batch
         self.class_weights = class_weights(loader.labels(subset))
@@ -322,7 +326,12 @@ class Batches:
         if not 0 <= batch_index < len(self):
             raise IndexError(f"batch {batch_index}: expected 0 to {len(self) - 1}")
         chosen = self.stretches[batch_index * self.num_stretches : (batch_index + 1) * self.num_stretches]
-        shape = (len(chosen), self.stretch_length)
+        rows_of_batch = range(len(chosen))
+        if self.share:
+            process_id, num_processes = self.share
+            num_rows = self.num_stretches // num_processes
+            rows_of_batch = range(process_id * num_rows, (process_id + 1) * num_rows)
+        shape = (len(rows_of_batch), self.stretch_length)
         inputs = {
             "video": np.empty((*shape, *self.loader.data_shape["video"]), np.uint8),
             "audio": np.empty((*shape, *self.loader.data_shape["audio"]), np.float32),
@@ -330,12 +339,13 @@ class Batches:
         targets = {"highlight": np.empty((*shape, 1), np.float32)}
         targets["steps"] = np.empty((*shape, self.loader.num_steps), np.float32)
         weights = np.zeros(shape, np.float32)
-        for row, (files, num_before) in enumerate(chosen):
+        for row, row_of_batch in enumerate(rows_of_batch):
+            files, num_before = chosen[row_of_batch % len(chosen)]
             for place, file in enumerate(files, num_before):
                 inputs["video"][row, place], inputs["audio"][row, place] = read_arrays(file, self.loader.data_shape)
                 targets["highlight"][row, place] = file.label
                 targets["steps"][row, place] = self.steps[file.title][file.index]
-                weights[row, place] = self.class_weights[file.label]
+                weights[row, place] = self.class_weights[file.label] * (row_of_batch < len(chosen))
             num_after = self.stretch_length - num_before - len(files)
             mirrored = np.pad(np.arange(len(files)) + num_before, (num_before, num_after), "symmetric")
             for array in (*inputs.values(), *targets.values()):

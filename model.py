@@ -357,7 +357,9 @@ def compile_network(network: keras.Model, learning_rate: float, num_updates: int
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     loss = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
     weights = {name: 1.0 if name in ("highlight", "steps") else LOSS_WEIGHT_OF_SENSE for name in network.output_names}
-    network.compile(optimizer, dict.fromkeys(weights, loss), loss_weights=weights, jit_compile=False)
+    # XLA makes a step on TensorFlow no faster; JAX is nothing without it.
+    jit_compile = keras.backend.backend() == "jax"
+    network.compile(optimizer, dict.fromkeys(weights, loss), loss_weights=weights, jit_compile=jit_compile)
 
 
 class WeightAverage:
@@ -391,6 +393,12 @@ def train_epoch(network: keras.Model, average: WeightAverage, batches: Iterable,
         average.update()
         on_batch()
     return float(np.mean(losses))
+
+
+def use_averaged_weights(network: keras.Model) -> None:
+    """Give a network in training the averages of its weights that its optimizer keeps."""
+    network.optimizer.finalize_variable_values(network.trainable_variables)
+    network.set_weights(network.get_weights())  # copies: on JAX both would be one array, and scoring uses it up
 
 
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
