@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import math
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -199,7 +200,7 @@ def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.nda
     Raises segments.DatasetError if the file is damaged or of other shapes.
     """
     content = file.files.read(file.title, file.name)
-    video, audio = segments.parse_segment(file, content, lambda content: file.files.load_arrays(content, file.title))
+    video, audio = segments.parse_segment(file, content, lambda content: file.files.arrays.load(content, file.title))
     shapes = {"video": video.shape, "audio": audio.shape}
     if shapes != data_shape:
         raise segments.DatasetError(
@@ -209,6 +210,12 @@ def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.nda
     if video.dtype != np.uint8:  # the first version's float16 in [0, 1]
         video = np.rint(video.astype(np.float32) * 255).astype(np.uint8)
     return video, audio
+
+
+def read_into(file: SegmentFile, video: np.ndarray, audio: np.ndarray) -> None:
+    """Read one segment into its places in a batch, uint8 and float32 arrays. Raises as `read_arrays`."""
+    if not file.files.read_into(file.title, file.name, video, audio):
+        video[...], audio[...] = read_arrays(file, {"video": video.shape, "audio": audio.shape})
 
 
 def read_ahead(read: Callable, items: Iterable, num_ahead: int) -> Iterator:
@@ -280,6 +287,8 @@ class Batches:
     targets["steps"]: (B, S, K) float32 in [0, 1], the share of each of the K equal steps of a segment that highlight
         sections cover; the label for each where the dataset does not name its sections.
     weights: (B, S) float32: that of the segment's class, or 0.
+
+    The memory of a batch that nobody holds any more is used again: fresh memory costs more time than reading a file.
     """
 
     def __init__(self, loader: DataLoader, subset: str, shuffle_seed: int | None):
@@ -293,6 +302,7 @@ class Batches:
             steps = segments.coverage(match.sections_sec, len(match.labels) * loader.num_steps, step_sec)
             self.steps[match.title] = steps.astype(np.float32).reshape(-1, loader.num_steps)
         self.matches = loader.files_by_match(subset)
+        self.unused_memory: deque[np.ndarray] = deque(maxlen=NUM_BATCHES_AHEAD + NUM_READERS)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -323,21 +333,35 @@ class Batches:
             raise IndexError(f"batch {batch_index}: expected 0 to {len(self) - 1}")
         chosen = self.stretches[batch_index * self.num_stretches : (batch_index + 1) * self.num_stretches]
         shape = (len(chosen), self.stretch_length)
-        inputs = {
-            "video": np.empty((*shape, *self.loader.data_shape["video"]), np.uint8),
-            "audio": np.empty((*shape, *self.loader.data_shape["audio"]), np.float32),
-        }
+        inputs = self.make_inputs(len(chosen))
         targets = {"highlight": np.empty((*shape, 1), np.float32)}
         targets["steps"] = np.empty((*shape, self.loader.num_steps), np.float32)
         weights = np.zeros(shape, np.float32)
         for row, (files, num_before) in enumerate(chosen):
             for place, file in enumerate(files, num_before):
-                inputs["video"][row, place], inputs["audio"][row, place] = read_arrays(file, self.loader.data_shape)
+                read_into(file, inputs["video"][row, place], inputs["audio"][row, place])
                 targets["highlight"][row, place] = file.label
                 targets["steps"][row, place] = self.steps[file.title][file.index]
                 weights[row, place] = self.class_weights[file.label]
             num_after = self.stretch_length - num_before - len(files)
             mirrored = np.pad(np.arange(len(files)) + num_before, (num_before, num_after), "symmetric")
-            for array in (*inputs.values(), *targets.values()):
-                array[row] = array[row, mirrored]
+            for place in np.flatnonzero(weights[row] == 0):
+                for array in (*inputs.values(), *targets.values()):
+                    array[row, place] = array[row, mirrored[place]]
         return inputs, targets, weights
+
+    def make_inputs(self, num_stretches: int) -> dict[str, np.ndarray]:
+        """The inputs of a batch, yet to be filled, in one piece of memory that is kept for another batch once neither
+        they nor parts of them are held."""
+        shapes = {
+            name: (num_stretches, self.stretch_length, *self.loader.data_shape[name]) for name in ("audio", "video")
+        }
+        num_audio_bytes, num_video_bytes = 4 * math.prod(shapes["audio"]), math.prod(shapes["video"])
+        try:
+            memory = self.unused_memory.pop()
+        except IndexError:
+            memory = np.empty((num_audio_bytes + num_video_bytes) // num_stretches * self.num_stretches, np.uint8)
+        whole = np.frombuffer(memory.data, np.uint8)  # what is cut out of it refers to it, not to `memory`
+        weakref.finalize(whole, self.unused_memory.append, memory)
+        audio, video = whole[:num_audio_bytes], whole[num_audio_bytes : num_audio_bytes + num_video_bytes]
+        return {"video": video.reshape(shapes["video"]), "audio": audio.view(np.float32).reshape(shapes["audio"])}
