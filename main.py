@@ -72,7 +72,7 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
         resume_point.ResumeError: there is no run to resume, or one with other settings.
         KeyboardInterrupt: after Ctrl-C, once what there is has been saved and said.
     """
-    from model import BestCheckpoint, keras, train_epoch
+    from model import BestCheckpoint, WeightAverage, keras, train_epoch
 
     settings = run_settings(args, loader)
     point = resume_point.read(args.ckpt_dir, settings) if args.resume else None
@@ -86,8 +86,9 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
         attributes["loudness_operating_point"] = operating_point_of(levels, loader)
     best = BestCheckpoint(args.ckpt_dir, run_name, attributes)
     best.set_model(network)
+    average = WeightAverage(network)
     if point:
-        resume_point.restore(network, point.variables)
+        resume_point.restore(network, average, point.variables)
         best.resume(point.best_path, min(row["val_loss"] for row in history))
     batches = loader.batches("train")
     event_log = keras.callbacks.TensorBoard(args.ckpt_dir / "logs" / run_name, write_graph=False)
@@ -99,9 +100,9 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
                 if has_lost_patience(history, args.patience):
                     break
                 batches.start_epoch(epoch)
-                loss = train_epoch(network, batches, bar.update)
-                variables = resume_point.capture(network)
-                network.optimizer.finalize_variable_values(network.trainable_variables)  # the averaged weights
+                loss = train_epoch(network, average, batches, bar.update)
+                variables = resume_point.capture(network, average)
+                network.set_weights(average.values)
                 valid_scores = predict(network, loader, "valid")
                 logs = {"loss": loss, **validate(valid_scores, loader)}
                 if logs["val_loss"] < best.best:
@@ -114,7 +115,7 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
                 write_history(args.ckpt_dir / "history.csv", history)
                 point = resume_point.ResumePoint(settings, history, run_name, best.best_path, variables)
                 resume_point.write(args.ckpt_dir, point)
-                resume_point.restore(network, variables)
+                resume_point.restore(network, average, variables)
         finally:
             bar.close()
             event_log.on_train_end()

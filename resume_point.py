@@ -1,8 +1,8 @@
 """Where an interrupted training run goes on: `resume.npz` in ckpt_dir, replaced whole after each finished epoch.
 
-It holds the numbers of the network and of its optimizer (moments, averages of weights, steps done, states of random
-generators), the history so far, and the settings that the run was started with. Arrays and JSON alone: reading it runs
-nothing.
+It holds the numbers of the network, of its optimizer and of the average of its weights (moments, steps done, states of
+random generators), the history so far, and the settings that the run was started with. Arrays and JSON alone: reading
+it runs nothing.
 """
 
 import io
@@ -40,14 +40,18 @@ def variables_of(network) -> list:
     return [v for v in network.variables if id(v) not in metric_ids] + network.optimizer.variables
 
 
-def capture(network) -> list[np.ndarray]:
-    """Copies of all numbers of a compiled network and its optimizer, as they are now."""
-    return [np.array(variable.numpy()) for variable in variables_of(network)]
+def capture(network, average) -> list[np.ndarray]:
+    """Copies of all numbers of a compiled network, its optimizer and its model.WeightAverage, as they are now."""
+    numbers = [np.array(variable.numpy()) for variable in variables_of(network)]
+    return [np.array(average.num_updates), *map(np.copy, average.values), *numbers]
 
 
-def restore(network, variables: list[np.ndarray]) -> None:
-    """Give a compiled network of the same build the numbers that `capture` took."""
-    for variable, value in zip(variables_of(network), variables, strict=True):
+def restore(network, average, numbers: list[np.ndarray]) -> None:
+    """Give a compiled network of the same build, and its average, the numbers that `capture` took."""
+    num_averaged = len(average.values)
+    average.num_updates = int(numbers[0])
+    average.values = [np.copy(value) for value in numbers[1 : 1 + num_averaged]]
+    for variable, value in zip(variables_of(network), numbers[1 + num_averaged :], strict=True):
         variable.assign(value)
 
 

@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import TITLES
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_data_loader import write_dataset
 
 import main as trainer
@@ -130,11 +130,6 @@ def test_the_operating_point_is_chosen_once_and_used(trained, dataset_dir, tmp_p
     assert trainer.main(arguments) == 1
 
 
-def test_the_rare_class_is_weighted():
-    weights = trainer.class_weights(np.array([0] * 9 + [1]))
-    assert weights == {0: pytest.approx(10 / 18), 1: 5}
-
-
 def test_a_checkpoint_for_other_data_is_refused(trained, tmp_path, caplog):
     labels_of = {title: [0, 1] for titles in TITLES.values() for title in titles}
     other = write_dataset(tmp_path / "other", labels_of)
@@ -170,6 +165,88 @@ def test_ctrl_c_ends_cleanly_and_keeps_the_best_checkpoint(dataset_dir, tmp_path
     assert (tmp_path / "history.png").exists()
     arguments = ["--mode", "test", "--ckpt", str(best), "--data_dir", str(dataset_dir)]
     assert trainer.main(arguments) == 0
+
+
+def train_in_process(dataset_dir, ckpt_dir, *more, epochs=4):
+    """The exit status of a short training, and the rows of its history."""
+    arguments = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(ckpt_dir), "--epochs", str(epochs), *more]
+    status = trainer.main([*arguments, "--batch_size", "4"])
+    return status, read_history(ckpt_dir)
+
+
+def read_history(ckpt_dir):
+    path = ckpt_dir / "history.csv"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_killed_run_is_resumed_and_ends_as_if_it_had_not_been_killed(dataset_dir, tmp_path):
+    status, undisturbed = train_in_process(dataset_dir, tmp_path / "undisturbed")
+    assert (status, len(undisturbed)) == (0, 5)
+    killed = tmp_path / "killed"
+    command = [sys.executable, str(ROOT / "main.py"), "--data_dir", str(dataset_dir), "--ckpt_dir", str(killed)]
+    process = subprocess.Popen(
+        [*command, "--epochs", "4", "--batch_size", "4"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (killed / "resume.npz").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    num_epochs = len(read_history(killed)) - 1
+    assert num_epochs < 4
+    checkpoints = {path.name for path in checkpoints_in(killed)}
+    status, resumed = train_in_process(dataset_dir, killed, "--resume")
+    assert status == 0
+    assert resumed == undisturbed
+    assert checkpoints <= {path.name for path in checkpoints_in(killed)}
+    names = [
+        [path.name.split("-", 3)[3] for path in checkpoints_in(tmp_path / folder)]
+        for folder in ("undisturbed", "killed")
+    ]
+    assert names[0] == names[1]
+    reports = [json.loads((tmp_path / folder / "test_report.json").read_text()) for folder in ("undisturbed", "killed")]
+    assert reports[0]["model"] == reports[1]["model"]
+    # Once ended there is nothing left to do but to test.
+    assert train_in_process(dataset_dir, killed, "--resume") == (0, undisturbed)
+
+
+def test_only_the_same_run_is_resumed(dataset_dir, tmp_path, caplog):
+    assert train_in_process(dataset_dir, tmp_path, "--resume")[0] == 1
+    assert "resume.npz: nothing to resume, no epoch was finished there: train without --resume" in caplog.text
+    assert train_in_process(dataset_dir, tmp_path, epochs=1)[0] == 0
+    assert train_in_process(dataset_dir, tmp_path, "--resume", "--seed", "3", epochs=2)[0] == 1
+    assert "started with --epochs 1, --seed 0, received --epochs 2, --seed 3: give the same again" in caplog.text
+    (tmp_path / "resume.npz").write_bytes(b"junk")
+    assert train_in_process(dataset_dir, tmp_path, "--resume", epochs=1)[0] == 1
+    assert "resume.npz: cannot be read" in caplog.text
+
+
+def test_training_stops_when_the_validation_loss_no_longer_falls(dataset_dir, tmp_path):
+    # So high a rate that the loss soon rises.
+    status, history = train_in_process(dataset_dir, tmp_path, "--patience", "2", "--learning_rate", "0.5", epochs=60)
+    assert status == 0
+    losses = [float(row["val_loss"]) for row in csv.DictReader(history)]
+    assert len(losses) < 60
+    assert losses.index(min(losses)) == len(losses) - 3
+
+
+def test_a_checkpoint_is_fine_tuned(trained, dataset_dir, tmp_path, caplog):
+    best = checkpoints_in(trained[1])[-1]
+    status, history = train_in_process(dataset_dir, tmp_path / "tuned", "--init_ckpt", str(best), epochs=1)
+    assert status == 0
+    _, from_nothing = train_in_process(dataset_dir, tmp_path / "new", epochs=1)
+    tuned_loss, new_loss = (float(next(csv.DictReader(rows))["val_loss"]) for rows in (history, from_nothing))
+    assert tuned_loss < new_loss
+    other = write_dataset(tmp_path / "other", {title: [0, 1] for titles in TITLES.values() for title in titles})
+    assert train_in_process(other, tmp_path / "refused", "--init_ckpt", str(best))[0] == 1
+    assert f"--init_ckpt: received {best} trained on a dataset with {{'segment_length': 1.0" in caplog.text
+
+
+def test_tensorboard_reads_the_logs(trained):
+    (run_dir,) = (trained[1] / "logs").iterdir()
+    for subset, tag in (("train", "epoch_loss"), ("validation", "epoch_average_precision")):
+        events = EventAccumulator(str(run_dir / subset)).Reload()
+        assert len(events.Tensors(tag)) == 25
 
 
 def test_a_subset_without_both_classes_ends_before_training(tmp_path, caplog):
