@@ -338,16 +338,21 @@ class Batches:
         targets["steps"] = np.empty((*shape, self.loader.num_steps), np.float32)
         weights = np.zeros(shape, np.float32)
         for row, (files, num_before) in enumerate(chosen):
-            for place, file in enumerate(files, num_before):
-                read_into(file, inputs["video"][row, place], inputs["audio"][row, place])
-                targets["highlight"][row, place] = file.label
-                targets["steps"][row, place] = self.steps[file.title][file.index]
-                weights[row, place] = self.class_weights[file.label]
-            num_after = self.stretch_length - num_before - len(files)
-            mirrored = np.pad(np.arange(len(files)) + num_before, (num_before, num_after), "symmetric")
-            for place in np.flatnonzero(weights[row] == 0):
+            num_files, first = len(files), files[0]
+            places = slice(num_before, num_before + num_files)
+            labels = [file.label for file in files]
+            targets["highlight"][row, places, 0] = labels
+            targets["steps"][row, places] = self.steps[first.title][first.index : first.index + num_files]
+            weights[row, places] = self.class_weights[labels]
+            for file, video, audio in zip(
+                files, inputs["video"][row, places], inputs["audio"][row, places], strict=True
+            ):
+                read_into(file, video, audio)
+            for place in (*range(num_before), *range(num_before + num_files, self.stretch_length)):
+                distance = (place - num_before) % (2 * num_files)
+                mirrored = num_before + min(distance, 2 * num_files - 1 - distance)
                 for array in (*inputs.values(), *targets.values()):
-                    array[row, place] = array[row, mirrored[place]]
+                    array[row, place] = array[row, mirrored]
         return inputs, targets, weights
 
     def make_inputs(self, num_stretches: int) -> dict[str, np.ndarray]:
