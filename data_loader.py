@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import math
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -200,7 +201,7 @@ def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.nda
     Raises segments.DatasetError if the file is damaged or of other shapes.
     """
     content = file.files.read(file.title, file.name)
-    video, audio = segments.parse_segment(file, content, lambda content: file.files.load_arrays(content, file.title))
+    video, audio = segments.parse_segment(file, content, lambda content: file.files.arrays.load(content, file.title))
     shapes = {"video": video.shape, "audio": audio.shape}
     if shapes != data_shape:
         raise segments.DatasetError(
@@ -210,6 +211,12 @@ def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.nda
     if video.dtype != np.uint8:  # the first version's float16 in [0, 1]
         video = np.rint(video.astype(np.float32) * 255).astype(np.uint8)
     return video, audio
+
+
+def read_into(file: SegmentFile, video: np.ndarray, audio: np.ndarray) -> None:
+    """Read one segment into its places in a batch, uint8 and float32 arrays. Raises as `read_arrays`."""
+    if not file.files.read_into(file.title, file.name, video, audio):
+        video[...], audio[...] = read_arrays(file, {"video": video.shape, "audio": audio.shape})
 
 
 def read_ahead(read: Callable, items: Iterable, num_ahead: int) -> Iterator:
@@ -284,6 +291,8 @@ class Batches:
 
     With a share, process_id of num_processes, B is the same in every batch and process: consecutive rows of the whole
     batch. A last batch that is short is filled with its own stretches again, of weight 0.
+
+    The memory of a batch that nobody holds any more is used again: fresh memory costs more time than reading a file.
     """
 
     def __init__(self, loader: DataLoader, subset: str, shuffle_seed: int | None, share: tuple[int, int] | None = None):
@@ -297,6 +306,7 @@ class Batches:
             steps = segments.coverage(match.sections_sec, len(match.labels) * loader.num_steps, step_sec)
             self.steps[match.title] = steps.astype(np.float32).reshape(-1, loader.num_steps)
         self.matches = loader.files_by_match(subset)
+        self.unused_memory: deque[np.ndarray] = deque(maxlen=NUM_BATCHES_AHEAD + NUM_READERS)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -332,22 +342,41 @@ class Batches:
             num_rows = self.num_stretches // num_processes
             rows_of_batch = range(process_id * num_rows, (process_id + 1) * num_rows)
         shape = (len(rows_of_batch), self.stretch_length)
-        inputs = {
-            "video": np.empty((*shape, *self.loader.data_shape["video"]), np.uint8),
-            "audio": np.empty((*shape, *self.loader.data_shape["audio"]), np.float32),
-        }
+        inputs = self.make_inputs(len(rows_of_batch))
         targets = {"highlight": np.empty((*shape, 1), np.float32)}
         targets["steps"] = np.empty((*shape, self.loader.num_steps), np.float32)
         weights = np.zeros(shape, np.float32)
         for row, row_of_batch in enumerate(rows_of_batch):
             files, num_before = chosen[row_of_batch % len(chosen)]
-            for place, file in enumerate(files, num_before):
-                inputs["video"][row, place], inputs["audio"][row, place] = read_arrays(file, self.loader.data_shape)
-                targets["highlight"][row, place] = file.label
-                targets["steps"][row, place] = self.steps[file.title][file.index]
-                weights[row, place] = self.class_weights[file.label] * (row_of_batch < len(chosen))
-            num_after = self.stretch_length - num_before - len(files)
-            mirrored = np.pad(np.arange(len(files)) + num_before, (num_before, num_after), "symmetric")
-            for array in (*inputs.values(), *targets.values()):
-                array[row] = array[row, mirrored]
+            num_files, first = len(files), files[0]
+            places = slice(num_before, num_before + num_files)
+            labels = [file.label for file in files]
+            targets["highlight"][row, places, 0] = labels
+            targets["steps"][row, places] = self.steps[first.title][first.index : first.index + num_files]
+            weights[row, places] = self.class_weights[labels] * (row_of_batch < len(chosen))
+            for file, video, audio in zip(
+                files, inputs["video"][row, places], inputs["audio"][row, places], strict=True
+            ):
+                read_into(file, video, audio)
+            for place in (*range(num_before), *range(num_before + num_files, self.stretch_length)):
+                distance = (place - num_before) % (2 * num_files)
+                mirrored = num_before + min(distance, 2 * num_files - 1 - distance)
+                for array in (*inputs.values(), *targets.values()):
+                    array[row, place] = array[row, mirrored]
         return inputs, targets, weights
+
+    def make_inputs(self, num_stretches: int) -> dict[str, np.ndarray]:
+        """The inputs of a batch, yet to be filled, in one piece of memory that is kept for another batch once neither
+        they nor parts of them are held."""
+        shapes = {
+            name: (num_stretches, self.stretch_length, *self.loader.data_shape[name]) for name in ("audio", "video")
+        }
+        num_audio_bytes, num_video_bytes = 4 * math.prod(shapes["audio"]), math.prod(shapes["video"])
+        try:
+            memory = self.unused_memory.pop()
+        except IndexError:
+            memory = np.empty((num_audio_bytes + num_video_bytes) // num_stretches * self.num_stretches, np.uint8)
+        whole = np.frombuffer(memory.data, np.uint8)  # what is cut out of it refers to it, not to `memory`
+        weakref.finalize(whole, self.unused_memory.append, memory)
+        audio, video = whole[:num_audio_bytes], whole[num_audio_bytes : num_audio_bytes + num_video_bytes]
+        return {"video": video.reshape(shapes["video"]), "audio": audio.view(np.float32).reshape(shapes["audio"])}

@@ -11,6 +11,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
+
 import segment_pickle
 import segments
 
@@ -26,7 +28,7 @@ class DatasetFiles:
     def __init__(self, path: Path, metadata: dict):
         self.path, self.metadata = path, metadata
         self.max_bytes = segments.max_segment_bytes(metadata["data_shape"])
-        self.load_arrays = segment_pickle.ArrayReader().load
+        self.arrays = segment_pickle.ArrayReader()
 
     def names(self, title: str) -> list[str]:
         """Names of the files of a match; none where it is not there."""
@@ -35,6 +37,11 @@ class DatasetFiles:
     def read(self, title: str, name: str) -> bytes:
         """The bytes of a segment's file. Raises segments.DatasetError."""
         raise NotImplementedError
+
+    def read_into(self, title: str, name: str, video: np.ndarray, audio: np.ndarray) -> bool:
+        """Read a segment's file straight into arrays where that can be done safely, as
+        segment_pickle.ArrayReader.read_into does it; False where it was not done."""
+        return False
 
 
 def open_dataset(path: str | os.PathLike) -> DatasetFiles:
@@ -55,6 +62,18 @@ class FolderFiles(DatasetFiles):
 
     def read(self, title: str, name: str) -> bytes:
         return segments.read_whole(f"{self.folder}/{title}/{name}", self.max_bytes)
+
+    def read_into(self, title: str, name: str, video: np.ndarray, audio: np.ndarray) -> bool:
+        if not hasattr(os, "readv"):  # Windows
+            return False
+        try:
+            descriptor = os.open(f"{self.folder}/{title}/{name}", segments.READ_FLAGS)
+            try:
+                return self.arrays.read_into(descriptor, title, video, audio)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False
 
 
 class ZipFiles(DatasetFiles):

@@ -395,12 +395,6 @@ def train_epoch(network: keras.Model, average: WeightAverage, batches: Iterable,
     return float(np.mean(losses))
 
 
-def use_averaged_weights(network: keras.Model) -> None:
-    """Give a network in training the averages of its weights that its optimizer keeps."""
-    network.optimizer.finalize_variable_values(network.trainable_variables)
-    network.set_weights(network.get_weights())  # copies: on JAX both would be one array, and scoring uses it up
-
-
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     """Saves `<name>-<epoch>-<val_loss>.hdf5` in an epoch whose validation loss is lower than all before, whole or not
     at all, with `attributes` in it. `best_path` is the last one, None before the first.

@@ -7,10 +7,14 @@ length is compared with them first, instructions are counted, nothing is nested 
 Source of the instructions: the documentation in `pickletools`; of what NumPy writes: `pickletools.dis` of arrays.
 """
 
+import math
+import os
 import pickletools
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -303,11 +307,44 @@ def plain_dict(segment) -> dict:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the arrays lie in a pickle. `fixed`: the spans of it that say so. `meaning`: their bytes."""
+    """Where the arrays lie in a pickle of num_bytes. `fixed`: the spans of it that say so. `meaning`: their bytes."""
 
+    num_bytes: int
     fixed: list[tuple[int, int]]
     meaning: bytes
     arrays: tuple[dict, dict]
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return self.arrays[0]["shape"], self.arrays[1]["shape"]
+
+    @cached_property
+    def rest(self) -> "Rest | None":
+        """The bytes around the arrays; None unless the video is uint8, the sound after it float32, both in order."""
+        video, audio = self.arrays
+        video_end = video["offset"] + math.prod(video["shape"])
+        audio_end = audio["offset"] + 4 * math.prod(audio["shape"])
+        is_plain = (video["dtype"], audio["dtype"]) == (np.uint8, np.float32) and all(
+            array["strides"] == np.empty(array["shape"], array["dtype"]).strides for array in self.arrays
+        )
+        if not is_plain or video_end > audio["offset"]:
+            return None
+
+        def place(position: int) -> int:
+            return position - sum(end - start for start, end in holes if position >= end)
+
+        holes = ((video["offset"], video_end), (audio["offset"], audio_end))
+        fixed = [slice(place(start), place(end)) for start, end in self.fixed]
+        return Rest(place(self.num_bytes), place(video_end), place(audio_end), fixed)
+
+
+class Rest(NamedTuple):
+    """The bytes of a pickle without its arrays: how many, where the video and the sound were, and the fixed spans."""
+
+    num_bytes: int
+    video_place: int
+    audio_place: int
+    fixed: list[slice]
 
 
 class ArrayReader:
@@ -317,6 +354,7 @@ class ArrayReader:
 
     def __init__(self):
         self.layouts: dict[tuple[str, int], Layout] = {}
+        self.last: dict[str, Layout] = {}  # by title
 
     def load(self, content: bytes, title: str) -> tuple[np.ndarray, np.ndarray]:
         """(video, audio), views of `content`. Raises as `load` does."""
@@ -325,10 +363,24 @@ class ArrayReader:
             layout = find_layout(content)
             if len(self.layouts) >= MAX_LAYOUTS:
                 self.layouts.clear()
+                self.last.clear()
             if len(layout.meaning) <= MAX_LAYOUT_BYTES:
-                self.layouts[title, len(content)] = layout
+                self.layouts[title, len(content)] = self.last[title] = layout
         video, audio = (np.ndarray(buffer=content, **array) for array in layout.arrays)
         return video, audio
+
+    def read_into(self, descriptor: int, title: str, video: np.ndarray, audio: np.ndarray) -> bool:
+        """Read an open file straight into arrays (uint8, float32, contiguous), which saves a copy, if it says of its
+        arrays what the last one of its title did that was read in full. Returns whether it does; where not, what is in
+        the arrays then means nothing."""
+        layout = self.last.get(title)
+        if layout is None or layout.shapes != (video.shape, audio.shape) or layout.rest is None:
+            return False
+        rest = memoryview(bytearray(layout.rest.num_bytes + 1))  # one more, so that a longer file shows
+        _, video_place, audio_place, fixed = layout.rest
+        parts = (rest[:video_place], video, rest[video_place:audio_place], audio, rest[audio_place:])
+        num_bytes = os.readv(descriptor, parts)
+        return num_bytes == layout.num_bytes and b"".join([rest[span] for span in fixed]) == layout.meaning
 
 
 def find_layout(content: bytes) -> Layout:
@@ -342,4 +394,4 @@ def find_layout(content: bytes) -> Layout:
     )
     ends, starts = [end for _, end in reader.free], [start for start, _ in reader.free[1:]]
     fixed = list(zip(ends, [*starts, len(content)], strict=True))
-    return Layout(fixed, b"".join([content[start:end] for start, end in fixed]), arrays)
+    return Layout(len(content), fixed, b"".join([content[start:end] for start, end in fixed]), arrays)

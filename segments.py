@@ -44,6 +44,7 @@ CHECKPOINT_ATTRIBUTE = "video_summarizer"  # JSON: what stage 4 needs beside the
 MAX_SEGMENT_BYTES = 2**30
 MAX_METADATA_BYTES = 2**27
 SEGMENT_OVERHEAD_BYTES = 65_536  # names and numbers beside the arrays
+READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe would wait for ever
 SEGMENT_FILE_NAME = re.compile(r"seg_(\d{5,})_([01])\.pkl")
 HEADER_FIELD = re.compile(r"[^\W\d_]{2,}")
 
@@ -508,7 +509,7 @@ def max_segment_bytes(data_shape: dict[str, tuple]) -> int:
 def read_whole(path: str | os.PathLike, max_bytes: int) -> bytes:
     """The bytes of a file. Raises DatasetError where it cannot be read, is no plain file, or holds more than that."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(path, READ_FLAGS)
         try:
             state = os.fstat(descriptor)
             if not stat.S_ISREG(state.st_mode):

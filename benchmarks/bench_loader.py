@@ -1,17 +1,30 @@
 """How fast the loader is, and how much memory it takes.
 
-    python benchmarks/bench_loader.py --parts open     a dataset of 100,000 segments, as a folder and as a .zip
+    python benchmarks/bench_loader.py                                  all parts, on the matches of data/raw
+    python benchmarks/bench_loader.py --parts open                     opening 100,000 segments
+    python benchmarks/bench_loader.py --parts read epoch --data_dir DATASET
 
-open: at most 3 seconds and 300 MB, interpreter and libraries included, until batches can be asked for.
-The dataset is of hard links to a few small pickles, as names are all that is read of them.
+open: a dataset of 100,000 segments, as a folder and as a .zip: at most 3 seconds and 300 MB, interpreter and libraries
+included, until batches can be asked for. It is of hard links to a few small pickles, as names are all that is read.
+read: the loader alone, a whole pass over the training segments, against open() and read() of the same files one after
+another, the page cache warm: at least 0.6 of their rate. Beside it the way of the toolkit's first version: a row of a
+pandas table at a time (of a list where pandas is not installed), float16, np.array of a list.
+epoch: an epoch of training, the default network and batch size, from disk against the same batches in memory: at most
+1.10 of their time.
+
+Ways that are compared run in turn; the median counts.
 """
 
 import argparse
 import os
+import pickle
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +32,16 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import main as training  # noqa: E402
 import segments  # noqa: E402
+from data_loader import DataLoader, read_arrays  # noqa: E402
 
 NUM_SEGMENTS, NUM_MATCHES = 100_000, 100
 MAX_OPEN_SEC, MAX_OPEN_MB = 3.0, 300
+MIN_READ_RATE, MAX_EPOCH_RATIO = 0.6, 1.10
+NUM_READ_ROUNDS, NUM_EPOCH_ROUNDS = 15, 5
+NUM_PASSES = 10  # over the files in a round of reading, as starting threads is no part of reading
+EXAMPLE_1 = ["5", "3", "64", "64", "11025", "0"]
 OPEN = """
 import sys, time
 sys.path.insert(0, {root!r})
@@ -60,31 +79,145 @@ def zip_up(folder: Path, path: Path) -> Path:
     return path
 
 
-def bench_open() -> bool:
+def bench_open(scratch: Path, _: Path) -> bool:
     """Print the time and the memory that opening takes; returns whether both are within their limits."""
     within = True
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = make_dataset(Path(scratch) / "dataset")
-        for name, path in (("folder", folder), (".zip", zip_up(folder, Path(scratch) / "dataset.zip"))):
-            code = OPEN.format(root=str(ROOT), path=str(path))
-            result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-            seconds, memory_mb, num_segments = map(float, result.stdout.split())
-            print(
-                f"open {num_segments:.0f} segments, {name}: {seconds:.2f} s (at most {MAX_OPEN_SEC:g}), "
-                f"{memory_mb:.0f} MB (at most {MAX_OPEN_MB})"
-            )
-            within &= seconds <= MAX_OPEN_SEC and memory_mb <= MAX_OPEN_MB
+    folder = make_dataset(scratch / "many")
+    for name, path in (("folder", folder), (".zip", zip_up(folder, scratch / "many.zip"))):
+        code = OPEN.format(root=str(ROOT), path=str(path))
+        result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        seconds, memory_mb, num_segments = map(float, result.stdout.split())
+        print(
+            f"open {num_segments:.0f} segments, {name}: {seconds:.2f} s (at most {MAX_OPEN_SEC:g}), "
+            f"{memory_mb:.0f} MB (at most {MAX_OPEN_MB})"
+        )
+        within &= seconds <= MAX_OPEN_SEC and memory_mb <= MAX_OPEN_MB
     return within
 
 
-PARTS = {"open": bench_open}
+def median_seconds(ways: dict[str, Callable[[], object]], num_rounds: int) -> dict[str, float]:
+    """Seconds of each way, the median of alternating runs; a first one of each is left out, to warm up."""
+    seconds = {name: [] for name in ways}
+    for _ in range(num_rounds + 1):
+        for name, run in ways.items():
+            begin = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
+
+
+def read_plainly(paths: list[str]) -> None:
+    for path in paths:
+        with open(path, "rb") as file:
+            file.read()
+
+
+def exhaust(batches: Iterable) -> None:
+    for _ in batches:
+        pass
+
+
+def as_first_version(loader: DataLoader, folder: Path):
+    """A table of the training segments, each stored as the toolkit's first version stored it; a pandas DataFrame, or a
+    list of dicts without pandas."""
+    folder.mkdir()
+    rows = []
+    for number, file in enumerate(loader.segment_files["train"]):
+        video, audio = read_arrays(file, loader.data_shape)
+        path = folder / f"{number}.pkl"
+        segment = {"video": (video / 255).astype(np.float16), "audio": audio.astype(np.float16), "label": file.label}
+        path.write_bytes(pickle.dumps(segment))
+        rows.append({"path": str(path), "label": file.label})
+    try:
+        import pandas
+
+        return pandas.DataFrame(rows)
+    except ImportError:
+        return rows
+
+
+def read_as_first_version(table, batch_size: int) -> None:
+    for start in range(0, len(table), batch_size):
+        batch = {"video": [], "audio": [], "label": []}
+        for place in range(start, min(start + batch_size, len(table))):
+            row = table[place] if isinstance(table, list) else table.iloc[place]
+            with open(row["path"], "rb") as file:
+                segment = pickle.load(file)
+            for name, values in batch.items():
+                values.append(segment[name])
+        for values in batch.values():
+            np.array(values)
+
+
+def bench_read(scratch: Path, dataset: Path) -> bool:
+    """Print the rates of reading; returns whether the loader's is high enough."""
+    loader = DataLoader(dataset, seed=0)
+    if loader.dataset_dir.is_file():
+        raise SystemExit(f"--data_dir: received {dataset}, expected a folder: plain reads need files")
+    paths = [str(file.path) for file in loader.segment_files["train"]]
+    batches = loader.batches("train")
+    table = as_first_version(loader, scratch / "first_version")
+    first = f"the first version's way, {'a list' if isinstance(table, list) else 'pandas'}"
+    seconds = median_seconds(
+        {
+            "plain reads": lambda: [read_plainly(paths) for _ in range(NUM_PASSES)],
+            "the loader": lambda: [exhaust(batches) for _ in range(NUM_PASSES)],
+            first: lambda: read_as_first_version(table, loader.batch_size),
+        },
+        NUM_READ_ROUNDS,
+    )
+    seconds[first] *= NUM_PASSES
+    num_segments = NUM_PASSES * len(paths)
+    print(f"\nread {len(paths)} training segments of {sum(map(os.path.getsize, paths)) / len(paths) / 1000:.0f} kB")
+    for name, value in seconds.items():
+        rate = seconds["plain reads"] / value
+        bar = f"  (at least {MIN_READ_RATE})" if name == "the loader" else ""
+        print(f"  {name:34} {num_segments / value:8.0f} segments/s  {rate:5.2f}{bar}")
+    return seconds["plain reads"] / seconds["the loader"] >= MIN_READ_RATE
+
+
+def bench_epoch(_: Path, dataset: Path) -> bool:
+    """Print the time of an epoch; returns whether reading adds little enough to it."""
+    from model import WeightAverage, keras, train_epoch
+
+    args = training.parse_args(["--data_dir", str(dataset)])
+    loader = training.load_data(args)
+    keras.utils.set_random_seed(args.seed)
+    network = training.make_network(args, loader)
+    average = WeightAverage(network)
+    batches = loader.batches("train")
+    in_memory = list(batches)
+    seconds = median_seconds(
+        {
+            "arrays in memory": lambda: train_epoch(network, average, in_memory, lambda: None),
+            "from disk": lambda: train_epoch(network, average, batches, lambda: None),
+        },
+        NUM_EPOCH_ROUNDS,
+    )
+    print(f"\nan epoch of {len(batches)} batches of {args.batch_size} segments")
+    for name, value in seconds.items():
+        bar = f"  (at most {MAX_EPOCH_RATIO:.2f})" if name == "from disk" else ""
+        print(f"  {name:34} {value:8.2f} s  {value / seconds['arrays in memory']:6.3f}{bar}")
+    return seconds["from disk"] <= MAX_EPOCH_RATIO * seconds["arrays in memory"]
+
+
+PARTS = {"open": bench_open, "read": bench_read, "epoch": bench_epoch}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to measure")
+    parser.add_argument(
+        "--data_dir", type=Path, help="dataset to read and train on (default: data/raw by the README's first example)"
+    )
     args = parser.parse_args()
-    return 0 if all([PARTS[part]() for part in args.parts]) else 1
+    with tempfile.TemporaryDirectory() as scratch:
+        dataset = args.data_dir
+        if dataset is None and args.parts != ["open"]:
+            dataset = Path(scratch) / "dataset"
+            command = [sys.executable, ROOT / "data_converter.py", ROOT / "data/raw", *EXAMPLE_1, dataset]
+            subprocess.run(command, check=True, capture_output=True)
+        return 0 if all([PARTS[part](Path(scratch), dataset) for part in args.parts]) else 1
 
 
 if __name__ == "__main__":

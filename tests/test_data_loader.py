@@ -142,14 +142,68 @@ def test_a_match_is_read_in_order(dataset_dir):
 
 def test_a_pickle_is_read_only_when_its_batch_is_asked_for(dataset_dir, monkeypatch):
     read = []
-    original = data_loader.read_arrays
-    monkeypatch.setattr(data_loader, "read_arrays", lambda file, shape: read.append(file.name) or original(file, shape))
+    original = data_loader.read_into
+    monkeypatch.setattr(data_loader, "read_into", lambda file, *to: read.append(file.name) or original(file, *to))
     loader = DataLoader(dataset_dir, batch_size=4)
     batches = loader.batches("test")
     loader.labels("test")
     assert read == []
     batches[1]
     assert read == ["seg_00004_1.pkl", "seg_00005_1.pkl"]
+
+
+def test_a_batch_keeps_its_arrays_as_long_as_a_part_of_them_is_held(dataset_dir):
+    batches = DataLoader(dataset_dir, batch_size=2).batches("test")
+    expected = [inputs["audio"][0, 1].copy() for inputs, _, _ in batches]
+    held = []
+    for _ in range(3):
+        for number, (inputs, _, _) in enumerate(batches):
+            if number % 2:
+                held.append((number, inputs["audio"][0][1]))
+            inputs["audio"][0, 0] = 9  # as who gets a batch may
+            del inputs
+    assert len({sound.ctypes.data for _, sound in held}) == len(held) == 9
+    for number, sound in held:
+        np.testing.assert_array_equal(sound, expected[number])
+
+
+def test_the_memory_of_batches_is_used_again(dataset_dir):
+    batches = DataLoader(dataset_dir, batch_size=2).batches("test")
+    places = {batches[number][0]["video"].ctypes.data for number in [*range(6)] * 3}
+    assert len(places) == 1
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "of another type", "of another layout", "gone"])
+def test_what_is_unlike_the_segment_before_it_is_not_taken_for_one(tmp_path, change):
+    loader = DataLoader(write_dataset(tmp_path / "damaged", {"match_07": [0, 1, 1]}), batch_size=1)
+    batches = loader.batches("valid")
+    for number in (0, 1):  # from the second on they are read straight into the batch
+        assert batches[number][1]["highlight"].ravel().tolist() == [number]
+    path = loader.segment_files["valid"][2].path
+    written = path.read_bytes()
+    assert b"u1" in written
+    if change == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {
+                "longer": written + b"more",
+                "shorter": written[:-1],
+                "of another type": written.replace(b"u1", b"O8"),
+                "of another layout": written.replace(b"video", b"vodei"),
+            }[change]
+        )
+    with pytest.raises(segments.DatasetError, match=r"seg_00002_1\.pkl"):
+        batches[2]
+
+
+def test_sound_of_another_number_type_is_converted(tmp_path):
+    folder = write_dataset(tmp_path / "double", {"match_07": [0, 1]})
+    path = folder / "match_07" / "seg_00001_1.pkl"
+    segment = pickle.loads(path.read_bytes()) | {"audio": np.array([0.5, -0.5])}
+    path.write_bytes(pickle.dumps(segment, protocol=pickle.HIGHEST_PROTOCOL))
+    batches = DataLoader(folder, batch_size=1).batches("valid")
+    assert [batches[number][0]["audio"].ravel().tolist() for number in (0, 1)] == [[0, 0], [0.5, -0.5]]
 
 
 def write_dataset(folder, labels_of, first_version=False, sections_of=None):

@@ -45,12 +45,12 @@ def test_a_zip_gives_what_its_folder_gives(dataset, tmp_path, root, method):
     folder, zipped = DataLoader(dataset), DataLoader(zip_up(dataset, tmp_path / "shared.zip", root, method))
     assert contents(zipped) == contents(folder)
     assert (zipped.num_videos, zipped.num_highlights) == (folder.num_videos, folder.num_highlights)
-    for (inputs, labels), (expected_inputs, expected_labels) in zip(
+    for (inputs, targets, _), (expected_inputs, expected_targets, _) in zip(
         zipped.batches("valid"), folder.batches("valid"), strict=True
     ):
-        np.testing.assert_array_equal(labels, expected_labels)
-        for name in ("video", "audio"):
-            np.testing.assert_array_equal(inputs[name], expected_inputs[name])
+        for arrays, expected in ((inputs, expected_inputs), (targets, expected_targets)):
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(array, expected[name])
 
 
 def as_cp949(name):

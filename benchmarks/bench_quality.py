@@ -1,0 +1,214 @@
+"""How well highlights are found: `python main.py --data_dir DATASET` beside the toolkit's first version and baselines.
+
+    python benchmarks/bench_quality.py --data_dir DATASET                       seeds 0, 1 and 2, main.py's defaults
+    python benchmarks/bench_quality.py --data_dir DATASET --seeds 0 --epochs 5
+
+Each network is trained on train; its epoch (lowest log loss) and its operating point are chosen on valid; test is read
+once, at the end. Figures are means over the seeds, with the lowest and the highest. Training takes validation and
+saving in, for main.py reading too; the first version's networks get their arrays from memory.
+
+The first version's networks are defined here and nowhere else, as nothing but this comparison needs them. It had two:
+basic, which sees a segment, and sequence, which sees two segments before and after as well (at the ends of a match the
+outermost again). Both take MFCCs, here computed from the waveform where the dataset holds waveforms.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import main as training  # noqa: E402
+import metrics  # noqa: E402
+import quality_report  # noqa: E402
+import segments  # noqa: E402
+from data_loader import SUBSETS, DataLoader  # noqa: E402
+from operating_point import OperatingPoint, choose_operating_point  # noqa: E402
+
+WEIGHT_PENALTY = 0.005  # L2
+NUM_NEIGHBOURS = 2  # to each side
+BATCH_SIZE, LEARNING_RATE = 16, 0.001  # main.py's defaults too
+FIGURES = {
+    "average precision": lambda f: f["per_segment"]["average_precision"],
+    "F1 by segment": lambda f: f["per_segment"]["f1"],
+    "event F1, IoU 0.3": lambda f: f["per_event"]["iou_0.3"]["f1"],
+    "event F1, IoU 0.5": lambda f: f["per_event"]["iou_0.5"]["f1"],
+    "training, s": lambda f: f["training_sec"],
+}
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A subset in memory. video: (n, T, H, W, 3) uint8. mfcc: (n, 40, num_frames, 1) float32. labels: (n,) int64 of 0
+    or 1. neighbours: (n, 5) int64, for each segment those that the sequence network sees."""
+
+    video: np.ndarray
+    mfcc: np.ndarray
+    labels: np.ndarray
+    neighbours: np.ndarray
+
+    def inputs(self, places: np.ndarray, is_sequence: bool) -> dict[str, np.ndarray]:
+        """A network's inputs for some of the segments."""
+        places = self.neighbours[places] if is_sequence else places
+        return {"video": self.video[places], "mfcc": self.mfcc[places]}
+
+
+def read_subset(loader: DataLoader, subset: str) -> Subset:
+    video, mfcc, neighbours, num_segments = [], [], [], 0
+    for files in loader.files_by_match(subset):
+        frames, sounds = map(np.stack, zip(*loader.read_match(files), strict=True))
+        video.append(frames)
+        mfcc.append(sounds if loader.config.apply_mfcc else segments.mfcc(sounds, loader.config.audio_sample_rate))
+        around = np.arange(len(files))[:, np.newaxis] + np.arange(-NUM_NEIGHBOURS, NUM_NEIGHBOURS + 1)
+        neighbours.append(num_segments + np.clip(around, 0, len(files) - 1))
+        num_segments += len(files)
+    mfcc = np.concatenate(mfcc)[..., np.newaxis].astype(np.float32)
+    return Subset(np.concatenate(video), mfcc, loader.labels(subset), np.concatenate(neighbours))
+
+
+def build_first_version(data: Subset, is_sequence: bool):
+    """A network of the first version, compiled. The picture goes through one 3-D convolution, the MFCCs through one 2-D
+    convolution, each pooled and flattened; together they go through a dense layer and, in the sequence network, the
+    results of five segments through an LSTM."""
+    from model import keras
+
+    layers, penalty = keras.layers, keras.regularizers.L2(WEIGHT_PENALTY)
+    like = {"activation": "relu", "padding": "same", "kernel_regularizer": penalty}
+    encode_video = [
+        layers.Rescaling(1 / 255),
+        layers.Conv3D(8, 3, **like),
+        layers.MaxPooling3D(2, padding="same"),
+        layers.Flatten(),
+    ]
+    encode_mfcc = [layers.Conv2D(4, 3, **like), layers.MaxPooling2D(2, padding="same"), layers.Flatten()]
+    dense = layers.Dense(16, activation="relu", kernel_regularizer=penalty)
+    shape = (2 * NUM_NEIGHBOURS + 1,) if is_sequence else ()
+    each = layers.TimeDistributed if is_sequence else (lambda layer: layer)
+    video = keras.Input((*shape, *data.video.shape[1:]), dtype="uint8", name="video")
+    mfcc = keras.Input((*shape, *data.mfcc.shape[1:]), name="mfcc")
+    encoded = []
+    for x, encoder in ((video, encode_video), (mfcc, encode_mfcc)):
+        for layer in encoder:
+            x = each(layer)(x)
+        encoded.append(x)
+    x = each(dense)(layers.Concatenate()(encoded))
+    if is_sequence:
+        x = layers.LSTM(16, kernel_regularizer=penalty)(x)
+    network = keras.Model({"video": video, "mfcc": mfcc}, layers.Dense(1, activation="sigmoid")(x))
+    network.compile(keras.optimizers.Adam(LEARNING_RATE), "binary_crossentropy")
+    return network
+
+
+def run_first_version(
+    loader: DataLoader, data: dict[str, Subset], is_sequence: bool, seed: int, num_epochs: int
+) -> dict:
+    """Train and test a network of the first version; figures as `evaluate`."""
+    from model import keras
+
+    def score(subset: Subset) -> np.ndarray:
+        parts = np.array_split(np.arange(len(subset.labels)), 1 + len(subset.labels) // 64)
+        return np.concatenate([network.predict_on_batch(subset.inputs(part, is_sequence))[:, 0] for part in parts])
+
+    keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(seed)
+    train, num_batches = data["train"], 1 + (len(data["train"].labels) - 1) // BATCH_SIZE
+    network = build_first_version(train, is_sequence)
+    best_loss, best_weights = float("inf"), network.get_weights()
+    begin = time.perf_counter()
+    for _ in range(num_epochs):
+        for part in np.array_split(rng.permutation(len(train.labels)), num_batches):
+            network.train_on_batch(train.inputs(part, is_sequence), train.labels[part, np.newaxis].astype(np.float32))
+        loss = metrics.log_loss(data["valid"].labels, score(data["valid"]))
+        if loss < best_loss:
+            best_loss, best_weights = loss, network.get_weights()
+    training_sec = time.perf_counter() - begin
+    network.set_weights(best_weights)
+    return evaluate(loader, lambda subset: score(data[subset])) | {"training_sec": training_sec}
+
+
+def run_main(data_dir: str, seed: int, num_epochs: int) -> dict:
+    """What `python main.py --data_dir DATASET` gives; figures as `evaluate`."""
+    from model import load_checkpoint
+
+    with tempfile.TemporaryDirectory() as ckpt_dir:
+        arguments = ["--data_dir", data_dir, "--seed", str(seed), "--epochs", str(num_epochs), "--ckpt_dir", ckpt_dir]
+        args = training.parse_args(arguments)
+        loader = training.load_data(args)
+        begin = time.perf_counter()
+        ckpt_path = training.train(args, loader)
+        training_sec = time.perf_counter() - begin
+        network, point = load_checkpoint(ckpt_path), training.read_operating_point(ckpt_path, "operating_point")
+    return evaluate(loader, lambda subset: training.predict(network, loader, subset), point) | {
+        "training_sec": training_sec
+    }
+
+
+def evaluate(
+    loader: DataLoader, score: Callable[[str], np.ndarray], point: OperatingPoint | None = None
+) -> dict[str, dict]:
+    """Figures on test of `quality_report.evaluate_once`, at an operating point that is chosen on valid unless given."""
+    if point is None:
+        point = choose_operating_point(quality_report.score_matches(loader.matches("valid"), score("valid")))
+    matches = quality_report.score_matches(loader.matches("test"), score("test"))
+    return quality_report.evaluate_once(matches, point)
+
+
+def describe(name: str, runs: list[dict]) -> str:
+    """A line of the table: of each figure the mean and, of several runs, the lowest and the highest."""
+    cells = []
+    for title, figure in FIGURES.items():
+        values = [figure(run) for run in runs if "training_sec" in run or title != "training, s"]
+        digits = 0 if title == "training, s" else 3
+        cell = f"{np.mean(values):.{digits}f}" if values else "-"
+        cells.append(f"{cell} [{min(values):.{digits}f}, {max(values):.{digits}f}]" if len(values) > 1 else cell)
+    return f"{name:30}" + "".join(f"{cell:>23}" for cell in cells)
+
+
+def run(args: argparse.Namespace) -> None:
+    loader = training.load_data(training.parse_args(["--data_dir", args.data_dir]))
+    counts = ", ".join(f"{s} {loader.num_videos[s]} matches, {loader.num_segments[s]} segments" for s in SUBSETS)
+    print(f"{args.data_dir}: {counts}\nseeds {args.seeds}, {args.epochs} epochs\n")
+    print(f"{'':30}" + "".join(f"{title:>23}" for title in FIGURES), flush=True)
+    data = {subset: read_subset(loader, subset) for subset in SUBSETS}
+    ways = {
+        "main.py": lambda seed: run_main(args.data_dir, seed, args.epochs),
+        "first version, basic": lambda seed: run_first_version(loader, data, False, seed, args.epochs),
+        "first version, sequence": lambda seed: run_first_version(loader, data, True, seed, args.epochs),
+    }
+    for name, way in ways.items():
+        with contextlib.redirect_stdout(sys.stderr):  # what main.py says of its epochs is no part of the table
+            runs = [way(seed) for seed in args.seeds]
+        print(describe(name, runs), flush=True)
+    if loader.config.apply_mfcc:
+        print("loudness: not known of MFCCs, which have none")
+    else:
+        loudness = evaluate(loader, lambda subset: quality_report.loudness(loader, subset))
+        print(describe("loudness threshold", [loudness]))
+    everything = evaluate(loader, lambda subset: np.ones(loader.num_segments[subset]), quality_report.EVERYTHING)
+    print(describe("everything is a highlight", [everything]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", required=True, metavar="DATASET", help="dataset of data_converter.py")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of every network (default: 0 1 2)")
+    parser.add_argument(
+        "--epochs", type=int, default=training.parse_args([]).epochs, help="of every network (default: %(default)s)"
+    )
+    args = parser.parse_args()
+    try:
+        run(args)
+    except (segments.DatasetError, training.TrainingError) as error:
+        sys.exit(f"bench_quality.py: error: {error}")
+
+
+if __name__ == "__main__":
+    main()
