@@ -36,6 +36,7 @@ with native_stderr_silenced():
     from keras import layers, ops
 absl.logging.set_verbosity(absl.logging.ERROR)  # Keras warns at each save that HDF5, the format asked for, is legacy
 
+USES_XLA = keras.backend.backend() == "jax"  # makes a step on TensorFlow no faster, and its first one slow
 NUM_MEL_BANDS = 64
 MEL_FFT_LENGTH = 1024
 FRAMES_PER_STEP = 24  # of the sound's picture; its convolutions halve them three times
@@ -43,7 +44,6 @@ QUIETEST_POWER = 1.0  # below it all is silence: a whisper far off tells nothing
 NUM_FEATURES = 64
 BATCH_NORM_MOMENTUM = 0.95
 DILATIONS = (1, 2, 4)  # of the convolutions over steps: together they see 7 steps to both sides
-NUM_STEPS_SEEN = sum(DILATIONS) + 2  # and with the encoders' own convolutions
 DROPOUT = 0.3
 PICTURE_DROPOUT = 0.4
 LOSS_WEIGHT_OF_SENSE = 0.7  # of what sound or picture says alone, beside 1 of both together
@@ -357,9 +357,8 @@ def compile_network(network: keras.Model, learning_rate: float, num_updates: int
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     loss = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
     weights = {name: 1.0 if name in ("highlight", "steps") else LOSS_WEIGHT_OF_SENSE for name in network.output_names}
-    # XLA makes a step on TensorFlow no faster; JAX is nothing without it.
-    jit_compile = keras.backend.backend() == "jax"
-    network.compile(optimizer, dict.fromkeys(weights, loss), loss_weights=weights, jit_compile=jit_compile)
+    network.compile(optimizer, dict.fromkeys(weights, loss), loss_weights=weights, jit_compile=USES_XLA)
+    optimizer.build(network.trainable_variables)  # now, for a resumed run's numbers
 
 
 class WeightAverage:
@@ -442,6 +441,7 @@ def load_checkpoint(path: str | os.PathLike) -> keras.Model:
             with keras.StatelessScope():  # makes the variables, at its end
                 pass
             network.load_weights(path)
+            network.jit_compile = USES_XLA
     except Exception as error:  # which, Keras does not say, and a stranger's settings may raise any
         problem = first_line(error)
     if problem:
@@ -476,7 +476,7 @@ def score_segments(network: keras.Model, segment_arrays: Iterator[tuple[np.ndarr
         network: of `load_checkpoint`.
         segment_arrays: of a whole match, as `segments.read_segments` gives them.
     """
-    num_context = math.ceil(NUM_STEPS_SEEN / network.output["steps"].shape[-1])
+    num_context = count_context(network)
     window_length = max(WINDOW_LENGTH, 4 * num_context)
     window: list[tuple[np.ndarray, np.ndarray]] = []
     num_scored = 0  # at the window's beginning
@@ -491,6 +491,13 @@ def score_segments(network: keras.Model, segment_arrays: Iterator[tuple[np.ndarr
         if is_last:
             return
         window, num_scored = window[-2 * num_context :], num_context
+
+
+def count_context(network: keras.Model) -> int:
+    """Segments to either side that a segment's score depends on: as far as DILATIONS reach over steps, and beyond that
+    two steps of the sound, for its attack and the encoder's convolutions, or two frames, for motion and likewise."""
+    num_steps, num_frames = network.output["steps"].shape[-1], network.input["video"].shape[2]
+    return math.ceil(sum(DILATIONS) / num_steps + max(2 / num_steps, 2 / num_frames))
 
 
 def first_line(error: Exception) -> str:

@@ -22,8 +22,8 @@ import sys
 import numpy as np
 import main, model
 
-def train_epoch(network, batches, on_batch, plain=model.train_epoch):
-    loss = plain(network, batches, on_batch)
+def train_epoch(network, average, batches, on_batch, plain=model.train_epoch):
+    loss = plain(network, average, batches, on_batch)
     np.savez(sys.argv[1], *network.get_weights())
     return loss
 
