@@ -117,8 +117,8 @@ def start_game(scenario: str, map_name: str | None, seed: int, resolution: str):
 
 
 def map_names(game_path: Path) -> list[str]:
-    """The maps in a .wad, of whose entries a map is the one before its "THINGS" or, in newer ones, its "TEXTMAP". Source
-    of the format: The Unofficial Doom Specs, chapter 2."""
+    """The maps in a .wad: of its entries those before a "THINGS" or, in newer ones, a "TEXTMAP". Source of the format:
+    The Unofficial Doom Specs, chapter 2."""
     content = game_path.read_bytes()
     _, num_entries, start = struct.unpack_from("<4sii", content)
     entries = struct.iter_unpack("<ii8s", content[start : start + 16 * num_entries])
