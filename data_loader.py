@@ -153,9 +153,10 @@ class DataLoader:
             for files in self.files_by_match(subset)
         ]
 
-    def batches(self, subset: str) -> "Batches":
-        """The batches of a subset: train shuffled anew each epoch with the seed, valid and test in order."""
-        return Batches(self, subset, self.seed if subset == "train" else None)
+    def batches(self, subset: str, share: tuple[int, int] | None = None) -> "Batches":
+        """The batches of a subset: train shuffled anew each epoch with the seed, valid and test in order. share:
+        (process_id, num_processes) for the part of each batch that one of several processes takes."""
+        return Batches(self, subset, self.seed if subset == "train" else None, share)
 
     def read_match(self, files: list[SegmentFile]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(video, audio) as `read_arrays` gives them of each of these files, in order, read ahead."""
@@ -288,11 +289,14 @@ class Batches:
         sections cover; the label for each where the dataset does not name its sections.
     weights: (B, S) float32: that of the segment's class, or 0.
 
+    With a share, process_id of num_processes, B is the same in every batch and process: consecutive rows of the whole
+    batch. A last batch that is short is filled with its own stretches again, of weight 0.
+
     The memory of a batch that nobody holds any more is used again: fresh memory costs more time than reading a file.
     """
 
-    def __init__(self, loader: DataLoader, subset: str, shuffle_seed: int | None):
-        self.loader, self.shuffle_seed = loader, shuffle_seed
+    def __init__(self, loader: DataLoader, subset: str, shuffle_seed: int | None, share: tuple[int, int] | None = None):
+        self.loader, self.shuffle_seed, self.share = loader, shuffle_seed, share
         self.stretch_length = min(STRETCH_LENGTH, loader.batch_size)
         self.num_stretches = loader.batch_size // self.stretch_length  # in a batch
         self.class_weights = class_weights(loader.labels(subset))
@@ -332,18 +336,24 @@ class Batches:
         if not 0 <= batch_index < len(self):
             raise IndexError(f"batch {batch_index}: expected 0 to {len(self) - 1}")
         chosen = self.stretches[batch_index * self.num_stretches : (batch_index + 1) * self.num_stretches]
-        shape = (len(chosen), self.stretch_length)
-        inputs = self.make_inputs(len(chosen))
+        rows_of_batch = range(len(chosen))
+        if self.share:
+            process_id, num_processes = self.share
+            num_rows = self.num_stretches // num_processes
+            rows_of_batch = range(process_id * num_rows, (process_id + 1) * num_rows)
+        shape = (len(rows_of_batch), self.stretch_length)
+        inputs = self.make_inputs(len(rows_of_batch))
         targets = {"highlight": np.empty((*shape, 1), np.float32)}
         targets["steps"] = np.empty((*shape, self.loader.num_steps), np.float32)
         weights = np.zeros(shape, np.float32)
-        for row, (files, num_before) in enumerate(chosen):
+        for row, row_of_batch in enumerate(rows_of_batch):
+            files, num_before = chosen[row_of_batch % len(chosen)]
             num_files, first = len(files), files[0]
             places = slice(num_before, num_before + num_files)
             labels = [file.label for file in files]
             targets["highlight"][row, places, 0] = labels
             targets["steps"][row, places] = self.steps[first.title][first.index : first.index + num_files]
-            weights[row, places] = self.class_weights[labels]
+            weights[row, places] = self.class_weights[labels] * (row_of_batch < len(chosen))
             for file, video, audio in zip(
                 files, inputs["video"][row, places], inputs["audio"][row, places], strict=True
             ):

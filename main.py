@@ -14,9 +14,12 @@ if __name__ == "__main__":  # before the imports that take long
     interruption.say_it_in_one_line()
 
 import argparse
+import contextlib
 import importlib.metadata
+import importlib.util
 import itertools
 import logging
+import os
 import re
 import sys
 from dataclasses import asdict
@@ -64,36 +67,44 @@ def predict(network, loader: DataLoader, subset: str) -> np.ndarray:
     return np.fromiter(itertools.chain.from_iterable(scores), np.float32, loader.num_segments[subset])
 
 
-def train(args: argparse.Namespace, loader: DataLoader) -> str:
-    """Train, saving a checkpoint where the validation loss improves; returns the path of the best one.
+def train(args: argparse.Namespace, loader: DataLoader) -> str | None:
+    """Train, saving a checkpoint where the validation loss improves; returns the path of the best one. Of several
+    processes only the first writes, and the others return None.
 
     Raises:
-        TrainingError: no epoch had a finite validation loss, or --init_ckpt holds a network of another shape.
+        TrainingError: no epoch had a finite validation loss, --init_ckpt holds a network of another shape, or several
+            processes cannot work together.
         resume_point.ResumeError: there is no run to resume, or one with other settings.
         KeyboardInterrupt: after Ctrl-C, once what there is has been saved and said.
     """
-    from model import BestCheckpoint, WeightAverage, keras, train_epoch
+    from model import BestCheckpoint, WeightAverage, keras, native_stderr_silenced, train_epoch
 
     settings = run_settings(args, loader)
     point = resume_point.read(args.ckpt_dir, settings) if args.resume else None
-    keras.utils.set_random_seed(args.seed)
-    network = make_network(args, loader)
     history = point.history if point else []
+    with native_stderr_silenced():  # Keras loads TensorFlow here, if it is there, on every backend
+        keras.utils.set_random_seed(args.seed)
+    workers = find_workers(args, {**settings, "--patience": args.patience, "finished epochs": len(history)})
+    network = make_network(args, loader)
     run_name = point.run_name if point else f"ckpt-{datetime.now():%Y%m%d-%H%M%S}"
-    args.ckpt_dir.mkdir(parents=True, exist_ok=True)
+    writes = not args.process_id
     attributes = checkpoint_attributes(args, loader)
-    if (levels := quality_report.loudness(loader, "valid")) is not None:  # with which the network is compared
-        attributes["loudness_operating_point"] = operating_point_of(levels, loader)
+    if writes:
+        args.ckpt_dir.mkdir(parents=True, exist_ok=True)
+        if (levels := quality_report.loudness(loader, "valid")) is not None:  # with which the network is compared
+            attributes["loudness_operating_point"] = operating_point_of(levels, loader)
     best = BestCheckpoint(args.ckpt_dir, run_name, attributes)
     best.set_model(network)
     average = WeightAverage(network)
     if point:
         resume_point.restore(network, average, point.variables)
         best.resume(point.best_path, min(row["val_loss"] for row in history))
-    batches = loader.batches("train")
-    event_log = keras.callbacks.TensorBoard(args.ckpt_dir / "logs" / run_name, write_graph=False)
+    batches = loader.batches("train", workers.share if workers else None)
+    event_log = make_event_log(args.ckpt_dir / "logs" / run_name)
     event_log.set_model(network)
-    bar = tqdm(total=args.epochs * len(batches), initial=len(history) * len(batches), desc="Training", unit="batch")
+    num_batches = args.epochs * len(batches)
+    done = len(history) * len(batches)
+    bar = tqdm(total=num_batches, initial=done, desc="Training", unit="batch", disable=not writes)
     with bar, logging_redirect_tqdm():
         try:
             for epoch in range(len(history), args.epochs):
@@ -103,29 +114,62 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str:
                 loss = train_epoch(network, average, batches, bar.update)
                 variables = resume_point.capture(network, average)
                 network.set_weights(average.values)
-                valid_scores = predict(network, loader, "valid")
+                score = workers.predict if workers else predict
+                valid_scores = score(network, loader, "valid")
                 logs = {"loss": loss, **validate(valid_scores, loader)}
-                if logs["val_loss"] < best.best:
-                    best.attributes["operating_point"] = operating_point_of(valid_scores, loader)
-                best.on_epoch_end(epoch, logs)
-                event_log.on_epoch_end(epoch, logs)
                 history.append({"epoch": epoch + 1, **logs})
-                saved = best.best_path and f"-{epoch + 1:04d}-" in best.best_path
-                tqdm.write(describe_epoch(history[-1], args.epochs, saved), file=sys.stdout)
-                write_history(args.ckpt_dir / "history.csv", history)
-                point = resume_point.ResumePoint(settings, history, run_name, best.best_path, variables)
-                resume_point.write(args.ckpt_dir, point)
+                if writes:
+                    if logs["val_loss"] < best.best:
+                        best.attributes["operating_point"] = operating_point_of(valid_scores, loader)
+                    best.on_epoch_end(epoch, logs)
+                    event_log.on_epoch_end(epoch, logs)
+                    saved = best.best_path and f"-{epoch + 1:04d}-" in best.best_path
+                    tqdm.write(describe_epoch(history[-1], args.epochs, saved), file=sys.stdout)
+                    write_history(args.ckpt_dir / "history.csv", history)
+                    point = resume_point.ResumePoint(settings, history, run_name, best.best_path, variables)
+                    resume_point.write(args.ckpt_dir, point)
                 resume_point.restore(network, average, variables)
         finally:
             bar.close()
             event_log.on_train_end()
-            if history:
+            if writes and history:
                 plot_history(args.ckpt_dir / "history.png", history)
-            if best.best_path:
+            if writes and best.best_path:
                 print(f"Best checkpoint: {best.best_path}")
+    if workers:
+        workers.part()
+    if not writes:
+        return None
     if best.best_path is None:
         raise TrainingError("no epoch had a finite validation loss, so nothing was saved: lower --learning_rate")
     return best.best_path
+
+
+def require_backend(args: argparse.Namespace) -> None:
+    """Raises TrainingError if the backend that KERAS_BACKEND names is not installed, or not one for --coordinator."""
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if args.coordinator and backend != "jax":
+        raise TrainingError(
+            f"--coordinator: received the backend {backend}, expected jax: put KERAS_BACKEND=jax before the command"
+        )
+    if not importlib.util.find_spec(backend):
+        raise TrainingError(
+            f"KERAS_BACKEND: received {backend}, which is not installed: pip install {backend} -c constraints.txt"
+        )
+
+
+def find_workers(args: argparse.Namespace, settings: dict):
+    """The distribution.Workers of --coordinator, or of the several devices that JAX has here; None for one device."""
+    from model import keras
+
+    if keras.backend.backend() != "jax" or not (args.coordinator or keras.distribution.get_device_count() > 1):
+        return None
+    import distribution
+
+    try:
+        return distribution.Workers(args.coordinator, args.num_processes, args.process_id, settings)
+    except distribution.DistributionError as error:
+        raise TrainingError(error) from error
 
 
 def validate(scores: np.ndarray, loader: DataLoader) -> dict:
@@ -170,6 +214,16 @@ def make_network(args: argparse.Namespace, loader: DataLoader):
     return network
 
 
+def make_event_log(path: Path):
+    """A callback that writes metrics for TensorBoard; one that does nothing on another backend than TensorFlow, which
+    would claim the GPU for itself to write them."""
+    from model import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return keras.callbacks.Callback()
+    return keras.callbacks.TensorBoard(path, write_graph=False)
+
+
 def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
     """What has to be the same for a run to be resumed, by the names of the flags."""
     return {
@@ -194,6 +248,9 @@ def has_lost_patience(history: list[dict], patience: int | None) -> bool:
 
 def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
     """What a checkpoint says of itself: the data config, the split, and how it was trained."""
+    from model import keras
+
+    backend = keras.backend.backend()
     return {
         "schema_version": segments.SCHEMA_VERSION,
         "config": vars(loader.config),
@@ -203,7 +260,7 @@ def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
         "learning_rate": args.learning_rate,
         "batch_size": args.batch_size,
         "seed": args.seed,
-        "versions": {name: importlib.metadata.version(name) for name in ("keras", "tensorflow", "numpy")},
+        "versions": {name: importlib.metadata.version(name) for name in ("keras", backend, "numpy")},
     }
 
 
@@ -341,8 +398,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--learning_rate", type=float, default=0.001, help="of the AdamW optimizer (default: %(default)s)")
-    add("--epochs", type=int, default=30, help="passes over the training segments (default: %(default)s)")
+    add("--learning_rate", type=float, default=0.0015, help="of the AdamW optimizer (default: %(default)s)")
+    add("--epochs", type=int, default=40, help="passes over the training segments (default: %(default)s)")
     add("--batch_size", type=int, default=16, help="segments in a training step (default: %(default)s)")
     add(
         "--data_dir",
@@ -371,6 +428,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="warn of games of one series on two sides of the split; what it finds in a title (its first group, if it "
         "has one) names the series, e.g. '^[a-z]+'",
     )
+    add("--coordinator", metavar="HOST:PORT", help="where the processes that train together meet: process 0's address")
+    add("--num_processes", type=int, metavar="N", help="how many there are")
+    add("--process_id", type=int, metavar="I", help="which of them this is, from 0 on; 0 alone writes results")
     add("--debug", action="store_true", help="show where errors come from")
     args = parser.parse_args(argv)
     for name in ("learning_rate", "epochs", "batch_size"):
@@ -382,13 +442,33 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"argument --split: received {args.split}, expected two shares above 0 with a sum below 1")
     if (args.mode == "test") != (args.ckpt is not None):
         parser.error("--mode test and --ckpt FILE go together: give both to test a checkpoint, neither to train")
+    check_coordinator(parser, args)
     if args.ckpt_dir is None:
         args.ckpt_dir = Path(args.ckpt).parent if args.ckpt else Path("checkpoints")
     return args
 
 
+def check_coordinator(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse flags of several processes that do not fit together."""
+    given = [args.coordinator is not None, args.num_processes is not None, args.process_id is not None]
+    if any(given) != all(given):
+        parser.error("--coordinator, --num_processes and --process_id go together: give all three, or none")
+    if not any(given):
+        return
+    if args.mode == "test":
+        parser.error("--coordinator: a test runs in one process, expected it with --mode train")
+    if not re.fullmatch(r"\S+:[0-9]+", args.coordinator):
+        parser.error(f"argument --coordinator: received {args.coordinator}, expected HOST:PORT")
+    if args.num_processes < 1 or not 0 <= args.process_id < args.num_processes:
+        parser.error(
+            f"argument --process_id: received {args.process_id} of {args.num_processes} processes, expected 0 to "
+            "--num_processes - 1"
+        )
+
+
 def run(args: argparse.Namespace) -> None:
     """Load, train unless a checkpoint is given, test, and name the files to look at."""
+    require_backend(args)
     loader = load_data(args)
     for subset in SUBSETS:
         print(
@@ -404,6 +484,8 @@ def run(args: argparse.Namespace) -> None:
         for warning in dataset_audit.find_leaks(loader, args.group_by):
             logger.warning(warning)
         ckpt_path = train(args, loader)
+        if ckpt_path is None:
+            return
         written += ["history.csv", "history.png"]
     written += test(args, loader, ckpt_path)
     print("Look at: " + ", ".join(str(path) for path in [*(args.ckpt_dir / name for name in written), ckpt_path]))
@@ -412,9 +494,11 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Train or test, and return the exit status: 0, 1 for bad input, 130 for Ctrl-C."""
     args = parse_args(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    is_told = not args.process_id  # what is going on; errors always are
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING if is_told else logging.ERROR)
     try:
-        run(args)
+        with contextlib.redirect_stdout(sys.stdout if is_told else None):
+            run(args)
     except (
         segments.DatasetError,
         segments.CheckpointError,

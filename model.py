@@ -45,6 +45,8 @@ BATCH_NORM_MOMENTUM = 0.95
 DILATIONS = (1, 2, 4)  # of the convolutions over steps: together they see 7 steps to both sides
 NUM_STEPS_SEEN = sum(DILATIONS) + 2  # and with the encoders' own convolutions
 DROPOUT = 0.3
+PICTURE_DROPOUT = 0.4
+LOSS_WEIGHT_OF_SENSE = 0.7  # of what sound or picture says alone, beside 1 of both together
 WEIGHT_DECAY = 0.05
 WEIGHT_AVERAGING = 0.99
 WINDOW_LENGTH = 24  # segments that are scored together, those around them counted
@@ -60,7 +62,8 @@ def build_model(
     Each frame, with its difference to the one before (motion), goes through a small 2-D CNN; the sound's picture
     (log-mel computed from the waveform inside the network, or rebuilt from MFCCs) goes through another. Both become
     features of the steps, num_steps a segment. Dilated convolutions run over the steps of the whole stretch, so that a
-    segment is judged by its neighbours too; a segment's score comes from its own steps.
+    segment is judged by its neighbours too; a segment's score comes from its own steps. Sound and picture are judged
+    apart and their logits added: trained as one, the picture is learned by heart before the sound is understood.
 
     Args:
         data_shape: "video" (T, H, W, 3), any T, H, W above 0; "audio" (num_samples,) for a waveform or
@@ -71,7 +74,8 @@ def build_model(
     Returns:
         An uncompiled keras.Model. Inputs: a dict of "video" (B, S, T, H, W, 3) uint8 in [0, 255] and "audio"
         (B, S, ...) float32, for any S above 0. Outputs: a dict of "highlight" (B, S, 1) float32 in [0, 1], the
-        probability that the segment is a highlight, and "steps" (B, S, K) float32 in [0, 1], how much of each step is.
+        probability that the segment is a highlight, and "steps" (B, S, K) float32 in [0, 1], how much of each step is;
+        and of "sound_highlight", "sound_steps", "picture_highlight", "picture_steps", what either says alone.
 
     Raises:
         ValueError: data_shape is neither of the two kinds.
@@ -84,16 +88,24 @@ def build_model(
         )
     video = keras.Input((None, *video_shape), dtype="uint8", name="video")
     audio = keras.Input((None, *audio_shape), dtype="float32", name="audio")
-    features = layers.Concatenate()([encode_audio(audio, audio_sample_rate, num_steps), encode_video(video, num_steps)])
-    features = relate_steps(features)
-    step_scores = layers.Dense(1, activation="sigmoid")(features)
-    step_scores = layers.Reshape((-1, num_steps), name="steps")(step_scores)
-    of_segment = layers.Reshape((-1, num_steps * NUM_FEATURES))(features)
-    of_segment = layers.Dense(16, activation="relu")(layers.Dropout(DROPOUT)(of_segment))
-    of_segment = layers.Concatenate()([of_segment, step_scores])
-    highlight = layers.Dense(1, activation="sigmoid", name="highlight")(of_segment)
-    outputs = {"highlight": highlight, "steps": step_scores}
+    senses = {"sound": encode_audio(audio, audio_sample_rate, num_steps), "picture": encode_video(video, num_steps)}
+    logits = {sense: judge(features, num_steps) for sense, features in senses.items()}
+    outputs = {}
+    for position, name in enumerate(("highlight", "steps")):
+        of_senses = {sense: of_sense[position] for sense, of_sense in logits.items()}
+        outputs[name] = layers.Activation("sigmoid", name=name)(layers.Add()(list(of_senses.values())))
+        for sense, logit in of_senses.items():
+            outputs[f"{sense}_{name}"] = layers.Activation("sigmoid", name=f"{sense}_{name}")(logit)
     return keras.Model({"video": video, "audio": audio}, outputs, name="audio_visual_cnn")
+
+
+def judge(features: keras.KerasTensor, num_steps: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Logits of segments (B, S, 1) and of their steps (B, S, K), from features of the steps (B, S * K, 64)."""
+    features = relate_steps(features)
+    of_steps = layers.Reshape((-1, num_steps))(layers.Dense(1)(features))
+    of_segments = layers.Reshape((-1, num_steps * NUM_FEATURES))(features)
+    of_segments = layers.Dense(16, activation="relu")(layers.Dropout(DROPOUT)(of_segments))
+    return layers.Dense(1)(layers.Concatenate()([of_segments, of_steps])), of_steps
 
 
 def encode_video(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor:
@@ -105,7 +117,8 @@ def encode_video(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor:
     x = convolve(x, 48, 3, 2)
     x = layers.SpatialDropout2D(DROPOUT / 3)(x)
     x = convolve(x, 64, 3, 2)
-    x = layers.Dropout(DROPOUT)(layers.Flatten()(x))
+    x = convolve(x, 16, 1, 1)
+    x = layers.Dropout(PICTURE_DROPOUT)(layers.Flatten()(x))
     x = normalise(layers.Dense(NUM_FEATURES, use_bias=False)(x))
     x = layers.Dropout(DROPOUT)(Unfold()([x, video]))
     x = convolve_time(x, NUM_FEATURES)
@@ -119,7 +132,8 @@ def encode_audio(audio: keras.KerasTensor, audio_sample_rate: int, num_steps: in
     x = log_mel(audio, audio_sample_rate, num_frames) if len(audio.shape) == 3 else mel_of_mfcc(audio, num_frames)
     x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
     x = SpectrogramMask()(x)
-    x = layers.Reshape((-1, NUM_MEL_BANDS, 1))(x)
+    attack = layers.Subtract()([x, layers.AveragePooling1D(FRAMES_PER_STEP + 1, strides=1, padding="same")(x)])
+    x = layers.Concatenate()([layers.Reshape((-1, NUM_MEL_BANDS, 1))(picture) for picture in (x, attack)])
     x = convolve(x, 16, (5, 8), (2, 4))
     x = convolve(x, 32, 3, 2)
     x = layers.SpatialDropout2D(DROPOUT / 3)(x)
@@ -342,7 +356,10 @@ def compile_network(network: keras.Model, learning_rate: float, num_updates: int
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     loss = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
-    network.compile(optimizer, {"highlight": loss, "steps": loss}, jit_compile=False)
+    weights = {name: 1.0 if name in ("highlight", "steps") else LOSS_WEIGHT_OF_SENSE for name in network.output_names}
+    # XLA makes a step on TensorFlow no faster; JAX is nothing without it.
+    jit_compile = keras.backend.backend() == "jax"
+    network.compile(optimizer, dict.fromkeys(weights, loss), loss_weights=weights, jit_compile=jit_compile)
 
 
 class WeightAverage:
@@ -370,6 +387,7 @@ def train_epoch(network: keras.Model, average: WeightAverage, batches: Iterable,
     """
     losses = []
     for inputs, targets, weights in batches:
+        targets = {name: targets[name.rpartition("_")[2]] for name in network.output_names}
         network.reset_metrics()
         losses.append(network.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)["loss"])
         average.update()
