@@ -42,6 +42,8 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_converter.py --codecs
 	$(BIN)/python benchmarks/bench_memory.py
 	$(BIN)/python benchmarks/bench_loader.py
+	$(BIN)/python data_converter.py data/raw 5 3 64 64 11025 0 benchmarks/cache/dataset
+	$(BIN)/python benchmarks/bench_quality.py --data_dir benchmarks/cache/dataset
 	$(BIN)/python benchmarks/bench_label_finder.py
 	$(BIN)/python benchmarks/bench_extractor.py
 

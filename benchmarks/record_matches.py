@@ -14,7 +14,10 @@ Needs `pip install vizdoom==1.3.2`, and the system library libopenal1: without i
 """
 
 import argparse
+import contextlib
+import itertools
 import json
+import struct
 import sys
 import tempfile
 from fractions import Fraction
@@ -76,7 +79,7 @@ def label_file(sections: list[tuple[int, int]]) -> str:
 # ---- The game and its player
 
 
-def start_game(scenario: str, map_name: str | None, seed: int, resolution: str, config_dir: str):
+def start_game(scenario: str, map_name: str | None, seed: int, resolution: str):
     """A running game. Raises RecordingError where ViZDoom has no such scenario, map or resolution."""
     import vizdoom
 
@@ -90,8 +93,11 @@ def start_game(scenario: str, map_name: str | None, seed: int, resolution: str, 
     game = vizdoom.DoomGame()
     game.load_config(str(scenarios_dir / f"{scenario}.cfg"))
     if map_name:
+        game_path = Path(vizdoom.__file__).parent / Path(game.get_doom_game_path()).name
+        maps = map_names(Path(game.get_doom_scenario_path() or game_path))
+        if map_name not in maps:  # which ViZDoom would wait for without end
+            raise RecordingError(f"--scenarios: received {scenario}:{map_name}, expected one of {', '.join(maps)}")
         game.set_doom_map(map_name)
-    game.set_doom_config_path(f"{config_dir}/vizdoom.ini")
     game.set_screen_resolution(resolutions[resolution])
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_audio_sampling_rate(vizdoom.SamplingRate.SR_44100)
@@ -106,12 +112,18 @@ def start_game(scenario: str, map_name: str | None, seed: int, resolution: str, 
     game.set_available_buttons([getattr(vizdoom.Button, name) for name in BUTTONS])
     game.set_available_game_variables([getattr(vizdoom.GameVariable, name) for name in VARIABLES])
     game.add_game_args("+sv_cheats 1 +snd_efx 0")
-    try:
-        game.init()
-    except (vizdoom.ViZDoomErrorException, vizdoom.ViZDoomUnexpectedExitException) as error:
-        where = f"{scenario}:{map_name}" if map_name else scenario
-        raise RecordingError(f"{where}: ViZDoom does not start ({error}): is there such a map?") from error
+    game.init()
     return game
+
+
+def map_names(game_path: Path) -> list[str]:
+    """The maps in a .wad: of its entries those before a "THINGS" or, in newer ones, a "TEXTMAP". Source of the format:
+    The Unofficial Doom Specs, chapter 2."""
+    content = game_path.read_bytes()
+    _, num_entries, start = struct.unpack_from("<4sii", content)
+    entries = struct.iter_unpack("<ii8s", content[start : start + 16 * num_entries])
+    names = [name.rstrip(b"\0").decode("latin-1") for _, _, name in entries]
+    return sorted(name for name, following in itertools.pairwise(names) if following in ("THINGS", "TEXTMAP"))
 
 
 class Player:
@@ -259,8 +271,8 @@ def record(args: argparse.Namespace, title: str, scenario: str, map_name: str | 
     """Record a match; returns a line that tells of it. Raises RecordingError."""
     num_frames = round(args.duration_sec * FRAME_RATE_FPS)
     part = args.output_dir / f"{title}.mp4.part"
-    with tempfile.TemporaryDirectory() as config_dir:
-        game = start_game(scenario, map_name, seed, args.resolution, config_dir)
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # where ViZDoom leaves its settings
+        game = start_game(scenario, map_name, seed, args.resolution)
         try:
             with Recorder(part, game.get_screen_width(), game.get_screen_height(), args.crf) as recorder:
                 kill_frames, death_frames = play(game, Player(seed), recorder, num_frames)
@@ -281,7 +293,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command. Wrong ones exit with status 2 and a message that names them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("output_dir", type=Path, help="folder for the matches, made where it is not there")
+    add("output_dir", type=lambda path: Path(path).resolve(), help="folder for the matches, made where it is not there")
     add("--scenarios", nargs="+", default=["deathmatch"], metavar="NAME[:MAP]",
         help="of ViZDoom; of a game with many maps with one: freedoom2:map01 (default: deathmatch)")  # fmt: skip
     add("--seeds", type=int, nargs="+", default=[0], help="of game and player (default: 0)")

@@ -1,11 +1,12 @@
 """What benchmarks/record_matches.py makes of kills; no game is needed for it."""
 
+import struct
 import sys
 
 import pytest
 
 from benchmarks import record_matches
-from benchmarks.record_matches import kill_sections, label_file
+from benchmarks.record_matches import kill_sections, label_file, map_names
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,13 @@ def test_a_highlight_is_the_time_around_a_kill(kill_frames, sections):
 def test_the_label_file_has_frames_and_times():
     assert label_file([(510, 615), (2653, 2795)]) == "510,615,00:00:14,00:00:17\n2653,2795,00:01:15,00:01:19\n"
     assert label_file([]) == ""
+
+
+def test_the_maps_of_a_game_are_those_with_things_in_them(tmp_path):
+    names = [b"PALETTE", b"MAP01", b"THINGS", b"LINEDEFS", b"MAP02", b"TEXTMAP"]
+    entries = b"".join(struct.pack("<ii8s", 12, 0, name) for name in names)
+    (tmp_path / "game.wad").write_bytes(struct.pack("<4sii", b"IWAD", len(names), 12) + entries)
+    assert map_names(tmp_path / "game.wad") == ["MAP01", "MAP02"]
 
 
 @pytest.mark.parametrize(
