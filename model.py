@@ -31,6 +31,7 @@ def native_stderr_silenced():
 
 # TensorFlow writes some lines on start-up before it reads the level, so that the level alone does not silence it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")  # the same seed, the same weights
 with native_stderr_silenced():
     import keras
     from keras import layers, ops
