@@ -1,5 +1,6 @@
 """Ctrl-C where a stage script's main cannot catch it: while its imports run, and in the processes that it starts."""
 
+import os
 import signal
 import sys
 import threading
@@ -31,6 +32,9 @@ def start_pool(pool, jobs: Iterable) -> Iterator:
         return pool(jobs)  # no business of other threads; Windows has no such masks
     from multiprocessing import resource_tracker
 
+    # Semaphores that are left when processes are ended early are cleaned up, which need not be told.
+    ignored = [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, ignored))
     heard = []
     handler = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
     resource_tracker.ensure_running()  # else it starts with the first process, and Python 3.11 unblocks SIGINT then
