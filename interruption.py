@@ -21,6 +21,16 @@ def say_it_in_one_line() -> None:
     sys.excepthook = excepthook
 
 
+def say_nothing(thread_error) -> None:
+    """The hook of errors in threads once the work is interrupted: joblib's own fail when processes end under them."""
+
+
+def interrupt(number: int, frame) -> None:
+    """A handler of SIGINT while a pool works: KeyboardInterrupt, and no word of the pool's threads."""
+    threading.excepthook = say_nothing
+    signal.default_int_handler(number, frame)
+
+
 def start_pool(pool, jobs: Iterable) -> Iterator:
     """The results of a joblib pool that returns a generator; its processes never hear of Ctrl-C.
 
@@ -43,7 +53,8 @@ def start_pool(pool, jobs: Iterable) -> Iterator:
         results = pool(jobs)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGINT, interrupt if handler is signal.default_int_handler else handler)
     if heard:
+        threading.excepthook = say_nothing
         results.throw(KeyboardInterrupt)  # there, so that joblib ends the processes
     return results
