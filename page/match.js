@@ -236,6 +236,7 @@ function stopAtEnd() {
   const [next, ...following] = queue;
   const end = stopAt;
   if (next) return playSection(next, following);
+  // Once it stands still: a picture that is on its way to the screen while it plays would be shown after the seek.
+  video.addEventListener("pause", () => setTimeout(goToFrame, 50, end - 1), { once: true });
   pause();
-  goToFrame(end - 1);
 }
