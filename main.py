@@ -356,28 +356,40 @@ def load_data(args: argparse.Namespace) -> DataLoader:
         TrainingError: the checkpoint was trained on data sampled otherwise, or split otherwise than asked for.
         segments.CheckpointError: the checkpoint cannot be read.
     """
-    split = tuple(args.split or DEFAULT_SPLIT)
     if args.mode == "train":
-        loader = DataLoader(args.data_dir, args.batch_size, *split, seed=args.seed)
+        loader = DataLoader(args.data_dir, args.batch_size, *(args.split or DEFAULT_SPLIT), seed=args.seed)
         loader.require_both_classes(*SUBSETS)
         for subset in ("valid", "test"):
             loader.matches(subset)  # damaged sections are named before training, not after
         return loader
     metadata_config = open_dataset(args.data_dir).metadata["config"]
     attributes = segments.read_checkpoint_attributes(args.ckpt)
-    if args.split and list(args.split) != attributes["split"]:
+    trained_split = attributes.get("split")
+    if not is_split(trained_split):
+        raise segments.CheckpointError(
+            f"{args.ckpt}: received a checkpoint with the split {trained_split}, expected one that this version of "
+            "main.py saved"
+        )
+    if args.split and args.split != trained_split:
         raise TrainingError(
-            f"--split: received {split}, expected {attributes['split']} as {args.ckpt} was trained with: another split "
+            f"--split: received {args.split}, expected {trained_split} as {args.ckpt} was trained with: another split "
             "would test it on videos that it has seen"
         )
-    if metadata_config != attributes["config"]:
+    if metadata_config != attributes.get("config"):
         raise TrainingError(
-            f"{args.data_dir}: received a dataset with {metadata_config}, expected {attributes['config']} as "
+            f"{args.data_dir}: received a dataset with {metadata_config}, expected {attributes.get('config')} as "
             f"{args.ckpt} was trained with"
         )
-    loader = DataLoader(args.data_dir, args.batch_size, *attributes["split"])
+    loader = DataLoader(args.data_dir, args.batch_size, *trained_split)
     loader.require_both_classes("test")
     return loader
+
+
+def is_split(shares: object) -> bool:
+    """Whether it is a list of train's and valid's share that leaves the rest for test."""
+    if not (isinstance(shares, list) and len(shares) == 2 and all(isinstance(share, float) for share in shares)):
+        return False
+    return min(shares) > 0 and sum(shares) < 1
 
 
 def regex(text: str) -> re.Pattern:
@@ -438,13 +450,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"argument --{name}: received {getattr(args, name)}, expected a number above 0")
     if not 0 <= args.seed < 2**32:
         parser.error(f"argument --seed: received {args.seed}, expected a whole number from 0 to {2**32 - 1}")
-    if args.split and not (min(args.split) > 0 and sum(args.split) < 1):
+    if args.split and not is_split(args.split):
         parser.error(f"argument --split: received {args.split}, expected two shares above 0 with a sum below 1")
     if (args.mode == "test") != (args.ckpt is not None):
         parser.error("--mode test and --ckpt FILE go together: give both to test a checkpoint, neither to train")
     check_coordinator(parser, args)
     if args.ckpt_dir is None:
         args.ckpt_dir = Path(args.ckpt).parent if args.ckpt else Path("checkpoints")
+    if args.ckpt_dir.exists() and not args.ckpt_dir.is_dir():
+        parser.error(f"argument --ckpt_dir: received {args.ckpt_dir}, which is a file, expected a folder")
     return args
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import pytest
 from conftest import TITLES
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -143,6 +144,22 @@ def test_another_split_than_the_checkpoints_is_refused(trained, dataset_dir, cap
     arguments = ["--mode", "test", "--ckpt", ckpt, "--data_dir", str(dataset_dir), "--split", "0.1", "0.2"]
     assert trainer.main(arguments) == 1
     assert "another split would test it on videos that it has seen" in caplog.text
+
+
+@pytest.mark.parametrize("split", [None, "0.6 0.2", [0.6], [0.9, 0.2]])
+def test_a_checkpoint_without_a_split_is_refused(dataset_dir, tmp_path, split, caplog):
+    ckpt = tmp_path / "foreign.hdf5"
+    h5py.File(ckpt, "w").close()
+    segments.write_checkpoint_attributes(ckpt, {} if split is None else {"split": split})
+    assert trainer.main(["--mode", "test", "--ckpt", str(ckpt), "--data_dir", str(dataset_dir)]) == 1
+    assert f"received a checkpoint with the split {split}" in caplog.text
+
+
+def test_a_file_is_no_place_for_checkpoints(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        trainer.parse_args(["--ckpt_dir", str(tmp_path / "file")])
+    assert "which is a file, expected a folder" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_cleanly_and_keeps_the_best_checkpoint(dataset_dir, tmp_path):
