@@ -82,6 +82,16 @@ def play_sound(loader: DataLoader, file: SegmentFile) -> Audio | Markdown:
     return Audio(np.clip(audio, -1, 1), rate=loader.config.audio_sample_rate, normalize=False)
 
 
+def describe_network(network) -> HTML:
+    """A table of a keras.Model's layers that have a kernel: what comes out of each, and how many weights it has."""
+    shown = [layer for layer in network.layers if hasattr(layer, "kernel")]
+    rows = [[layer.name, layer.output.shape, f"{layer.count_params():,}"] for layer in shown]
+    count = (
+        f"<p>{network.count_params():,} weights in {len(network.layers)} layers, of which {len(shown)} are shown</p>"
+    )
+    return HTML(count + table(["layer", "output", "weights"], rows).data)
+
+
 def draw_epochs() -> Callable[[list[dict]], None]:
     """Display curves of training, empty as yet; what is returned draws them anew, for `main.train` to call."""
     handle = display(Markdown("The curves are drawn when the first epoch ends."), display_id=True)

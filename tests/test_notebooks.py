@@ -108,6 +108,13 @@ def test_dataset_is_converted_and_described(executed):
     assert "<audio" in html_of(executed["sound"])
 
 
+def test_the_network_is_described(executed):
+    html = html_of(executed["model"])
+    num_weights = int(re.search("<p>([0-9,]+) weights", html)[1].replace(",", ""))
+    shown = [int(row[2].replace(",", "")) for row in rows_of(html)]
+    assert 0.9 * num_weights < sum(shown) < num_weights  # all but what normalises
+
+
 def test_curves_are_drawn_in_place_while_training_runs(folder, executed):
     assert pictures_of(executed["training"]) == [(folder / "checkpoints" / "history.png").read_bytes()]
     assert text_of(executed["training"]).count("Training: 100%") == 1
