@@ -21,7 +21,6 @@ from packaging.version import InvalidVersion, Version
 from tqdm import tqdm
 
 SOURCES = ("*.py", "requirements.txt", "page/*")
-VIDEO_DIRS = ("", "data/raw")  # in the project's folder, where a match may lie
 RESUME_NAME = "resume.npz"  # resume_point.FILE_NAME, which cannot be imported yet
 CHUNK_BYTES = 2**22
 
@@ -95,15 +94,10 @@ def fetch_dataset(zip_path: Path, local_dir: Path) -> Path:
     return unpack_dataset(local_dir / zip_path.name)
 
 
-def fetch_video(project_dir: Path, titles: Iterable[str], local_dir: Path) -> Path | None:
-    """Copy the mp4 of the first of some matches that has one in the project's folder or its data/raw; None without."""
-    for title in titles:
-        for folder in VIDEO_DIRS:
-            path = project_dir / folder / f"{title}.mp4"
-            if path.is_file():
-                copy_files(path.parent, local_dir, [path], f"Copying {path.name}")
-                return local_dir / path.name
-    return None
+def fetch_file(path: Path, local_dir: Path) -> Path:
+    """Copy a file from the Drive into a folder; the copy's path."""
+    copy_files(path.parent, local_dir, [path], f"Copying {path.name}")
+    return local_dir / path.name
 
 
 def copy_files(source_dir: Path, target_dir: Path, paths: Iterable[Path], description: str) -> list[Path]:
