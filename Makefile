@@ -1,6 +1,7 @@
 # make demo   convert the sample matches, train on them, test the best checkpoint, cut the highlights of a test match
 # make test   run the tests
 # make lint   check the code with ruff (lint and format)
+# make notebooks  run the notebooks, and write them with their outputs to docs/
 # make bench  measure what the README claims
 # make pictures  draw the README's pictures of the demo's match (after make demo; needs Chromium)
 #
@@ -16,7 +17,10 @@ CHECKPOINTS := checkpoints
 HIGHLIGHTS := highlights
 UNSEEN_MATCH := data/raw/arena_02.mp4
 
-.PHONY: demo test lint bench pictures clean
+RUN_NOTEBOOK := $(BIN)/python -m nbconvert --to html --execute --output-dir docs \
+    --CoalesceStreamsPreprocessor.enabled=True
+
+.PHONY: demo test lint notebooks bench pictures clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
@@ -37,6 +41,9 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+
+notebooks: $(INSTALLED)
+	$(RUN_NOTEBOOK) run_trainer.ipynb
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_converter.py --codecs

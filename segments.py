@@ -570,9 +570,10 @@ def read_metadata(dataset_dir: str | os.PathLike) -> dict:
     """
     path = Path(dataset_dir) / "metadata.json"
     if not path.is_file():
+        received = "a folder without metadata.json" if path.parent.is_dir() else "what is no folder and no file"
         raise DatasetError(
-            f"{dataset_dir}: received a folder without metadata.json, expected a dataset that data_converter.py "
-            "has finished"
+            f"{dataset_dir}: received {received}, expected a dataset that data_converter.py has finished: convert the "
+            "matches first, or correct the path"
         )
     return parse_metadata(path, read_whole(path, MAX_METADATA_BYTES))
 
