@@ -11,8 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -25,30 +24,8 @@ RESUME_NAME = "resume.npz"  # resume_point.FILE_NAME, which cannot be imported y
 CHUNK_BYTES = 2**22
 
 
-class Stopped(Exception):
-    """What ends the notebook's run; IPython shows this one sentence, and no traceback."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"Stopped: {self}"]
-
-
-@contextmanager
-def in_one_sentence() -> Iterator[None]:
-    """Ends a cell with one line where the commands would end with one. For once everything is installed."""
-    import main
-    import resume_point
-    import segments
-
-    try:
-        yield
-    except resume_point.ResumeError as error:
-        raise Stopped(f"{error}; in this notebook, give another results_folder in the first cell") from None
-    except (segments.DatasetError, segments.CheckpointError, main.TrainingError, OSError) as error:
-        raise Stopped(error) from None
-    except SystemExit:
-        raise Stopped("a value in the first cell cannot be right, the lines above say which") from None
-    except KeyboardInterrupt:
-        raise Stopped("interrupted; run the notebook again, it goes on from the last whole epoch") from None
+class DriveError(Exception):
+    """The Drive's folder or this machine lacks something; the message says what and what to do."""
 
 
 # ---- From the Drive
@@ -67,14 +44,14 @@ def find_dataset_zip(project_dir: Path, name: str) -> Path:
     """The dataset's .zip in the project's folder, by its name or, without one, the only `dataset*.zip`.
 
     Raises:
-        Stopped: it is not there, or there are several.
+        DriveError: it is not there, or there are several.
     """
     paths = [project_dir / name] if name else sorted(project_dir.glob("dataset*.zip"))
     if len(paths) > 1:
         names = ", ".join(path.name for path in paths)
-        raise Stopped(f"{project_dir}: received several datasets ({names}), expected one: name it in the first cell")
+        raise DriveError(f"{project_dir}: received several datasets ({names}), expected one: name it in the first cell")
     if not paths or not paths[0].is_file():
-        raise Stopped(
+        raise DriveError(
             f"{project_dir}: there is no {name or 'dataset*.zip'}, expected the .zip of a dataset folder, such as "
             "dataset14_sl5_vsr3_vw64_vh64_asr11025.zip: put it there"
         )
@@ -172,7 +149,7 @@ def install_missing(requirements_path: Path) -> None:
     """Install with pip what the requirements ask for and the machine lacks; everything else stays as it is.
 
     Raises:
-        Stopped: pip could not.
+        DriveError: pip could not.
     """
     installed = installed_versions()
     missing = find_missing(requirements_path.read_text().split(), installed)
@@ -187,7 +164,7 @@ def install_missing(requirements_path: Path) -> None:
         result = subprocess.run([*command, "-c", str(constraints)], capture_output=True, text=True)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or ["no reason given"]
-        raise Stopped(
+        raise DriveError(
             f"pip cannot install {', '.join(missing)} ({lines[-1]}): run this cell again, or choose a newer runtime"
         )
     importlib.invalidate_caches()
@@ -221,12 +198,14 @@ class Mirror:
         project_dir, name: the project's folder on the Drive, and the folder in it.
 
     Raises:
-        Stopped: the name leads elsewhere.
+        DriveError: the name leads elsewhere.
     """
 
     def __init__(self, local_dir: Path, project_dir: Path, name: str):
         if name in ("", "..") or Path(name).name != name:
-            raise Stopped(f"received {name!r}, expected the name of a folder for results in {project_dir}: checkpoints")
+            raise DriveError(
+                f"received {name!r}, expected the name of a folder for results in {project_dir}: checkpoints"
+            )
         self.local_dir, self.drive_dir = local_dir, project_dir / name
         self.saved: dict[Path, tuple[int, int]] = {}  # size and time; the Drive does not keep times for sure
 
