@@ -17,6 +17,7 @@ CHECKPOINTS := checkpoints
 HIGHLIGHTS := highlights
 UNSEEN_MATCH := data/raw/arena_02.mp4
 
+COLAB := /tmp/videosummarizer_colab# its path is printed in docs/: nobody's own
 RUN_NOTEBOOK := $(BIN)/python -m nbconvert --to html --execute --output-dir docs \
     --CoalesceStreamsPreprocessor.enabled=True
 
@@ -44,6 +45,11 @@ lint: $(INSTALLED)
 
 notebooks: $(INSTALLED)
 	$(RUN_NOTEBOOK) run_trainer.ipynb
+	rm -rf $(COLAB)
+	mkdir -p $(COLAB)/drive/MyDrive/YasuoNet
+	cp -r *.py requirements.txt page data $(COLAB)/drive/MyDrive/YasuoNet
+	$(BIN)/python -m zipfile -c $(COLAB)/drive/MyDrive/YasuoNet/$(DATASET).zip $(DATASET)
+	DRIVE_DIR=$(COLAB)/drive MACHINE_DIR=$(COLAB)/machine $(RUN_NOTEBOOK) colab_run_trainer.ipynb
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_converter.py --codecs
