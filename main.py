@@ -89,6 +89,8 @@ def train(
     point = resume_point.read(args.ckpt_dir, settings) if args.resume else None
     history = point.history if point else []
     with native_stderr_silenced():  # Keras loads TensorFlow here, if it is there, on every backend
+        # Layers are numbered anew: their names decide in which order TensorFlow sums, and with it the last digits.
+        keras.utils.clear_session()
         keras.utils.set_random_seed(args.seed)
     workers = find_workers(args, {**settings, "--patience": args.patience, "finished epochs": len(history)})
     network = make_network(args, loader)
