@@ -49,21 +49,21 @@ def show_frames(loader: DataLoader, subset: str = "train", num_segments: int = 8
     for label, name in CLASSES.items():
         files = [file for file in loader.segment_files[subset] if file.label == label]
         places = np.unique(np.linspace(0, len(files) - 1, min(num_segments, len(files))).round().astype(int))
-        shown = [show_segment(loader, files[place], num_frames=1) for place in places]
-        rows.append(f"<p><b>{name}</b></p><div>{''.join(shown)}</div>")
+        rows.append(f"<p><b>{name}</b></p>")
+        for file in (files[place] for place in places):
+            caption = f"{file.title} {segments.format_time(file.index * loader.config.segment_length)}"
+            rows.append(
+                '<figure style="display: inline-block; margin: 0 6px 6px 0; text-align: center">'
+                f"{frames_of(loader, file, 1)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+            )
     return HTML("".join(rows))
 
 
-def show_segment(loader: DataLoader, file: SegmentFile, num_frames: int) -> str:
-    """HTML of a segment: frames at equal distances through it, side by side, above its match and time."""
+def frames_of(loader: DataLoader, file: SegmentFile, num_frames: int) -> str:
+    """HTML of a segment: frames at equal distances through it, side by side."""
     video, _ = read_arrays(file, loader.data_shape)
     frames = video[((np.arange(num_frames) + 0.5) * len(video) / num_frames).astype(int)]
-    caption = f"{file.title} {segments.format_time(file.index * loader.config.segment_length)}"
-    return (
-        '<figure style="display: inline-block; margin: 0 6px 6px 0; text-align: center">'
-        f'<img src="{jpeg_url(np.concatenate(frames, axis=1))}" style="height: {FRAME_HEIGHT_PX}px">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
+    return f'<img src="{jpeg_url(np.concatenate(frames, axis=1))}" style="height: {FRAME_HEIGHT_PX}px">'
 
 
 def jpeg_url(picture: np.ndarray) -> str:
@@ -119,7 +119,7 @@ def wrong_segments(loader: DataLoader, predictions_path: str | os.PathLike, num_
     file_of = {(file.title, file.index): file for file in loader.segment_files["test"]}
     cells = []
     for row in wrong[:num_rows]:
-        frames = HTML(show_segment(loader, file_of[row["title"], int(row["index"])], NUM_FRAMES_SHOWN))
+        frames = HTML(frames_of(loader, file_of[row["title"], int(row["index"])], NUM_FRAMES_SHOWN))
         kind = "missed" if row["label"] == "1" else "found, but not labelled"
         cells.append([row["title"], row["start_time"], row["end_time"], kind, f"{float(row['score']):.3f}", frames])
     count = f"<p>{len(wrong)} of {len(rows)} test segments are wrong; {len(cells)} are shown, the worst first.</p>"
