@@ -51,10 +51,10 @@ def show_frames(loader: DataLoader, subset: str = "train", num_segments: int = 8
         places = np.unique(np.linspace(0, len(files) - 1, min(num_segments, len(files))).round().astype(int))
         rows.append(f"<p><b>{name}</b></p>")
         for file in (files[place] for place in places):
-            caption = f"{file.title} {segments.format_time(file.index * loader.config.segment_length)}"
+            caption = html.escape(name_of(loader, file))
             rows.append(
                 '<figure style="display: inline-block; margin: 0 6px 6px 0; text-align: center">'
-                f"{frames_of(loader, file, 1)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+                f"{frames_of(loader, file, 1)}<figcaption>{caption}</figcaption></figure>"
             )
     return HTML("".join(rows))
 
@@ -63,7 +63,13 @@ def frames_of(loader: DataLoader, file: SegmentFile, num_frames: int) -> str:
     """HTML of a segment: frames at equal distances through it, side by side."""
     video, _ = read_arrays(file, loader.data_shape)
     frames = video[((np.arange(num_frames) + 0.5) * len(video) / num_frames).astype(int)]
-    return f'<img src="{jpeg_url(np.concatenate(frames, axis=1))}" style="height: {FRAME_HEIGHT_PX}px">'
+    url, what = jpeg_url(np.concatenate(frames, axis=1)), html.escape(name_of(loader, file))
+    return f'<img src="{url}" alt="frames of {what}" style="height: {FRAME_HEIGHT_PX}px">'
+
+
+def name_of(loader: DataLoader, file: SegmentFile) -> str:
+    """What to call a segment: its match and where in it."""
+    return f"{file.title} {segments.format_time(file.index * loader.config.segment_length)}"
 
 
 def jpeg_url(picture: np.ndarray) -> str:
@@ -95,14 +101,14 @@ def describe_network(network) -> HTML:
 def draw_epochs() -> Callable[[list[dict]], None]:
     """Display curves of training, empty as yet; what is returned draws them anew, for `main.train` to call."""
     handle = display(Markdown("The curves are drawn when the first epoch ends."), display_id=True)
-    return lambda history: handle.update(Image(report_pictures.draw_history(history)))
+    return lambda history: handle.update(Image(report_pictures.draw_history(history), alt="curves of training"))
 
 
 def show_pictures(folder: str | os.PathLike, names: Iterable[str], beginning: str) -> None:
     """Display those PNG files in a folder, of the names given, that begin so."""
     for name in names:
         if name.startswith(beginning):
-            display(Image(filename=Path(folder) / name))
+            display(Image(filename=Path(folder) / name, alt=Path(name).stem.replace("_", " ")))
 
 
 def wrong_segments(loader: DataLoader, predictions_path: str | os.PathLike, num_rows: int = 20) -> HTML:
