@@ -630,7 +630,9 @@ def segment_counts(metadata: dict) -> dict[str, int]:
 
 def is_folder_name(title) -> bool:
     """Whether a title names a folder in the dataset, and nothing outside."""
-    return isinstance(title, str) and title not in ("", ".", "..") and not {"/", os.sep, "\0"} & set(title)
+    if not isinstance(title, str) or title in ("", ".", "..") or {"/", os.sep, "\0"} & set(title):
+        return False
+    return Path(title).name == title  # on Windows, "C:match" leads to another drive
 
 
 # ---- Checkpoint attributes

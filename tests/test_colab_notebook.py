@@ -6,10 +6,12 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -26,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "colab_run_trainer.ipynb"
 ZIP_NAME = "dataset6_sl1_vsr2_vw16_vh16_asr4000.zip"
 NUM_EPOCHS = 6
+MAGIC = "%xmode Minimal"
 # Of a machine of Colab's in June 2026, as googlecolab/backend-info lists it, what the requirements name.
 COLAB_PACKAGES = {
     "filelock": "3.29.0",
@@ -59,9 +62,12 @@ def make_drive(folder, dataset_dir, matches_dir):
     return project_dir
 
 
-def make_client(folder):
-    """A client that runs the notebook beside the folder `drive`, in a kernel that knows no other path."""
+def make_client(folder, up_to=""):
+    """A client that runs the notebook beside the folder `drive`, in a kernel that knows no other path, up to the first
+    cell with some code."""
     notebook = nbformat.read(NOTEBOOK, 4)
+    num_cells = 1 + next(place for place, cell in enumerate(notebook.cells) if up_to in cell.source) if up_to else None
+    notebook.cells = notebook.cells[:num_cells]
     settings = next(cell for cell in notebook.cells if "@title Settings" in cell.source)
     for old, new in (("epochs = 40 ", f"epochs = {NUM_EPOCHS} "), ("batch_size = 16 ", "batch_size = 4 ")):
         assert settings.source.count(old) == 1
@@ -136,7 +142,7 @@ def test_killed_and_run_again_it_goes_on_from_the_drive(run_whole, dataset_dir, 
     num_done = len((project_dir / "checkpoints" / "history.csv").read_text().splitlines()) - 1
     assert 1 <= num_done < NUM_EPOCHS
     shutil.rmtree(tmp_path / "machine")  # as Colab does
-    notebook = make_client(tmp_path).execute()
+    notebook = make_client(tmp_path, up_to="main.test(").execute()
     assert re.search(rf"\d of {NUM_EPOCHS} epochs are on the Drive: training goes on with epoch \d", texts_of(notebook))
     undisturbed, killed = (
         files_in(folder / "drive" / "MyDrive" / "YasuoNet" / "checkpoints") for folder in (run_whole[1], tmp_path)
@@ -164,11 +170,10 @@ def test_a_finished_run_is_not_trained_again(run_whole, tmp_path, capsys):
 def test_a_zip_that_cannot_be_used_gets_one_sentence(dataset_dir, trainable_matches_dir, tmp_path):
     project_dir = make_drive(tmp_path, dataset_dir, trainable_matches_dir)
     zip_path = project_dir / ZIP_NAME
-    client = make_client(tmp_path)
-    num_cells = 1 + next(i for i, cell in enumerate(client.nb.cells) if "fetch_dataset" in cell.source)
+    client = make_client(tmp_path, up_to="fetch_dataset(")
 
     def run():
-        for index, cell in enumerate(client.nb.cells[:num_cells]):
+        for index, cell in enumerate(client.nb.cells):
             client.execute_cell(cell, index)
 
     def sentence():
@@ -199,16 +204,40 @@ def test_a_zip_that_cannot_be_used_gets_one_sentence(dataset_dir, trainable_matc
         assert re.fullmatch(r"DatasetError: .* received a \.zip with 2 datasets \(a/, b/\), expected one.*", sentence())
         (project_dir / "dataset_a.zip").write_bytes(content)
         run()
-        assert files_in(tmp_path / "machine" / "dataset" / "dataset_a") == files_in(dataset_dir)
+        unpacked = files_in(tmp_path / "machine" / "dataset" / "dataset_a")
+        assert unpacked == {name: content for name, content in files_in(dataset_dir).items() if name != ".lock"}
         (project_dir / "drive_folder.py").unlink()
         assert re.fullmatch(r"FileNotFoundError: .*YasuoNet: received a folder without drive_folder\.py.*", sentence())
+
+
+def test_on_colab_the_drive_is_mounted_where_colab_has_it(monkeypatch):
+    source = next(cell.source for cell in nbformat.read(NOTEBOOK, 4).cells if "google.colab" in cell.source)
+    mounted = []
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace(drive=SimpleNamespace(mount=mounted.append)))
+    with pytest.raises(
+        FileNotFoundError, match="/content/drive/MyDrive/YasuoNet: received a folder without drive_folder"
+    ):
+        exec(source.removeprefix(MAGIC), {"project_folder": "MyDrive/YasuoNet"})
+    assert mounted == ["/content/drive"]
+
+
+def test_what_trains_is_said(monkeypatch):
+    import tensorflow
+
+    assert drive_folder.describe_gpu().endswith("Change runtime type, and run the notebook again.")
+    gpu = SimpleNamespace(name="/physical_device:GPU:0")
+    monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda kind: [gpu] * (kind == "GPU"))
+    monkeypatch.setattr(
+        tensorflow.config.experimental, "get_device_details", lambda device: {"device_name": "Tesla T4"}
+    )
+    assert drive_folder.describe_gpu() == f"TensorFlow {tensorflow.__version__} trains on the GPU Tesla T4."
 
 
 def test_it_is_stored_without_outputs_and_defines_nothing():
     for cell in nbformat.read(NOTEBOOK, 4).cells:
         if cell.cell_type == "code":
             assert (cell.outputs, cell.execution_count) == ([], None)
-            nodes = list(ast.walk(ast.parse(cell.source.removeprefix("%xmode Minimal"))))
+            nodes = list(ast.walk(ast.parse(cell.source.removeprefix(MAGIC))))
             assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef | ast.While) for node in nodes)
 
 

@@ -8,12 +8,14 @@ import sys
 import unicodedata
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PureWindowsPath
 
 import numpy as np
 import pytest
 from test_data_loader import write_dataset
 
 import main as trainer
+import segments
 from data_loader import SUBSETS, DataLoader, read_arrays
 from dataset_files import unpack_dataset
 from segments import DatasetError
@@ -288,6 +290,13 @@ def test_no_member_comes_out_elsewhere(dataset, tmp_path):
     assert files_in(unpack_dataset(path)) == files_in(dataset)
     folder = tmp_path / "inner" / "shared"
     assert set(tmp_path.rglob("*")) - outside - set(folder.rglob("*")) == {folder}
+
+
+def test_titles_that_lead_to_another_drive_of_windows_are_no_folder_names(monkeypatch):
+    assert segments.is_folder_name("C:match")
+    monkeypatch.setattr(segments, "Path", PureWindowsPath)
+    assert not segments.is_folder_name("C:match")
+    assert segments.is_folder_name("결승전 #3 (재경기)")
 
 
 def test_links_are_not_unpacked(dataset, tmp_path):
