@@ -19,7 +19,7 @@ UNSEEN_MATCH := data/raw/arena_02.mp4
 
 COLAB := /tmp/videosummarizer_colab# its path is printed in docs/: nobody's own
 RUN_NOTEBOOK := $(BIN)/python -m nbconvert --to html --execute --output-dir docs \
-    --ExecutePreprocessor.coalesce_streams=True
+    --HTMLExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor
 
 .PHONY: demo test lint notebooks bench pictures clean
 .DEFAULT_GOAL := demo
