@@ -17,6 +17,7 @@ import pytest
 from conftest import TITLES
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from test_dataset_files import zip_up
 
 import notebook_views
 from data_loader import DataLoader, read_arrays
@@ -141,18 +142,31 @@ def test_a_reel_of_a_test_match_is_in_the_notebook(folder, executed):
     assert base64.b64encode(reel).decode() in html_of(executed["reel"])
 
 
-def test_a_wrong_dataset_dir_ends_in_a_sentence_that_says_what_to_do(folder):
+def run_to_the_table(folder, dataset):
+    """Run the notebook with another dataset_dir in its first cell, up to the table of subsets; that cell."""
     notebook = nbformat.read(folder / "run_trainer.ipynb", as_version=4)
     names = [cell.id for cell in notebook.cells]
     notebook.cells = notebook.cells[: names.index("arguments") + 1]
     first = notebook.cells[names.index("settings")]
-    first.source = first.source.replace("dataset_sl5", "datasets_sl5")
+    first.source = first.source.replace("dataset_sl5_vsr3_vw64_vh64_asr11025", str(dataset))
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook.cells[-1]
+
+
+def test_a_zip_is_unpacked_beside_itself(folder, dataset_dir, tmp_path):
+    zip_up(dataset_dir, tmp_path / "matches.zip", "dataset/")
+    rows = rows_of(html_of(run_to_the_table(folder, tmp_path / "matches.zip")))
+    assert [row[:4] for row in rows] == [[name, "2", "00:00:12", "12"] for name in ("train", "valid", "test")]
+    assert (tmp_path / "matches" / "metadata.json").read_bytes() == (dataset_dir / "metadata.json").read_bytes()
+
+
+def test_a_wrong_dataset_dir_ends_in_a_sentence_that_says_what_to_do(folder):
     expected = (
-        r"-----\s+\S*DatasetError\S+ datasets_sl5\S+: received what is no folder and no file, expected a dataset "
-        r"that data_converter\.py has finished: convert the matches first, or correct the path\s*$"
+        r"-----\s+\S*DatasetError\S+ nowhere: received what is no folder and no file, expected a dataset that "
+        r"data_converter\.py has finished: convert the matches first, or correct the path\s*$"
     )
     with pytest.raises(CellExecutionError, match=expected):
-        NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
+        run_to_the_table(folder, "nowhere")
 
 
 def test_it_is_stored_without_outputs_and_defines_nothing():
