@@ -1,6 +1,7 @@
 # make demo   convert the sample matches, train on them, test the best checkpoint, cut the highlights of a test match
 # make test   run the tests
 # make lint   check the code with ruff (lint and format)
+# make notebooks  run the notebooks, and write them with their outputs to docs/
 # make bench  measure what the README claims
 # make pictures  draw the README's pictures of the demo's match (after make demo; needs Chromium)
 #
@@ -16,7 +17,11 @@ CHECKPOINTS := checkpoints
 HIGHLIGHTS := highlights
 UNSEEN_MATCH := data/raw/arena_02.mp4
 
-.PHONY: demo test lint bench pictures clean
+COLAB := /tmp/videosummarizer_colab# its path is printed in docs/: nobody's own
+RUN_NOTEBOOK := $(BIN)/python -m nbconvert --to html --execute --output-dir docs \
+    --HTMLExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor
+
+.PHONY: demo test lint notebooks bench pictures clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
@@ -37,6 +42,14 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+
+notebooks: $(INSTALLED)
+	$(RUN_NOTEBOOK) run_trainer.ipynb
+	rm -rf $(COLAB)
+	mkdir -p $(COLAB)/drive/MyDrive/YasuoNet
+	cp -r *.py requirements.txt page data $(COLAB)/drive/MyDrive/YasuoNet
+	$(BIN)/python -m zipfile -c $(COLAB)/drive/MyDrive/YasuoNet/$(DATASET).zip $(DATASET)
+	DRIVE_DIR=$(COLAB)/drive MACHINE_DIR=$(COLAB)/machine $(RUN_NOTEBOOK) colab_run_trainer.ipynb
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_converter.py --codecs

@@ -1,9 +1,13 @@
-"""A dataset's files as they lie on disk: in the folder that data_converter.py wrote, or in a .zip of it, read in place.
+"""A dataset's files as they lie on disk: in the folder that data_converter.py wrote, or in a .zip of it, read in place
+or unpacked once.
 
-A dataset from a stranger is data: whatever it claims, no more is read than metadata.json says that segments take.
+A dataset from a stranger is data: whatever it claims, no more is read than metadata.json says that segments take, and
+nothing is written but the files of its segments, in its own folder.
 """
 
 import os
+import shutil
+import stat
 import struct
 import threading
 import unicodedata
@@ -12,6 +16,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 import segment_pickle
 import segments
@@ -20,6 +25,9 @@ NAME_ENCODINGS = ("utf-8", "cp949")  # of archives that do not say theirs: macOS
 UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of name and extra field; APPNOTE.TXT, section 4.3.7
 LOCAL_SIGNATURE = b"PK\3\4"
+FILE_KINDS = (0, stat.S_IFREG)  # of members; 0 where the archiver does not say
+# Video packs to a third or a fifth; small test data of stills and silence to far less. Beyond both a .zip is a bomb.
+MAX_UNPACKED_RATIO, MIN_BOMB_BYTES = 20, 2**30
 
 
 class DatasetFiles:
@@ -47,6 +55,74 @@ class DatasetFiles:
 def open_dataset(path: str | os.PathLike) -> DatasetFiles:
     """The files of a dataset. Raises segments.DatasetError where it is none, or a zip that cannot be read safely."""
     return ZipFiles(Path(path)) if os.path.isfile(path) else FolderFiles(Path(path))
+
+
+def unpack_dataset(zip_path: str | os.PathLike, folder: str | os.PathLike | None = None) -> Path:
+    """Unpack the dataset in a .zip into a folder, by default beside it under its name without .zip; the folder's path.
+
+    A folder that holds that very dataset whole is used as it is; an interrupted unpacking leaves `<folder>.part`, which
+    the next one replaces.
+
+    Raises:
+        segments.DatasetError: the .zip holds no dataset, a damaged one, or one that unpacks to more than
+            MAX_UNPACKED_RATIO times its size (MIN_BOMB_BYTES are always allowed) or than the disk has free; or the
+            folder holds something else, which is left as it is.
+    """
+    files = ZipFiles(Path(zip_path))
+    folder = Path(folder) if folder else Path(zip_path).with_suffix("")
+    sizes = files.segment_sizes()
+    if os.path.lexists(folder):
+        if not is_unpacked(files, sizes, folder):
+            raise segments.DatasetError(
+                f"{folder}: received a folder with something else than {zip_path} holds: move or delete it, and the "
+                "dataset is unpacked there"
+            )
+        return folder
+    part = folder.with_name(f"{folder.name}.part")
+    num_bytes = sum(sizes.values()) + len(files.metadata_content)
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        check_room(files, num_bytes, part)
+        with tqdm(total=num_bytes, desc=f"Unpacking {files.path.name}", unit="B", unit_scale=True) as bar:
+            for (title, name), size in sizes.items():
+                (part / title).mkdir(exist_ok=True)
+                (part / title / name).write_bytes(files.read(title, name))
+                bar.update(size)
+            (part / "metadata.json").write_bytes(files.metadata_content)
+            bar.update(len(files.metadata_content))
+        part.rename(folder)
+    except OSError as error:
+        raise segments.DatasetError(f"{folder}: the dataset cannot be unpacked there ({error})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def is_unpacked(files: "ZipFiles", sizes: dict[tuple[str, str], int], folder: Path) -> bool:
+    """Whether a folder holds the dataset of a .zip: the same metadata.json, and all segments, none of another size."""
+    try:
+        there = FolderFiles(folder)
+        is_same = (folder / "metadata.json").read_bytes() == files.metadata_content
+        names = {(title, name) for title in segments.segment_counts(there.metadata) for name in there.names(title)}
+        return is_same and names == set(sizes) and all((folder / t / n).stat().st_size == sizes[t, n] for t, n in names)
+    except (segments.DatasetError, OSError):
+        return False
+
+
+def check_room(files: "ZipFiles", num_bytes: int, folder: Path) -> None:
+    """Raises segments.DatasetError where a .zip unpacks to more than is likely, or than the folder's disk has free."""
+    limit, free = max(MAX_UNPACKED_RATIO * files.size, MIN_BOMB_BYTES), shutil.disk_usage(folder).free
+    received = f"{files.path}: received a .zip of {files.size / 1e9:.3f} GB that unpacks to {num_bytes / 1e9:.3f} GB"
+    if num_bytes > limit:
+        raise segments.DatasetError(
+            f"{received}, expected at most {limit / 1e9:.3f} GB, {MAX_UNPACKED_RATIO} times its size: it is made to "
+            "fill the disk"
+        )
+    if num_bytes > free:
+        raise segments.DatasetError(
+            f"{received}, expected at most {free / 1e9:.3f} GB, which is free in {folder.parent}: make room there"
+        )
 
 
 class FolderFiles(DatasetFiles):
@@ -92,8 +168,8 @@ class ZipFiles(DatasetFiles):
         self.size = os.fstat(self.file.fileno()).st_size
         root = self.find_root(members)
         where = f"{path}/{root}metadata.json"
-        content = self.read_member(members[f"{root}metadata.json"], where, segments.MAX_METADATA_BYTES)
-        super().__init__(path, segments.parse_metadata(where, content))
+        self.metadata_content = self.read_member(members[f"{root}metadata.json"], where, segments.MAX_METADATA_BYTES)
+        super().__init__(path, segments.parse_metadata(where, self.metadata_content))
         self.matches: dict[str, dict[str, zipfile.ZipInfo]] = {}
         for name, info in members.items():
             title, _, file_name = name[len(root) :].partition("/")
@@ -120,10 +196,26 @@ class ZipFiles(DatasetFiles):
         info = self.matches[unicodedata.normalize("NFC", title)][name]
         return self.read_member(info, f"{self.path}/{title}/{name}", self.max_bytes)
 
+    def segment_sizes(self) -> dict[tuple[str, str], int]:
+        """Unpacked bytes of each segment's file by title and name, of the titles that metadata.json names and no other.
+        Raises segments.DatasetError where they are not as many as it counts."""
+        sizes = {}
+        for title, num_segments in segments.segment_counts(self.metadata).items():
+            infos = self.matches.get(unicodedata.normalize("NFC", title), {})
+            if len(infos) != num_segments:
+                raise segments.DatasetError(
+                    f"{self.path}/{title}: received {len(infos)} segment files, expected {num_segments} as "
+                    "metadata.json counts: the dataset is damaged, zip it again"
+                )
+            sizes |= {(title, name): info.file_size for name, info in infos.items()}
+        return sizes
+
     def check_member(self, info: zipfile.ZipInfo, name: str, max_bytes: int) -> None:
-        """Raises segments.DatasetError where a member is encrypted, packed otherwise, or too large."""
+        """Raises segments.DatasetError where a member is no file, encrypted, packed otherwise, or too large."""
         problem = None
-        if info.flag_bits & ENCRYPTED_FLAG:
+        if stat.S_IFMT(info.external_attr >> 16) not in FILE_KINDS:
+            problem = "a link or a device, expected a file: zip it again without links"
+        elif info.flag_bits & ENCRYPTED_FLAG:
             problem = "an encrypted file, expected one that is not: zip it again"
         elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             problem = f"compression method {info.compress_type}, expected stored or deflated: zip it again"

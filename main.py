@@ -22,6 +22,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -38,7 +39,7 @@ import resume_point
 import segments
 from data_loader import SUBSETS, DataLoader, class_weights
 from dataset_files import open_dataset
-from operating_point import OperatingPoint, choose_operating_point
+from operating_point import OperatingPoint, ScoredMatch, choose_operating_point
 
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
 DEFAULT_SPLIT = (0.6, 0.2)
@@ -67,9 +68,14 @@ def predict(network, loader: DataLoader, subset: str) -> np.ndarray:
     return np.fromiter(itertools.chain.from_iterable(scores), np.float32, loader.num_segments[subset])
 
 
-def train(args: argparse.Namespace, loader: DataLoader) -> str | None:
+def train(
+    args: argparse.Namespace, loader: DataLoader, on_epoch_end: Callable[[list[dict]], object] = lambda history: None
+) -> str | None:
     """Train, saving a checkpoint where the validation loss improves; returns the path of the best one. Of several
     processes only the first writes, and the others return None.
+
+    Args:
+        on_epoch_end: called where results are written, with the rows of history.csv so far, as dicts.
 
     Raises:
         TrainingError: no epoch had a finite validation loss, --init_ckpt holds a network of another shape, or several
@@ -83,6 +89,8 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str | None:
     point = resume_point.read(args.ckpt_dir, settings) if args.resume else None
     history = point.history if point else []
     with native_stderr_silenced():  # Keras loads TensorFlow here, if it is there, on every backend
+        # Layers are numbered anew: their names decide in which order TensorFlow sums, and with it the last digits.
+        keras.utils.clear_session()
         keras.utils.set_random_seed(args.seed)
     workers = find_workers(args, {**settings, "--patience": args.patience, "finished epochs": len(history)})
     network = make_network(args, loader)
@@ -128,12 +136,13 @@ def train(args: argparse.Namespace, loader: DataLoader) -> str | None:
                     write_history(args.ckpt_dir / "history.csv", history)
                     point = resume_point.ResumePoint(settings, history, run_name, best.best_path, variables)
                     resume_point.write(args.ckpt_dir, point)
+                    on_epoch_end(history)
                 resume_point.restore(network, average, variables)
         finally:
             bar.close()
             event_log.on_train_end()
             if writes and history:
-                plot_history(args.ckpt_dir / "history.png", history)
+                segments.write_whole(args.ckpt_dir / "history.png", report_pictures.draw_history(history))
             if writes and best.best_path:
                 print(f"Best checkpoint: {best.best_path}")
     if workers:
@@ -280,28 +289,6 @@ def write_history(path: Path, history: list[dict]) -> None:
     segments.write_whole(path, ("\n".join(rows) + "\n").encode())
 
 
-def plot_history(path: Path, history: list[dict]) -> None:
-    """Draw the losses and the validation metrics over the epochs."""
-    import matplotlib
-
-    matplotlib.use("Agg")  # a file is all that is wanted, with or without a screen
-    import matplotlib.pyplot as plt
-
-    epochs = [row["epoch"] for row in history]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    for name, label in (("loss", "train"), ("val_loss", "valid")):
-        left.plot(epochs, [row[name] for row in history], marker=".", label=label)
-    for name in SHOWN_METRICS[1:]:
-        right.plot(epochs, [row[f"val_{name}"] for row in history], marker=".", label=name.replace("_", " "))
-    left.set(xlabel="epoch", ylabel="loss", title="Loss")
-    right.set(xlabel="epoch", ylim=(0, 1), title="Validation")
-    for axes in (left, right):
-        axes.legend()
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
-
-
 def read_operating_point(ckpt_path: str, name: str) -> OperatingPoint | None:
     """An operating point that `choose_operating_points` wrote, None without one. Raises segments.CheckpointError."""
     values = segments.read_checkpoint_attributes(ckpt_path).get(name)
@@ -313,9 +300,14 @@ def read_operating_point(ckpt_path: str, name: str) -> OperatingPoint | None:
         ) from error
 
 
-def test(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> list[str]:
-    """Score a checkpoint and the baselines on the test subset: tables on the screen, and files in ckpt_dir, whose names
-    it returns.
+def evaluate(
+    loader: DataLoader, ckpt_path: str, subset: str
+) -> tuple[dict, list[ScoredMatch], OperatingPoint, np.ndarray | None]:
+    """Score a checkpoint and the baselines on a subset.
+
+    Returns:
+        The report, the scored matches, the operating point, and (num_segments,) float64 loudness, None where it is not
+        known.
 
     Raises:
         segments.CheckpointError: the file is no checkpoint.
@@ -325,17 +317,28 @@ def test(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> list[s
     chosen_point = read_operating_point(ckpt_path, "operating_point")
     loudness_point = read_operating_point(ckpt_path, "loudness_operating_point")
     point = chosen_point or OperatingPoint(THRESHOLD)
-    matches = loader.matches("test")
-    scored = quality_report.score_matches(matches, predict(load_checkpoint(ckpt_path), loader, "test"))
-    levels = quality_report.loudness(loader, "test") if loudness_point else None
+    matches = loader.matches(subset)
+    scored = quality_report.score_matches(matches, predict(load_checkpoint(ckpt_path), loader, subset))
+    levels = quality_report.loudness(loader, subset) if loudness_point else None
     loud = None if levels is None else quality_report.score_matches(matches, levels)
     report = {
         "checkpoint": Path(ckpt_path).name,
         "dataset": loader.dataset_dir.name,
+        "subset": subset,
         "split": [loader.train_ratio, loader.valid_ratio],
         "operating_point_chosen_on": "valid" if chosen_point else None,
         **quality_report.compare(scored, point, loud, loudness_point),
     }
+    return report, scored, point, levels
+
+
+def test(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> list[str]:
+    """Evaluate a checkpoint on the test subset: tables on the screen, and files in ckpt_dir, whose names it returns.
+
+    Raises:
+        segments.CheckpointError: the file is no checkpoint.
+    """
+    report, scored, point, levels = evaluate(loader, ckpt_path, "test")
     print(quality_report.describe(report))
     files = {
         "test_report.json": quality_report.write_report(report),

@@ -191,14 +191,14 @@ def write_predictions(matches: Sequence[ScoredMatch], point: OperatingPoint) -> 
 
 
 def describe(report: dict) -> str:
-    """The tables of a test report for the screen."""
+    """The tables of a report for the screen: `subset`, `operating_point_chosen_on`, and what `compare` gives."""
     model, segment = report["model"], report["model"]["per_segment"]
     num_sections = model["per_event"]["iou_0.5"]["labelled"]
     (true_negatives, false_positives), (false_negatives, true_positives) = segment["confusion_matrix"]
     return "\n".join(
         [
-            f"Test: {len(report['videos'])} videos, {segment['segments']} segments, {segment['highlights']} "
-            f"highlights, {num_sections} labelled sections",
+            f"{report['subset'].capitalize()}: {len(report['videos'])} videos, {segment['segments']} segments, "
+            f"{segment['highlights']} highlights, {num_sections} labelled sections",
             describe_point(model["operating_point"], report["operating_point_chosen_on"]),
             "",
             *describe_figures(report),

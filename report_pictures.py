@@ -1,4 +1,5 @@
-"""The pictures of a test, as PNG files in memory: precision over recall, and every match over time."""
+"""The pictures of training and of a test, as PNG files in memory: the history over the epochs, precision over recall,
+and every match over time."""
 
 import io
 import warnings
@@ -15,6 +16,33 @@ ROW_HEIGHT_INCH = 1.9
 CURVE_COLORS = (SCORE_COLOR, "#17805c", "#a0a6b1")
 # A title may be in any script; of these, the fonts that the system has are asked for what matplotlib's own lacks.
 TITLE_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo", "Noto Sans CJK JP")
+
+
+def draw_history(history: Sequence[dict]) -> bytes:
+    """A PNG: the losses and the validation metrics over the epochs.
+
+    Args:
+        history: for each epoch, at least one, its number, "loss", "val_loss" and metrics in [0, 1] named "val_...".
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(11, 4), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, label in (("loss", "train"), ("val_loss", "valid")):
+        left.plot(epochs, [row[name] for row in history], marker=".", label=label)
+    for name in history[0]:
+        if name.startswith("val_") and name != "val_loss":
+            label = name.removeprefix("val_").replace("_", " ")
+            right.plot(epochs, [row[name] for row in history], marker=".", label=label)
+    left.set(xlabel="epoch", ylabel="loss", title="Loss")
+    right.set(xlabel="epoch", ylim=(0, 1), title="Validation")
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+        axes.grid(alpha=0.3)
+    return to_png(figure)
 
 
 def draw_test(matches: Sequence[ScoredMatch], point: OperatingPoint, levels: np.ndarray | None) -> dict[str, bytes]:

@@ -570,9 +570,10 @@ def read_metadata(dataset_dir: str | os.PathLike) -> dict:
     """
     path = Path(dataset_dir) / "metadata.json"
     if not path.is_file():
-        received = "a folder without metadata.json" if os.path.isdir(dataset_dir) else "a folder that does not exist"
+        received = "a folder without metadata.json" if os.path.isdir(dataset_dir) else "what does not exist"
         raise DatasetError(
-            f"{dataset_dir}: received {received}, expected a dataset that data_converter.py has finished"
+            f"{dataset_dir}: received {received}, expected a dataset that data_converter.py has finished: convert the "
+            "matches first, or correct the path"
         )
     return parse_metadata(path, read_whole(path, MAX_METADATA_BYTES))
 
@@ -629,7 +630,9 @@ def segment_counts(metadata: dict) -> dict[str, int]:
 
 def is_folder_name(title) -> bool:
     """Whether a title names a folder in the dataset, and nothing outside."""
-    return isinstance(title, str) and title not in ("", ".", "..") and not {"/", os.sep, "\0"} & set(title)
+    if not isinstance(title, str) or title in ("", ".", "..") or {"/", os.sep, "\0"} & set(title):
+        return False
+    return Path(title).name == title  # on Windows, "C:match" leads to another drive
 
 
 # ---- Checkpoint attributes

@@ -1,17 +1,23 @@
-"""Datasets in a .zip, read in place, and zips that cannot be read safely."""
+"""Datasets in a .zip, read in place or unpacked, and zips that cannot be read safely."""
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 import unicodedata
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PureWindowsPath
 
 import numpy as np
 import pytest
 from test_data_loader import write_dataset
 
 import main as trainer
+import segments
 from data_loader import SUBSETS, DataLoader, read_arrays
+from dataset_files import unpack_dataset
 from segments import DatasetError
 
 TITLES = ["match_00", "결승전 #3 (재경기)", "match_07", "match_08"]
@@ -199,3 +205,145 @@ def test_check_data_lists_what_cannot_be_used(dataset, tmp_path, caplog):
     for name in ("seg_00001_1.pkl: cannot be read as a segment", "seg_00002_1.pkl: cannot be read as a segment"):
         assert name in caplog.text
     assert "2 of 12 segments cannot be used" in caplog.text
+
+
+def files_in(folder):
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("root", ["", "dataset14_sl5/"])
+def test_a_zip_is_unpacked_beside_it_once(dataset, tmp_path, capsys, root):
+    path = zip_up(dataset, tmp_path / "shared.zip", root)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{root}README.txt", b"no segment, so it stays in the .zip")
+    folder = unpack_dataset(path)
+    assert folder == tmp_path / "shared"
+    assert files_in(folder) == files_in(dataset)
+    assert contents(DataLoader(folder)) == contents(DataLoader(dataset))
+    assert "Unpacking shared.zip: 100%" in capsys.readouterr().err
+    state = (folder / "metadata.json").stat()
+    assert unpack_dataset(path) == folder
+    assert (folder / "metadata.json").stat() == state
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_with_something_else_is_neither_used_nor_touched(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    folder = unpack_dataset(path)
+
+    def is_refused():
+        before = files_in(folder)
+        with pytest.raises(DatasetError, match=r"shared: received a folder with something else than .*shared\.zip"):
+            unpack_dataset(path)
+        assert files_in(folder) == before
+        shutil.rmtree(folder)
+        return True
+
+    (folder / "match_00" / "seg_00002_1.pkl").unlink()
+    assert is_refused()
+    (unpack_dataset(path) / "match_00" / "seg_00002_1.pkl").write_bytes(b"shorter")
+    assert is_refused()
+    unpack_dataset(path)
+    (dataset / "metadata.json").write_text((dataset / "metadata.json").read_text() + "\n")
+    zip_up(dataset, path)
+    assert is_refused()
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+    assert is_refused()
+
+
+def test_an_interrupted_unpacking_is_not_taken_for_whole(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    code = (
+        "import os, signal, sys, dataset_files\n"
+        "read, names = dataset_files.ZipFiles.read, []\n"
+        "def read_two(files, title, name):\n"
+        "    names.append(name)\n"
+        "    return read(files, title, name) if len(names) < 3 else os.kill(os.getpid(), signal.SIGKILL)\n"
+        "dataset_files.ZipFiles.read = read_two\n"
+        "dataset_files.unpack_dataset(sys.argv[1])\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], stderr=subprocess.DEVNULL, check=False)
+    assert not (tmp_path / "shared").exists()
+    assert len(files_in(tmp_path / "shared.part")) == 2
+    assert files_in(unpack_dataset(path)) == files_in(dataset)
+    assert not (tmp_path / "shared.part").exists()
+
+
+def not_unpacked(path, message):
+    """Refused with that message, and nothing is left beside the .zip or outside."""
+    before = sorted(path.parent.rglob("*"))
+    with pytest.raises(DatasetError, match=message) as raised:
+        unpack_dataset(path)
+    assert "\n" not in str(raised.value)
+    assert sorted(path.parent.rglob("*")) == before
+
+
+def test_no_member_comes_out_elsewhere(dataset, tmp_path):
+    (tmp_path / "inner").mkdir()
+    path = zip_up(dataset, tmp_path / "inner" / "shared.zip")
+    names = ["../seg_00000_0.pkl", "/tmp/seg_00000_0.pkl", "match_00/../../seg_00000_0.pkl", "..\\seg_00000_0.pkl"]
+    with zipfile.ZipFile(path, "a") as archive:
+        for name in [*names, "other/seg_00000_0.pkl", "match_00/a/seg_00000_0.pkl"]:
+            archive.writestr(name, b"out")
+    outside = set(tmp_path.rglob("*"))
+    assert files_in(unpack_dataset(path)) == files_in(dataset)
+    folder = tmp_path / "inner" / "shared"
+    assert set(tmp_path.rglob("*")) - outside - set(folder.rglob("*")) == {folder}
+
+
+def test_titles_that_lead_to_another_drive_of_windows_are_no_folder_names(monkeypatch):
+    assert segments.is_folder_name("C:match")
+    monkeypatch.setattr(segments, "Path", PureWindowsPath)
+    assert not segments.is_folder_name("C:match")
+    assert segments.is_folder_name("결승전 #3 (재경기)")
+
+
+def test_links_are_not_unpacked(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "shared.zip", rename=lambda name: name.replace("match_00/seg_00000_0", "x"))
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo("match_00/seg_00000_0.pkl")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    not_unpacked(path, r"seg_00000_0\.pkl: received a link or a device, expected a file")
+
+
+def test_damaged_encrypted_and_unfinished_zips_are_not_unpacked(dataset, tmp_path):
+    path = tmp_path / "shared.zip"
+    not_unpacked(patched(zip_up(dataset, path), "match_08/seg_00002_1.pkl", CRC=1), r"seg_00002_1\.pkl: damaged in the")
+    not_unpacked(patched(zip_up(dataset, path), "match_08/seg_00002_1.pkl", flag_bits=1), r"an encrypted file")
+    zip_up(dataset, path, rename=lambda name: name.replace("match_07/seg_00001", "match_07/other"))
+    not_unpacked(path, r"match_07: received 2 segment files, expected 3 as metadata\.json counts")
+    path.unlink()
+    not_unpacked(path, r"shared\.zip: cannot be read as a \.zip \(.*No such file")
+    zip_up(dataset, path, "a/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("b/metadata.json", b"{}")
+    not_unpacked(path, r"received a \.zip with 2 datasets \(a/, b/\), expected one")
+
+
+def test_what_unpacks_to_more_than_is_likely_or_free_is_not_unpacked(dataset, tmp_path, monkeypatch):
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2000))
+    not_unpacked(path, r"that unpacks to 0\.000 GB, expected at most 0\.000 GB, which is free in")
+    monkeypatch.undo()
+    metadata = json.loads((dataset / "metadata.json").read_text())
+    metadata["data_shape"]["video"] = [10, 1000, 1000, 3]
+    metadata["videos"][0]["segment_count"] = 40  # of 30 MB, allowed each
+    (dataset / "metadata.json").write_text(json.dumps(metadata))
+    title = metadata["videos"][0]["title"]
+    for index in range(3, 40):
+        (dataset / title / f"seg_{index:05d}_0.pkl").write_bytes(bytes(30_000_000) if index == 3 else b"")
+    zip_up(dataset, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        first = archive.getinfo(f"{title}/seg_00003_0.pkl")
+        for index in range(4, 40):  # the same bytes, again and again
+            info = archive.getinfo(f"{title}/seg_{index:05d}_0.pkl")
+            for field in ("header_offset", "file_size", "compress_size", "CRC"):
+                setattr(info, field, getattr(first, field))
+        archive.comment = b"changed"
+    assert path.stat().st_size < 100_000
+    not_unpacked(
+        path, r"unpacks to 1\.11\d GB, expected at most 1\.074 GB, 20 times its size: it is made to fill the disk"
+    )

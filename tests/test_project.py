@@ -35,7 +35,14 @@ def test_every_requirement_is_pinned_in_the_constraints():
 @pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
 def test_the_readme_names_every_file_and_example(readme):
     text = (ROOT / readme).read_text(encoding="utf-8")
-    for path in [*ROOT.glob("*.py"), *ROOT.glob("*.txt"), *ROOT.glob("*.md"), ROOT / "Makefile", ROOT / "LICENSE"]:
+    for path in [
+        *ROOT.glob("*.py"),
+        *ROOT.glob("*.ipynb"),
+        *ROOT.glob("*.txt"),
+        *ROOT.glob("*.md"),
+        ROOT / "Makefile",
+        ROOT / "LICENSE",
+    ]:
         assert path.name in text
     for example in (
         "python data_converter.py data/raw 5 3 64 64 11025 0",

@@ -108,7 +108,11 @@ def test_by_match_and_json(matches):
 
 
 def test_tables_show_every_figure(matches):
-    report = {"operating_point_chosen_on": "valid", **quality_report.compare(matches, POINT, matches, POINT)}
+    report = {
+        "subset": "test",
+        "operating_point_chosen_on": "valid",
+        **quality_report.compare(matches, POINT, matches, POINT),
+    }
     text = quality_report.describe(report)
     assert "Test: 2 videos, 11 segments, 2 highlights, 2 labelled sections" in text
     assert "Operating point, chosen on valid: a score of 0.500, gaps of up to 2 s closed" in text
@@ -117,7 +121,11 @@ def test_tables_show_every_figure(matches):
     assert next(row for row in rows if row[:3] == ["mean", "average", "precision"])[3] == "0.500"
     assert ["8", "2", "0.667", "1.000", "2", "2", "1", "0.500", *TITLE.split()] in rows
     assert ["3", "0", "-", "-", "0", "1", "0", "-", "quiet"] in rows
-    report = {"operating_point_chosen_on": None, **quality_report.compare(matches, POINT, None, None)}
+    report = {
+        "subset": "valid",
+        "operating_point_chosen_on": None,
+        **quality_report.compare(matches, POINT, None, None),
+    }
     text = quality_report.describe(report)
     assert "the checkpoint names none, a score of 0.5 is taken" in text
     assert "loudness: not known" in text

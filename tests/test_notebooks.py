@@ -1,0 +1,214 @@
+"""run_trainer.ipynb, run whole on the sample and compared with the shell; and what it shows."""
+
+import ast
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import PIL.Image
+import pytest
+from conftest import TITLES
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from test_dataset_files import zip_up
+
+import notebook_views
+from data_loader import DataLoader, read_arrays
+
+ROOT = Path(__file__).resolve().parent.parent
+NUM_EPOCHS = 2
+SHELL_FLAGS = ["--learning_rate", "0.002", "--epochs", str(NUM_EPOCHS), "--batch_size", "16", "--seed", "3"]
+EDITS = {
+    "epochs = 40": f"epochs = {NUM_EPOCHS}",
+    "learning_rate = 0.0015": "learning_rate = 0.002",
+    "seed = 0": "seed = 3",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A copy of the repository to run in."""
+    folder = tmp_path_factory.mktemp("repository")
+    for path in [*ROOT.glob("*.py"), ROOT / "run_trainer.ipynb"]:
+        shutil.copy(path, folder)
+    shutil.copytree(ROOT / "page", folder / "page")
+    (folder / "data").symlink_to(ROOT / "data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def executed(folder):
+    """The executed cells by their ids; of the first cell some values are edited, as a user would."""
+    notebook = nbformat.read(folder / "run_trainer.ipynb", as_version=4)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    for before, after in EDITS.items():
+        assert first.source.count(before) == 1
+        first.source = first.source.replace(before, after)
+    NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(folder)}}, coalesce_streams=True
+    ).execute()
+    return {cell.id: cell for cell in notebook.cells}
+
+
+@pytest.fixture(scope="module")
+def shell(folder, executed):
+    """What `python main.py` printed of the same run, on the dataset that the notebook made; its results in `shell`."""
+    command = [sys.executable, "main.py", *SHELL_FLAGS, "--ckpt_dir", "shell"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def text_of(cell):
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+def html_of(cell):
+    return "".join(output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {}))
+
+
+def pictures_of(cell):
+    return [base64.b64decode(out.data["image/png"]) for out in cell.outputs if "image/png" in out.get("data", {})]
+
+
+def rows_of(html):
+    return [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in re.findall("<tr>(.*?)</tr>", html, re.DOTALL)][1:]
+
+
+def test_history_and_test_are_those_of_the_shell_to_the_last_digit(folder, executed, shell):
+    for name in ("history.csv", "predictions.csv"):
+        assert (folder / "checkpoints" / name).read_bytes() == (folder / "shell" / name).read_bytes()
+    reports = [json.loads((folder / name / "test_report.json").read_text()) for name in ("checkpoints", "shell")]
+    for report in reports:
+        assert report.pop("checkpoint").startswith("ckpt-")
+    assert reports[0] == reports[1]
+    report = text_of(executed["test"])
+    assert report.startswith("Test: 3 videos, 36 segments, 19 highlights, 13 labelled sections")
+    assert report in shell
+    epochs = [line for line in shell.splitlines() if line.startswith("epoch")]
+    assert len(epochs) == NUM_EPOCHS
+    for line in epochs:
+        assert line in text_of(executed["training"])
+
+
+def test_dataset_is_converted_and_described(executed):
+    assert "14 matches, 168 segments, 70 highlights" in text_of(executed["dataset"])
+    rows = rows_of(html_of(executed["arguments"]))
+    assert [row[:4] for row in rows] == [
+        ["train", "8", "00:08:00", "96"],
+        ["valid", "3", "00:03:00", "36"],
+        ["test", "3", "00:03:00", "36"],
+    ]
+    assert rows[2][4:] == ["19", "52.8%"]
+    assert html_of(executed["frames"]).count("<img") == 16
+    assert "<audio" in html_of(executed["sound"])
+
+
+def test_the_network_is_described(executed):
+    html = html_of(executed["model"])
+    num_weights = int(re.search("<p>([0-9,]+) weights", html)[1].replace(",", ""))
+    shown = [int(row[2].replace(",", "")) for row in rows_of(html)]
+    assert 0.9 * num_weights < sum(shown) < num_weights  # all but what normalises
+
+
+def test_curves_are_drawn_in_place_while_training_runs(folder, executed):
+    assert pictures_of(executed["training"]) == [(folder / "checkpoints" / "history.png").read_bytes()]
+    assert text_of(executed["training"]).count("Training: 100%") == 1
+    assert {output.name for output in executed["training"].outputs if output.output_type == "stream"} == {"stdout"}
+
+
+def test_pictures_of_the_test_are_shown(folder, executed):
+    assert pictures_of(executed["precision-recall"]) == [(folder / "checkpoints/precision_recall.png").read_bytes()]
+    assert pictures_of(executed["matches"]) == [(folder / "checkpoints/test_matches.png").read_bytes()]
+    assert text_of(executed["validation"]).startswith("Valid: 3 videos, 36 segments")
+
+
+def test_wrong_segments_are_those_of_the_predictions(folder, executed):
+    lines = [line.split(",") for line in (folder / "checkpoints/predictions.csv").read_text().splitlines()[1:]]
+    wrong = {(title, start) for title, _, _, _, start, _, label, _, found in lines if label != found}
+    rows = rows_of(html_of(executed["wrong"]))
+    assert len(rows) == min(20, len(wrong))
+    assert {(row[0], row[1]) for row in rows} <= wrong
+    assert f"{len(wrong)} of 36 test segments are wrong" in html_of(executed["wrong"])
+
+
+def test_a_reel_of_a_test_match_is_in_the_notebook(folder, executed):
+    reel = (folder / "checkpoints/highlights/arena_02_highlights.mp4").read_bytes()
+    assert base64.b64encode(reel).decode() in html_of(executed["reel"])
+
+
+def run_to_the_table(folder, dataset):
+    """Run the notebook with another dataset_dir in its first cell, up to the table of subsets; that cell."""
+    notebook = nbformat.read(folder / "run_trainer.ipynb", as_version=4)
+    names = [cell.id for cell in notebook.cells]
+    notebook.cells = notebook.cells[: names.index("arguments") + 1]
+    first = notebook.cells[names.index("settings")]
+    first.source = first.source.replace("dataset_sl5_vsr3_vw64_vh64_asr11025", str(dataset))
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook.cells[-1]
+
+
+def test_a_zip_is_unpacked_beside_itself(folder, dataset_dir, tmp_path):
+    zip_up(dataset_dir, tmp_path / "matches.zip", "dataset/")
+    rows = rows_of(html_of(run_to_the_table(folder, tmp_path / "matches.zip")))
+    assert [row[:4] for row in rows] == [[name, "2", "00:00:12", "12"] for name in ("train", "valid", "test")]
+    assert (tmp_path / "matches" / "metadata.json").read_bytes() == (dataset_dir / "metadata.json").read_bytes()
+
+
+def test_a_wrong_dataset_dir_ends_in_a_sentence_that_says_what_to_do(folder):
+    expected = (
+        r"-----\s+\S*DatasetError\S+ nowhere: received what does not exist, expected a dataset that "
+        r"data_converter\.py has finished: convert the matches first, or correct the path\s*$"
+    )
+    with pytest.raises(CellExecutionError, match=expected):
+        run_to_the_table(folder, "nowhere")
+
+
+def test_it_is_stored_without_outputs_and_defines_nothing():
+    notebook = nbformat.read(ROOT / "run_trainer.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    defining = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.For, ast.While, ast.comprehension)
+    for cell in code:
+        assert (cell.outputs, cell.execution_count) == ([], None)
+        source = re.sub("^%.*", "", cell.source, flags=re.MULTILINE)
+        assert [node for node in ast.walk(ast.parse(source)) if isinstance(node, defining)] == []
+        assert len(cell.source.splitlines()) <= 15
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+
+
+# ---- What it shows, on other datasets than the sample
+
+
+def test_a_frame_shown_is_the_middle_one_of_its_segment(dataset_dir):
+    loader = DataLoader(dataset_dir)
+    html = notebook_views.show_frames(loader, "valid", num_segments=2).data
+    captions = re.findall("<figcaption>(.*?)</figcaption>", html)
+    first, last = TITLES["valid"]
+    assert captions == [f"{first} 00:00:03", f"{last} 00:00:05", f"{first} 00:00:00", f"{last} 00:00:02"]
+    jpeg = base64.b64decode(re.search('base64,(.*?)"', html)[1])
+    shown = np.asarray(PIL.Image.open(io.BytesIO(jpeg)), int)
+    video, _ = read_arrays(loader.segment_files["valid"][3], loader.data_shape)
+    assert np.abs(shown - video[1]).mean() < 12 < np.abs(shown - video[0]).mean()
+
+
+def test_titles_cannot_be_markup():
+    assert notebook_views.table(["a"], [["<script>"]]).data.count("<script>") == 0
+
+
+def test_the_video_of_a_match_is_found_or_missed_in_a_sentence(dataset_dir, trainable_matches_dir, tmp_path):
+    loader, title = DataLoader(dataset_dir), TITLES["test"][0]
+    assert notebook_views.find_video(loader, "test", trainable_matches_dir) == trainable_matches_dir / f"{title}.mp4"
+    with pytest.raises(FileNotFoundError, match=rf"video_dir: received {tmp_path}, expected .*{title}\.mp4"):
+        notebook_views.find_video(loader, "test", tmp_path)
+
+
+def test_mfccs_have_no_player(dataset_dir):
+    loader = DataLoader(dataset_dir)
+    loader.config.__dict__["apply_mfcc"] = True
+    assert "nothing to play" in notebook_views.play_sound(loader, loader.segment_files["test"][0]).data
