@@ -18,7 +18,8 @@ import media
 import segments
 from operating_point import OperatingPoint
 
-NUM_SEGMENTS_AHEAD = 64  # read while TensorFlow starts and the network works
+NUM_SEGMENTS_AHEAD = 24  # read while TensorFlow starts and the network works
+WINDOW_LENGTH = 8  # segments that are scored together: each takes 8 MB, and the decoder is slower than the network
 POLL_SEC = 0.1
 DEFAULT_THRESHOLD = 0.5
 
@@ -152,8 +153,9 @@ def score_match(
             for segment_arrays in arrays_ahead:
                 yield segment_arrays
                 on_progress(config.segment_length)
+                media.return_free_memory()  # the network's, 30 MB
 
-        scores = np.fromiter(model.score_segments(network, counted()), np.float64, num_segments)
+        scores = np.fromiter(model.score_segments(network, counted(), WINDOW_LENGTH), np.float64, num_segments)
     for fault in media.describe_faults(video_path, info, damaged_sec):
         logger.warning(fault)
     return scores

@@ -469,16 +469,21 @@ def count_values(tensor: keras.KerasTensor) -> int:
     return math.prod(length for length in tensor.shape if length)
 
 
-def score_segments(network: keras.Model, segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[float]:
+def score_segments(
+    network: keras.Model,
+    segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]],
+    window_length: int = WINDOW_LENGTH,
+) -> Iterator[float]:
     """The score in [0, 1] of each segment of a match, in order. Segments are taken as they are needed: a window of
     them at a time goes through the network, with some that it has seen before, so that each is scored with neighbours.
 
     Args:
         network: of `load_checkpoint`.
         segment_arrays: of a whole match, as `segments.read_segments` gives them.
+        window_length: segments in a window; more where the network looks so far around that few would be new.
     """
     num_context = count_context(network)
-    window_length = max(WINDOW_LENGTH, 4 * num_context)
+    window_length = max(window_length, 4 * num_context)
     window: list[tuple[np.ndarray, np.ndarray]] = []
     num_scored = 0  # at the window's beginning
     while True:
