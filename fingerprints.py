@@ -199,16 +199,17 @@ def grid_rows(thumbnails: np.ndarray, placement: Placement) -> tuple[np.ndarray,
     return rows.reshape(len(rows), -1), (is_inside_y[:, None] & is_inside_x).ravel()
 
 
+def shown_at(times_sec: np.ndarray, wanted_sec: np.ndarray) -> np.ndarray:
+    """Of pictures with ascending times, the indices of those shown at wanted times."""
+    return np.maximum(np.searchsorted(times_sec, wanted_sec + media.TIME_TOLERANCE_SEC, side="right") - 1, 0)
+
+
 @dataclass
 class Rows:
     """times_sec: (n,) float64, ascending. rows: (n, num_dimensions) float32, whitened fingerprints of pictures."""
 
     times_sec: np.ndarray
     rows: np.ndarray
-
-    def shown_at(self, times_sec: np.ndarray) -> np.ndarray:
-        """Indices of the pictures shown at given times."""
-        return np.maximum(np.searchsorted(self.times_sec, times_sec + media.TIME_TOLERANCE_SEC, side="right") - 1, 0)
 
 
 def detail_of(rows: np.ndarray, is_used: np.ndarray) -> np.ndarray:
@@ -259,6 +260,16 @@ class PictureComparer:
         details = detail_of(grid_rows(pictures.thumbnails, placement)[0], self.is_used)
         details[np.any(details != 0, axis=1)] -= self.shared
         return details
+
+    def relief_of(self, pictures: Pictures, placement: Placement) -> np.ndarray:
+        """(n, num_used) float32: the detail in pictures in grey levels, negative where darker than around it. A mixture
+        of pictures has the mixture of their reliefs."""
+        from scipy.ndimage import gaussian_filter
+
+        rows = grid_rows(pictures.thumbnails, placement)[0]
+        rows -= rows[:, self.is_used].mean(axis=1, keepdims=True)
+        grid = np.where(self.is_used, rows, 0).reshape(-1, GRID_HEIGHT, GRID_WIDTH)
+        return (grid - gaussian_filter(grid, (0, 2, 2))).reshape(len(rows), -1)[:, self.is_used]
 
     def edit_rows(self, pictures: Pictures) -> Rows:
         return Rows(pictures.times_sec, shorten(self.details_of(pictures, AS_IT_IS) @ self.weights))

@@ -90,9 +90,10 @@ def find_shots(
 ) -> list[Shot]:
     """The shots of a highlight video, in its order, with their places in the match; what was not found is left out.
 
-    Sound is compared as a whole, pictures at the match's keyframes; where these leave doubt, the match's pictures
-    are read around the places in question. Raises media.MediaError.
+    Sound is compared as a whole, pictures at the match's keyframes; where these leave doubt, and where a shot fades or
+    dissolves, the match's pictures are read around the places in question. Raises media.MediaError.
     """
+    import dissolves
     import fingerprints
     import shot_matching
 
@@ -117,10 +118,16 @@ def find_shots(
         match_pictures = fingerprints.join_pictures([match_pictures, every])
         search.set_pictures(edit_rows, comparer.match_rows(match_pictures), seek=True)
     ends_sec = np.array([0, *cuts_sec, highlight_info.duration_sec])
+    fades = dissolves.Fades(edit_pictures, match_pictures, comparer, match_path)
     shots = []
     for run in search.runs():
-        edit_sec = [snap(step * fingerprints.STEP_SEC, ends_sec) for step in (run.first, run.last)]
-        match_sec = np.clip(np.add(edit_sec, search.fine_offset_sec(run)), 0, match_info.duration_sec).tolist()
+        offset_sec, edit_sec = search.fine_offset_sec(run), []
+        for step, is_start in ((run.first, True), (run.last, False)):
+            end_sec = snap(step * fingerprints.STEP_SEC, ends_sec)
+            if end_sec not in ends_sec and run.confidence >= shot_matching.LIKELY:
+                end_sec = fades.end_sec(end_sec, is_start, offset_sec)
+            edit_sec.append(min(max(end_sec, 0.0), highlight_info.duration_sec))
+        match_sec = np.clip(np.add(edit_sec, offset_sec), 0, match_info.duration_sec).tolist()
         if edit_sec[0] < edit_sec[1] and match_sec[0] < match_sec[1]:
             shots.append(Shot(*edit_sec, *match_sec, run.confidence, run.sound_sec, run.picture_sec))
     return shots

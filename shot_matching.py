@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-from fingerprints import STEP_SEC, Rows
+from fingerprints import STEP_SEC, Rows, shown_at
 
 STEPS_PER_BLOCK = 16  # offsets are sought block by block
 BLOCKS_PER_WINDOW = (1, 4)
@@ -156,7 +156,7 @@ def picture_evidence(edit: Rows, match: Rows, offsets: np.ndarray, num_steps: in
         for time_sec, values, weight in zip(match.times_sec[block], likeness, weights[block], strict=True):
             steps = np.floor(time_sec / STEP_SEC - offsets + 0.5).astype(int)
             inside = np.flatnonzero((steps >= 0) & (steps < num_steps))
-            shown = edit.shown_at(time_sec - offsets[inside] * STEP_SEC)
+            shown = shown_at(edit.times_sec, time_sec - offsets[inside] * STEP_SEC)
             evidence[steps[inside], inside] += weight * values[shown]
     return evidence
 
@@ -401,7 +401,7 @@ class Search:
         there = np.flatnonzero((shown_sec >= run.first * STEP_SEC) & (shown_sec < run.last * STEP_SEC))
         shifts_sec = np.linspace(-1.5, 1.5, 31) * STEP_SEC
         likeness = [
-            float((match.rows[there] * edit.rows[edit.shown_at(shown_sec[there] - shift)]).sum())
+            float((match.rows[there] * edit.rows[shown_at(edit.times_sec, shown_sec[there] - shift)]).sum())
             for shift in shifts_sec
         ]
         best = np.array(likeness) >= max(likeness) - 1e-3 * abs(max(likeness))

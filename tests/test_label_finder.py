@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import data_converter
+import dissolves
 import label_finder
 import media
 from label_finder import Shot
@@ -90,6 +91,29 @@ EDITS = {
 @pytest.mark.parametrize(("changes", "least_f1"), EDITS.values(), ids=EDITS.keys())
 def test_what_edits_do_does_not_defeat_it(tmp_path, changes, least_f1):
     assert f1(find(MATCH, make_edit(tmp_path / "edit.mp4", **changes))) >= least_f1
+
+
+def test_the_ends_of_a_dissolve_are_those_of_its_shots(tmp_path):
+    # Shots of 8, 6 and 9 s, each second one gone a second after the next begins to show.
+    cuts_sec = [(10, 18), (31, 37), (44, 53)]
+    inputs = [argument for start, end in cuts_sec for argument in ("-ss", start, "-t", end - start, "-i", MATCH)]
+    graph = (
+        "[0:v][1:v]xfade=duration=1:offset=7[x];[0:a][1:a]acrossfade=d=1[y];"
+        "[x][2:v]xfade=duration=1:offset=12[v];[y][2:a]acrossfade=d=1[a]"
+    )
+    edit = tmp_path / "edit.mp4"
+    ffmpeg(*inputs, "-filter_complex", graph, "-map", "[v]", "-map", "[a]", "-preset", "veryfast", edit)
+    found = [(shot.match_start_sec, shot.match_end_sec) for shot in find(MATCH, edit) if shot.confidence >= 0.5]
+    np.testing.assert_allclose(found, cuts_sec, atol=0.2)
+
+
+def test_a_straight_fade_is_measured_and_what_is_none_is_not():
+    times_sec = np.arange(-1.6, 1.6, 1 / 16)
+    ramp = np.clip((0.5 - times_sec) / 0.8, 0, 1)  # all gone 0.5 s outside
+    noise = np.random.default_rng(0).normal(size=len(times_sec))
+    trusts = np.ones(len(times_sec))
+    assert dissolves.fade_end_sec(times_sec, 0.9 * ramp + 0.05 * noise, trusts) == pytest.approx(0.5, abs=0.06)
+    assert dissolves.fade_end_sec(times_sec, 0.3 * noise, trusts) is None
 
 
 def test_picture_alone_suffices(tmp_path, plain_edit):
