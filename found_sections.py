@@ -37,9 +37,9 @@ def fill_length(
 ) -> tuple[np.ndarray, float]:
     """The best reel of a length: sections_sec that last length_sec together, and the threshold they were found at.
 
-    The threshold is the highest at which enough is found; where no threshold is low enough, dips count too. Of what is too much then, sections with the lowest mean
-    score are left out, and the last one that is needed is cut to its best part; a part shorter than the operating
-    point's shortest section is left out as well.
+    The threshold is the highest at which enough is found; where none is low enough, dips are no longer left out. Of
+    what is too much then, sections with the lowest mean score are left out, and the last one that is needed is cut to
+    its best part; a part shorter than the operating point's shortest section is left out as well.
     """
 
     def found_at(threshold: float, dip_share: float) -> np.ndarray:
@@ -47,14 +47,13 @@ def fill_length(
         return find_padded(scores, step_sec, duration_sec, at_threshold, padding_sec, dip_share)
 
     thresholds = np.unique(np.append(scores, 0.0))  # ascending: the lower, the more is found
-    is_enough = total_sec(found_at(thresholds[:2][-1], DIP_SHARE)) >= length_sec
-    dip_share = DIP_SHARE if is_enough else 0.0
+    lowest = thresholds[:2][-1]  # above 0, at which all is found
+    dip_share = DIP_SHARE if total_sec(found_at(lowest, DIP_SHARE)) >= length_sec else 0.0
     low, high = 0, len(thresholds)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (
-            (middle, high) if total_sec(found_at(thresholds[middle], dip_share)) >= length_sec else (low, middle)
-        )
+        is_enough = total_sec(found_at(thresholds[middle], dip_share)) >= length_sec
+        low, high = (middle, high) if is_enough else (low, middle)
     sections_sec = found_at(thresholds[low], dip_share)
     kept, left_sec = [], length_sec
     for place in np.argsort(-mean_scores(sections_sec, scores, step_sec), kind="stable"):
