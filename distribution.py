@@ -93,8 +93,8 @@ class Workers:
         self.scorer = None
 
     def predict(self, network: keras.Model, loader: DataLoader, subset: str) -> tuple[np.ndarray, np.ndarray]:
-        """As `main.predict`, the same in all processes. Each scores its share of the matches, with a copy of the network
-        on one device."""
+        """As `main.predict`, the same in all processes. Each scores its share of the matches, with a copy of the
+        network on one device."""
         keras.distribution.set_distribution(None)
         self.scorer = self.scorer or keras.Model.from_config(network.get_config())
         self.scorer.set_weights(network.get_weights())

@@ -1,8 +1,8 @@
 """What highlight_extractor.py writes of a match, file by file, and reads again when it continues.
 
 `<title>_scores.csv`: a segment a line, with SCORES_HEADER. `<title>.txt`: the sections as a label file (segments.py).
-`<title>.json`: the sections with their scores, how they were found, and the scores of the steps. `<title>_timeline.png`:
-all that in a picture.
+`<title>.json`: the sections with their scores, how they were found, and the scores of the steps.
+`<title>_timeline.png`: all that in a picture.
 """
 
 import csv
@@ -124,7 +124,7 @@ def write_report(findings: Findings, how: dict) -> bytes:
 
 
 def draw_timeline(findings: Findings) -> bytes:
-    """A PNG: the steps' scores over the match, the threshold, the sections found and, if there are any, labelled ones."""
+    """A PNG: the steps' scores over the match, the threshold, the sections found and, if there are any, labelled."""
     from matplotlib.figure import Figure  # takes half a second
 
     info, labelled_sec = findings.info, None

@@ -37,8 +37,8 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class ScoredMatch:
-    """A labelled match, as data_loader.Match, and a model's scores in [0, 1]: (num_segments,) float of the segments, and
-    step_scores, (num_segments, K) float of the K equal steps of each; K is 1 where nothing finer is known."""
+    """A labelled match, as data_loader.Match, and a model's scores in [0, 1]: (num_segments,) float of the segments and
+    step_scores, (num_segments, K) float, of the K equal steps of each; K is 1 where nothing finer is known."""
 
     title: str
     segment_length: float
