@@ -150,8 +150,7 @@ def compare(
         videos (titles), model, loudness (None where not known) and everything (without intervals) as from `evaluate`,
         and by_match of the model as from `evaluate_by_match`.
     """
-    ones = [np.ones((len(match.labels), 1)) for match in matches]
-    everything = [replace(m, scores=of[:, 0], step_scores=of) for m, of in zip(matches, ones, strict=True)]
+    everything = [replace(m, scores=np.ones(len(m.labels)), step_scores=np.ones((len(m.labels), 1))) for m in matches]
     return {
         "videos": [match.title for match in matches],
         "model": evaluate(matches, point),
