@@ -92,22 +92,22 @@ class Workers:
         keras.distribution.set_distribution(self.distribution)
         self.scorer = None
 
-    def predict(self, network: keras.Model, loader: DataLoader, subset: str) -> np.ndarray:
-        """(num_segments,) float32 in [0, 1]: the network's score of each segment of a subset, in order, the same in all
-        processes. Each process scores its share of the matches, with a copy of the network on one device."""
+    def predict(self, network: keras.Model, loader: DataLoader, subset: str) -> tuple[np.ndarray, np.ndarray]:
+        """As `main.predict`, the same in all processes. Each scores its share of the matches, with a copy of the
+        network on one device."""
         keras.distribution.set_distribution(None)
         self.scorer = self.scorer or keras.Model.from_config(network.get_config())
         self.scorer.set_weights(network.get_weights())
         process_id, num_processes = self.share
-        scores = np.zeros(loader.num_segments[subset], np.float32)
+        rows = np.zeros((loader.num_segments[subset], 1 + loader.num_steps), np.float32)
         start = 0
         for number, files in enumerate(loader.files_by_match(subset)):
             if number % num_processes == process_id:
-                of_match = score_segments(self.scorer, loader.read_match(files))
-                scores[start : start + len(files)] = np.fromiter(of_match, np.float32, len(files))
+                rows[start : start + len(files)] = list(score_segments(self.scorer, loader.read_match(files)))
             start += len(files)
         keras.distribution.set_distribution(self.distribution)
-        return multihost_utils.process_allgather(scores).reshape(num_processes, -1).sum(axis=0)
+        rows = multihost_utils.process_allgather(rows).reshape(num_processes, *rows.shape).sum(axis=0)
+        return rows[:, 0], rows[:, 1:]
 
     def part(self) -> None:
         """End the work together; each process can go on alone, on its first device."""

@@ -1,6 +1,6 @@
 """From a match's scores to its highlight sections: found at a threshold or filled to a length, padded, cut at frames.
 
-scores: (num_segments,) float64 in [0, 1], of the segments `[k * L, (k + 1) * L)`, L = segment_length seconds.
+scores: (num_steps,) float64 in [0, 1], of the steps `[k * S, (k + 1) * S)`, S = step_sec seconds.
 sections_sec: (num_sections, 2) float64, disjoint, ascending, half-open, seconds.
 sections: (num_sections, 2) int64, the same as first frame and the frame after the last, in display order.
 """
@@ -10,21 +10,26 @@ from dataclasses import replace
 import numpy as np
 
 import segments
-from operating_point import OperatingPoint, find_sections
+from operating_point import DIP_SHARE, OperatingPoint, find_sections
 
 
 def find_padded(
-    scores: np.ndarray, segment_length: float, duration_sec: float, point: OperatingPoint, padding_sec: float
+    scores: np.ndarray,
+    step_sec: float,
+    duration_sec: float,
+    point: OperatingPoint,
+    padding_sec: float,
+    dip_share: float = DIP_SHARE,
 ) -> np.ndarray:
     """sections_sec found at an operating point, each padding_sec longer at both ends; those that then meet are one."""
-    found_sec = find_sections(scores, segment_length, duration_sec, point)
+    found_sec = find_sections(scores, step_sec, duration_sec, point, dip_share)
     padded_sec = np.clip(found_sec + np.array([-padding_sec, padding_sec]), 0, duration_sec)
     return segments.merge_sections(padded_sec.tolist())
 
 
 def fill_length(
     scores: np.ndarray,
-    segment_length: float,
+    step_sec: float,
     duration_sec: float,
     point: OperatingPoint,
     padding_sec: float,
@@ -32,23 +37,27 @@ def fill_length(
 ) -> tuple[np.ndarray, float]:
     """The best reel of a length: sections_sec that last length_sec together, and the threshold they were found at.
 
-    The threshold is the highest at which enough is found. Of what is too much then, sections with the lowest mean
-    score are left out, and the last one that is needed is cut to its best part; a part shorter than the operating
-    point's shortest section is left out as well.
+    The threshold is the highest at which enough is found; where none is low enough, dips are no longer left out. Of
+    what is too much then, sections with the lowest mean score are left out, and the last one that is needed is cut to
+    its best part; a part shorter than the operating point's shortest section is left out as well.
     """
 
-    def found_at(threshold: float) -> np.ndarray:
-        return find_padded(scores, segment_length, duration_sec, replace(point, threshold=threshold), padding_sec)
+    def found_at(threshold: float, dip_share: float) -> np.ndarray:
+        at_threshold = replace(point, threshold=threshold)
+        return find_padded(scores, step_sec, duration_sec, at_threshold, padding_sec, dip_share)
 
     thresholds = np.unique(np.append(scores, 0.0))  # ascending: the lower, the more is found
+    lowest = thresholds[:2][-1]  # above 0, at which all is found
+    dip_share = DIP_SHARE if total_sec(found_at(lowest, DIP_SHARE)) >= length_sec else 0.0
     low, high = 0, len(thresholds)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if total_sec(found_at(thresholds[middle])) >= length_sec else (low, middle)
-    sections_sec = found_at(thresholds[low])
+        is_enough = total_sec(found_at(thresholds[middle], dip_share)) >= length_sec
+        low, high = (middle, high) if is_enough else (low, middle)
+    sections_sec = found_at(thresholds[low], dip_share)
     kept, left_sec = [], length_sec
-    for place in np.argsort(-mean_scores(sections_sec, scores, segment_length), kind="stable"):
-        section_sec = best_part(sections_sec[place], left_sec, scores, segment_length)
+    for place in np.argsort(-mean_scores(sections_sec, scores, step_sec), kind="stable"):
+        section_sec = best_part(sections_sec[place], left_sec, scores, step_sec)
         is_whole = section_sec[1] - section_sec[0] >= sections_sec[place, 1] - sections_sec[place, 0]
         if left_sec > segments.TIME_TOLERANCE_SEC and (is_whole or left_sec >= point.min_length_sec):
             kept.append(section_sec)
@@ -56,19 +65,17 @@ def fill_length(
     return segments.merge_sections(kept), float(thresholds[low])
 
 
-def best_part(
-    section_sec: np.ndarray, length_sec: float, scores: np.ndarray, segment_length: float
-) -> tuple[float, float]:
+def best_part(section_sec: np.ndarray, length_sec: float, scores: np.ndarray, step_sec: float) -> tuple[float, float]:
     """The part of a section of at most length_sec seconds with the highest mean score; the earliest of equal ones."""
     start_sec, end_sec = section_sec.tolist()
     if end_sec - start_sec <= length_sec:
         return start_sec, end_sec
-    # The mean over a moving part is highest where the part begins or ends with the section or with a segment.
-    borders_sec = np.arange(len(scores) + 1) * segment_length
+    # The mean over a moving part is highest where the part begins or ends with the section or with a step.
+    borders_sec = np.arange(len(scores) + 1) * step_sec
     starts_sec = np.concatenate([[start_sec, end_sec - length_sec], borders_sec, borders_sec - length_sec])
     starts_sec = np.unique(starts_sec[(starts_sec >= start_sec) & (starts_sec <= end_sec - length_sec)])
     parts_sec = np.stack([starts_sec, starts_sec + length_sec], axis=1)
-    return tuple(parts_sec[np.argmax(np.round(mean_scores(parts_sec, scores, segment_length), 9))].tolist())
+    return tuple(parts_sec[np.argmax(np.round(mean_scores(parts_sec, scores, step_sec), 9))].tolist())
 
 
 def total_sec(sections_sec: np.ndarray) -> float:
@@ -76,11 +83,11 @@ def total_sec(sections_sec: np.ndarray) -> float:
     return float((sections_sec[:, 1] - sections_sec[:, 0]).sum())
 
 
-def mean_scores(sections_sec: np.ndarray, scores: np.ndarray, segment_length: float) -> np.ndarray:
+def mean_scores(sections_sec: np.ndarray, scores: np.ndarray, step_sec: float) -> np.ndarray:
     """(num_sections,) float64: mean score of each section over time."""
-    # The integral of the scores over time is linear between the segments' borders.
-    borders_sec = np.arange(len(scores) + 1) * segment_length
-    integral = np.concatenate([[0], np.cumsum(scores) * segment_length])
+    # The integral of the scores over time is linear between the steps' borders.
+    borders_sec = np.arange(len(scores) + 1) * step_sec
+    integral = np.concatenate([[0], np.cumsum(scores) * step_sec])
     areas = np.diff(np.interp(sections_sec, borders_sec, integral), axis=1)[:, 0]
     return areas / (sections_sec[:, 1] - sections_sec[:, 0])
 

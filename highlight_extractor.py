@@ -72,11 +72,12 @@ def progress(what: str, total_sec: float) -> Iterator[Callable[[float], None]]:
 
 
 def choose_sections(
-    scores: np.ndarray, info: media.VideoInfo, checkpoint: Checkpoint, args: argparse.Namespace
+    step_scores: np.ndarray, info: media.VideoInfo, checkpoint: Checkpoint, args: argparse.Namespace
 ) -> tuple[np.ndarray, float]:
     """(sections as frames, the threshold they were found at), as the checkpoint and the arguments say."""
     point = checkpoint.point if args.threshold is None else replace(checkpoint.point, threshold=args.threshold)
-    match = (scores, checkpoint.config.segment_length, info.duration_sec)
+    step_sec = checkpoint.config.segment_length / step_scores.shape[1]
+    match = (step_scores.ravel(), step_sec, info.duration_sec)
     if args.length is None:
         sections_sec, threshold = found_sections.find_padded(*match, point, args.padding), point.threshold
     else:
@@ -120,9 +121,9 @@ def file_writers(findings: Findings, output_dir: Path, reel_height_px: int | Non
         return footage, cuts
 
     def page() -> bytes:
-        labelled, length = findings.labelled_sections, findings.segment_length
+        labelled, scores = findings.labelled_sections, findings.step_scores.ravel()
         return match_page.render_page(
-            video_path, output_dir, info, sections, labelled, findings.scores, length, findings.threshold
+            video_path, output_dir, info, sections, labelled, scores, findings.step_sec, findings.threshold
         )
 
     def write_reel(path: Path) -> None:
@@ -235,16 +236,15 @@ def extract_match(
 
 def find(job: Job, checkpoint: Checkpoint, network: Callable[[], object], args: argparse.Namespace) -> Findings:
     """What is found in a match, by the scores of an earlier run where they are the same. Raises as `extract_match`."""
-    info, config, scores = media.probe(job.video_path), checkpoint.config, None
-    if job.has_same_scores:
-        scores = read_earlier_scores(job.path_of["_scores.csv"], config.num_segments(info.duration_sec))
+    info, config = media.probe(job.video_path), checkpoint.config
+    scores = read_earlier_scores(job, config.num_segments(info.duration_sec)) if job.has_same_scores else None
     if scores is None:
         with progress("Scoring", info.duration_sec) as add_sec:
             scores = match_scores.score_match(job.video_path, info, config, network, add_sec)
-        scores = np.round(scores, match_outputs.NUM_SCORE_DECIMALS)
-    sections, threshold = choose_sections(scores, info, checkpoint, args)
+        scores = tuple(np.round(part, match_outputs.NUM_SCORE_DECIMALS) for part in scores)
+    sections, threshold = choose_sections(scores[1], info, checkpoint, args)
     labelled_sections = read_labelled_sections(job.video_path, info)
-    return Findings(job.video_path, info, config.segment_length, scores, threshold, sections, labelled_sections)
+    return Findings(job.video_path, info, config.segment_length, *scores, threshold, sections, labelled_sections)
 
 
 def read_report(path: Path) -> dict:
@@ -256,13 +256,15 @@ def read_report(path: Path) -> dict:
     return report if isinstance(report, dict) else {}
 
 
-def read_earlier_scores(path: Path, num_segments: int) -> np.ndarray | None:
-    """The scores of an earlier run; None where they are missing, damaged or not all of them."""
+def read_earlier_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The scores of an earlier run's segments and steps; None where they are missing, damaged or not all of them."""
     try:
-        scores = match_outputs.read_scores(path)
-    except (OSError, ValueError):
+        scores = match_outputs.read_scores(job.path_of["_scores.csv"])
+        step_scores = np.array(job.earlier.get("step_scores"), np.float64)
+    except (OSError, TypeError, ValueError):
         return None
-    return scores if len(scores) == num_segments else None
+    is_whole = step_scores.ndim == 2 and len(scores) == len(step_scores) == num_segments and step_scores.size > 0
+    return (scores, step_scores) if is_whole and np.isfinite(step_scores).all() else None
 
 
 def describe_conflict(job: Job) -> str:
@@ -307,7 +309,7 @@ def describe_result(findings: Findings, path_of: dict[str, Path]) -> None:
             "--length",
             findings.video_path,
             findings.threshold,
-            findings.scores.max(),
+            findings.step_scores.max(),
         )
     for name, ending in (("reel", "_highlights.mp4"), ("page", ".html"), ("timeline", "_timeline.png")):
         if path_of[ending].exists():

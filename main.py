@@ -60,12 +60,14 @@ class TrainingError(Exception):
     """Training or testing cannot go on; the message says why and what to do."""
 
 
-def predict(network, loader: DataLoader, subset: str) -> np.ndarray:
-    """(num_segments,) float32 in [0, 1]: the network's score of each segment of a subset, in order."""
+def predict(network, loader: DataLoader, subset: str) -> tuple[np.ndarray, np.ndarray]:
+    """The network's scores of a subset, in order: (num_segments,) float32 in [0, 1] of the segments, and of their steps
+    (num_segments, K)."""
     from model import score_segments
 
     scores = (score_segments(network, loader.read_match(files)) for files in loader.files_by_match(subset))
-    return np.fromiter(itertools.chain.from_iterable(scores), np.float32, loader.num_segments[subset])
+    rows = np.stack(list(itertools.chain.from_iterable(scores)))
+    return rows[:, 0], rows[:, 1:]
 
 
 def train(
@@ -100,7 +102,7 @@ def train(
     if writes:
         args.ckpt_dir.mkdir(parents=True, exist_ok=True)
         if (levels := quality_report.loudness(loader, "valid")) is not None:  # with which the network is compared
-            attributes["loudness_operating_point"] = operating_point_of(levels, loader)
+            attributes["loudness_operating_point"] = operating_point_of(*levels, loader)
     best = BestCheckpoint(args.ckpt_dir, run_name, attributes)
     best.set_model(network)
     average = WeightAverage(network)
@@ -123,12 +125,12 @@ def train(
                 variables = resume_point.capture(network, average)
                 network.set_weights(average.values)
                 score = workers.predict if workers else predict
-                valid_scores = score(network, loader, "valid")
+                valid_scores, valid_step_scores = score(network, loader, "valid")
                 logs = {"loss": loss, **validate(valid_scores, loader)}
                 history.append({"epoch": epoch + 1, **logs})
                 if writes:
                     if logs["val_loss"] < best.best:
-                        best.attributes["operating_point"] = operating_point_of(valid_scores, loader)
+                        best.attributes["operating_point"] = operating_point_of(valid_scores, valid_step_scores, loader)
                     best.on_epoch_end(epoch, logs)
                     event_log.on_epoch_end(epoch, logs)
                     saved = best.best_path and f"-{epoch + 1:04d}-" in best.best_path
@@ -185,14 +187,14 @@ def validate(scores: np.ndarray, loader: DataLoader) -> dict:
     """The metrics of SHOWN_METRICS of scores on validation, their names after "val_". The loss weights the classes as
     training's does, so that the best epoch is best at what it was trained for."""
     labels = loader.labels("valid")
-    found = metrics.evaluate(labels, scores, THRESHOLD)
+    found = metrics.evaluate(labels, scores, scores >= THRESHOLD)
     found["loss"] = metrics.log_loss(labels, scores, class_weights(loader.labels("train"))[labels])
     return {f"val_{name}": found[name] for name in SHOWN_METRICS}
 
 
-def operating_point_of(scores: np.ndarray, loader: DataLoader) -> dict:
-    """Where scores on validation best become sections, as a dict for a checkpoint."""
-    return asdict(choose_operating_point(quality_report.score_matches(loader.matches("valid"), scores)))
+def operating_point_of(scores: np.ndarray, step_scores: np.ndarray, loader: DataLoader) -> dict:
+    """Where scores on validation, as from `predict`, best become sections, as a dict for a checkpoint."""
+    return asdict(choose_operating_point(quality_report.score_matches(loader.matches("valid"), scores, step_scores)))
 
 
 def make_network(args: argparse.Namespace, loader: DataLoader):
@@ -306,8 +308,8 @@ def evaluate(
     """Score a checkpoint and the baselines on a subset.
 
     Returns:
-        The report, the scored matches, the operating point, and (num_segments,) float64 loudness, None where it is not
-        known.
+        The report, the scored matches, the operating point, and (num_segments,) float64 loudness of the segments, None
+        where it is not known.
 
     Raises:
         segments.CheckpointError: the file is no checkpoint.
@@ -318,9 +320,9 @@ def evaluate(
     loudness_point = read_operating_point(ckpt_path, "loudness_operating_point")
     point = chosen_point or OperatingPoint(THRESHOLD)
     matches = loader.matches(subset)
-    scored = quality_report.score_matches(matches, predict(load_checkpoint(ckpt_path), loader, subset))
+    scored = quality_report.score_matches(matches, *predict(load_checkpoint(ckpt_path), loader, subset))
     levels = quality_report.loudness(loader, subset) if loudness_point else None
-    loud = None if levels is None else quality_report.score_matches(matches, levels)
+    loud = None if levels is None else quality_report.score_matches(matches, *levels)
     report = {
         "checkpoint": Path(ckpt_path).name,
         "dataset": loader.dataset_dir.name,
@@ -329,7 +331,7 @@ def evaluate(
         "operating_point_chosen_on": "valid" if chosen_point else None,
         **quality_report.compare(scored, point, loud, loudness_point),
     }
-    return report, scored, point, levels
+    return report, scored, point, None if levels is None else levels[0]
 
 
 def test(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> list[str]:

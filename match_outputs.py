@@ -1,7 +1,8 @@
 """What highlight_extractor.py writes of a match, file by file, and reads again when it continues.
 
 `<title>_scores.csv`: a segment a line, with SCORES_HEADER. `<title>.txt`: the sections as a label file (segments.py).
-`<title>.json`: the sections with their scores, and how they were found. `<title>_timeline.png`: all that in a picture.
+`<title>.json`: the sections with their scores, how they were found, and the scores of the steps.
+`<title>_timeline.png`: all that in a picture.
 """
 
 import csv
@@ -26,15 +27,16 @@ class Findings:
     """What was found in a match.
 
     video_path, info: the match, and what `media.probe` says of it. segment_length: seconds. scores: (num_segments,)
-    float64 in [0, 1]. threshold: at which the sections were found. sections: (num_sections, 2) int64, first frame and
-    the frame after the last, in display order. labelled_sections: the same of the label file beside the match, None
-    without one.
+    float64 in [0, 1]. step_scores: (num_segments, K) float64 in [0, 1], of the K equal steps of each segment.
+    threshold: at which the sections were found. sections: (num_sections, 2) int64, first frame and the frame after the
+    last, in display order. labelled_sections: the same of the label file beside the match, None without one.
     """
 
     video_path: Path
     info: media.VideoInfo
     segment_length: float
     scores: np.ndarray
+    step_scores: np.ndarray
     threshold: float
     sections: np.ndarray
     labelled_sections: np.ndarray | None
@@ -45,9 +47,14 @@ class Findings:
         return found_sections.to_seconds(self.sections, self.info.frame_times_sec, self.info.duration_sec)
 
     @property
+    def step_sec(self) -> float:
+        """Seconds that a step lasts."""
+        return self.segment_length / self.step_scores.shape[1]
+
+    @property
     def section_scores(self) -> np.ndarray:
         """(num_sections,) float64: each section's mean score over time."""
-        return found_sections.mean_scores(self.sections_sec, self.scores, self.segment_length)
+        return found_sections.mean_scores(self.sections_sec, self.step_scores.ravel(), self.step_sec)
 
 
 def write_scores(findings: Findings) -> bytes:
@@ -86,7 +93,7 @@ def write_labels(findings: Findings) -> bytes:
 
 
 def write_report(findings: Findings, how: dict) -> bytes:
-    """The JSON file: the match, the sections with times and scores, and `how` they were found."""
+    """The JSON file: the match, the sections with times and scores, `how` they were found, and the steps' scores."""
     info = findings.info
     sections = [
         {
@@ -112,11 +119,12 @@ def write_report(findings: Findings, how: dict) -> bytes:
         "sections_sec": found_sections.total_sec(findings.sections_sec),
         "sections": sections,
     }
-    return (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(report, indent=2, ensure_ascii=False).removesuffix("\n}")
+    return f'{text},\n  "step_scores": {json.dumps(findings.step_scores.tolist())}\n}}\n'.encode()  # in one line
 
 
 def draw_timeline(findings: Findings) -> bytes:
-    """A PNG: the scores over the match, the threshold, the sections found and, if there are any, the labelled ones."""
+    """A PNG: the steps' scores over the match, the threshold, the sections found and, if there are any, labelled."""
     from matplotlib.figure import Figure  # takes half a second
 
     info, labelled_sec = findings.info, None
@@ -124,8 +132,8 @@ def draw_timeline(findings: Findings) -> bytes:
         labelled_sec = found_sections.to_seconds(findings.labelled_sections, info.frame_times_sec, info.duration_sec)
     figure = Figure(figsize=(13, 3.6), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    length, threshold = findings.segment_length, findings.threshold
-    plot_timeline(axes, findings.scores, length, info.duration_sec, threshold, findings.sections_sec, labelled_sec)
+    scores, threshold = findings.step_scores.ravel(), findings.threshold
+    plot_timeline(axes, scores, findings.step_sec, info.duration_sec, threshold, findings.sections_sec, labelled_sec)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
@@ -135,7 +143,7 @@ def draw_timeline(findings: Findings) -> bytes:
 def plot_timeline(
     axes,
     scores: np.ndarray,
-    segment_length: float,
+    step_sec: float,
     duration_sec: float,
     threshold: float,
     found_sec: np.ndarray,
@@ -144,10 +152,10 @@ def plot_timeline(
     """Plot a match over time into matplotlib axes: its scores, the threshold, found sections and labelled ones.
 
     Args:
-        scores: (num_segments,) float in [0, 1]. segment_length, duration_sec: seconds. threshold: in [0, 1].
+        scores: (num_steps,) float in [0, 1]. step_sec, duration_sec: seconds. threshold: in [0, 1].
         found_sec, labelled_sec: (num_sections, 2) float64 seconds; labelled_sec None where nobody labelled.
     """
-    edges_sec = np.minimum(np.arange(len(scores) + 1) * segment_length, duration_sec)
+    edges_sec = np.minimum(np.arange(len(scores) + 1) * step_sec, duration_sec)
     axes.stairs(scores, edges_sec, fill=True, color=SCORE_COLOR, alpha=0.2)
     axes.stairs(scores, edges_sec, color=SCORE_COLOR, linewidth=1.2, label="score")
     axes.axhline(threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")

@@ -27,7 +27,7 @@ def render_page(
     sections: np.ndarray,
     labelled_sections: np.ndarray | None,
     scores: np.ndarray,
-    segment_length: float,
+    step_sec: float,
     threshold: float,
 ) -> bytes:
     """The page of a match, in UTF-8.
@@ -38,8 +38,7 @@ def render_page(
         video_info: of `media.probe`.
         sections: (num_sections, 2) int64, first frame and the frame after the last, in display order.
         labelled_sections: (num_labelled, 2) int64, the same of the match's label file, None without one.
-        scores: (num_segments,) float in [0, 1].
-        segment_length: seconds.
+        scores: (num_steps,) float in [0, 1], of consecutive steps of step_sec seconds.
         threshold: at which sections were found, in [0, 1].
     """
     title = Path(video_path).stem
@@ -48,7 +47,7 @@ def render_page(
         "labels_name": f"{title}.txt",
         "video_url": relative_url(video_path, page_dir),
         "frame_times": pack_frame_times(video_info.frame_times_sec, video_info.duration_sec),
-        "segment_length_sec": segment_length,
+        "step_sec": step_sec,
         "scores": np.round(scores, 4).tolist(),
         "threshold": threshold,
         "sections": np.asarray(sections).tolist(),

@@ -131,8 +131,9 @@ def score_match(
     config: segments.DataConfig,
     network: Callable[[], object],
     on_progress: Callable[[float], object] = lambda seconds: None,
-) -> np.ndarray:
-    """(num_segments,) float64 in [0, 1]. The match is read in a thread while TensorFlow starts and the network works.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the segments, (num_segments,) float64 in [0, 1], and of their steps, (num_segments, K). The match is
+    read in a thread while TensorFlow starts and the network works.
 
     Args:
         video_path: the match. info: of `media.probe`. config: the checkpoint's.
@@ -143,7 +144,6 @@ def score_match(
         media.MediaError, segments.CheckpointError: the match or the network cannot be read.
     """
     damaged_sec: set[int] = set()
-    num_segments = config.num_segments(info.duration_sec)
     arrays = read_match(video_path, info, config, damaged_sec)
     with read_ahead(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
         network = network()
@@ -155,7 +155,7 @@ def score_match(
                 on_progress(config.segment_length)
                 media.return_free_memory()  # the network's, 30 MB
 
-        scores = np.fromiter(model.score_segments(network, counted(), WINDOW_LENGTH), np.float64, num_segments)
+        rows = np.stack(list(model.score_segments(network, counted(), WINDOW_LENGTH))).astype(np.float64)
     for fault in media.describe_faults(video_path, info, damaged_sec):
         logger.warning(fault)
-    return scores
+    return rows[:, 0], rows[:, 1:]

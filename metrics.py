@@ -49,17 +49,12 @@ def log_loss(reference_labels: np.ndarray, predicted_scores: np.ndarray, weights
     return float(-np.average(np.where(reference_labels == 1, np.log(scores), np.log1p(-scores)), weights=weights))
 
 
-def evaluate(
-    reference_labels: np.ndarray,
-    predicted_scores: np.ndarray,
-    threshold: float,
-    decisive_scores: np.ndarray | None = None,
-) -> dict:
-    """Scores of predictions, a segment found where its decisive score is at least the threshold.
+def evaluate(reference_labels: np.ndarray, predicted_scores: np.ndarray, predicted_labels: np.ndarray) -> dict:
+    """Scores of predictions.
 
     Args:
-        decisive_scores: (num_segments,) float, what the threshold is for where it is not for the predicted scores
-            themselves: smoothed ones. Loss, average precision and ROC AUC know no threshold and take predicted_scores.
+        predicted_labels: (num_segments,) bool or int of 0 or 1, which segments are found: what precision, recall, F1
+            and confusion matrix are of. Loss, average precision and ROC AUC take predicted_scores.
 
     Returns:
         A dict, always in this order: segments, highlights (counts), loss, precision, recall, f1 (0 where nothing
@@ -74,8 +69,6 @@ def evaluate(
     import sklearn.metrics
 
     validate(reference_labels, predicted_scores)
-    decisive_scores = predicted_scores if decisive_scores is None else decisive_scores
-    predicted_labels = (decisive_scores >= threshold).astype(int)
     precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(
         reference_labels, predicted_labels, average="binary", zero_division=0
     )
@@ -102,7 +95,7 @@ def evaluate(
 
 def evaluate_everything(reference_labels: np.ndarray) -> dict:
     """What "everything is a highlight" scores, the baseline that costs nothing; a dict as from `evaluate`."""
-    return evaluate(reference_labels, np.ones(len(reference_labels)), threshold=0.5)
+    return evaluate(reference_labels, np.ones(len(reference_labels)), np.ones(len(reference_labels), int))
 
 
 # ---- By event

@@ -473,9 +473,10 @@ def score_segments(
     network: keras.Model,
     segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]],
     window_length: int = WINDOW_LENGTH,
-) -> Iterator[float]:
-    """The score in [0, 1] of each segment of a match, in order. Segments are taken as they are needed: a window of
-    them at a time goes through the network, with some that it has seen before, so that each is scored with neighbours.
+) -> Iterator[np.ndarray]:
+    """For each segment of a match, in order, (1 + K,) float32 in [0, 1]: its score, and those of its K steps. Segments
+    are taken as they are needed: a window of them at a time goes through the network, with some that it has seen
+    before, so that each is scored with neighbours.
 
     Args:
         network: of `load_checkpoint`.
@@ -492,8 +493,9 @@ def score_segments(
         if len(window) == num_scored:
             return
         frames, audio = (np.stack(arrays)[np.newaxis] for arrays in zip(*window, strict=True))
-        scores = network.predict_on_batch({"video": frames, "audio": audio})["highlight"][0, :, 0]
-        yield from scores[num_scored : len(window) - (0 if is_last else num_context)].tolist()
+        outputs = network.predict_on_batch({"video": frames, "audio": audio})
+        scores = np.concatenate([outputs["highlight"], outputs["steps"]], axis=-1)[0]
+        yield from scores[num_scored : len(window) - (0 if is_last else num_context)]
         if is_last:
             return
         window, num_scored = window[-2 * num_context :], num_context

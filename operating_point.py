@@ -1,8 +1,10 @@
-"""Where scores become sections: a threshold, smoothing, the shortest section, the largest gap that is merged.
+"""Where the scores of steps become sections: a threshold, smoothing, the shortest section, the largest gap that is
+merged.
 
 `find_sections` applies an operating point, `choose_operating_point` finds the best one for labelled matches.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +13,10 @@ import numpy as np
 import metrics
 import segments
 
-SMOOTHINGS = (1, 3, 5)  # segments
-MAX_GAPS = (0, 1, 2, 3)  # segments
-MIN_LENGTHS = (0, 2, 3)  # segments; none is shorter than 1
+SMOOTHINGS = (1, 3, 5)  # steps
+MAX_GAPS = (0, 1, 2, 3)  # steps
+MIN_LENGTHS = (0, 2, 3)  # steps; none is shorter than 1
+DIP_SHARE, DIP_REACH_SEC = 0.7, 5.0  # chosen on validation
 NUM_THRESHOLDS = 64  # that are tried, and half as many in equal steps
 NUM_AVERAGED = 9  # neighbouring thresholds
 F1_TOLERANCE = 1e-9  # above float64 rounding: what differs by less is equally good
@@ -22,7 +25,7 @@ CHOICE_IOU_THRESHOLDS = (0.3, 0.5)
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """threshold: in [0, 1]; a smoothed score of at least this is a highlight. smoothing: segments averaged, centered on
+    """threshold: in [0, 1]; a smoothed score of at least this is a highlight. smoothing: steps averaged, centered on
     each, 1 for none. min_length_sec: shorter sections are left out. max_gap_sec: sections at most so far apart are one.
     """
 
@@ -34,7 +37,8 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class ScoredMatch:
-    """A labelled match, as data_loader.Match, and a model's scores: (num_segments,) float in [0, 1]."""
+    """A labelled match, as data_loader.Match, and a model's scores in [0, 1]: (num_segments,) float of the segments and
+    step_scores, (num_segments, K) float, of the K equal steps of each; K is 1 where nothing finer is known."""
 
     title: str
     segment_length: float
@@ -42,34 +46,67 @@ class ScoredMatch:
     labels: np.ndarray
     sections_sec: np.ndarray
     scores: np.ndarray
+    step_scores: np.ndarray
 
-    def smoothed_scores(self, point: OperatingPoint) -> np.ndarray:
-        """(num_segments,) float64: what the threshold is compared with."""
-        return smooth(self.scores, point.smoothing)
+    @property
+    def step_sec(self) -> float:
+        """Seconds that a step lasts."""
+        return self.segment_length / self.step_scores.shape[1]
+
+    def clear_scores(self) -> np.ndarray:
+        """(num_steps,) float64: as from `clear_dips`."""
+        return clear_dips(self.step_scores.ravel(), self.step_sec, self.duration_sec)
 
     def found_sections_sec(self, point: OperatingPoint) -> np.ndarray:
         """(num_sections, 2) float64: as from `find_sections`."""
-        return find_sections(self.scores, self.segment_length, self.duration_sec, point)
+        return find_sections(self.step_scores.ravel(), self.step_sec, self.duration_sec, point)
+
+    def found_labels(self, point: OperatingPoint) -> np.ndarray:
+        """(num_segments,) int64 of 0 or 1: 1 where found sections cover more than half of a segment, as in labels."""
+        return segments.label_segments(self.found_sections_sec(point), len(self.labels), self.segment_length)
 
 
-def smooth(scores: np.ndarray, num_segments: int) -> np.ndarray:
-    """(n,) float64: the mean of num_segments scores around each; at the ends of those that are there."""
-    window, around = np.ones(num_segments), slice((num_segments - 1) // 2, (num_segments - 1) // 2 + len(scores))
+def clear_dips(
+    step_scores: np.ndarray, step_sec: float, duration_sec: float, dip_share: float = DIP_SHARE
+) -> np.ndarray:
+    """(num_left,) float64: the scores of the steps that begin before the match's end, 0 where a score is less than
+    dip_share of the highest within DIP_REACH_SEC.
+
+    Sections that follow each other closely are found apart, as the score falls between them though it may stay above
+    the threshold; and their ends get sharper.
+    """
+    from scipy.ndimage import maximum_filter1d  # takes a while, for which no --help should wait
+
+    num_steps = math.ceil((duration_sec - segments.TIME_TOLERANCE_SEC) / step_sec)  # the last segment may be cut short
+    scores = np.asarray(step_scores[:num_steps], np.float64)
+    reach = max(1, round(DIP_REACH_SEC / step_sec))
+    return np.where(scores >= dip_share * maximum_filter1d(scores, 2 * reach + 1, mode="nearest"), scores, 0.0)
+
+
+def smooth(scores: np.ndarray, num_averaged: int) -> np.ndarray:
+    """(n,) float64: the mean of num_averaged scores around each; at the ends of those that are there."""
+    window, around = np.ones(num_averaged), slice((num_averaged - 1) // 2, (num_averaged - 1) // 2 + len(scores))
     return np.convolve(scores, window)[around] / np.convolve(np.ones(len(scores)), window)[around]
 
 
 def find_sections(
-    scores: np.ndarray, segment_length: float, duration_sec: float, operating_point: OperatingPoint
+    step_scores: np.ndarray,
+    step_sec: float,
+    duration_sec: float,
+    operating_point: OperatingPoint,
+    dip_share: float = DIP_SHARE,
 ) -> np.ndarray:
     """(num_sections, 2) float64: sections in seconds, ascending, disjoint, half-open, within [0, duration_sec].
 
     Args:
-        scores: (num_segments,) float in [0, 1], of consecutive segments of segment_length seconds.
+        step_scores: (num_steps,) float in [0, 1], of consecutive steps of step_sec seconds.
+        dip_share: of `clear_dips`; 0 leaves the scores as they are.
     """
-    found = np.flatnonzero(smooth(scores, operating_point.smoothing) >= operating_point.threshold)
+    clear = clear_dips(step_scores, step_sec, duration_sec, dip_share)
+    found = np.flatnonzero(smooth(clear, operating_point.smoothing) >= operating_point.threshold)
     sections: list[list[float]] = []
-    for start_sec in found * segment_length:
-        end_sec = min(start_sec + segment_length, duration_sec)
+    for start_sec in found * step_sec:
+        end_sec = min(start_sec + step_sec, duration_sec)
         if sections and start_sec - sections[-1][1] <= operating_point.max_gap_sec + segments.TIME_TOLERANCE_SEC:
             sections[-1][1] = end_sec
         else:
@@ -98,7 +135,7 @@ def choose_operating_point(matches: Sequence[ScoredMatch]) -> OperatingPoint:
         raise ValueError("received matches without a labelled section, expected some to choose an operating point by")
     best_f1, best = -1.0, None
     for smoothing in SMOOTHINGS:
-        smoothed = np.concatenate([smooth(match.scores, smoothing) for match in matches])
+        smoothed = np.concatenate([smooth(scores, smoothing) for scores in timeline.clear_scores])
         thresholds = candidate_thresholds(smoothed, timeline.labelled_share)
         f1 = np.array([timeline.evaluate(timeline.runs(smoothed, threshold)) for threshold in thresholds])
         for gap, length in np.ndindex(f1.shape[1:]):
@@ -138,29 +175,30 @@ def middle_of_plateau(thresholds: np.ndarray, f1: np.ndarray) -> int:
 class Timeline:
     """Matches laid one after another, further apart than any gap that is merged, so that all are searched at once.
 
-    starts_sec, ends_sec: (num_segments,) float64 of all segments. is_first: (num_segments,) bool, of each match.
-    reference_sections: (num_sections, 2) float64 seconds.
+    clear_scores: for each match (num_steps,) float64 of `clear_dips`. starts_sec, ends_sec: (num_all_steps,) float64 of
+    all steps. is_first: (num_all_steps,) bool, of each match. reference_sections: (num_sections, 2) float64 seconds.
     """
 
     def __init__(self, matches: Sequence[ScoredMatch]):
-        length = matches[0].segment_length
-        self.max_gaps_sec = [num_segments * length for num_segments in MAX_GAPS]
-        self.min_lengths_sec = [num_segments * length for num_segments in MIN_LENGTHS]
+        step_sec = matches[0].step_sec
+        self.clear_scores = [match.clear_scores() for match in matches]
+        self.max_gaps_sec = [num_steps * step_sec for num_steps in MAX_GAPS]
+        self.min_lengths_sec = [num_steps * step_sec for num_steps in MIN_LENGTHS]
         starts, ends, references, offset_sec = [], [], [], 0.0
-        for match in matches:
-            borders_sec = np.minimum(np.arange(len(match.scores) + 1) * length, match.duration_sec) + offset_sec
+        for match, scores in zip(matches, self.clear_scores, strict=True):
+            borders_sec = np.minimum(np.arange(len(scores) + 1) * step_sec, match.duration_sec) + offset_sec
             starts.append(borders_sec[:-1])
             ends.append(borders_sec[1:])
             references.append(match.sections_sec + offset_sec)
-            offset_sec += match.duration_sec + 2 * max(self.max_gaps_sec) + length
+            offset_sec += match.duration_sec + 2 * max(self.max_gaps_sec) + step_sec
         self.starts_sec, self.ends_sec = np.concatenate(starts), np.concatenate(ends)
-        self.is_first = np.concatenate([np.arange(len(match.scores)) == 0 for match in matches])
+        self.is_first = np.concatenate([np.arange(len(scores)) == 0 for scores in self.clear_scores])
         self.reference_sections = np.concatenate(references)
         labelled_sec = (self.reference_sections[:, 1] - self.reference_sections[:, 0]).sum()
         self.labelled_share = float(labelled_sec / sum(match.duration_sec for match in matches))
 
     def runs(self, smoothed: np.ndarray, threshold: float) -> np.ndarray:
-        """(num_runs, 2) float64 seconds: runs of segments whose smoothed score is at least the threshold."""
+        """(num_runs, 2) float64 seconds: runs of steps whose smoothed score is at least the threshold."""
         is_found = smoothed >= threshold
         follows = np.append(False, is_found[:-1]) & ~self.is_first
         is_followed = np.append(is_found[1:] & ~self.is_first[1:], False)

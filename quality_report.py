@@ -1,7 +1,7 @@
 """How good scores are, as figures: by segment, by event, match by match, with intervals and beside baselines.
 
-matches = score_matches(loader.matches("test"), scores)    # scores: (num_segments,) of the subset, in order
-figures = evaluate(matches, point)                         # point: of operating_point.choose_operating_point
+matches = score_matches(loader.matches("test"), *main.predict(network, loader, "test"))
+figures = evaluate(matches, point)    # point: of operating_point.choose_operating_point
 
 Everything here takes scored matches and an operating point and gives dicts, text or bytes; nothing is written.
 """
@@ -28,26 +28,35 @@ PREDICTIONS_HEADER = "title,index,start_sec,end_sec,start_time,end_time,label,sc
 NUM_SCORE_DECIMALS = 6
 
 
-def score_matches(matches: Sequence[Match], scores: np.ndarray) -> list[ScoredMatch]:
-    """The matches of a subset with their parts of the subset's scores, (num_segments,) in the loader's order.
+def score_matches(matches: Sequence[Match], scores: np.ndarray, step_scores: np.ndarray) -> list[ScoredMatch]:
+    """The matches of a subset with their parts of the subset's scores, (num_segments,) in the loader's order, and of
+    its steps' scores, (num_segments, K).
 
     Raises:
         ValueError: the scores are not as many as the segments.
     """
     ends = np.cumsum([len(match.labels) for match in matches])
-    if scores.shape != (ends[-1],):
-        raise ValueError(f"received scores of shape {scores.shape}, expected one for each of {ends[-1]} segments")
-    parts = np.split(scores, ends[:-1])
-    return [ScoredMatch(**vars(match), scores=part) for match, part in zip(matches, parts, strict=True)]
+    if scores.shape != (ends[-1],) or len(step_scores) != ends[-1]:
+        raise ValueError(
+            f"received scores of shape {scores.shape} and of steps {step_scores.shape}, expected one, and those of the "
+            f"steps, for each of {ends[-1]} segments"
+        )
+    parts = zip(matches, np.split(scores, ends[:-1]), np.split(step_scores, ends[:-1]), strict=True)
+    return [ScoredMatch(**vars(match), scores=part, step_scores=steps) for match, part, steps in parts]
 
 
-def loudness(loader: DataLoader, subset: str) -> np.ndarray | None:
-    """(num_segments,) float64 in [0, 1]: the root mean square of each segment's sound, the score of a baseline. None
-    for a dataset of MFCCs: they are standardised within each segment, which takes the level out."""
+def loudness(loader: DataLoader, subset: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The root mean square of each segment's sound, (num_segments,) float64 in [0, 1], and of each step's,
+    (num_segments, K): the scores of a baseline. None for a dataset of MFCCs: they are standardised within each segment,
+    which takes the level out."""
     if loader.config.apply_mfcc:
         return None
     sounds = (audio for files in loader.files_by_match(subset) for _, audio in loader.read_match(files))
-    return np.array([math.sqrt(np.mean(np.square(sound, dtype=np.float64))) for sound in sounds])
+    levels, step_levels = [], []
+    for power in (np.square(sound, dtype=np.float64) for sound in sounds):
+        levels.append(math.sqrt(power.mean()))
+        step_levels.append([math.sqrt(part.mean()) for part in np.array_split(power, loader.num_steps)])
+    return np.array(levels), np.array(step_levels)
 
 
 # ---- Figures
@@ -58,8 +67,7 @@ def evaluate(matches: Sequence[ScoredMatch], point: OperatingPoint) -> dict:
 
     Returns:
         operating_point: its four numbers.
-        per_segment: as `metrics.evaluate`; precision, recall, f1 and confusion matrix of the smoothed scores at the
-            threshold, the rest of the scores themselves.
+        per_segment: as `metrics.evaluate`; a segment counts as found where found sections cover more than half of it.
         per_event: `iou_0.3` and `iou_0.5` as `metrics.evaluate_events`, and `mean_average_precision`.
         intervals: 95 % intervals [low, high] of most of these under the same names, over matches drawn anew; None with
             one match, which tells nothing of others.
@@ -70,29 +78,28 @@ def evaluate(matches: Sequence[ScoredMatch], point: OperatingPoint) -> dict:
 
 def evaluate_once(matches: Sequence[ScoredMatch], point: OperatingPoint) -> dict:
     """per_segment and per_event of `evaluate`."""
-    labels, scores, smoothed = join(matches, point)
     reference, found, section_scores = sections_of(matches, point)
     per_event = {
         f"iou_{threshold:g}": metrics.evaluate_events(reference, found, threshold) for threshold in SHOWN_IOU_THRESHOLDS
     }
     per_event["mean_average_precision"] = metrics.mean_average_precision(reference, found, section_scores)
-    return {"per_segment": metrics.evaluate(labels, scores, point.threshold, smoothed), "per_event": per_event}
+    return {"per_segment": metrics.evaluate(*join(matches, point)), "per_event": per_event}
 
 
 def join(matches: Sequence[ScoredMatch], point: OperatingPoint) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and smoothed scores of the segments of all matches, (num_segments,) each."""
+    """Labels, scores and found labels of the segments of all matches, (num_segments,) each."""
     return (
         np.concatenate([match.labels for match in matches]),
         np.concatenate([match.scores for match in matches]),
-        np.concatenate([match.smoothed_scores(point) for match in matches]),
+        np.concatenate([match.found_labels(point) for match in matches]),
     )
 
 
 def sections_of(matches: Sequence[ScoredMatch], point: OperatingPoint) -> tuple[list, list, list]:
-    """For each match the labelled sections, the found ones, and the mean smoothed score of each of the found ones."""
+    """For each match the labelled sections, the found ones, and the mean score of each of the found ones."""
     found = [match.found_sections_sec(point) for match in matches]
     section_scores = [
-        found_sections.mean_scores(sections_sec, match.smoothed_scores(point), match.segment_length)
+        found_sections.mean_scores(sections_sec, match.step_scores.ravel(), match.step_sec)
         for match, sections_sec in zip(matches, found, strict=True)
     ]
     return [match.sections_sec for match in matches], found, section_scores
@@ -101,13 +108,8 @@ def sections_of(matches: Sequence[ScoredMatch], point: OperatingPoint) -> tuple[
 def evaluate_intervals(matches: Sequence[ScoredMatch], point: OperatingPoint) -> dict:
     """intervals of `evaluate`."""
     weights = metrics.resample(len(matches))
-    is_found = [match.smoothed_scores(point) >= point.threshold for match in matches]
-    counts = np.array(
-        [
-            (match.labels.sum(), found.sum(), (match.labels * found).sum())
-            for match, found in zip(matches, is_found, strict=True)
-        ]
-    )
+    labelled_and_found = [(match.labels, match.found_labels(point)) for match in matches]
+    counts = np.array([(labels.sum(), found.sum(), (labels * found).sum()) for labels, found in labelled_and_found])
     per_segment = metrics.precision_recall_f1(*(weights @ counts).T)
     per_segment |= metrics.ranking_scores([m.labels for m in matches], [m.scores for m in matches], weights)
     reference, found, section_scores = sections_of(matches, point)
@@ -148,7 +150,7 @@ def compare(
         videos (titles), model, loudness (None where not known) and everything (without intervals) as from `evaluate`,
         and by_match of the model as from `evaluate_by_match`.
     """
-    everything = [replace(match, scores=np.ones(len(match.labels))) for match in matches]
+    everything = [replace(m, scores=np.ones(len(m.labels)), step_scores=np.ones((len(m.labels), 1))) for m in matches]
     return {
         "videos": [match.title for match in matches],
         "model": evaluate(matches, point),
@@ -182,7 +184,7 @@ def write_predictions(matches: Sequence[ScoredMatch], point: OperatingPoint) -> 
     writer.writerow(PREDICTIONS_HEADER.split(","))
     for match in matches:
         borders_sec = np.minimum(np.arange(len(match.scores) + 1) * match.segment_length, match.duration_sec).tolist()
-        found = segments.label_segments(match.found_sections_sec(point), len(match.scores), match.segment_length)
+        found = match.found_labels(point)
         for index, (start_sec, end_sec) in enumerate(itertools.pairwise(borders_sec)):
             times = [f"{start_sec:.6f}", f"{end_sec:.6f}", *map(segments.format_time, (start_sec, end_sec))]
             score = f"{match.scores[index]:.{NUM_SCORE_DECIMALS}f}"
@@ -218,7 +220,7 @@ def describe_point(point: dict, chosen_on: str | None) -> str:
         return f"Operating point: the checkpoint names none, a score of {point['threshold']:g} is taken"
     parts = [f"Operating point, chosen on {chosen_on}: a score of {point['threshold']:.3f}"]
     if point["smoothing"] > 1:
-        parts.append(f"mean of {point['smoothing']} segments")
+        parts.append(f"mean of {point['smoothing']} steps")
     if point["max_gap_sec"]:
         parts.append(f"gaps of up to {point['max_gap_sec']:g} s closed")
     if point["min_length_sec"]:

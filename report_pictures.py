@@ -13,7 +13,7 @@ from quality_report import join
 
 NUM_ROWS = 50  # matches on a page: a picture's side ends at 65,535 pixels
 ROW_HEIGHT_INCH = 1.9
-CURVE_COLORS = (SCORE_COLOR, "#17805c", "#a0a6b1")
+CURVE_COLORS = (SCORE_COLOR, "#17805c")
 # A title may be in any script; of these, the fonts that the system has are asked for what matplotlib's own lacks.
 TITLE_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo", "Noto Sans CJK JP")
 
@@ -47,14 +47,11 @@ def draw_history(history: Sequence[dict]) -> bytes:
 
 def draw_test(matches: Sequence[ScoredMatch], point: OperatingPoint, levels: np.ndarray | None) -> dict[str, bytes]:
     """All pictures of a test by their file names; levels: (num_segments,) loudness for comparison, None without."""
-    labels, scores, smoothed = join(matches, point)
+    labels, scores, found = join(matches, point)
     scores_of = {"model": scores}
-    if point.smoothing > 1:
-        scores_of[f"model, mean of {point.smoothing} segments"] = smoothed
     if levels is not None:
         scores_of["loudness"] = levels
-    is_found = smoothed >= point.threshold
-    recall, precision = (labels * is_found).sum() / labels.sum(), (labels * is_found).sum() / max(is_found.sum(), 1)
+    recall, precision = (labels * found).sum() / labels.sum(), (labels * found).sum() / max(found.sum(), 1)
     pages = draw_matches(matches, point)
     names = ["test_matches.png", *(f"test_matches_{number}.png" for number in range(2, len(pages) + 1))]
     return {
@@ -70,7 +67,7 @@ def draw_precision_recall(
 
     Args:
         reference_labels: (num_segments,) int of 0 or 1, both there.
-        scores_of: by the curve's name, (num_segments,) float, up to three; the first is drawn strongest.
+        scores_of: by the curve's name, (num_segments,) float, up to two; the first is drawn strongest.
         operating_recall, operating_precision: where the operating point is.
     """
     import sklearn.metrics
@@ -93,7 +90,7 @@ def draw_precision_recall(
 
 
 def draw_matches(matches: Sequence[ScoredMatch], point: OperatingPoint) -> list[bytes]:
-    """PNGs with a row for each match, NUM_ROWS on one: its (smoothed) scores over time, threshold, labels, sections."""
+    """PNGs with a row for each match, NUM_ROWS on one: its steps' scores over time, threshold, labels, sections."""
     return [draw_page(matches[first : first + NUM_ROWS], point) for first in range(0, len(matches), NUM_ROWS)]
 
 
@@ -104,11 +101,10 @@ def draw_page(matches: Sequence[ScoredMatch], point: OperatingPoint) -> bytes:
     figure = Figure(figsize=(13, 0.6 + ROW_HEIGHT_INCH * len(matches)), dpi=90, layout="constrained")
     rows = figure.subplots(len(matches), squeeze=False)[:, 0]
     for axes, match in zip(rows, matches, strict=True):
-        scores, found_sec = match.smoothed_scores(point), match.found_sections_sec(point)
-        length, duration_sec = match.segment_length, match.duration_sec
-        plot_timeline(axes, scores, length, duration_sec, point.threshold, found_sec, match.sections_sec)
+        scores, found_sec = match.step_scores.ravel(), match.found_sections_sec(point)
+        plot_timeline(axes, scores, match.step_sec, match.duration_sec, point.threshold, found_sec, match.sections_sec)
         axes.set_title(match.title, loc="left", fontsize="medium", fontfamily=fonts(), parse_math=False)
-        axes.set(yticks=[0, 0.5, 1], ylabel="score" if point.smoothing == 1 else f"mean of {point.smoothing}")
+        axes.set(yticks=[0, 0.5, 1])
     rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
     return to_png(figure)
 

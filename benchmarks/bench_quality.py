@@ -115,7 +115,7 @@ def run_first_version(
 
     def score(subset: Subset) -> np.ndarray:
         parts = np.array_split(np.arange(len(subset.labels)), 1 + len(subset.labels) // 64)
-        return np.concatenate([network.predict_on_batch(subset.inputs(part, is_sequence))[:, 0] for part in parts])
+        return np.concatenate([network.predict_on_batch(subset.inputs(part, is_sequence)) for part in parts])
 
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
@@ -126,12 +126,17 @@ def run_first_version(
     for _ in range(num_epochs):
         for part in np.array_split(rng.permutation(len(train.labels)), num_batches):
             network.train_on_batch(train.inputs(part, is_sequence), train.labels[part, np.newaxis].astype(np.float32))
-        loss = metrics.log_loss(data["valid"].labels, score(data["valid"]))
+        loss = metrics.log_loss(data["valid"].labels, score(data["valid"])[:, 0])
         if loss < best_loss:
             best_loss, best_weights = loss, network.get_weights()
     training_sec = time.perf_counter() - begin
     network.set_weights(best_weights)
-    return evaluate(loader, lambda subset: score(data[subset])) | {"training_sec": training_sec}
+    return evaluate(loader, lambda subset: of_segments(score(data[subset]))) | {"training_sec": training_sec}
+
+
+def of_segments(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, (num_segments, 1), as from `main.predict` with a single step a segment: nothing finer is known."""
+    return scores[:, 0], scores
 
 
 def run_main(data_dir: str, seed: int, num_epochs: int) -> dict:
@@ -152,12 +157,12 @@ def run_main(data_dir: str, seed: int, num_epochs: int) -> dict:
 
 
 def evaluate(
-    loader: DataLoader, score: Callable[[str], np.ndarray], point: OperatingPoint | None = None
+    loader: DataLoader, score: Callable[[str], tuple[np.ndarray, np.ndarray]], point: OperatingPoint | None = None
 ) -> dict[str, dict]:
     """Figures on test of `quality_report.evaluate_once`, at an operating point that is chosen on valid unless given."""
     if point is None:
-        point = choose_operating_point(quality_report.score_matches(loader.matches("valid"), score("valid")))
-    matches = quality_report.score_matches(loader.matches("test"), score("test"))
+        point = choose_operating_point(quality_report.score_matches(loader.matches("valid"), *score("valid")))
+    matches = quality_report.score_matches(loader.matches("test"), *score("test"))
     return quality_report.evaluate_once(matches, point)
 
 
@@ -192,7 +197,9 @@ def run(args: argparse.Namespace) -> None:
     else:
         loudness = evaluate(loader, lambda subset: quality_report.loudness(loader, subset))
         print(describe("loudness threshold", [loudness]))
-    everything = evaluate(loader, lambda subset: np.ones(loader.num_segments[subset]), quality_report.EVERYTHING)
+    everything = evaluate(
+        loader, lambda subset: of_segments(np.ones((loader.num_segments[subset], 1))), quality_report.EVERYTHING
+    )
     print(describe("everything is a highlight", [everything]))
 
 

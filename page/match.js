@@ -47,10 +47,10 @@ function edgeNear(seconds) {
   return seconds - edges[frame] > edges[frame + 1] - seconds ? frame + 1 : frame;
 }
 
-/** Mean score of the segments that a section covers, weighted by how much of each it covers. */
+/** Mean score of the steps that a section covers, weighted by how much of each it covers. */
 function scoreOf(section) {
   const [start, end] = [edges[section.start], edges[section.end]];
-  const length = match.segment_length_sec;
+  const length = match.step_sec;
   let sum = 0;
   for (let k = Math.floor(start / length); k < match.scores.length && k * length < end; k++)
     sum += match.scores[k] * (Math.min((k + 1) * length, end) - Math.max(k * length, start));

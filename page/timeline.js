@@ -54,7 +54,7 @@ function readTones() {
 const LANES = { ruler: [0, 22], sections: [26, 50], labelled: [54, 64], plot: [72, 186] };
 
 function drawScores(context, width, [top, bottom], toPlaceX, first, last) {
-  const length = match.segment_length_sec;
+  const length = match.step_sec;
   const y = (score) => bottom - score * (bottom - top);
   context.beginPath();
   context.moveTo(toPlaceX(first * length), bottom);
@@ -66,7 +66,7 @@ function drawScores(context, width, [top, bottom], toPlaceX, first, last) {
       context.lineTo(right, y(match.scores[k]));
       continue;
     }
-    // Many segments in a pixel: the highest of them is drawn, so that no peak is lost.
+    // Many steps in a pixel: the highest of them is drawn, so that no peak is lost.
     if (Math.floor(left) !== column) [column, highest] = [Math.floor(left), 0];
     highest = Math.max(highest, match.scores[k]);
     context.lineTo(left, y(highest));
@@ -98,7 +98,7 @@ function drawRuler(context, width) {
 
 function drawAxis() {
   const [context, width] = fitted(element.axis);
-  const length = match.segment_length_sec;
+  const length = match.step_sec;
   drawRuler(context, width);
   const first = Math.max(0, Math.floor(view.start / length));
   const last = Math.min(match.scores.length, Math.ceil(view.end / length));

@@ -112,7 +112,7 @@ def test_one_process_on_one_device_loads_nothing_of_it(runs):
 def test_a_checkpoint_of_jax_is_one_of_tensorflow(runs, dataset_dir, tmp_path):
     (path,) = (runs[0] / "ckpt_0").glob("*.hdf5")
     assert set(segments.read_checkpoint_attributes(path)["versions"]) == {"keras", "jax", "numpy"}
-    scores = trainer.predict(load_checkpoint(path), DataLoader(dataset_dir), "test")
+    scores, _ = trainer.predict(load_checkpoint(path), DataLoader(dataset_dir), "test")
     with open(runs[0] / "ckpt_0" / "predictions.csv", newline="") as file:
         expected = [float(row["score"]) for row in csv.DictReader(file)]
     np.testing.assert_allclose(scores, expected, atol=1e-4)

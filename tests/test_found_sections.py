@@ -7,7 +7,7 @@ import found_sections
 from operating_point import OperatingPoint, find_sections, smooth
 
 POINT = OperatingPoint(threshold=0.5, smoothing=1, min_length_sec=0.0, max_gap_sec=0.0)
-SCORES = np.array([0.1, 0.9, 0.8, 0.2, 0.3, 0.6, 0.0, 0.7])  # of 2 s each
+SCORES = np.array([0.1, 0.9, 0.8, 0.2, 0.3, 0.6, 0.0, 0.7])  # of steps of 2 s
 
 
 def fill(length_sec, scores=SCORES, point=POINT, padding_sec=0.0):
@@ -30,6 +30,7 @@ def test_padding_is_clipped_at_the_ends_and_merges_what_meets():
         (1.0, [[2, 3]], 0.9),
         (3.0, [[2, 5]], 0.8),  # of the two best segments, the better one whole
         (7.0, [[2, 6], [10, 11], [14, 16]], 0.6),
+        (12.0, [[2, 12], [14, 16]], 0.2),  # more than there is between dips
         (100.0, [[0, 16]], 0.0),
     ],
 )

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = segments.DataConfig(1, 2, 16, 16, 4000, False)
 POINT = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0}
 SCORES = [0.125, 0.875, 0.75, 0.25, 0.375, 0.625]  # a second each: sections at 1 to 3 s and 5 to 6 s
+STEP_SCORES = [[score, score] for score in SCORES]
 
 
 def write_checkpoint(path, **attributes):
@@ -50,12 +51,12 @@ def match(tmp_path):
 
 @pytest.fixture
 def scored(monkeypatch):
-    """Titles of the matches that were scored; the scores are SCORES."""
+    """Titles of the matches that were scored; the scores are SCORES, of each segment and of its two steps."""
     titles = []
 
     def score_match(video_path, info, config, network, on_progress):
         titles.append(video_path.stem)
-        return np.array(SCORES)
+        return np.array(SCORES), np.array(STEP_SCORES)
 
     monkeypatch.setattr(match_scores, "score_match", score_match)
     return titles
@@ -100,6 +101,7 @@ def test_every_file_tells_the_same(extract, match, tmp_path, capsys):
     assert [s["score"] for s in report["sections"]] == [0.8125, 0.625]
     assert (report["checkpoint"], report["threshold"], report["sections_sec"]) == ("best.hdf5", 0.5, 3.0)
     assert report["operating_point"] == POINT
+    assert report["step_scores"] == STEP_SCORES
     assert frames_in(out / "match_highlights.mp4") == [*range(30, 90), *range(150, 180)]
     timeline = opentimelineio.adapters.read_from_file(str(out / "match.edl"), rate=30)
     ranges = [clip.source_range for clip in timeline.video_tracks()[0].find_clips()]
@@ -224,6 +226,33 @@ def test_overwrite_replaces_without_scoring_again(extract, match, tmp_path, scor
     assert scored == ["match"]
     assert extract(match, "--threshold", "0.9", "--overwrite") == 0
     assert not (out / "match_highlights.mp4").exists()  # of a reel that would be empty, no old one stays
+
+
+def test_sections_begin_and_end_within_segments(extract, match, tmp_path, scored, monkeypatch):
+    steps = [[0.1, 0.2], [0.9, 0.9], [0.6, 0.8], [0.9, 0.1], [0.1, 0.3], [0.2, 0.7]]
+    monkeypatch.setattr(match_scores, "score_match", lambda *_: (np.array(SCORES), np.array(steps)))
+    assert extract(match) == 0
+    label_path = tmp_path / "out" / "match.txt"
+    apart = "30,60,00:00:01,00:00:02\n75,105,00:00:02,00:00:03\n"  # 0.6 is above the threshold, but a dip
+    assert label_path.read_text() == apart + "165,180,00:00:05,00:00:06\n"
+    rows = list(csv.DictReader((tmp_path / "out" / "match_scores.csv").read_text().splitlines()))
+    assert [float(row["score"]) for row in rows] == SCORES
+    assert [row["highlight"] for row in rows] == list("010000")  # more than half of a segment
+    # Both kinds of scores are read again.
+    monkeypatch.undo()
+    assert extract(match, "--threshold", "0.75", "--overwrite") == 0
+    assert label_path.read_text() == apart
+    assert json.loads((tmp_path / "out" / "match.json").read_text())["step_scores"] == steps
+
+
+@pytest.mark.parametrize("damaged", [None, SCORES, [[0.5]] * 5, [[0.5, 0.5]] * 5 + [[0.5]], [[]] * 6, [["a"]] * 6])
+def test_steps_that_cannot_be_read_again_are_scored_anew(extract, match, tmp_path, scored, damaged):
+    assert extract(match) == 0
+    path = tmp_path / "out" / "match.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"step_scores": damaged}))
+    assert extract(match, "--overwrite", "--threshold", "0.8") == 0
+    assert scored == ["match", "match"]
+    assert json.loads(path.read_text())["step_scores"] == STEP_SCORES
 
 
 def test_another_checkpoint_or_match_is_scored_anew(extract, match, tmp_path, scored, caplog):
@@ -429,10 +458,10 @@ def test_scores_are_those_of_conversion_and_prediction(tmp_path, trainable_match
     checkpoint = match_scores.read_checkpoint(path)
     video_path = trainable_matches_dir / "match_08.mp4"
     network = match_scores.load_network(checkpoint)
-    scores = match_scores.score_match(video_path, media.probe(video_path), checkpoint.config, lambda: network)
-    expected = trainer.predict(network, loader, "test")[: len(scores)]  # match_08 comes first
-    assert scores == pytest.approx(expected, abs=1e-4)
-    assert np.ptp(scores) > 1e-3
+    received = match_scores.score_match(video_path, media.probe(video_path), checkpoint.config, lambda: network)
+    for scores, expected in zip(received, trainer.predict(network, loader, "test"), strict=True):
+        assert scores == pytest.approx(expected[: len(scores)], abs=1e-4)  # match_08 comes first
+        assert np.ptp(scores) > 1e-3
 
 
 def test_a_network_with_other_inputs_is_a_one_line_error(tmp_path):

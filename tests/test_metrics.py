@@ -15,7 +15,7 @@ SCORES = np.array([0.9, 0.8, 0.5, 0.4, 0.1])
 
 
 def test_scores_by_hand():
-    found = metrics.evaluate(LABELS, SCORES, threshold=0.5)
+    found = metrics.evaluate(LABELS, SCORES, SCORES >= 0.5)
     names = "segments highlights loss precision recall f1 average_precision roc_auc confusion_matrix"
     assert " ".join(found) == names
     assert (found["segments"], found["highlights"]) == (5, 2)
@@ -28,11 +28,10 @@ def test_scores_by_hand():
     assert found["confusion_matrix"] == [[2, 1], [0, 2]]
 
 
-def test_a_threshold_may_be_for_smoothed_scores():
-    smoothed = np.array([0.6, 0.4, 0.4, 0.6, 0.1])
-    found = metrics.evaluate(LABELS, SCORES, 0.5, smoothed)
+def test_what_is_found_may_be_decided_by_more_than_the_scores():
+    found = metrics.evaluate(LABELS, SCORES, np.array([1, 0, 0, 1, 0]))
     assert (found["precision"], found["recall"]) == (0.5, 0.5)
-    plain = metrics.evaluate(LABELS, SCORES, 0.5)
+    plain = metrics.evaluate(LABELS, SCORES, SCORES >= 0.5)
     for name in ("loss", "average_precision", "roc_auc"):
         assert found[name] == plain[name]
 
@@ -41,7 +40,7 @@ def test_a_threshold_may_be_for_smoothed_scores():
 def test_scikit_learn_says_the_same(seed):
     rng = np.random.default_rng(seed)
     labels, scores = rng.integers(0, 2, 200), np.round(rng.random(200), 1 + seed % 3)  # with many equal scores
-    found, threshold = metrics.evaluate(labels, scores, 0.4), scores >= 0.4
+    found, threshold = metrics.evaluate(labels, scores, scores >= 0.4), scores >= 0.4
     assert found["loss"] == pytest.approx(sklearn.metrics.log_loss(labels, np.clip(scores, 1e-7, 1 - 1e-7)))
     assert found["precision"] == pytest.approx(sklearn.metrics.precision_score(labels, threshold))
     assert found["recall"] == pytest.approx(sklearn.metrics.recall_score(labels, threshold))
@@ -52,14 +51,14 @@ def test_scikit_learn_says_the_same(seed):
 
 
 def test_perfect_and_empty_predictions():
-    perfect = metrics.evaluate(LABELS, LABELS.astype(float), threshold=0.5)
+    perfect = metrics.evaluate(LABELS, LABELS.astype(float), LABELS)
     assert [perfect[name] for name in ("f1", "average_precision", "roc_auc")] == [1, 1, 1]
-    nothing = metrics.evaluate(LABELS, np.zeros(5), threshold=0.5)
+    nothing = metrics.evaluate(LABELS, np.zeros(5), np.zeros(5, int))
     assert (nothing["precision"], nothing["recall"], nothing["f1"]) == (0, 0, 0)
-    without_highlights = metrics.evaluate(np.zeros(5, int), SCORES, threshold=0.5)
+    without_highlights = metrics.evaluate(np.zeros(5, int), SCORES, SCORES >= 0.5)
     assert math.isnan(without_highlights["average_precision"])
     assert math.isnan(without_highlights["roc_auc"])
-    assert math.isnan(metrics.evaluate(np.ones(5, int), SCORES, threshold=0.5)["roc_auc"])
+    assert math.isnan(metrics.evaluate(np.ones(5, int), SCORES, SCORES >= 0.5)["roc_auc"])
 
 
 def test_everything_is_a_highlight():
@@ -82,7 +81,7 @@ def test_everything_is_a_highlight():
 )
 def test_malformed_input_is_named(labels, scores, message):
     with pytest.raises(ValueError, match=message):
-        metrics.evaluate(np.array(labels), np.array(scores), threshold=0.5)
+        metrics.evaluate(np.array(labels), np.array(scores), np.array(labels))
 
 
 # ---- Events
@@ -195,9 +194,8 @@ def test_resampled_scores_are_those_of_the_matches_repeated():
     mean_average_precision = metrics.mean_average_precision(reference, predicted, section_scores, weights)
     for row, counts in enumerate(weights):
         drawn = np.repeat(np.arange(3), counts)
-        found = metrics.evaluate(
-            np.concatenate([labels[i] for i in drawn]), np.concatenate([scores[i] for i in drawn]), 0.5
-        )
+        drawn_labels, drawn_scores = (np.concatenate([part[i] for i in drawn]) for part in (labels, scores))
+        found = metrics.evaluate(drawn_labels, drawn_scores, drawn_scores >= 0.5)
         for name in ("average_precision", "roc_auc"):
             assert ranking[name][row] == pytest.approx(found[name])
         repeated = ([part[i] for i in drawn] for part in (reference, predicted, section_scores))

@@ -23,19 +23,21 @@ LENGTH_SEC = 2.0
 
 
 def match(labels, scores, duration_sec=None, title="match"):
-    """A match whose sections are the runs of its labels."""
+    """A match whose sections are the runs of its labels; scores are of segments, or (num_segments, K) of steps."""
     labels, duration_sec = np.array(labels), duration_sec or LENGTH_SEC * len(labels)
+    step_scores = np.array(scores, np.float32).reshape(len(labels), -1)
     runs = np.flatnonzero(np.diff(labels, prepend=0, append=0)).reshape(-1, 2)
     sections_sec = np.minimum(runs * LENGTH_SEC, duration_sec)
-    return ScoredMatch(title, LENGTH_SEC, duration_sec, labels, sections_sec, np.array(scores, np.float32))
+    return ScoredMatch(title, LENGTH_SEC, duration_sec, labels, sections_sec, step_scores.mean(axis=1), step_scores)
 
 
-def random_matches(seed, num_matches=4, num_segments=40, separation=1.5):
+def random_matches(seed, num_matches=4, num_segments=40, separation=1.5, num_steps=1):
     rng = np.random.default_rng(seed)
     matches = []
     for number in range(num_matches):
         labels = (smooth(rng.random(num_segments), 5) > 0.55).astype(int)
-        scores = 1 / (1 + np.exp(-separation * (2 * labels - 1) - rng.normal(size=num_segments)))
+        noise = rng.normal(size=(num_segments, num_steps))
+        scores = 1 / (1 + np.exp(-separation * (2 * labels[:, np.newaxis] - 1) - noise))
         matches.append(match(labels, scores, LENGTH_SEC * num_segments - number / 3))
     return matches
 
@@ -47,8 +49,9 @@ def f1_to_choose_by(matches, point):
 
 def test_clear_scores_are_cut_in_their_middle_and_left_alone_otherwise():
     labels = [0, 1, 1, 0, 0, 1, 0, 0, 1, 1]
-    point = choose_operating_point([match(labels, np.where(labels, 0.9, 0.1)), match([0, 0], [0.1, 0.1])])
-    assert point == OperatingPoint(pytest.approx(0.5, abs=0.02), smoothing=1, min_length_sec=0, max_gap_sec=0)
+    point = choose_operating_point([match(labels, np.where(labels, 0.9, 0.1)), match([0, 0], [0.0, 0.0])])
+    # Beside 0.9, 0.1 is a dip and counts as 0.
+    assert point == OperatingPoint(pytest.approx(0.45, abs=0.02), smoothing=1, min_length_sec=0, max_gap_sec=0)
 
 
 def test_flickering_scores_are_joined_and_short_bursts_left_out():
@@ -61,24 +64,55 @@ def test_flickering_scores_are_joined_and_short_bursts_left_out():
     assert f1_to_choose_by([match(labels, scores)], point) == 1
 
 
+def find(step_scores, step_sec=0.5, duration_sec=None, **more):
+    point = OperatingPoint(**{"threshold": 0.5, **more})
+    return find_sections(np.array(step_scores), step_sec, duration_sec or step_sec * len(step_scores), point).tolist()
+
+
+def test_close_sections_are_found_apart_and_a_plateau_stays_one():
+    # A step of 0.62 is above the threshold, and below 0.7 of the 0.9 beside it; one of 0.64 is not.
+    assert find([0.1, 0.9, 0.9, 0.62, 0.62, 0.9, 0.1]) == [[0.5, 1.5], [2.5, 3.0]]
+    assert find([0.1, 0.9, 0.9, 0.64, 0.64, 0.9, 0.1]) == [[0.5, 3.0]]
+    # The dip is taken out before scores are averaged.
+    assert find([0.9, 0.9, 0.62, 0.62, 0.62, 0.9, 0.9], smoothing=3) == [[0.0, 1.0], [2.5, 3.5]]
+    assert find([0.9, 0.9, 0.64, 0.64, 0.64, 0.9, 0.9], smoothing=3) == [[0.0, 3.5]]
+
+
+def test_a_dip_is_one_of_five_seconds_around_within_the_match():
+    assert find([0.9] + [0.6] * 12) == [[0.0, 0.5], [5.5, 6.5]]
+    assert find([0.6] * 12 + [0.9]) == [[0.0, 1.0], [6.0, 6.5]]
+    assert find([0.9, 0.6, 0.6, 0.6], step_sec=20.0) == [[0.0, 20.0], [40.0, 80.0]]  # at least the neighbours
+    # Steps that begin after the end are of the zeros that the last segment is padded with.
+    assert find([0.6, 0.6, 1.0, 1.0], duration_sec=1.0) == [[0.0, 1.0]]
+
+
+def test_segments_are_found_as_they_are_labelled():
+    # Segments of 2 s with 4 steps: 1.5 s, 1 s, and the whole second of the last one.
+    steps = [[0, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
+    scored = match([0, 0, 0, 0], steps, duration_sec=7.0)
+    assert scored.found_sections_sec(OperatingPoint(0.5)).tolist() == [[0.5, 3.0], [6.0, 7.0]]
+    assert scored.found_labels(OperatingPoint(0.5)).tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("num_steps", [1, 4])
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_searched_is_what_find_sections_finds(seed):
-    matches = random_matches(seed)
+def test_what_is_searched_is_what_find_sections_finds(seed, num_steps):
+    matches = random_matches(seed, num_steps=num_steps)
+    step_sec = LENGTH_SEC / num_steps
     timeline = Timeline(matches)
     for smoothing in (1, 3):
-        smoothed = np.concatenate([smooth(m.scores, smoothing) for m in matches])
+        smoothed = np.concatenate([smooth(scores, smoothing) for scores in timeline.clear_scores])
         for threshold in candidate_thresholds(smoothed, timeline.labelled_share)[::6]:
             f1 = timeline.evaluate(timeline.runs(smoothed, threshold))
             for gap, length in np.ndindex(len(MAX_GAPS), len(MIN_LENGTHS)):
-                gap_sec, min_length_sec = MAX_GAPS[gap] * LENGTH_SEC, MIN_LENGTHS[length] * LENGTH_SEC
+                gap_sec, min_length_sec = MAX_GAPS[gap] * step_sec, MIN_LENGTHS[length] * step_sec
                 point = OperatingPoint(threshold, smoothing, min_length_sec, gap_sec)
                 assert f1[gap, length] == pytest.approx(f1_to_choose_by(matches, point))
 
 
 def test_the_choice_is_repeatable_and_better_than_a_half():
     matches = [
-        ScoredMatch(m.title, m.segment_length, m.duration_sec, m.labels, m.sections_sec, m.scores / 4)
-        for m in random_matches(7, num_matches=8)
+        match(m.labels, m.step_scores / 4, m.duration_sec) for m in random_matches(7, num_matches=8, num_steps=1)
     ]
     point = choose_operating_point(matches)
     assert point == choose_operating_point(matches)
