@@ -37,7 +37,7 @@ demo: $(INSTALLED)
 	    --ckpt "$$(ls -t $(CHECKPOINTS)/*.hdf5 | head -n 1)"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
