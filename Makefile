@@ -61,7 +61,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_extractor.py
 
 pictures: $(INSTALLED)
-	$(BIN)/python benchmarks/make_pictures.py $(HIGHLIGHTS)/$(notdir $(basename $(UNSEEN_MATCH)))
+	$(BIN)/python benchmarks/make_pictures.py $(CHECKPOINTS) $(HIGHLIGHTS)/$(notdir $(basename $(UNSEEN_MATCH)))
 
 clean:
 	rm -rf $(VENV) $(DATASET) $(CHECKPOINTS) $(HIGHLIGHTS)

@@ -1,6 +1,6 @@
-"""Makes the README's pictures of stage 4 out of what highlight_extractor.py wrote, with headless Chromium.
+"""Makes the README's pictures out of what the demo's training and highlight_extractor.py wrote, with headless Chromium.
 
-python benchmarks/make_pictures.py highlights/arena_02     writes docs/timeline.png and docs/page.png
+python benchmarks/make_pictures.py checkpoints highlights/arena_02     docs/history.png, timeline.png and page.png
 """
 
 import shutil
@@ -29,7 +29,8 @@ def photograph(page_path: Path, picture_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    stem = Path(sys.argv[1])
+    ckpt_dir, stem = map(Path, sys.argv[1:])
+    shutil.copyfile(ckpt_dir / "history.png", DOCS_DIR / "history.png")
     shutil.copyfile(stem.with_name(f"{stem.name}_timeline.png"), DOCS_DIR / "timeline.png")
     photograph(stem.with_name(f"{stem.name}.html"), DOCS_DIR / "page.png")
-    print(f"{DOCS_DIR / 'timeline.png'}\n{DOCS_DIR / 'page.png'}")
+    print(*(DOCS_DIR / f"{name}.png" for name in ("history", "timeline", "page")), sep="\n")
