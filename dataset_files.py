@@ -163,7 +163,8 @@ class ZipFiles(DatasetFiles):
             self.file = open(path, "rb", buffering=0)  # noqa: SIM115 (open as long as the dataset is in use)
         except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, EOFError, struct.error) as error:
             raise segments.DatasetError(
-                f"{path}: cannot be read as a .zip ({error}), expected a dataset folder or a .zip of one"
+                f"{path}: cannot be read as a .zip ({error}), expected a dataset folder or a .zip of one: copy it "
+                "again from where it came, or correct the path"
             ) from error
         self.size = os.fstat(self.file.fileno()).st_size
         root = self.find_root(members)

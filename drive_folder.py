@@ -71,9 +71,10 @@ def fetch_dataset(zip_path: Path, local_dir: Path) -> Path:
     return unpack_dataset(local_dir / zip_path.name)
 
 
-def fetch_file(path: Path, local_dir: Path) -> Path:
-    """Copy a file from the Drive into a folder; the copy's path."""
-    copy_files(path.parent, local_dir, [path], f"Copying {path.name}")
+def fetch_match(path: Path, local_dir: Path) -> Path:
+    """Copy a match, and its label file if there is one, from the Drive into a folder; the copy's path."""
+    paths = [path for path in (path, path.with_suffix(".txt")) if path.is_file()]
+    copy_files(path.parent, local_dir, paths, f"Copying {path.name}")
     return local_dir / path.name
 
 

@@ -39,7 +39,7 @@ def fill_length(
 
     The threshold is the highest at which enough is found; where none is low enough, dips are no longer left out. Of
     what is too much then, sections with the lowest mean score are left out, and the last one that is needed is cut to
-    its best part; a part shorter than the operating point's shortest section is left out as well.
+    its best part; a part shorter than the operating point's shortest section is left out, unless it is all there is.
     """
 
     def found_at(threshold: float, dip_share: float) -> np.ndarray:
@@ -59,7 +59,8 @@ def fill_length(
     for place in np.argsort(-mean_scores(sections_sec, scores, step_sec), kind="stable"):
         section_sec = best_part(sections_sec[place], left_sec, scores, step_sec)
         is_whole = section_sec[1] - section_sec[0] >= sections_sec[place, 1] - sections_sec[place, 0]
-        if left_sec > segments.TIME_TOLERANCE_SEC and (is_whole or left_sec >= point.min_length_sec):
+        is_long_enough = is_whole or left_sec >= point.min_length_sec or not kept
+        if left_sec > segments.TIME_TOLERANCE_SEC and is_long_enough:
             kept.append(section_sec)
             left_sec -= section_sec[1] - section_sec[0]
     return segments.merge_sections(kept), float(thresholds[low])

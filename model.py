@@ -4,6 +4,7 @@ model = build_model({"video": (15, 64, 64, 3), "audio": (55125,)})
 """
 
 import itertools
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +37,7 @@ with native_stderr_silenced():
     import keras
     from keras import layers, ops
 absl.logging.set_verbosity(absl.logging.ERROR)  # Keras warns at each save that HDF5, the format asked for, is legacy
+logging.getLogger("tensorflow").setLevel(logging.ERROR)  # that a match of another length is traced anew is no news
 
 USES_XLA = keras.backend.backend() == "jax"  # makes a step on TensorFlow no faster, and its first one slow
 NUM_MEL_BANDS = 64

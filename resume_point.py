@@ -86,6 +86,6 @@ def read(ckpt_dir: Path, settings: dict) -> ResumePoint:
             + ", ".join(f"{name} {point.settings.get(name)}" for name in changed)
             + ", received "
             + ", ".join(f"{name} {settings[name]}" for name in changed)
-            + ": give the same again, or train without --resume"
+            + ": give the same again, or start anew, without --resume or in another folder"
         )
     return point

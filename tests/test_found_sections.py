@@ -38,6 +38,10 @@ def test_the_best_reel_of_a_length(length_sec, expected, threshold):
     assert fill(length_sec) == (expected, threshold)
 
 
+def test_a_length_below_the_shortest_section_is_filled_all_the_same():
+    assert fill(1.0, point=OperatingPoint(threshold=0.5, min_length_sec=3.0))[0] == [[2, 3]]
+
+
 def test_a_length_is_filled_with_nothing_shorter_than_the_shortest_section():
     point = OperatingPoint(threshold=0.5, smoothing=1, min_length_sec=2.0, max_gap_sec=0.0)
     assert fill(5.0, point=point)[0] == [[2, 6]]
