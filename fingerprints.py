@@ -212,15 +212,24 @@ class Rows:
     rows: np.ndarray
 
 
+def relief_of(rows: np.ndarray, is_used: np.ndarray) -> np.ndarray:
+    """(n, 14, 24) float32: the detail in pictures (n, 14 * 24) in grey levels, negative where darker than around it; 0
+    in blocks that are not used. A mixture of pictures has the mixture of their reliefs."""
+    from scipy.ndimage import gaussian_filter
+
+    shifted = np.where(is_used, rows - rows[:, is_used].mean(axis=1, keepdims=True), 0)
+    grid = shifted.reshape(-1, GRID_HEIGHT, GRID_WIDTH)
+    grid -= gaussian_filter(grid, (0, 2, 2))
+    return grid
+
+
 def detail_of(rows: np.ndarray, is_used: np.ndarray) -> np.ndarray:
     """(n, num_used) float32, of length 1: the detail in pictures (n, 14 * 24) without brightness and contrast; 0 where
     a picture shows nothing."""
     from scipy.ndimage import gaussian_filter
 
-    used = rows[:, is_used]
-    is_flat = used.std(axis=1) < MIN_CONTRAST
-    grid = np.where(is_used, rows - used.mean(axis=1, keepdims=True), 0).reshape(-1, GRID_HEIGHT, GRID_WIDTH)
-    grid -= gaussian_filter(grid, (0, 2, 2))
+    is_flat = rows[:, is_used].std(axis=1) < MIN_CONTRAST
+    grid = relief_of(rows, is_used)
     grid /= np.sqrt(gaussian_filter(grid**2, (0, 4, 4)) + NOISE_VARIANCE)
     used = grid.reshape(len(rows), -1)[:, is_used]
     used -= used.mean(axis=1, keepdims=True)
@@ -262,14 +271,9 @@ class PictureComparer:
         return details
 
     def relief_of(self, pictures: Pictures, placement: Placement) -> np.ndarray:
-        """(n, num_used) float32: the detail in pictures in grey levels, negative where darker than around it. A mixture
-        of pictures has the mixture of their reliefs."""
-        from scipy.ndimage import gaussian_filter
-
+        """(n, num_used) float32: as from `relief_of`, of the blocks that are compared."""
         rows = grid_rows(pictures.thumbnails, placement)[0]
-        rows -= rows[:, self.is_used].mean(axis=1, keepdims=True)
-        grid = np.where(self.is_used, rows, 0).reshape(-1, GRID_HEIGHT, GRID_WIDTH)
-        return (grid - gaussian_filter(grid, (0, 2, 2))).reshape(len(rows), -1)[:, self.is_used]
+        return relief_of(rows, self.is_used).reshape(len(rows), -1)[:, self.is_used]
 
     def edit_rows(self, pictures: Pictures) -> Rows:
         return Rows(pictures.times_sec, shorten(self.details_of(pictures, AS_IT_IS) @ self.weights))
