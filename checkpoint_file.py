@@ -15,13 +15,14 @@ from segments import CheckpointError
 MAX_LAYERS = 1000
 MAX_NAMES = 1000  # of layers, or of a layer's weights, in one attribute
 MAX_NUMBER = 2**24
-MAX_NUMBER_OF = {"fft_length": 2**15, "num_mel_bins": 2**10}  # which span a matrix that is not stored
+# Which span a matrix that is not stored:
+MAX_NUMBER_OF = {"fft_length": 2**15, "num_mel_bins": 2**10, "num_from": 2**12, "num_to": 2**12, "num_bands": 2**10}
 OWN_PACKAGE = "video_summarizer>"
 MODULES = frozenset([None, "keras", "keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints"])
 # Layers that compute from tensors and numbers alone; none that runs or imports what its settings name, or opens files.
 CLASSES = frozenset(
     """
-    Functional Sequential InputLayer DTypePolicy __keras_tensor__
+    Functional InputLayer DTypePolicy __keras_tensor__
     Dense EinsumDense Embedding Activation ReLU LeakyReLU PReLU ELU Softmax
     Conv1D Conv2D Conv3D DepthwiseConv1D DepthwiseConv2D SeparableConv1D SeparableConv2D Conv1DTranspose Conv2DTranspose
     MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D AveragePooling3D
@@ -108,7 +109,9 @@ def check_dataset(path: str | os.PathLike, dataset: h5py.Dataset) -> None:
 
 
 def check_attributes(path: str | os.PathLike, item: h5py.Group | h5py.Dataset, size: int) -> None:
-    """Raises CheckpointError unless all attributes are texts or numbers, no larger than the file."""
+    """Raises CheckpointError unless all attributes are texts or numbers, no larger than the file, and name each weight
+    once."""
+    names = []
     for name in item.attrs:
         attribute = item.attrs.get_id(name)
         is_text = h5py.check_string_dtype(attribute.dtype) is not None
@@ -117,6 +120,10 @@ def check_attributes(path: str | os.PathLike, item: h5py.Group | h5py.Dataset, s
             raise CheckpointError(f"{path}: the attribute {shorten(name)} is neither text nor numbers")
         if num_values > MAX_NAMES or (num_values and attribute.get_storage_size() > size):
             raise CheckpointError(f"{path}: the attribute {shorten(name)} claims {num_values} values")
+        if num_values and name.startswith(("weight_names", "layer_names")):  # long ones are several attributes
+            names += list(item.attrs[name])
+    if len(set(names)) < len(names):
+        raise CheckpointError(f"{path}: {shorten(item.name)} names a weight twice, expected each once")
 
 
 def read_text(path: str | os.PathLike, file: h5py.File, name: str) -> str:
@@ -140,6 +147,8 @@ def check_config(path: str | os.PathLike, config) -> None:
             if {"class_name", "module", "registered_name"} & value.keys():
                 check_class(path, value)
             num_layers += key == "layers"
+            if value.get("class_name") == "Functional" and value is not config:
+                raise CheckpointError(f"{path}: the network in it holds another one, expected its layers themselves")
             todo += value.items()
         elif isinstance(value, list):
             todo += [(key, item) for item in value]

@@ -247,18 +247,21 @@ def is_unfinished(path: Path) -> bool:
     return path.name.endswith(".part") or path.name.startswith(".")
 
 
-def flags_to_go_on(ckpt_dir: Path, num_epochs: int) -> list[str]:
+def flags_to_go_on(ckpt_dir: Path, settings: dict[str, float]) -> list[str]:
     """The flags with which main.py goes on with the run in ckpt_dir; says how far it is.
 
+    Args:
+        settings: --epochs, --batch_size and --learning_rate, which have to be those that the run was started with.
+
     Raises:
-        resume_point.ResumeError: what there is of it is damaged.
+        resume_point.ResumeError: what there is of it is damaged, or of other settings.
     """
     import resume_point
 
     if not (ckpt_dir / resume_point.FILE_NAME).exists():
         print("Nothing was trained before: training starts.")
         return []
-    num_done = len(resume_point.read(ckpt_dir, {}).history)
+    num_done, num_epochs = len(resume_point.read(ckpt_dir, settings).history), settings["--epochs"]
     rest = "training is finished" if num_done == num_epochs else f"training goes on with epoch {num_done + 1}"
     print(f"{num_done} of {num_epochs} epochs are on the Drive: {rest}.")
     return ["--resume"]

@@ -32,6 +32,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import dataset_audit
+import match_scores
 import metrics
 import quality_report
 import report_pictures
@@ -39,7 +40,7 @@ import resume_point
 import segments
 from data_loader import SUBSETS, DataLoader, class_weights
 from dataset_files import open_dataset
-from operating_point import OperatingPoint, ScoredMatch, choose_operating_point
+from operating_point import OperatingPoint, ScoredMatch, choose_operating_point, parse_operating_point
 
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
 DEFAULT_SPLIT = (0.6, 0.2)
@@ -80,8 +81,8 @@ def train(
         on_epoch_end: called where results are written, with the rows of history.csv so far, as dicts.
 
     Raises:
-        TrainingError: no epoch had a finite validation loss, --init_ckpt holds a network of another shape, or several
-            processes cannot work together.
+        TrainingError: scores are not numbers, the best checkpoint is gone, --init_ckpt holds a network of another
+            shape, or several processes cannot work together.
         resume_point.ResumeError: there is no run to resume, or one with other settings.
         KeyboardInterrupt: after Ctrl-C, once what there is has been saved and said.
     """
@@ -133,7 +134,7 @@ def train(
                         best.attributes["operating_point"] = operating_point_of(valid_scores, valid_step_scores, loader)
                     best.on_epoch_end(epoch, logs)
                     event_log.on_epoch_end(epoch, logs)
-                    saved = best.best_path and f"-{epoch + 1:04d}-" in best.best_path
+                    saved = best.best_path and f"-{epoch + 1:04d}-" in Path(best.best_path).name
                     tqdm.write(describe_epoch(history[-1], args.epochs, saved), file=sys.stdout)
                     write_history(args.ckpt_dir / "history.csv", history)
                     point = resume_point.ResumePoint(settings, history, run_name, best.best_path, variables)
@@ -152,7 +153,10 @@ def train(
     if not writes:
         return None
     if best.best_path is None:
-        raise TrainingError("no epoch had a finite validation loss, so nothing was saved: lower --learning_rate")
+        raise TrainingError(
+            f"{args.ckpt_dir}: the run's best checkpoint is not there any more, expected it beside "
+            f"{resume_point.FILE_NAME}: train without --resume"
+        )
     return best.best_path
 
 
@@ -185,11 +189,25 @@ def find_workers(args: argparse.Namespace, settings: dict):
 
 def validate(scores: np.ndarray, loader: DataLoader) -> dict:
     """The metrics of SHOWN_METRICS of scores on validation, their names after "val_". The loss weights the classes as
-    training's does, so that the best epoch is best at what it was trained for."""
+    training's does, so that the best epoch is best at what it was trained for.
+
+    Raises:
+        TrainingError: scores are not numbers.
+    """
     labels = loader.labels("valid")
+    require_numbers(scores, "valid")
     found = metrics.evaluate(labels, scores, scores >= THRESHOLD)
     found["loss"] = metrics.log_loss(labels, scores, class_weights(loader.labels("train"))[labels])
     return {f"val_{name}": found[name] for name in SHOWN_METRICS}
+
+
+def require_numbers(scores: np.ndarray, subset: str) -> None:
+    """Raises TrainingError where scores of a subset are not numbers."""
+    if np.isnan(scores).any():
+        raise TrainingError(
+            f"{subset}: the network's scores are not numbers, expected scores from 0 to 1: it diverged, so lower "
+            "--learning_rate; or a segment's sound is not numbers, which --check_data would name"
+        )
 
 
 def operating_point_of(scores: np.ndarray, step_scores: np.ndarray, loader: DataLoader) -> dict:
@@ -292,11 +310,11 @@ def write_history(path: Path, history: list[dict]) -> None:
 
 
 def read_operating_point(ckpt_path: str, name: str) -> OperatingPoint | None:
-    """An operating point that `choose_operating_points` wrote, None without one. Raises segments.CheckpointError."""
+    """An operating point that `choose_operating_point` chose, None without one. Raises segments.CheckpointError."""
     values = segments.read_checkpoint_attributes(ckpt_path).get(name)
     try:
-        return None if values is None else OperatingPoint(**values)
-    except TypeError as error:
+        return None if values is None else parse_operating_point(values)
+    except (TypeError, ValueError) as error:
         raise segments.CheckpointError(
             f"{ckpt_path}: received an {name} of another version ({error}), expected a checkpoint of this one"
         ) from error
@@ -313,14 +331,16 @@ def evaluate(
 
     Raises:
         segments.CheckpointError: the file is no checkpoint.
+        TrainingError: the network's scores are not numbers.
     """
-    from model import load_checkpoint
-
     chosen_point = read_operating_point(ckpt_path, "operating_point")
     loudness_point = read_operating_point(ckpt_path, "loudness_operating_point")
     point = chosen_point or OperatingPoint(THRESHOLD)
     matches = loader.matches(subset)
-    scored = quality_report.score_matches(matches, *predict(load_checkpoint(ckpt_path), loader, subset))
+    network = match_scores.load_network(match_scores.read_checkpoint(Path(ckpt_path)))
+    scores, step_scores = predict(network, loader, subset)
+    require_numbers(step_scores, subset)
+    scored = quality_report.score_matches(matches, scores, step_scores)
     levels = quality_report.loudness(loader, subset) if loudness_point else None
     loud = None if levels is None else quality_report.score_matches(matches, *levels)
     report = {
@@ -453,6 +473,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name in ("learning_rate", "epochs", "batch_size"):
         if not 0 < getattr(args, name) < float("inf"):
             parser.error(f"argument --{name}: received {getattr(args, name)}, expected a number above 0")
+    if args.patience is not None and args.patience < 1:
+        parser.error(f"argument --patience: received {args.patience}, expected a number above 0")
     if not 0 <= args.seed < 2**32:
         parser.error(f"argument --seed: received {args.seed}, expected a whole number from 0 to {2**32 - 1}")
     if args.split and not is_split(args.split):

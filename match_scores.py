@@ -16,7 +16,7 @@ import numpy as np
 
 import media
 import segments
-from operating_point import OperatingPoint
+from operating_point import OperatingPoint, parse_operating_point
 
 NUM_SEGMENTS_AHEAD = 24  # read while TensorFlow starts and the network works
 WINDOW_LENGTH = 8  # segments that are scored together: each takes 8 MB, and the decoder is slower than the network
@@ -45,9 +45,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     attributes = segments.read_checkpoint_attributes(path)
     try:
         config = segments.parse_config(attributes["config"])
-        point = OperatingPoint(**attributes.get("operating_point", {"threshold": DEFAULT_THRESHOLD}))
-        if not all(isinstance(value, int | float) and 0 <= value < 1e6 for value in vars(point).values()):
-            raise ValueError(f"operating point {vars(point)}")
+        point = parse_operating_point(attributes.get("operating_point", {"threshold": DEFAULT_THRESHOLD}))
     except (KeyError, TypeError, ValueError) as error:
         raise segments.CheckpointError(
             f"{path}: received a checkpoint whose data config or operating point is another version's ({error}), "
@@ -62,6 +60,11 @@ def load_network(checkpoint: Checkpoint):
     import model
 
     network = model.load_checkpoint(checkpoint.path)
+    if not isinstance(network.output, dict) or not {"highlight", "steps"} <= network.output.keys():
+        raise segments.CheckpointError(
+            f"{checkpoint.path}: received a network without the outputs 'highlight' and 'steps', expected a checkpoint "
+            "that main.py saved"
+        )
     shapes = {tensor.name: tuple(tensor.shape) for tensor in network.inputs}
     for name, expected in checkpoint.config.data_shape.items():
         received = shapes.get(name, ())

@@ -412,6 +412,7 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def resume(self, best_path: str | None, best_loss: float) -> None:
         """Go on where another run of the same name stopped; a best checkpoint that is gone counts as none."""
+        best_path = best_path and os.path.join(self.ckpt_dir, os.path.basename(best_path))  # which may have moved
         if best_path and os.path.exists(best_path):
             self.best_path, self.best = best_path, best_loss
 

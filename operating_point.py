@@ -20,6 +20,7 @@ DIP_SHARE, DIP_REACH_SEC = 0.7, 5.0  # chosen on validation
 NUM_THRESHOLDS = 64  # that are tried, and half as many in equal steps
 NUM_AVERAGED = 9  # neighbouring thresholds
 F1_TOLERANCE = 1e-9  # above float64 rounding: what differs by less is equally good
+MAX_VALUE = 1000  # of steps and seconds in a stranger's operating point
 CHOICE_IOU_THRESHOLDS = (0.3, 0.5)
 
 
@@ -33,6 +34,16 @@ class OperatingPoint:
     smoothing: int = 1
     min_length_sec: float = 0.0
     max_gap_sec: float = 0.0
+
+
+def parse_operating_point(values: dict) -> OperatingPoint:
+    """The operating point that a checkpoint states. Raises TypeError or ValueError where it is none."""
+    point = OperatingPoint(**values)
+    if not all(isinstance(value, int | float) and 0 <= value <= MAX_VALUE for value in vars(point).values()):
+        raise ValueError(f"{values}")
+    if not isinstance(point.smoothing, int) or point.smoothing < 1:
+        raise ValueError(f"smoothing {point.smoothing}")
+    return point
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,21 @@ def capture(network, average) -> list[np.ndarray]:
 
 
 def restore(network, average, numbers: list[np.ndarray]) -> None:
-    """Give a compiled network of the same build, and its average, the numbers that `capture` took."""
-    num_averaged = len(average.values)
+    """Give a compiled network of the same build, and its average, the numbers that `capture` took.
+
+    Raises:
+        ResumeError: they are another network's or another backend's.
+    """
+    variables, num_averaged = variables_of(network), len(average.values)
+    shapes = [(), *(value.shape for value in average.values), *(tuple(variable.shape) for variable in variables)]
+    if [number.shape for number in numbers] != shapes:
+        raise ResumeError(
+            f"{FILE_NAME}: received the numbers of another version's network or another KERAS_BACKEND's: train without "
+            "--resume"
+        )
     average.num_updates = int(numbers[0])
     average.values = [np.copy(value) for value in numbers[1 : 1 + num_averaged]]
-    for variable, value in zip(variables_of(network), numbers[1 + num_averaged :], strict=True):
+    for variable, value in zip(variables, numbers[1 + num_averaged :], strict=True):
         variable.assign(value)
 
 

@@ -15,10 +15,12 @@ NumPy arrays. Reading one never runs code that it holds.
 import json
 import logging
 import math
+import mmap
 import os
 import pickle
 import re
 import stat
+import struct
 import tempfile
 import threading
 from collections import deque
@@ -41,6 +43,9 @@ MAX_BYTES_AHEAD = 12_000_000  # of frames that are decoded before they are asked
 MAX_FRAME_TIME_DISAGREEMENT_SEC = 1.0
 TIME_TOLERANCE_SEC = 1e-6  # below a presentation clock's tick (1/90000 s), above float64 rounding
 CHECKPOINT_ATTRIBUTE = "video_summarizer"  # JSON: what stage 4 needs beside the network
+HEAP_SIGNATURE = b"GCOL\x01\0\0\0"  # of an HDF5 global heap, which holds texts
+HEAP_HEADER = struct.Struct("<8sQ")  # signature, size
+HEAP_OBJECT_HEADER = struct.Struct("<HHIQ")  # index, 0 for free space; references; nothing; size
 MAX_SEGMENT_BYTES = 2**30
 MAX_METADATA_BYTES = 2**27
 SEGMENT_OVERHEAD_BYTES = 65_536  # names and numbers beside the arrays
@@ -657,6 +662,7 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
     expected = "expected a .hdf5 file that main.py saved"
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: cannot be read as a checkpoint (there is no such file), {expected}")
+    check_heaps(path)
     try:
         with h5py.File(path, "r") as file:
             attribute = file.attrs.get_id(CHECKPOINT_ATTRIBUTE)
@@ -670,3 +676,28 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}), {expected}") from error
     except (KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
         raise CheckpointError(f"{path}: received an HDF5 file without this toolkit's attributes, {expected}") from error
+
+
+def check_heaps(path: str | os.PathLike) -> None:
+    """Raises CheckpointError unless the objects of each global heap in an HDF5 file end where the heap ends (HDF5 File
+    Format Specification 3.0, III.E): in others the HDF5 library looks for the next object for ever."""
+    size = os.path.getsize(path)
+    if not size:
+        return  # nothing can be mapped, and the library says that it is no HDF5 file
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = -1
+        while (start := content.find(HEAP_SIGNATURE, start + 1)) >= 0:
+            place = start + HEAP_HEADER.size
+            if place > size:
+                return
+            end = start + HEAP_HEADER.unpack_from(content, start)[1]
+            while place + HEAP_OBJECT_HEADER.size <= min(end, size):
+                index, _, _, num_bytes = HEAP_OBJECT_HEADER.unpack_from(content, place)
+                place += num_bytes if index == 0 else HEAP_OBJECT_HEADER.size + math.ceil(num_bytes / 8) * 8
+                if place > end or (index == 0 and place < end):
+                    raise CheckpointError(
+                        f"{path}: cannot be read as a checkpoint (its texts are damaged), expected a .hdf5 file that "
+                        "main.py saved"
+                    )
+                if index == 0:
+                    break

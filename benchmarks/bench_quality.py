@@ -35,7 +35,7 @@ from operating_point import OperatingPoint, choose_operating_point  # noqa: E402
 
 WEIGHT_PENALTY = 0.005  # L2
 NUM_NEIGHBOURS = 2  # to each side
-BATCH_SIZE, LEARNING_RATE = 16, 0.001  # main.py's defaults too
+BATCH_SIZE, LEARNING_RATE = 16, 0.001
 FIGURES = {
     "average precision": lambda f: f["per_segment"]["average_precision"],
     "F1 by segment": lambda f: f["per_segment"]["f1"],

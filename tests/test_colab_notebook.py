@@ -22,6 +22,7 @@ from test_dataset_files import zip_up
 
 import drive_folder
 import main as trainer
+import resume_point
 from drive_folder import DriveError, Mirror
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,12 +157,15 @@ def test_killed_and_run_again_it_goes_on_from_the_drive(run_whole, dataset_dir, 
 def test_a_finished_run_is_not_trained_again(run_whole, tmp_path, capsys):
     results = tmp_path / "results"
     shutil.copytree(run_whole[1] / "machine" / "results", results)
-    flags = drive_folder.flags_to_go_on(results, NUM_EPOCHS)
+    settings = {"--epochs": NUM_EPOCHS, "--batch_size": 4, "--learning_rate": 0.0015}
+    flags = drive_folder.flags_to_go_on(results, settings)
     assert flags == ["--resume"]
     assert f"{NUM_EPOCHS} of {NUM_EPOCHS} epochs are on the Drive: training is finished." in capsys.readouterr().out
+    with pytest.raises(resume_point.ResumeError, match=f"started with --epochs {NUM_EPOCHS}, received --epochs 9"):
+        drive_folder.flags_to_go_on(results, {**settings, "--epochs": 9})
     (dataset_dir,) = (run_whole[1] / "machine" / "dataset").glob("dataset*/")
-    command = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(results), "--epochs", str(NUM_EPOCHS), *flags]
-    args = trainer.parse_args([*command, "--batch_size", "4"])
+    given = [f"{name}={value}" for name, value in settings.items()]
+    args = trainer.parse_args(["--data_dir", str(dataset_dir), "--ckpt_dir", str(results), *given, *flags])
     epochs = []
     best = trainer.train(args, trainer.load_data(args), epochs.append)
     assert (Path(best).suffix, epochs) == (".hdf5", [])

@@ -337,6 +337,11 @@ HOSTILE_NETWORKS = {
         network(layer("MelSpectrogram", "last", ["input"], num_mel_bins=10**6)),
         "num_mel_bin",
     ),
+    "huge matrix": (
+        network(layer("video_summarizer>ResampleTime", "last", ["input"], num_to=12000)),
+        "has a num_to of",
+    ),
+    "network in a network": (network({**network(dense()), "name": "last"}), "holds another one"),
     "many layers": (network(*[dense()] * 1001), "more than 1000 layers"),
     "deep settings": ("[" * 1_000_000, "nested too deep"),
     "settings that are no JSON": ("junk", "cannot be read"),
@@ -379,6 +384,12 @@ def with_virtual_dataset(file):
     file["model_weights/last"].create_virtual_dataset("more", layout)
 
 
+def with_second_name(file):
+    names = file["model_weights/last"].attrs
+    names["weight_names0"], names["weight_names1"] = ["kernel"], ["bias", "kernel"]
+    del names["weight_names"]
+
+
 def with_circle(file):
     file["model_weights/last/more"] = file["model_weights"]
 
@@ -402,6 +413,7 @@ HOSTILE_HDF5 = {
     "texts": (with_dataset(shape=1, dtype=h5py.string_dtype()), "is of type object, expected plain numbers"),
     "structures": (with_dataset(shape=1, dtype=[("a", "u1"), ("b", "f4")]), "expected plain numbers"),
     "long texts": (with_dataset(shape=1, dtype="S100000"), "expected plain numbers"),
+    "weight of two names": (with_second_name, "last names a weight twice"),
     "circle": (with_circle, "more is in two places"),
     "named type": (with_type, "more is neither a group nor an array"),
     "settings of numbers": (with_attribute("model_config", 5), "the attribute model_config is no text"),
@@ -431,6 +443,21 @@ def test_a_file_that_leads_elsewhere_or_claims_more_than_it_holds_is_refused(tmp
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("num_bytes", [-80, -1, 8])
+def test_texts_that_do_not_end_where_their_place_does_are_refused_before_hdf5_reads_them(tmp_path, num_bytes):
+    path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"GCOL\x01\0\0\0")
+    place, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
+    while int.from_bytes(content[place : place + 2], "little"):  # up to what is free
+        place += 16 + -(-int.from_bytes(content[place + 8 : place + 16], "little") // 8) * 8
+    assert int.from_bytes(content[place + 8 : place + 16], "little") == end - place
+    content[place + 8 : place + 16] = (end - place + num_bytes).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"evil\.hdf5: cannot be read as a checkpoint \(its texts are damaged\)"):
+        segments.read_checkpoint_attributes(path)
+
+
 @pytest.mark.parametrize("value", ["[]", "junk", "[" * 100_000, "3", 5, ["a", "b"]])
 def test_attributes_that_are_none_of_this_toolkit_are_named(tmp_path, value):
     path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
@@ -438,6 +465,13 @@ def test_attributes_that_are_none_of_this_toolkit_are_named(tmp_path, value):
         file.attrs[segments.CHECKPOINT_ATTRIBUTE] = value
     with pytest.raises(CheckpointError, match=r"evil\.hdf5: received an HDF5 file without this toolkit's attributes"):
         segments.read_checkpoint_attributes(path)
+
+
+def test_a_network_of_other_outputs_is_refused(tmp_path):
+    path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
+    segments.write_checkpoint_attributes(path, {"config": CONFIG})
+    with pytest.raises(CheckpointError, match=r"evil\.hdf5: received a network without the outputs 'highlight' and"):
+        match_scores.load_network(match_scores.read_checkpoint(path))
 
 
 def test_a_network_larger_than_its_weights_is_refused_before_memory_is_taken(tmp_path):
@@ -474,6 +508,10 @@ def test_a_network_larger_than_its_weights_is_refused_before_memory_is_taken(tmp
         {"config": {**CONFIG, "video_sample_rate": 10**8}},
         {"operating_point": {"threshold": "high"}},
         {"operating_point": {"threshold": 0.5, "smoothing": 10**12}},
+        {"operating_point": {"threshold": 0.5, "smoothing": 2.5}},
+        {"operating_point": {"threshold": 0.5, "smoothing": 0}},
+        {"operating_point": {"threshold": 0.5, "min_length_sec": "x"}},
+        {"operating_point": {"threshold": 0.5, "max_gap_sec": float("nan")}},
         {"operating_point": [0.5]},
     ],
 )

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from conftest import TITLES
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -227,9 +228,30 @@ def test_only_the_same_run_is_resumed(dataset_dir, tmp_path, caplog):
     assert train_in_process(dataset_dir, tmp_path, epochs=1)[0] == 0
     assert train_in_process(dataset_dir, tmp_path, "--resume", "--seed", "3", epochs=2)[0] == 1
     assert "started with --epochs 1, --seed 0, received --epochs 2, --seed 3: give the same again" in caplog.text
+    with np.load(tmp_path / "resume.npz") as arrays:
+        fewer = {name: arrays[name] for name in arrays.files if name != f"arr_{len(arrays.files) - 2}"}
+    np.savez(tmp_path / "resume.npz", **fewer)
+    assert train_in_process(dataset_dir, tmp_path, "--resume", epochs=1)[0] == 1
+    assert "resume.npz: received the numbers of another version's network" in caplog.text
     (tmp_path / "resume.npz").write_bytes(b"junk")
     assert train_in_process(dataset_dir, tmp_path, "--resume", epochs=1)[0] == 1
     assert "resume.npz: cannot be read" in caplog.text
+
+
+def test_a_run_is_resumed_where_its_folder_was_moved_to(dataset_dir, tmp_path, caplog):
+    assert train_in_process(dataset_dir, tmp_path / "before", epochs=1)[0] == 0
+    (tmp_path / "before").rename(tmp_path / "after")
+    (checkpoint,) = checkpoints_in(tmp_path / "after")
+    assert train_in_process(dataset_dir, tmp_path / "after", "--resume", epochs=1)[0] == 0
+    assert checkpoints_in(tmp_path / "after") == [checkpoint]
+    checkpoint.unlink()
+    assert train_in_process(dataset_dir, tmp_path / "after", "--resume", epochs=1)[0] == 1
+    assert "after: the run's best checkpoint is not there any more, expected it beside resume.npz" in caplog.text
+
+
+def test_a_network_that_diverges_is_told_in_a_line(dataset_dir, tmp_path, caplog):
+    assert train_in_process(dataset_dir, tmp_path, "--learning_rate", "1e30", epochs=2)[0] == 1
+    assert "valid: the network's scores are not numbers, expected scores from 0 to 1: it diverged" in caplog.text
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(dataset_dir, tmp_path):
@@ -297,6 +319,7 @@ def test_a_missing_dataset_is_named(tmp_path, caplog):
         (["--learning_rate", "nan"], "argument --learning_rate: received nan"),
         (["--batch_size", "-4"], "argument --batch_size: received -4"),
         (["--seed", "-1"], "argument --seed: received -1"),
+        (["--patience", "0"], "argument --patience: received 0"),
         (["--split", "0.9", "0.2"], "argument --split: received [0.9, 0.2]"),
         (["--mode", "test"], "--mode test and --ckpt FILE go together"),
         (["--ckpt", "x.hdf5"], "--mode test and --ckpt FILE go together"),
