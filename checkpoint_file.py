@@ -16,7 +16,8 @@ MAX_LAYERS = 1000
 MAX_NAMES = 1000  # of layers, or of a layer's weights, in one attribute
 MAX_NUMBER = 2**24
 # Which span a matrix that is not stored:
-MAX_NUMBER_OF = {"fft_length": 2**15, "num_mel_bins": 2**10, "num_from": 2**12, "num_to": 2**12, "num_bands": 2**10}
+MAX_NUMBER_OF = {"fft_length": 2**15, "num_mel_bins": 2**10, "num_bands": 2**10}
+MAX_RESAMPLING = 2**25  # num_from times num_to; MFCCs of segments of 90 s at 44,100 Hz take as much
 OWN_PACKAGE = "video_summarizer>"
 MODULES = frozenset([None, "keras", "keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints"])
 # Layers that compute from tensors and numbers alone; none that runs or imports what its settings name, or opens files.
@@ -149,6 +150,9 @@ def check_config(path: str | os.PathLike, config) -> None:
             num_layers += key == "layers"
             if value.get("class_name") == "Functional" and value is not config:
                 raise CheckpointError(f"{path}: the network in it holds another one, expected its layers themselves")
+            lengths = [value.get(name, 1) for name in ("num_from", "num_to")]
+            if all(isinstance(length, int | float) for length in lengths) and math.prod(lengths) > MAX_RESAMPLING:
+                raise CheckpointError(f"{path}: the network in it has a num_to of {lengths[1]:.3g}: beyond reason")
             todo += value.items()
         elif isinstance(value, list):
             todo += [(key, item) for item in value]

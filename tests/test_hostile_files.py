@@ -338,7 +338,7 @@ HOSTILE_NETWORKS = {
         "num_mel_bin",
     ),
     "huge matrix": (
-        network(layer("video_summarizer>ResampleTime", "last", ["input"], num_to=12000)),
+        network(layer("video_summarizer>ResampleTime", "last", ["input"], num_from=12000, num_to=12000)),
         "has a num_to of",
     ),
     "network in a network": (network({**network(dense()), "name": "last"}), "holds another one"),
@@ -357,6 +357,18 @@ def test_a_network_of_other_things_than_known_layers_is_refused(tmp_path, name):
     with pytest.raises(CheckpointError, match=rf"evil\.hdf5: the network in it .*{named}") as raised:
         checkpoint_file.read_network(path)
     assert "\n" not in str(raised.value)
+
+
+def test_the_resampling_of_long_segments_is_admitted(tmp_path):
+    from data_loader import STEP_SEC
+    from model import FRAMES_PER_STEP
+
+    config = segments.DataConfig(60.0, 3.0, 64, 64, 44100, True)
+    num_from = config.data_shape["audio"][1]
+    num_to = FRAMES_PER_STEP * round(config.segment_length / STEP_SEC)
+    resampling = layer("video_summarizer>ResampleTime", "last", ["input"], num_from=num_from, num_to=num_to)
+    path = write_checkpoint(tmp_path / "long.hdf5", network(resampling))
+    assert checkpoint_file.read_network(path) == (network(resampling), 10)
 
 
 def with_link(link):
