@@ -44,7 +44,6 @@ from operating_point import OperatingPoint, ScoredMatch, choose_operating_point,
 
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
 DEFAULT_SPLIT = (0.6, 0.2)
-THRESHOLD = 0.5  # from which score on a segment is called a highlight, where no operating point is chosen
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 SHOWN_METRICS = ("loss", "precision", "recall", "f1", "average_precision")
 EXAMPLES = """\
@@ -196,7 +195,7 @@ def validate(scores: np.ndarray, loader: DataLoader) -> dict:
     """
     labels = loader.labels("valid")
     require_numbers(scores, "valid")
-    found = metrics.evaluate(labels, scores, scores >= THRESHOLD)
+    found = metrics.evaluate(labels, scores, scores >= match_scores.DEFAULT_THRESHOLD)
     found["loss"] = metrics.log_loss(labels, scores, class_weights(loader.labels("train"))[labels])
     return {f"val_{name}": found[name] for name in SHOWN_METRICS}
 
@@ -285,7 +284,7 @@ def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
         "config": vars(loader.config),
         "data_shape": loader.data_shape,
         "split": [loader.train_ratio, loader.valid_ratio],
-        "threshold": THRESHOLD,
+        "threshold": match_scores.DEFAULT_THRESHOLD,
         "learning_rate": args.learning_rate,
         "batch_size": args.batch_size,
         "seed": args.seed,
@@ -333,12 +332,10 @@ def evaluate(
         segments.CheckpointError: the file is no checkpoint.
         TrainingError: the network's scores are not numbers.
     """
-    chosen_point = read_operating_point(ckpt_path, "operating_point")
+    checkpoint = match_scores.read_checkpoint(Path(ckpt_path))
     loudness_point = read_operating_point(ckpt_path, "loudness_operating_point")
-    point = chosen_point or OperatingPoint(THRESHOLD)
     matches = loader.matches(subset)
-    network = match_scores.load_network(match_scores.read_checkpoint(Path(ckpt_path)))
-    scores, step_scores = predict(network, loader, subset)
+    scores, step_scores = predict(match_scores.load_network(checkpoint), loader, subset)
     require_numbers(step_scores, subset)
     scored = quality_report.score_matches(matches, scores, step_scores)
     levels = quality_report.loudness(loader, subset) if loudness_point else None
@@ -348,10 +345,10 @@ def evaluate(
         "dataset": loader.dataset_dir.name,
         "subset": subset,
         "split": [loader.train_ratio, loader.valid_ratio],
-        "operating_point_chosen_on": "valid" if chosen_point else None,
-        **quality_report.compare(scored, point, loud, loudness_point),
+        "operating_point_chosen_on": "valid" if checkpoint.names_point else None,
+        **quality_report.compare(scored, checkpoint.point, loud, loudness_point),
     }
-    return report, scored, point, None if levels is None else levels[0]
+    return report, scored, checkpoint.point, None if levels is None else levels[0]
 
 
 def test(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> list[str]:

@@ -21,7 +21,7 @@ from operating_point import OperatingPoint, parse_operating_point
 NUM_SEGMENTS_AHEAD = 24  # read while TensorFlow starts and the network works
 WINDOW_LENGTH = 8  # segments that are scored together: each takes 8 MB, and the decoder is slower than the network
 POLL_SEC = 0.1
-DEFAULT_THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.5  # from which score on a highlight is called, where no operating point is chosen
 
 logger = logging.getLogger(__name__)
 

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import main as training  # noqa: E402
+import match_scores  # noqa: E402
 import metrics  # noqa: E402
 import quality_report  # noqa: E402
 import segments  # noqa: E402
@@ -141,8 +142,6 @@ def of_segments(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def run_main(data_dir: str, seed: int, num_epochs: int) -> dict:
     """What `python main.py --data_dir DATASET` gives; figures as `evaluate`."""
-    from model import load_checkpoint
-
     with tempfile.TemporaryDirectory() as ckpt_dir:
         arguments = ["--data_dir", data_dir, "--seed", str(seed), "--epochs", str(num_epochs), "--ckpt_dir", ckpt_dir]
         args = training.parse_args(arguments)
@@ -150,8 +149,9 @@ def run_main(data_dir: str, seed: int, num_epochs: int) -> dict:
         begin = time.perf_counter()
         ckpt_path = training.train(args, loader)
         training_sec = time.perf_counter() - begin
-        network, point = load_checkpoint(ckpt_path), training.read_operating_point(ckpt_path, "operating_point")
-    return evaluate(loader, lambda subset: training.predict(network, loader, subset), point) | {
+        checkpoint = match_scores.read_checkpoint(Path(ckpt_path))
+        network = match_scores.load_network(checkpoint)
+    return evaluate(loader, lambda subset: training.predict(network, loader, subset), checkpoint.point) | {
         "training_sec": training_sec
     }
 
