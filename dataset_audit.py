@@ -77,16 +77,18 @@ def shown(lines: list[str], what: str) -> list[str]:
 
 
 def same_files(metadata: dict, subset_of: dict[str, str]) -> dict[tuple[str, str], str]:
-    """Pairs of titles on two sides whose video files are of one size and length, as the converter noted them."""
+    """Pairs of titles on two sides whose video files are of one size and length, where the converter noted them."""
     titles_of = {}
     for video in metadata.get("videos", []):
-        state = video.get("source_files", {}).get(video.get("source"))
-        if state and video["title"] in subset_of:
-            titles_of.setdefault((state[0], video["duration"]), []).append(video["title"])
+        try:
+            size_and_length = (video["source_files"][video["source"]][0], video["duration"])
+            titles_of.setdefault(size_and_length, []).append(video["title"])
+        except (KeyError, TypeError, IndexError):
+            continue
     return {
         (a, b): "were converted from files of the same size and length"
         for titles in titles_of.values()
-        for a, b in pairwise(sorted(titles))
+        for a, b in pairwise(sorted(set(titles) & subset_of.keys()))
         if subset_of[a] != subset_of[b]
     }
 

@@ -241,7 +241,7 @@ class ZipFiles(DatasetFiles):
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, info.file_size or 1)
             if signature != LOCAL_SIGNATURE or len(content) != info.file_size or zlib.crc32(content) != info.CRC:
                 raise ValueError("its bytes are not those that were packed")
-        except (OSError, ValueError, struct.error, zlib.error) as error:
+        except (OSError, ValueError, OverflowError, struct.error, zlib.error) as error:
             raise segments.DatasetError(f"{where}: damaged in the .zip ({error}): copy the .zip again") from error
         return content
 

@@ -131,7 +131,7 @@ class SegmentReader:
                 position = start + content[position]
                 stack.append(content[start:position].decode("utf-8", "surrogatepass"))
             elif code == SMALL_NUMBER:
-                if len(self.marks) == 1:
+                if self.is_item():
                     self.free.append((position, position + 1))
                 stack.append(content[position])
                 position += 1
@@ -149,6 +149,10 @@ class SegmentReader:
                 raise ForbiddenError(f"it uses the pickle instruction {known.name if known else hex(code)}")
         raise ForbiddenError(f"it takes more than {MAX_INSTRUCTIONS} pickle instructions")
 
+    def is_item(self) -> bool:
+        """Whether the next value is one of the outermost dict's items, and no length of an array."""
+        return len(self.marks) == 1 and self.marks[0] > 0 and isinstance(self.stack[self.marks[0] - 1], dict)
+
     def skip(self, num_bytes: int) -> int:
         """The position before so many bytes, of which none may be missing."""
         start = self.position
@@ -163,7 +167,7 @@ class SegmentReader:
         return number
 
     def value(self, layout: struct.Struct) -> None:
-        if len(self.marks) == 1:
+        if self.is_item():
             self.free.append((self.position, self.position + layout.size))
         self.stack.append(self.number(layout))
 

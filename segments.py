@@ -50,7 +50,7 @@ MAX_SEGMENT_BYTES = 2**30
 MAX_METADATA_BYTES = 2**27
 SEGMENT_OVERHEAD_BYTES = 65_536  # names and numbers beside the arrays
 READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe would wait for ever
-SEGMENT_FILE_NAME = re.compile(r"seg_(\d{5,})_([01])\.pkl")
+SEGMENT_FILE_NAME = re.compile(r"seg_([0-9]{5,9})_([01])\.pkl")
 HEADER_FIELD = re.compile(r"[^\W\d_]{2,}")
 
 logger = logging.getLogger(__name__)
@@ -592,15 +592,11 @@ def parse_metadata(where: str | os.PathLike, content: bytes) -> dict:
     """
     try:
         metadata = json.loads(content)
-        parse_config(metadata["config"])
-        shapes = metadata["data_shape"] = {name: tuple(metadata["data_shape"][name]) for name in ("video", "audio")}
-        lengths = [*shapes["video"], *shapes["audio"]]
-        if (len(shapes["video"]), len(shapes["audio"])) not in ((4, 1), (4, 2)) or not all(
-            type(length) is int and length > 0 for length in lengths
-        ):
-            raise ValueError(f"data_shape {shapes}")
-        if max_segment_bytes(shapes) > MAX_SEGMENT_BYTES:
-            raise ValueError(f"segments of {max_segment_bytes(shapes) / 1e9:.0f} GB")
+        expected = parse_config(metadata["config"]).data_shape
+        received = {name: tuple(metadata["data_shape"][name]) for name in ("video", "audio")}
+        if received != expected:
+            raise ValueError(f"data_shape {received}, where config gives {expected}")
+        metadata["data_shape"] = expected
         for title, num_segments in segment_counts(metadata).items():
             if not is_folder_name(title) or type(num_segments) is not int or num_segments < 0:
                 raise ValueError(f"video {title!r}")
@@ -619,6 +615,8 @@ def parse_config(config: dict) -> DataConfig:
     parsed = DataConfig(**config)
     if not all(isinstance(value, int | float) and 0 <= value < 1e9 for value in config.values()):
         raise ValueError(f"config {config}")
+    if min(length for shape in parsed.data_shape.values() for length in shape) < 1:
+        raise ValueError(f"segments of shapes {parsed.data_shape}")
     if max_segment_bytes(parsed.data_shape) > MAX_SEGMENT_BYTES:
         raise ValueError(f"segments of {max_segment_bytes(parsed.data_shape) / 1e9:.0f} GB")
     return parsed
@@ -636,6 +634,8 @@ def segment_counts(metadata: dict) -> dict[str, int]:
 def is_folder_name(title) -> bool:
     """Whether a title names a folder in the dataset, and nothing outside."""
     if not isinstance(title, str) or title in ("", ".", "..") or {"/", os.sep, "\0"} & set(title):
+        return False
+    if any("\ud800" <= character <= "\udfff" for character in title):  # halves of surrogates, which no hash takes
         return False
     return Path(title).name == title  # on Windows, "C:match" leads to another drive
 

@@ -324,6 +324,12 @@ def test_missing_segments_are_named(tmp_path):
         DataLoader(folder)
 
 
+def test_a_file_name_of_endless_digits_is_no_segment(tmp_path):
+    folder = write_dataset(tmp_path / "damaged", {"match_00": [0, 1, 0]})
+    (folder / "match_00" / f"seg_{'0' * 200}_1.pkl").write_bytes(b"")
+    assert DataLoader(folder).num_segments["train"] == 3
+
+
 def test_arrays_of_another_shape_are_named(tmp_path):
     folder = write_dataset(tmp_path / "damaged", {"match_00": [0]})
     config = segments.DataConfig(1, 1, 2, 2, 2, False)

@@ -76,6 +76,9 @@ def test_the_same_file_is_known_by_size_and_length_alone():
     sides = {"a": "train", "b": "test", "c": "test", "d": "test", "e": "test"}
     assert list(dataset_audit.same_files({"videos": videos}, sides)) == [("a", "b")]
     assert dataset_audit.same_files({"segment_counts": {}}, sides) == {}
+    odd = [{"source_files": None}, {"source_files": []}, {"source_files": {"x": []}}, {"source": []}, {"duration": []}]
+    videos = [video | (odd[place] if place < len(odd) else {}) for place, video in enumerate(videos)]
+    assert dataset_audit.same_files({"videos": videos}, sides) == {}
 
 
 @pytest.mark.parametrize(

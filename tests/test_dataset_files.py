@@ -20,6 +20,7 @@ from data_loader import SUBSETS, DataLoader, read_arrays
 from dataset_files import unpack_dataset
 from segments import DatasetError
 
+CONFIG = vars(segments.DataConfig(1, 1, 1, 1, 2, False))  # of write_dataset
 TITLES = ["match_00", "결승전 #3 (재경기)", "match_07", "match_08"]
 
 
@@ -154,7 +155,10 @@ def test_members_that_cannot_be_read_safely_are_named(dataset, tmp_path, changes
     refused(patched(path, "match_00/seg_00000_0.pkl", **changes), message)
 
 
-@pytest.mark.parametrize("changes", [{"file_size": 700}, {"CRC": 1}, {"header_offset": 0}, {"header_offset": 10**6}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"file_size": 700}, {"CRC": 1}, {"header_offset": 0}, {"header_offset": 10**6}, {"header_offset": 2**64 - 1}],
+)
 def test_members_that_are_not_what_the_directory_says_are_damaged(dataset, tmp_path, changes):
     loader = DataLoader(patched(zip_up(dataset, tmp_path / "a.zip"), "match_00/seg_00002_1.pkl", **changes))
     with pytest.raises(DatasetError, match=r"a\.zip/match_00/seg_00002_1\.pkl: damaged in the \.zip"):
@@ -174,10 +178,14 @@ def test_a_bomb_is_not_unpacked(dataset, tmp_path):
         {"videos": [{"title": "../other", "segment_count": 1}]},
         {"videos": [{"title": "match_00", "segment_count": "many"}]},
         {"videos": [5]},
+        {"videos": [{"title": "\ud800", "segment_count": 1}]},
         {"config": {"segment_length": 1}},
         {"data_shape": {"video": [10**6, 10**6, 10**6, 3], "audio": [2]}},
         {"data_shape": {"video": [1, 1, 3], "audio": [2]}},
         {"data_shape": {"video": ["1", 1, 1, 3], "audio": [2]}},
+        {"data_shape": {"video": [1, 1, 1, 3], "audio": [3]}},
+        {"config": CONFIG | {"segment_length": 0}},
+        {"config": CONFIG | {"video_sample_rate": 0}, "data_shape": {"video": [0, 1, 1, 3], "audio": [2]}},
     ],
 )
 def test_metadata_that_no_converter_wrote_is_named(dataset, changes):
@@ -329,6 +337,7 @@ def test_what_unpacks_to_more_than_is_likely_or_free_is_not_unpacked(dataset, tm
     not_unpacked(path, r"that unpacks to 0\.000 GB, expected at most 0\.000 GB, which is free in")
     monkeypatch.undo()
     metadata = json.loads((dataset / "metadata.json").read_text())
+    metadata["config"] |= {"video_sample_rate": 10, "video_width": 1000, "video_height": 1000}
     metadata["data_shape"]["video"] = [10, 1000, 1000, 3]
     metadata["videos"][0]["segment_count"] = 40  # of 30 MB, allowed each
     (dataset / "metadata.json").write_text(json.dumps(metadata))

@@ -274,6 +274,33 @@ def test_arrays_are_the_same_whether_a_like_segment_was_read_before_or_not():
         reader.load(good.replace(b"audio", b"Audio"), "a")
 
 
+def test_a_dict_that_is_built_item_by_item_keeps_its_own_shapes():
+    def array(dtype, buffer, shape):
+        content = text("numpy._core.numeric") + text("_frombuffer") + b"\x93(C" + bytes([len(buffer)]) + buffer
+        return (
+            content
+            + text("numpy")
+            + text("dtype")
+            + b"\x93"
+            + text(dtype)
+            + b"\x89\x88\x87R"
+            + shape
+            + text("C")
+            + b"tR"
+        )
+
+    def segment(*video_shape):
+        shape = b"(" + b"".join(b"K" + bytes([length]) for length in video_shape) + b"t\x94"
+        video, audio = array("u1", bytes(24), b"h\x00"), array("f4", bytes(16), b"K\x04\x85")
+        return (
+            b"\x80\x05}" + text("shape") + shape + b"s" + text("video") + video + b"s" + text("audio") + audio + b"s."
+        )
+
+    reader = segment_pickle.ArrayReader()
+    for shape in ((2, 2, 2, 3), (1, 4, 2, 3), (4, 2, 1, 3)):
+        assert reader.load(segment(*shape), "a")[0].shape == shape
+
+
 # ---- Checkpoints
 
 
