@@ -64,6 +64,30 @@ def test_flickering_scores_are_joined_and_short_bursts_left_out():
     assert f1_to_choose_by([match(labels, scores)], point) == 1
 
 
+def test_scores_that_jump_are_smoothed():
+    matches = random_matches(0, num_steps=4, separation=0.6)
+    assert choose_operating_point(matches).smoothing > 1
+
+
+def test_a_threshold_counts_as_good_as_those_around_it():
+    # Only between 0.5 and 0.501 is all found and nothing else; below, five false sections of fifteen are.
+    labels, scores = np.tile([0, 0, 0, 1, 0, 0, 0], 10), np.tile([0, 0, 0, 0.9, 0, 0, 0], 10)
+    scores[3::7][6:] = 0.501
+    matches = [match(np.append(labels, [0] * 35), np.append(scores, np.tile([0, 0, 0, 0.5, 0, 0, 0], 5)))]
+    point = choose_operating_point(matches)
+    assert point.threshold < 0.5
+    assert f1_to_choose_by(matches, point) == pytest.approx(0.8)
+    assert f1_to_choose_by(matches, OperatingPoint(0.5005)) == 1
+
+
+def test_ends_count_beside_being_found():
+    # From 0.8 on four steps of ten are found, enough at IoU 0.3; below 0.7 a false section is found.
+    highlight = [0, 0, 0, 0.8, 0.8, 0.8, 0.98, 0.98, 0.98, 0.98, 0.8, 0.8, 0.8, 0, 0, 0]
+    scores = np.append(np.tile(highlight, 4), [0, 0, 0, 0.7, 0.7, 0.7, 0.7, 0.7, 0, 0, 0])
+    labels = np.append(np.tile([int(score > 0) for score in highlight], 4), [0] * 11)
+    assert choose_operating_point([match(labels, scores)]).threshold <= 0.8
+
+
 def find(step_scores, step_sec=0.5, duration_sec=None, **more):
     point = OperatingPoint(**{"threshold": 0.5, **more})
     return find_sections(np.array(step_scores), step_sec, duration_sec or step_sec * len(step_scores), point).tolist()
