@@ -10,6 +10,7 @@ import os
 
 import h5py
 
+from segment_pickle import shorten
 from segments import CheckpointError
 
 MAX_LAYERS = 1000
@@ -180,8 +181,3 @@ def check_class(path: str | os.PathLike, settings: dict) -> None:
             f"{path}: the network in it names the module {shorten(module)}, expected layers of Keras: nothing of it is "
             "run; take a checkpoint that main.py saved"
         )
-
-
-def shorten(name) -> str:
-    """What a file names, for a message of one line."""
-    return ascii(name)[:80] if not (isinstance(name, str) and name.isprintable()) else name[:80]

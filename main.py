@@ -433,8 +433,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--learning_rate", type=float, default=0.0015, help="of the AdamW optimizer (default: %(default)s)")
-    add("--epochs", type=int, default=40, help="passes over the training segments (default: %(default)s)")
-    add("--batch_size", type=int, default=16, help="segments in a training step (default: %(default)s)")
+    add("--epochs", type=int, default=24, help="passes over the training segments (default: %(default)s)")
+    add(
+        "--batch_size",
+        type=int,
+        default=16,
+        help="segments in a training step, from 8 on a multiple of 8 (default: %(default)s)",
+    )
     add(
         "--data_dir",
         default=DEFAULT_DATA_DIR,

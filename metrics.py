@@ -93,11 +93,6 @@ def evaluate(reference_labels: np.ndarray, predicted_scores: np.ndarray, predict
     }
 
 
-def evaluate_everything(reference_labels: np.ndarray) -> dict:
-    """What "everything is a highlight" scores, the baseline that costs nothing; a dict as from `evaluate`."""
-    return evaluate(reference_labels, np.ones(len(reference_labels)), np.ones(len(reference_labels), int))
-
-
 # ---- By event
 
 

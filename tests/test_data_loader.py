@@ -197,6 +197,14 @@ def test_what_is_unlike_the_segment_before_it_is_not_taken_for_one(tmp_path, cha
         batches[2]
 
 
+def test_memory_of_batches_that_were_held_is_given_back(tmp_path):
+    folder = write_dataset(tmp_path / "many", {"match_00": [0] * 100})
+    batches = DataLoader(folder, batch_size=1).batches("train")
+    held = [batches[number] for number in range(50)]
+    del held
+    assert len(batches.unused_memory) < 10
+
+
 def test_sound_of_another_number_type_is_converted(tmp_path):
     folder = write_dataset(tmp_path / "double", {"match_07": [0, 1]})
     path = folder / "match_07" / "seg_00001_1.pkl"

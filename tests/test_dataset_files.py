@@ -95,7 +95,7 @@ def test_threads_may_read_at_once(dataset, tmp_path):
             assert [array.tobytes() for array in arrays] == expected[file.path]
 
 
-def test_a_zip_can_be_trained_on_as_far_as_its_classes_go(dataset, tmp_path, caplog):
+def test_a_damaged_segment_in_a_zip_is_named_before_training(dataset, tmp_path, caplog):
     path = zip_up(dataset, tmp_path / "shared.zip")
     with zipfile.ZipFile(path, "a") as archive:
         damaged = archive.getinfo("match_00/seg_00001_1.pkl")

@@ -307,6 +307,35 @@ def test_a_damaged_segment_is_named(tmp_path, caplog):
     assert "seg_00001_1.pkl: " in caplog.text
 
 
+def test_a_segment_that_would_run_something_is_named_and_runs_nothing(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    labels_of = {title: [0, 1] for titles in TITLES.values() for title in titles}
+    dataset = write_dataset(tmp_path / "hostile", labels_of)
+    (dataset / "match_01" / "seg_00001_1.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    assert trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), "--epochs", "1"]) == 1
+    assert "match_01/seg_00001_1.pkl: not a segment pickle (it names os.system" in caplog.text
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_that_would_run_something_is_named(trained, dataset_dir, tmp_path, caplog):
+    ckpt = tmp_path / "hostile.hdf5"
+    shutil.copy(checkpoints_in(trained[1])[-1], ckpt)
+    with h5py.File(ckpt, "r+") as file:
+        file.attrs["model_config"] = file.attrs["model_config"].replace(
+            '"class_name": "Flatten"', '"class_name": "Lambda"'
+        )
+    assert trainer.main(["--mode", "test", "--ckpt", str(ckpt), "--data_dir", str(dataset_dir)]) == 1
+    assert "hostile.hdf5: the network in it has the layer Lambda" in caplog.text
+
+
+def test_a_zip_is_trained_on_in_place(dataset_dir, tmp_path):
+    zip_path = shutil.make_archive(tmp_path / "shared", "zip", dataset_dir.parent, dataset_dir.name)
+    status, history = train_in_process(zip_path, tmp_path / "zipped", epochs=2)
+    assert status == 0
+    assert history == train_in_process(dataset_dir, tmp_path / "plain", epochs=2)[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"shared.zip", "zipped", "plain"}
+
+
 def test_a_missing_dataset_is_named(tmp_path, caplog):
     assert trainer.main(["--data_dir", str(tmp_path / "nothing")]) == 1
     assert "expected a dataset that data_converter.py has finished" in caplog.text

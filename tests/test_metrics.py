@@ -62,7 +62,7 @@ def test_perfect_and_empty_predictions():
 
 
 def test_everything_is_a_highlight():
-    everything = metrics.evaluate_everything(LABELS)
+    everything = metrics.evaluate(LABELS, np.ones(5), np.ones(5, int))
     assert (everything["precision"], everything["recall"]) == (0.4, 1)
     assert everything["f1"] == pytest.approx(0.8 / 1.4)
     assert everything["average_precision"] == pytest.approx(0.4)

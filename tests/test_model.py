@@ -165,6 +165,13 @@ def test_wrong_shapes_are_named(data_shape):
         build_model(data_shape)
 
 
+def test_training_does_not_ask_for_certainty():
+    network = build_model(SHAPES["tiny"])
+    compile_network(network, 0.001, 10)
+    losses = [float(network.loss["steps"](np.ones((1, 1)), np.full((1, 1), score))) for score in (0.9, 0.95, 0.999)]
+    assert losses[1] == min(losses)
+
+
 @pytest.fixture
 def checkpoint(tmp_path):
     """A callback that saves into tmp_path, with a compiled network that it watches."""
