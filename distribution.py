@@ -8,6 +8,7 @@ import json
 import socket
 import time
 import zlib
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -92,22 +93,25 @@ class Workers:
         keras.distribution.set_distribution(self.distribution)
         self.scorer = None
 
-    def predict(self, network: keras.Model, loader: DataLoader, subset: str) -> tuple[np.ndarray, np.ndarray]:
-        """As `main.predict`, the same in all processes. Each scores its share of the matches, with a copy of the
-        network on one device."""
+    def predict_outputs(
+        self, network: keras.Model, loader: DataLoader, subset: str, names: Sequence[str]
+    ) -> np.ndarray:
+        """As `main.predict_outputs`, the same in all processes. Each scores its share of the matches, with a copy of
+        the network on one device."""
         keras.distribution.set_distribution(None)
         self.scorer = self.scorer or keras.Model.from_config(network.get_config())
         self.scorer.set_weights(network.get_weights())
         process_id, num_processes = self.share
-        rows = np.zeros((loader.num_segments[subset], 1 + loader.num_steps), np.float32)
+        num_columns = sum(network.output[name].shape[-1] for name in names)
+        rows = np.zeros((loader.num_segments[subset], num_columns), np.float32)
         start = 0
         for number, files in enumerate(loader.files_by_match(subset)):
             if number % num_processes == process_id:
-                rows[start : start + len(files)] = list(score_segments(self.scorer, loader.read_match(files)))
+                scored = score_segments(self.scorer, loader.read_match(files), names=names)
+                rows[start : start + len(files)] = list(scored)
             start += len(files)
         keras.distribution.set_distribution(self.distribution)
-        rows = multihost_utils.process_allgather(rows).reshape(num_processes, *rows.shape).sum(axis=0)
-        return rows[:, 0], rows[:, 1:]
+        return multihost_utils.process_allgather(rows).reshape(num_processes, *rows.shape).sum(axis=0)
 
     def part(self) -> None:
         """End the work together; each process can go on alone, on its first device."""

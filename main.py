@@ -22,7 +22,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -63,11 +63,18 @@ class TrainingError(Exception):
 def predict(network, loader: DataLoader, subset: str) -> tuple[np.ndarray, np.ndarray]:
     """The network's scores of a subset, in order: (num_segments,) float32 in [0, 1] of the segments, and of their steps
     (num_segments, K)."""
+    from model import OUTPUTS
+
+    rows = predict_outputs(network, loader, subset, OUTPUTS)
+    return rows[:, 0], rows[:, 1:]
+
+
+def predict_outputs(network, loader: DataLoader, subset: str, names: Sequence[str]) -> np.ndarray:
+    """The network's outputs of these names for a subset, in order: (num_segments, ...) float32, side by side."""
     from model import score_segments
 
-    scores = (score_segments(network, loader.read_match(files)) for files in loader.files_by_match(subset))
-    rows = np.stack(list(itertools.chain.from_iterable(scores)))
-    return rows[:, 0], rows[:, 1:]
+    rows = (score_segments(network, loader.read_match(f), names=names) for f in loader.files_by_match(subset))
+    return np.stack(list(itertools.chain.from_iterable(rows)))
 
 
 def train(
@@ -85,7 +92,7 @@ def train(
         resume_point.ResumeError: there is no run to resume, or one with other settings.
         KeyboardInterrupt: after Ctrl-C, once what there is has been saved and said.
     """
-    from model import BestCheckpoint, WeightAverage, keras, native_stderr_silenced, train_epoch
+    from model import OUTPUTS_OF_SENSES, BestCheckpoint, WeightAverage, keras, native_stderr_silenced, train_epoch
 
     settings = run_settings(args, loader)
     point = resume_point.read(args.ckpt_dir, settings) if args.resume else None
@@ -124,13 +131,15 @@ def train(
                 loss = train_epoch(network, average, batches, bar.update)
                 variables = resume_point.capture(network, average)
                 network.set_weights(average.values)
-                score = workers.predict if workers else predict
-                valid_scores, valid_step_scores = score(network, loader, "valid")
-                logs = {"loss": loss, **validate(valid_scores, loader)}
+                score = workers.predict_outputs if workers else predict_outputs
+                valid_rows = weigh_senses(network, score(network, loader, "valid", OUTPUTS_OF_SENSES), loader)
+                logs = {"loss": loss, **validate(valid_rows[:, 0], loader)}
                 history.append({"epoch": epoch + 1, **logs})
                 if writes:
                     if logs["val_loss"] < best.best:
-                        best.attributes["operating_point"] = operating_point_of(valid_scores, valid_step_scores, loader)
+                        best.attributes["operating_point"] = operating_point_of(
+                            valid_rows[:, 0], valid_rows[:, 1:], loader
+                        )
                     best.on_epoch_end(epoch, logs)
                     event_log.on_epoch_end(epoch, logs)
                     saved = best.best_path and f"-{epoch + 1:04d}-" in Path(best.best_path).name
@@ -186,15 +195,26 @@ def find_workers(args: argparse.Namespace, settings: dict):
         raise TrainingError(error) from error
 
 
-def validate(scores: np.ndarray, loader: DataLoader) -> dict:
-    """The metrics of SHOWN_METRICS of scores on validation, their names after "val_". The loss weights the classes as
-    training's does, so that the best epoch is best at what it was trained for.
+def weigh_senses(network, rows: np.ndarray, loader: DataLoader) -> np.ndarray:
+    """Let each of the network's senses count as much as is best on validation, by its outputs there, as from
+    `predict_outputs`; returns its scores and those of the steps then, (num_segments, 1 + K).
 
     Raises:
         TrainingError: scores are not numbers.
     """
+    from model import choose_shares
+
+    require_numbers(rows, "valid")
     labels = loader.labels("valid")
-    require_numbers(scores, "valid")
+    shares, valid_rows = choose_shares(rows, labels, class_weights(loader.labels("train"))[labels])
+    network.get_layer("senses").shares.assign(shares)
+    return valid_rows
+
+
+def validate(scores: np.ndarray, loader: DataLoader) -> dict:
+    """The metrics of SHOWN_METRICS of scores on validation, their names after "val_". The loss weights the classes as
+    training's does, so that the best epoch is best at what it was trained for."""
+    labels = loader.labels("valid")
     found = metrics.evaluate(labels, scores, scores >= match_scores.DEFAULT_THRESHOLD)
     found["loss"] = metrics.log_loss(labels, scores, class_weights(loader.labels("train"))[labels])
     return {f"val_{name}": found[name] for name in SHOWN_METRICS}

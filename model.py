@@ -7,13 +7,14 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import absl.logging
 import numpy as np
 
 import checkpoint_file
+import metrics
 import segments
 
 
@@ -40,6 +41,11 @@ absl.logging.set_verbosity(absl.logging.ERROR)  # Keras warns at each save that 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)  # that a match of another length is traced anew is no news
 
 USES_XLA = keras.backend.backend() == "jax"  # makes a step on TensorFlow no faster, and its first one slow
+SENSES = ("loudness", "sound", "picture")
+OUTPUTS = ("highlight", "steps")
+OUTPUTS_OF_SENSES = tuple(f"{sense}_{name}" for sense in SENSES for name in OUTPUTS)
+TRAINING_SHARES = (0.0, 1.0, 1.0)  # of the senses in their sum
+SHARES = (1.0, 0.5, 0.0)  # that are tried on validation
 NUM_MEL_BANDS = 64
 MEL_FFT_LENGTH = 1024
 FRAMES_PER_STEP = 24  # of the sound's picture; its convolutions halve them three times
@@ -49,8 +55,9 @@ BATCH_NORM_MOMENTUM = 0.95
 DILATIONS = (1, 2, 4)  # of the convolutions over steps: together they see 7 steps to both sides
 DROPOUT = 0.3
 PICTURE_DROPOUT = 0.4
-LOSS_WEIGHT_OF_SENSE = 0.7  # of what sound or picture says alone, beside 1 of both together
+LOSS_WEIGHT_OF_SENSE = 0.7  # of what a sense says alone, beside 1 of sound and picture together
 WEIGHT_DECAY = 0.05
+SMALLEST_SCORE = 1e-7  # of which a logit is taken
 LABEL_SMOOTHING = 0.1  # 0 and 1 are trained as 0.05 and 0.95: where a highlight begins is a matter of taste
 WEIGHT_AVERAGING = 0.99
 WINDOW_LENGTH = 24  # segments that are scored together, those around them counted
@@ -67,7 +74,9 @@ def build_model(
     (log-mel computed from the waveform inside the network, or rebuilt from MFCCs) goes through another. Both become
     features of the steps, num_steps a segment. Dilated convolutions run over the steps of the whole stretch, so that a
     segment is judged by its neighbours too; a segment's score comes from its own steps. Sound and picture are judged
-    apart and their logits added: trained as one, the picture is learned by heart before the sound is understood.
+    apart and their logits added: trained as one, the picture is learned by heart before the sound is understood. Beside
+    them stands what loudness alone says, in which there is little to learn wrongly. How much each of the three counts
+    is chosen on validation (`choose_shares`): of few matches little more than loudness can be learned.
 
     Args:
         data_shape: "video" (T, H, W, 3), any T, H, W above 0; "audio" (num_samples,) for a waveform or
@@ -79,7 +88,7 @@ def build_model(
         An uncompiled keras.Model. Inputs: a dict of "video" (B, S, T, H, W, 3) uint8 in [0, 255] and "audio"
         (B, S, ...) float32, for any S above 0. Outputs: a dict of "highlight" (B, S, 1) float32 in [0, 1], the
         probability that the segment is a highlight, and "steps" (B, S, K) float32 in [0, 1], how much of each step is;
-        and of "sound_highlight", "sound_steps", "picture_highlight", "picture_steps", what either says alone.
+        and of OUTPUTS_OF_SENSES, "loudness_highlight" and so on, what each sense says alone.
 
     Raises:
         ValueError: data_shape is neither of the two kinds.
@@ -92,12 +101,16 @@ def build_model(
         )
     video = keras.Input((None, *video_shape), dtype="uint8", name="video")
     audio = keras.Input((None, *audio_shape), dtype="float32", name="audio")
-    senses = {"sound": encode_audio(audio, audio_sample_rate, num_steps), "picture": encode_video(video, num_steps)}
-    logits = {sense: judge(features, num_steps) for sense, features in senses.items()}
-    outputs = {}
-    for position, name in enumerate(("highlight", "steps")):
-        of_senses = {sense: of_sense[position] for sense, of_sense in logits.items()}
-        outputs[name] = layers.Activation("sigmoid", name=name)(layers.Add()(list(of_senses.values())))
+    sound = draw_sound(audio, audio_sample_rate, FRAMES_PER_STEP * num_steps)
+    logits = {
+        "loudness": judge_loudness(sound, num_steps),
+        "sound": judge(encode_sound(sound), num_steps),
+        "picture": judge(encode_video(video, num_steps), num_steps),
+    }
+    weighted_sum, outputs = WeightedSum(name="senses"), {}
+    for position, name in enumerate(OUTPUTS):
+        of_senses = {sense: logits[sense][position] for sense in SENSES}
+        outputs[name] = layers.Activation("sigmoid", name=name)(weighted_sum(list(of_senses.values())))
         for sense, logit in of_senses.items():
             outputs[f"{sense}_{name}"] = layers.Activation("sigmoid", name=f"{sense}_{name}")(logit)
     return keras.Model({"video": video, "audio": audio}, outputs, name="audio_visual_cnn")
@@ -110,6 +123,18 @@ def judge(features: keras.KerasTensor, num_steps: int) -> tuple[keras.KerasTenso
     of_segments = layers.Reshape((-1, num_steps * NUM_FEATURES))(features)
     of_segments = layers.Dense(16, activation="relu")(layers.Dropout(DROPOUT)(of_segments))
     return layers.Dense(1)(layers.Concatenate()([of_segments, of_steps])), of_steps
+
+
+def judge_loudness(sound: keras.KerasTensor, num_steps: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Logits as of `judge`, from the loudness of each segment; of each step and of the time around it, a segment long.
+    At first the louder is the likelier."""
+    of_segments, of_steps = Loudness(FRAMES_PER_STEP * num_steps)(sound), Loudness(FRAMES_PER_STEP)(sound)
+    around = layers.AveragePooling1D(num_steps, strides=1, padding="same")(of_steps)
+    logits = []
+    for x in (of_segments, layers.Concatenate()([of_steps, around])):
+        x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, center=False, scale=False)(x)
+        logits.append(layers.Dense(1, kernel_initializer="ones")(x))
+    return logits[0], layers.Reshape((-1, num_steps))(logits[1])
 
 
 def encode_video(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor:
@@ -130,12 +155,14 @@ def encode_video(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor:
     return layers.Dense(NUM_FEATURES)(layers.Dropout(DROPOUT)(x))
 
 
-def encode_audio(audio: keras.KerasTensor, audio_sample_rate: int, num_steps: int) -> keras.KerasTensor:
-    """(B, S * K, 64) features of the steps of waveforms (B, S, num_samples) or MFCCs (B, S, num_mfcc, num_frames)."""
-    num_frames = FRAMES_PER_STEP * num_steps
-    x = log_mel(audio, audio_sample_rate, num_frames) if len(audio.shape) == 3 else mel_of_mfcc(audio, num_frames)
-    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
-    x = SpectrogramMask()(x)
+def draw_sound(audio: keras.KerasTensor, audio_sample_rate: int, num_frames: int) -> keras.KerasTensor:
+    """(B, S * num_frames, 64): log-mel picture of waveforms (B, S, num_samples) or MFCCs (B, S, num_mfcc, ...)."""
+    return log_mel(audio, audio_sample_rate, num_frames) if len(audio.shape) == 3 else mel_of_mfcc(audio, num_frames)
+
+
+def encode_sound(sound: keras.KerasTensor) -> keras.KerasTensor:
+    """(B, S * K, 64) features of the steps of a log-mel picture (B, S * K * 24, 64)."""
+    x = SpectrogramMask()(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(sound))
     attack = layers.Subtract()([x, layers.AveragePooling1D(FRAMES_PER_STEP + 1, strides=1, padding="same")(x)])
     x = layers.Concatenate()([layers.Reshape((-1, NUM_MEL_BANDS, 1))(picture) for picture in (x, attack)])
     x = convolve(x, 16, (5, 8), (2, 4))
@@ -316,6 +343,44 @@ class Logarithm(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
+class Loudness(layers.Layer):
+    """(B, n * num_frames, num_bands) log power -> (B, n, 1): the logarithm of its sum over num_frames and all bands."""
+
+    def __init__(self, num_frames: int, **kwargs):
+        super().__init__(**kwargs)
+        self.num_frames = num_frames
+
+    def call(self, x):
+        x = ops.reshape(x, (ops.shape(x)[0], -1, self.num_frames * x.shape[-1]))
+        return ops.logsumexp(x, axis=-1, keepdims=True)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], None, 1)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "num_frames": self.num_frames}
+
+
+@keras.saving.register_keras_serializable(package="video_summarizer")
+class WeightedSum(layers.Layer):
+    """The sum of the senses' logits, in training by TRAINING_SHARES, otherwise by `shares`, (3,) float32, which
+    `choose_shares` chooses."""
+
+    def build(self, input_shape):
+        def at_first(shape, dtype):
+            return ops.convert_to_tensor(TRAINING_SHARES, dtype)
+
+        self.shares = self.add_weight(shape=(len(SENSES),), initializer=at_first, trainable=False, name="shares")
+
+    def call(self, logits, training=False):
+        shares = TRAINING_SHARES if training else self.shares
+        return sum(logits[place] * shares[place] for place in range(len(SENSES)))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+
+@keras.saving.register_keras_serializable(package="video_summarizer")
 class SpectrogramMask(layers.Layer):
     """In training, sets some bands and some moments of (B, num_frames, num_bands) to 0, as Park et al., "SpecAugment"
     (2019) do; otherwise passes it on."""
@@ -361,7 +426,7 @@ def compile_network(network: keras.Model, learning_rate: float, num_updates: int
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     loss = keras.losses.BinaryCrossentropy(label_smoothing=LABEL_SMOOTHING, reduction="mean_with_sample_weight")
-    weights = {name: 1.0 if name in ("highlight", "steps") else LOSS_WEIGHT_OF_SENSE for name in network.output_names}
+    weights = dict.fromkeys(OUTPUTS, 1.0) | dict.fromkeys(OUTPUTS_OF_SENSES, LOSS_WEIGHT_OF_SENSE)
     network.compile(optimizer, dict.fromkeys(weights, loss), loss_weights=weights, jit_compile=USES_XLA)
     optimizer.build(network.trainable_variables)  # now, for a resumed run's numbers
 
@@ -397,6 +462,27 @@ def train_epoch(network: keras.Model, average: WeightAverage, batches: Iterable,
         average.update()
         on_batch()
     return float(np.mean(losses))
+
+
+def choose_shares(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[tuple[float, ...], np.ndarray]:
+    """How much each sense counts: the SHARES of the SENSES with the lowest log loss on labelled segments.
+
+    Args:
+        rows: (num_segments, 3 * (1 + K)) float in [0, 1], what the senses say, in the order of OUTPUTS_OF_SENSES.
+        labels: (num_segments,) of 0 or 1. weights: (num_segments,) above 0, of the segments in the loss.
+
+    Returns:
+        The shares, and (num_segments, 1 + K) float64, what the network says with them: its OUTPUTS side by side.
+    """
+    from scipy.special import expit, logit
+
+    logits = logit(
+        np.clip(rows.reshape(len(rows), len(SENSES), -1).astype(np.float64), SMALLEST_SCORE, 1 - SMALLEST_SCORE)
+    )
+    tried = [shares for shares in itertools.product(SHARES, repeat=len(SENSES)) if any(shares)]
+    losses = [metrics.log_loss(labels, expit(logits[:, :, 0] @ shares), weights) for shares in tried]
+    shares = tried[int(np.argmin(losses))]
+    return shares, expit(np.tensordot(logits, shares, (1, 0)))
 
 
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -478,6 +564,7 @@ def score_segments(
     network: keras.Model,
     segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]],
     window_length: int = WINDOW_LENGTH,
+    names: Sequence[str] = OUTPUTS,
 ) -> Iterator[np.ndarray]:
     """For each segment of a match, in order, (1 + K,) float32 in [0, 1]: its score, and those of its K steps. Segments
     are taken as they are needed: a window of them at a time goes through the network, with some that it has seen
@@ -487,6 +574,7 @@ def score_segments(
         network: of `load_checkpoint`.
         segment_arrays: of a whole match, as `segments.read_segments` gives them.
         window_length: segments in a window; more where the network looks so far around that few would be new.
+        names: of the outputs that are given, side by side.
     """
     num_context = count_context(network)
     window_length = max(window_length, 4 * num_context)
@@ -499,7 +587,7 @@ def score_segments(
             return
         frames, audio = (np.stack(arrays)[np.newaxis] for arrays in zip(*window, strict=True))
         outputs = network.predict_on_batch({"video": frames, "audio": audio})
-        scores = np.concatenate([outputs["highlight"], outputs["steps"]], axis=-1)[0]
+        scores = np.concatenate([outputs[name] for name in names], axis=-1)[0]
         yield from scores[num_scored : len(window) - (0 if is_last else num_context)]
         if is_last:
             return
