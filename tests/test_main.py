@@ -18,7 +18,8 @@ from test_data_loader import write_dataset
 
 import main as trainer
 import segments
-from data_loader import subset_of
+from data_loader import DataLoader, subset_of
+from model import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -130,6 +131,14 @@ def test_the_operating_point_is_chosen_once_and_used(trained, dataset_dir, tmp_p
     assert json.loads((tmp_path / "test_report.json").read_text())["loudness"] is None
     segments.write_checkpoint_attributes(copy, attributes | {"operating_point": {"cut": 3}})
     assert trainer.main(arguments) == 1
+
+
+def test_a_checkpoint_scores_as_it_was_validated(trained, dataset_dir):
+    best = checkpoints_in(trained[1])[-1]
+    network, loader = load_checkpoint(best), DataLoader(dataset_dir)
+    assert set(network.get_layer("senses").shares.numpy()) <= {0, 0.5, 1}
+    loss = trainer.validate(trainer.predict(network, loader, "valid")[0], loader)["val_loss"]
+    assert loss == pytest.approx(segments.read_checkpoint_attributes(best)["val_loss"], abs=1e-4)
 
 
 def test_a_checkpoint_for_other_data_is_refused(trained, tmp_path, caplog):

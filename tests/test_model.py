@@ -19,9 +19,12 @@ from model import (
     FrameJitter,
     FramesWithMotion,
     InverseCosineTransform,
+    Loudness,
     ResampleTime,
     SpectrogramMask,
+    WeightedSum,
     build_model,
+    choose_shares,
     compile_network,
     load_checkpoint,
     score_segments,
@@ -52,6 +55,7 @@ def predict(network, inputs):
 @pytest.mark.parametrize("data_shape", SHAPES.values(), ids=SHAPES.keys())
 def test_scores_of_any_shape_are_probabilities_and_survive_saving(tmp_path, data_shape):
     network, inputs = build_model(data_shape, num_steps=3), random_inputs(data_shape)
+    network.get_layer("senses").shares.assign((0.0, 0.5, 1.0))
     scores = network.predict(inputs, verbose=0)
     assert (scores["highlight"].shape, scores["steps"].shape) == ((1, 5, 1), (1, 5, 3))
     assert ((scores["highlight"] > 0) & (scores["highlight"] < 1)).all()
@@ -127,6 +131,35 @@ def test_motion_runs_across_segments():
     frames = np.asarray(FramesWithMotion()(video))
     assert frames.shape == (4, 1, 1, 6)
     np.testing.assert_array_equal(frames[:, 0, 0, 3], [0, 0, 3, -3])
+
+
+def test_loudness_is_the_power_of_a_segment_whatever_surrounds_it():
+    power = np.random.default_rng(0).random((1, 12, 64)).astype(np.float32)
+    loudness = np.asarray(Loudness(4)(np.log(power)))
+    np.testing.assert_allclose(np.exp(loudness[0, :, 0]), power.reshape(3, -1).sum(axis=1), rtol=1e-4)
+
+
+def test_senses_count_alike_in_training_and_as_chosen_afterwards():
+    layer, logits = WeightedSum(), [np.full((1, 2, 1), value, np.float32) for value in (1, 10, 100)]
+    assert np.unique(layer(logits)).tolist() == [110]
+    layer.shares.assign((1.0, 0.5, 0.0))
+    assert np.unique(layer(logits)).tolist() == [6]
+    assert np.unique(layer(logits, training=True)).tolist() == [110]
+
+
+def test_the_shares_of_the_senses_are_those_of_the_lowest_loss():
+    rng = np.random.default_rng(0)
+    labels = (rng.random(400) < 0.3).astype(np.int64)
+    weights = np.where(labels, 1.7, 0.7)
+    signal = np.where(labels, 2.0, -2.0)[:, np.newaxis]
+    # Each sense says a segment's score and those of two steps: one is right, one is too sure of itself, one is lost.
+    logits = np.stack([signal + rng.normal(size=(400, 3)), 2 * signal + 4 * rng.normal(size=(400, 3))], axis=1)
+    rows = 1 / (1 + np.exp(-np.concatenate([logits, 3 * rng.normal(size=(400, 1, 3))], axis=1).reshape(400, 9)))
+    shares, scores = choose_shares(rows.astype(np.float32), labels, weights)
+    assert shares == (1.0, 0.5, 0.0)
+    expected = 1 / (1 + np.exp(-(logits[:, 0] + 0.5 * logits[:, 1])))
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    assert any(choose_shares(1 - rows, labels, weights)[0])  # even where nothing would be better
 
 
 def test_augmentation_is_of_training_alone():
