@@ -45,7 +45,7 @@ SENSES = ("loudness", "sound", "picture")
 OUTPUTS = ("highlight", "steps")
 OUTPUTS_OF_SENSES = tuple(f"{sense}_{name}" for sense in SENSES for name in OUTPUTS)
 TRAINING_SHARES = (0.0, 1.0, 1.0)  # of the senses in their sum
-SHARES = (1.0, 0.5, 0.0)  # that are tried on validation
+TRIED_SHARES = (1.0, 0.5, 0.0)  # on validation
 NUM_MEL_BANDS = 64
 MEL_FFT_LENGTH = 1024
 FRAMES_PER_STEP = 24  # of the sound's picture; its convolutions halve them three times
@@ -450,7 +450,8 @@ class WeightAverage:
 
 
 def train_epoch(network: keras.Model, average: WeightAverage, batches: Iterable, on_batch: Callable) -> float:
-    """Train a compiled network on each of an epoch's batches, of `data_loader.Batches`; returns the mean loss.
+    """Train a compiled network on each of an epoch's batches, of `data_loader.Batches`; returns the mean loss of the
+    segments' scores alone, which is what validation's is of.
 
     A plain loop: `fit` hands batches through tf.data, which on CPU takes longer than a step of this small network.
     """
@@ -458,14 +459,16 @@ def train_epoch(network: keras.Model, average: WeightAverage, batches: Iterable,
     for inputs, targets, weights in batches:
         targets = {name: targets[name.rpartition("_")[2]] for name in network.output_names}
         network.reset_metrics()
-        losses.append(network.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)["loss"])
+        losses.append(
+            network.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)["highlight_loss"]
+        )
         average.update()
         on_batch()
     return float(np.mean(losses))
 
 
 def choose_shares(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[tuple[float, ...], np.ndarray]:
-    """How much each sense counts: the SHARES of the SENSES with the lowest log loss on labelled segments.
+    """How much each sense counts: the TRIED_SHARES of the SENSES with the lowest log loss on labelled segments.
 
     Args:
         rows: (num_segments, 3 * (1 + K)) float in [0, 1], what the senses say, in the order of OUTPUTS_OF_SENSES.
@@ -479,7 +482,7 @@ def choose_shares(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> 
     logits = logit(
         np.clip(rows.reshape(len(rows), len(SENSES), -1).astype(np.float64), SMALLEST_SCORE, 1 - SMALLEST_SCORE)
     )
-    tried = [shares for shares in itertools.product(SHARES, repeat=len(SENSES)) if any(shares)]
+    tried = [shares for shares in itertools.product(TRIED_SHARES, repeat=len(SENSES)) if any(shares)]
     losses = [metrics.log_loss(labels, expit(logits[:, :, 0] @ shares), weights) for shares in tried]
     shares = tried[int(np.argmin(losses))]
     return shares, expit(np.tensordot(logits, shares, (1, 0)))
@@ -575,6 +578,9 @@ def score_segments(
         segment_arrays: of a whole match, as `segments.read_segments` gives them.
         window_length: segments in a window; more where the network looks so far around that few would be new.
         names: of the outputs that are given, side by side.
+
+    Raises:
+        segments.CheckpointError: the network's layers do not fit together.
     """
     num_context = count_context(network)
     window_length = max(window_length, 4 * num_context)
@@ -586,7 +592,10 @@ def score_segments(
         if len(window) == num_scored:
             return
         frames, audio = (np.stack(arrays)[np.newaxis] for arrays in zip(*window, strict=True))
-        outputs = network.predict_on_batch({"video": frames, "audio": audio})
+        try:
+            outputs = network.predict_on_batch({"video": frames, "audio": audio})
+        except Exception as error:  # which, a stranger's layers may raise any
+            raise segments.CheckpointError(f"the network cannot score segments ({first_line(error)})") from error
         scores = np.concatenate([outputs[name] for name in names], axis=-1)[0]
         yield from scores[num_scored : len(window) - (0 if is_last else num_context)]
         if is_last:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 MAX_INSTRUCTIONS = 10_000  # a segment takes 150
+MAX_NUMBER_BYTES = 8
 MAX_LAYOUTS, MAX_LAYOUT_BYTES = 1000, 4096  # that are kept; a segment's takes 500 bytes
 DTYPE_CODES = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
 PLAIN_DTYPE_STATE = (None, None, None, -1, -1, 0)  # no fields, no parts, no alignment of its own
@@ -107,6 +108,7 @@ class SegmentReader:
         self.content, self.position = content, 0
         self.stack, self.marks, self.memo = [], [], {}
         self.free = [(0, 0)]  # (start, end) of bytes that hold values of the dict alone: numbers, and arrays' elements
+        self.numbers = {}  # (start, end) of numbers on the stack, by their place in it, that nothing else refers to
 
     def load(self):
         """The value. Raises ForbiddenError or DamagedError."""
@@ -125,14 +127,13 @@ class SegmentReader:
             code = content[position]
             position += 1
             if code == MEMOIZE:
-                memo[len(memo)] = stack[-1]
+                self.memoize(len(memo))
             elif code == SHORT_TEXT:
                 start = position + 1
                 position = start + content[position]
                 stack.append(content[start:position].decode("utf-8", "surrogatepass"))
             elif code == SMALL_NUMBER:
-                if self.is_item():
-                    self.free.append((position, position + 1))
+                self.numbers[len(stack)] = (position, position + 1)
                 stack.append(content[position])
                 position += 1
             elif code in CONSTANTS:
@@ -149,9 +150,9 @@ class SegmentReader:
                 raise ForbiddenError(f"it uses the pickle instruction {known.name if known else hex(code)}")
         raise ForbiddenError(f"it takes more than {MAX_INSTRUCTIONS} pickle instructions")
 
-    def is_item(self) -> bool:
-        """Whether the next value is one of the outermost dict's items, and no length of an array."""
-        return len(self.marks) == 1 and self.marks[0] > 0 and isinstance(self.stack[self.marks[0] - 1], dict)
+    def memoize(self, key: int) -> None:
+        self.memo[key] = self.stack[-1]
+        self.numbers.pop(len(self.stack) - 1, None)
 
     def skip(self, num_bytes: int) -> int:
         """The position before so many bytes, of which none may be missing."""
@@ -167,8 +168,7 @@ class SegmentReader:
         return number
 
     def value(self, layout: struct.Struct) -> None:
-        if self.is_item():
-            self.free.append((self.position, self.position + layout.size))
+        self.numbers[len(self.stack)] = (self.position, self.position + layout.size)
         self.stack.append(self.number(layout))
 
     def text(self, length: struct.Struct) -> None:
@@ -177,7 +177,8 @@ class SegmentReader:
 
     def buffer(self, length: struct.Struct) -> None:
         start = self.skip(self.number(length))
-        self.free.append((start, self.position))
+        if self.position - start > MAX_NUMBER_BYTES:  # others may be a number that is the length of an array
+            self.free.append((start, self.position))
         self.stack.append(memoryview(self.content)[start : self.position])
 
     def integer(self) -> None:
@@ -193,16 +194,21 @@ class SegmentReader:
         return self.content[start : self.position - 1].decode()
 
     def since_mark(self) -> list:
-        start = self.marks.pop()
-        values = self.stack[start:]
-        del self.stack[start:]
-        return values
+        return self.take(self.marks.pop())
 
     def last(self, num_values: int) -> tuple:
-        values = tuple(self.stack[-num_values:])
-        if len(values) != num_values:
+        if len(self.stack) < num_values:
             raise IndexError("a value is missing")
-        del self.stack[-num_values:]
+        return tuple(self.take(len(self.stack) - num_values))
+
+    def take(self, start: int, are_items: bool = False) -> list:
+        """The values from a place of the stack on, taken off it."""
+        values = self.stack[start:]
+        del self.stack[start:]
+        for place in range(start, start + len(values)):
+            span = self.numbers.pop(place, None)
+            if span and are_items:
+                self.free.append(span)
         return values
 
     def set_items(self, items: list | tuple) -> None:
@@ -266,9 +272,9 @@ INSTRUCTIONS = {
         "e": lambda r: r.extend(r.since_mark()),
         "}": lambda r: r.stack.append({}),
         "s": lambda r: r.set_items(r.last(2)),
-        "u": lambda r: r.set_items(r.since_mark()),
-        "q": lambda r: r.memo.update({r.number(UINT1): r.stack[-1]}),
-        "r": lambda r: r.memo.update({r.number(UINT4): r.stack[-1]}),
+        "u": lambda r: r.set_items(r.take(r.marks.pop(), are_items=True)),
+        "q": lambda r: r.memoize(r.number(UINT1)),
+        "r": lambda r: r.memoize(r.number(UINT4)),
         "h": lambda r: r.stack.append(r.memo[r.number(UINT1)]),
         "j": lambda r: r.stack.append(r.memo[r.number(UINT4)]),
         "c": lambda r: r.name_global(r.line(), r.line()),
@@ -396,6 +402,7 @@ def find_layout(content: bytes) -> Layout:
         {"shape": a.shape, "dtype": a.dtype, "offset": a.ctypes.data - begin if a.size else 0, "strides": a.strides}
         for a in (segment["video"], segment["audio"])
     )
-    ends, starts = [end for _, end in reader.free], [start for start, _ in reader.free[1:]]
+    free = sorted(reader.free)
+    ends, starts = [end for _, end in free], [start for start, _ in free[1:]]
     fixed = list(zip(ends, [*starts, len(content)], strict=True))
     return Layout(len(content), fixed, b"".join([content[start:end] for start, end in fixed]), arrays)

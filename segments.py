@@ -594,9 +594,10 @@ def parse_metadata(where: str | os.PathLike, content: bytes) -> dict:
         metadata = json.loads(content)
         expected = parse_config(metadata["config"]).data_shape
         received = {name: tuple(metadata["data_shape"][name]) for name in ("video", "audio")}
-        if received != expected:
+        lengths = [length for shape in received.values() for length in shape]
+        if received != expected or not all(type(length) is int for length in lengths):
             raise ValueError(f"data_shape {received}, where config gives {expected}")
-        metadata["data_shape"] = expected
+        metadata["data_shape"] = received
         for title, num_segments in segment_counts(metadata).items():
             if not is_folder_name(title) or type(num_segments) is not int or num_segments < 0:
                 raise ValueError(f"video {title!r}")

@@ -185,6 +185,7 @@ def test_a_bomb_is_not_unpacked(dataset, tmp_path):
         {"data_shape": {"video": ["1", 1, 1, 3], "audio": [2]}},
         {"data_shape": {"video": [1, 1, 1, 3], "audio": [3]}},
         {"config": CONFIG | {"segment_length": 0}},
+        {"config": CONFIG | {"video_width": 1.5}, "data_shape": {"video": [1, 1, 1.5, 3], "audio": [2]}},
         {"config": CONFIG | {"video_sample_rate": 0}, "data_shape": {"video": [0, 1, 1, 3], "audio": [2]}},
     ],
 )

@@ -15,6 +15,7 @@ import subprocess
 import tracemalloc
 
 import h5py
+import keras
 import numpy as np
 import numpy.testing._private.utils
 import pytest
@@ -274,31 +275,51 @@ def test_arrays_are_the_same_whether_a_like_segment_was_read_before_or_not():
         reader.load(good.replace(b"audio", b"Audio"), "a")
 
 
-def test_a_dict_that_is_built_item_by_item_keeps_its_own_shapes():
-    def array(dtype, buffer, shape):
-        content = text("numpy._core.numeric") + text("_frombuffer") + b"\x93(C" + bytes([len(buffer)]) + buffer
-        return (
-            content
-            + text("numpy")
-            + text("dtype")
-            + b"\x93"
-            + text(dtype)
-            + b"\x89\x88\x87R"
-            + shape
-            + text("C")
-            + b"tR"
-        )
+def dtype_of(code):
+    return text("numpy") + text("dtype") + b"\x93" + text(code) + b"\x89\x88\x87R"
 
-    def segment(*video_shape):
-        shape = b"(" + b"".join(b"K" + bytes([length]) for length in video_shape) + b"t\x94"
-        video, audio = array("u1", bytes(24), b"h\x00"), array("f4", bytes(16), b"K\x04\x85")
-        return (
-            b"\x80\x05}" + text("shape") + shape + b"s" + text("video") + video + b"s" + text("audio") + audio + b"s."
-        )
+
+def array_of(code, buffer, shape):
+    content = text("numpy._core.numeric") + text("_frombuffer") + b"\x93(C" + bytes([len(buffer)]) + buffer
+    return content + dtype_of(code) + shape + text("C") + b"tR"
+
+
+def number(length):
+    return b"K" + bytes([length])
+
+
+def numpy_number(length):
+    content = text("numpy._core.multiarray") + text("scalar") + b"\x93(" + dtype_of("i8")
+    return content + b"C\x08" + length.to_bytes(8, "little") + b"tR"
+
+
+# An item of the dict, and an array's shape that refers to it.
+SHAPES_ELSEWHERE = {
+    "tuple since a mark": (lambda a, b: b"(" + number(a) + number(b) + b"t\x94", lambda a, b: b"h\x00"),
+    "tuple of two": (lambda a, b: number(a) + number(b) + b"\x86\x94", lambda a, b: b"h\x00"),
+    "number kept": (lambda a, b: number(a) + b"\x94", lambda a, b: b"h\x00" + b"K" + bytes([b]) + b"\x86"),
+    "number put": (lambda a, b: number(a) + b"q\x00", lambda a, b: b"h\x00" + b"K" + bytes([b]) + b"\x86"),
+    "number of NumPy": (
+        lambda a, b: numpy_number(a) + b"q\x00" + text("b") + numpy_number(b) + b"q\x01",
+        lambda a, b: b"h\x00h\x01\x86",
+    ),
+}
+
+
+@pytest.mark.parametrize("item_by_item", [True, False])
+@pytest.mark.parametrize("name", SHAPES_ELSEWHERE)
+def test_a_shape_that_is_kept_elsewhere_in_the_dict_is_each_segments_own(name, item_by_item):
+    item, shape = SHAPES_ELSEWHERE[name]
+
+    def segment(a, b):
+        items = [text("shape") + item(a, b), text("video") + array_of("u1", bytes(24), shape(a, b))]
+        items.append(text("audio") + array_of("f4", bytes(16), number(4) + b"\x85"))
+        items = b"s".join(items) + b"s" if item_by_item and name != "number of NumPy" else b"(" + b"".join(items) + b"u"
+        return b"\x80\x05}" + items + b"."
 
     reader = segment_pickle.ArrayReader()
-    for shape in ((2, 2, 2, 3), (1, 4, 2, 3), (4, 2, 1, 3)):
-        assert reader.load(segment(*shape), "a")[0].shape == shape
+    for a, b in ((4, 6), (6, 4), (3, 8)):
+        assert reader.load(segment(a, b), "a")[0].shape == (a, b)
 
 
 def test_what_is_known_of_many_matches_is_bounded(monkeypatch):
@@ -522,6 +543,19 @@ def test_a_network_of_other_outputs_is_refused(tmp_path):
     segments.write_checkpoint_attributes(path, {"config": CONFIG})
     with pytest.raises(CheckpointError, match=r"evil\.hdf5: received a network without the outputs 'highlight' and"):
         match_scores.load_network(match_scores.read_checkpoint(path))
+
+
+@pytest.mark.parametrize(("name", "config"), [("Loudness", {"num_frames": 0}), ("Loudness", {"num_frames": 7})])
+def test_layers_that_do_not_fit_together_are_named(name, config):
+    import model
+
+    x = keras.Input((None, 1, 1, 1, 3), name="video", dtype="uint8")
+    y = keras.Input((None, 4), name="audio")
+    steps = getattr(model, name)(**config)(y)
+    network = keras.Model({"video": x, "audio": y}, {"highlight": steps, "steps": steps})
+    segment = np.zeros((1, 1, 1, 3), np.uint8), np.zeros(4, np.float32)
+    with pytest.raises(CheckpointError, match="the network cannot score segments"):
+        list(model.score_segments(network, iter([segment] * 3)))
 
 
 def test_a_network_larger_than_its_weights_is_refused_before_memory_is_taken(tmp_path):

@@ -19,7 +19,7 @@ from test_data_loader import write_dataset
 import main as trainer
 import segments
 from data_loader import DataLoader, subset_of
-from model import load_checkpoint
+from model import build_model, load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -136,9 +136,19 @@ def test_the_operating_point_is_chosen_once_and_used(trained, dataset_dir, tmp_p
 def test_a_checkpoint_scores_as_it_was_validated(trained, dataset_dir):
     best = checkpoints_in(trained[1])[-1]
     network, loader = load_checkpoint(best), DataLoader(dataset_dir)
-    assert set(network.get_layer("senses").shares.numpy()) <= {0, 0.5, 1}
     loss = trainer.validate(trainer.predict(network, loader, "valid")[0], loader)["val_loss"]
     assert loss == pytest.approx(segments.read_checkpoint_attributes(best)["val_loss"], abs=1e-4)
+
+
+def test_senses_that_know_nothing_are_not_believed(dataset_dir):
+    loader = DataLoader(dataset_dir)
+    network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
+    labels = loader.labels("valid")[:, np.newaxis]
+    noise = np.random.default_rng(0).random((len(labels), 1 + loader.num_steps))
+    rows = np.concatenate([np.where(labels, 0.9, 0.1) + 0 * noise, 1 - noise, noise], axis=1)
+    valid_rows = trainer.weigh_senses(network, rows, loader)
+    assert network.get_layer("senses").shares.numpy().tolist() == [1, 0, 0]
+    np.testing.assert_allclose(valid_rows, rows[:, : 1 + loader.num_steps])
 
 
 def test_a_checkpoint_for_other_data_is_refused(trained, tmp_path, caplog):
