@@ -205,18 +205,23 @@ def weigh_senses(network, rows: np.ndarray, loader: DataLoader) -> np.ndarray:
     from model import choose_shares
 
     require_numbers(rows, "valid")
-    labels = loader.labels("valid")
-    shares, valid_rows = choose_shares(rows, labels, class_weights(loader.labels("train"))[labels])
+    shares, valid_rows = choose_shares(rows, *labels_and_weights(loader))
     network.get_layer("senses").shares.assign(shares)
     return valid_rows
 
 
-def validate(scores: np.ndarray, loader: DataLoader) -> dict:
-    """The metrics of SHOWN_METRICS of scores on validation, their names after "val_". The loss weights the classes as
-    training's does, so that the best epoch is best at what it was trained for."""
+def labels_and_weights(loader: DataLoader) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of the segments of validation, and their weights in its loss, (num_segments,) each. The classes are
+    weighted as in training's loss, so that the best epoch is best at what it was trained for."""
     labels = loader.labels("valid")
+    return labels, class_weights(loader.labels("train"))[labels]
+
+
+def validate(scores: np.ndarray, loader: DataLoader) -> dict:
+    """The metrics of SHOWN_METRICS of scores on validation, their names after "val_"."""
+    labels, weights = labels_and_weights(loader)
     found = metrics.evaluate(labels, scores, scores >= match_scores.DEFAULT_THRESHOLD)
-    found["loss"] = metrics.log_loss(labels, scores, class_weights(loader.labels("train"))[labels])
+    found["loss"] = metrics.log_loss(labels, scores, weights)
     return {f"val_{name}": found[name] for name in SHOWN_METRICS}
 
 
@@ -458,7 +463,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--batch_size",
         type=int,
         default=16,
-        help="segments in a training step, from 8 on a multiple of 8 (default: %(default)s)",
+        help="segments in a training step, from 8 on rounded down to a multiple of 8 (default: %(default)s)",
     )
     add(
         "--data_dir",

@@ -60,7 +60,7 @@ def load_network(checkpoint: Checkpoint):
     import model
 
     network = model.load_checkpoint(checkpoint.path)
-    if not isinstance(network.output, dict) or not {"highlight", "steps"} <= network.output.keys():
+    if not isinstance(network.output, dict) or not set(model.OUTPUTS) <= network.output.keys():
         raise segments.CheckpointError(
             f"{checkpoint.path}: received a network without the outputs 'highlight' and 'steps', expected a checkpoint "
             "that main.py saved"

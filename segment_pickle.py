@@ -122,13 +122,11 @@ class SegmentReader:
 
     def run(self) -> None:
         """Follow the instructions to the end. The most frequent are done here, as a call takes longer than they do."""
-        content, stack, memo, position = self.content, self.stack, self.memo, 0
+        content, stack, position = self.content, self.stack, 0
         for _ in range(MAX_INSTRUCTIONS):
             code = content[position]
             position += 1
-            if code == MEMOIZE:
-                self.memoize(len(memo))
-            elif code == SHORT_TEXT:
+            if code == SHORT_TEXT:
                 start = position + 1
                 position = start + content[position]
                 stack.append(content[start:position].decode("utf-8", "surrogatepass"))
@@ -245,7 +243,7 @@ class SegmentReader:
 
 
 UINT1, UINT2, UINT4, UINT8, INT4, FLOAT8 = map(struct.Struct, ("<B", "<H", "<I", "<Q", "<i", ">d"))
-MEMOIZE, SHORT_TEXT, SMALL_NUMBER, STOP = b"\x94\x8cK."
+SHORT_TEXT, SMALL_NUMBER, STOP = b"\x8cK."
 CONSTANTS = {ord("N"): None, ord("\x88"): True, ord("\x89"): False, ord(")"): ()}
 INSTRUCTIONS = {
     ord(code): instruction
@@ -273,6 +271,7 @@ INSTRUCTIONS = {
         "}": lambda r: r.stack.append({}),
         "s": lambda r: r.set_items(r.last(2)),
         "u": lambda r: r.set_items(r.take(r.marks.pop(), are_items=True)),
+        "\x94": lambda r: r.memoize(len(r.memo)),
         "q": lambda r: r.memoize(r.number(UINT1)),
         "r": lambda r: r.memoize(r.number(UINT4)),
         "h": lambda r: r.stack.append(r.memo[r.number(UINT1)]),
