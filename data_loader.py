@@ -153,6 +153,17 @@ class DataLoader:
             for files in self.files_by_match(subset)
         ]
 
+    def steps(self, subset: str) -> dict[str, np.ndarray]:
+        """For each match of a subset in the order of `labels`, by title, (num_segments, K) float32 in [0, 1]: the share
+        of each of the K equal steps of a segment that highlight sections cover; the label for each where the dataset
+        does not name its sections. Raises segments.DatasetError as `describe_match` does."""
+        step_sec = self.config.segment_length / self.num_steps
+        steps = {}
+        for match in self.matches(subset):
+            covered = segments.coverage(match.sections_sec, len(match.labels) * self.num_steps, step_sec)
+            steps[match.title] = covered.astype(np.float32).reshape(-1, self.num_steps)
+        return steps
+
     def batches(self, subset: str, share: tuple[int, int] | None = None) -> "Batches":
         """The batches of a subset: train shuffled anew each epoch with the seed, valid and test in order. share:
         (process_id, num_processes) for the part of each batch that one of several processes takes."""
@@ -273,6 +284,14 @@ def describe_match(
     return Match(title, length, duration_sec, labels, sections_sec)
 
 
+def roll_segments(array: np.ndarray, share: float, time_axis: int = 2) -> np.ndarray:
+    """(B, S, ...) as it is given, what it holds of S consecutive segments moved later along time by a share of one."""
+    array = np.moveaxis(array, time_axis, 2)
+    flat = array.reshape(array.shape[0], -1, *array.shape[3:])
+    rolled = np.roll(flat, round(share * array.shape[2]), axis=1).reshape(array.shape)
+    return np.moveaxis(rolled, 2, time_axis)
+
+
 class Batches:
     """A sequence of batches; `len()` counts them, `[i]` reads one, iterating reads all, some ahead in threads.
 
@@ -285,8 +304,7 @@ class Batches:
     inputs["video"]: (B, S, T, H, W, 3) uint8 in [0, 255]. inputs["audio"]: (B, S, num_samples) or (B, S, 40,
         num_frames) float32.
     targets["highlight"]: (B, S, 1) float32 of 0 or 1, the segments' labels.
-    targets["steps"]: (B, S, K) float32 in [0, 1], the share of each of the K equal steps of a segment that highlight
-        sections cover; the label for each where the dataset does not name its sections.
+    targets["steps"]: (B, S, K) float32 in [0, 1], as of `DataLoader.steps`.
     weights: (B, S) float32: that of the segment's class, or 0.
 
     With a share, process_id of num_processes, B is the same in every batch and process: consecutive rows of the whole
@@ -300,18 +318,14 @@ class Batches:
         self.stretch_length = min(STRETCH_LENGTH, loader.batch_size)
         self.num_stretches = loader.batch_size // self.stretch_length  # in a batch
         self.class_weights = class_weights(loader.labels(subset))
-        step_sec = loader.config.segment_length / loader.num_steps
-        self.steps = {}  # by title, (num_segments, K)
-        for match in loader.matches(subset):
-            steps = segments.coverage(match.sections_sec, len(match.labels) * loader.num_steps, step_sec)
-            self.steps[match.title] = steps.astype(np.float32).reshape(-1, loader.num_steps)
+        self.steps = loader.steps(subset)
         self.matches = loader.files_by_match(subset)
         self.unused_memory: deque[np.ndarray] = deque(maxlen=NUM_BATCHES_AHEAD + NUM_READERS)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
         """Take the stretches of an epoch, which depend on the seed and the epoch's number alone: for training each
-        match is cut at other places, and the stretches are shuffled."""
+        match is cut at other places, the stretches are shuffled, and how far `rolled` moves each batch is drawn."""
         rng = None if self.shuffle_seed is None else np.random.default_rng((self.shuffle_seed, epoch))
         length = self.stretch_length
         self.stretches = []  # (files, places in front that hang over)
@@ -323,8 +337,13 @@ class Batches:
                 offset = int(rng.integers(max(0, num_free - length + 1), min(num_free + 1, length)))
             for start in range(-offset, len(files) + num_free - offset, length):
                 self.stretches.append((files[max(start, 0) : start + length], max(-start, 0)))
+        self.num_steps_rolled = np.zeros(len(self), np.int64)  # of each batch
         if rng is not None:
             self.stretches = [self.stretches[i] for i in rng.permutation(len(self.stretches))]
+            num_steps = self.loader.num_steps
+            num_places = math.gcd(self.loader.config.num_frames, num_steps)  # in a segment, where a frame begins too
+            if length > 1:
+                self.num_steps_rolled = rng.integers(num_places, size=len(self)) * (num_steps // num_places)
 
     def __len__(self) -> int:
         return math.ceil(len(self.stretches) / self.num_stretches)
@@ -364,6 +383,34 @@ class Batches:
                 for array in (*inputs.values(), *targets.values()):
                     array[row, place] = array[row, mirrored]
         return inputs, targets, weights
+
+    def rolled(self) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]]:
+        """The batches of an epoch of training, as `roll` gives them."""
+        return (self.roll(batch_index, batch) for batch_index, batch in enumerate(self))
+
+    def roll(
+        self, batch_index: int, batch: tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """A batch of training with all that its stretches hold moved later by some steps, as drawn for the epoch, what
+        leaves a stretch at its end entering at its beginning: segments are cut where the dataset was not, and a network
+        sees of a match more segments than it was cut into. Those that hold what does not belong together get weight 0.
+        """
+        num_steps = self.loader.num_steps
+        share = self.num_steps_rolled[batch_index] / num_steps
+        if not share:
+            return batch
+        inputs, targets, weights = batch
+        steps = roll_segments(targets["steps"], share)
+        is_highlight = steps.mean(axis=2) > 0.5
+        is_whole = (weights > 0) & np.roll(weights > 0, 1, axis=1)
+        is_whole[:, 0] = False
+        weights = self.class_weights[is_highlight.astype(int)] * is_whole
+        inputs = {
+            name: roll_segments(array, share, time_axis)
+            for name, array, time_axis in (("video", inputs["video"], 2), ("audio", inputs["audio"], -1))
+        }
+        targets = {"highlight": is_highlight[:, :, np.newaxis].astype(np.float32), "steps": steps}
+        return inputs, targets, weights.astype(np.float32)
 
     def make_inputs(self, num_stretches: int) -> dict[str, np.ndarray]:
         """The inputs of a batch, yet to be filled, in one piece of memory that is kept for another batch once neither

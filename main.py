@@ -128,7 +128,7 @@ def train(
                 if has_lost_patience(history, args.patience):
                     break
                 batches.start_epoch(epoch)
-                loss = train_epoch(network, average, batches, bar.update)
+                loss = train_epoch(network, average, batches.rolled(), bar.update)
                 variables = resume_point.capture(network, average)
                 network.set_weights(average.values)
                 score = workers.predict_outputs if workers else predict_outputs
@@ -196,18 +196,25 @@ def find_workers(args: argparse.Namespace, settings: dict):
 
 
 def weigh_senses(network, rows: np.ndarray, loader: DataLoader) -> np.ndarray:
-    """Let each of the network's senses count as much as is best on validation, by its outputs there, as from
-    `predict_outputs`; returns its scores and those of the steps then, (num_segments, 1 + K).
+    """Let each of the network's senses count as much as is best on validation, for the scores of segments and for those
+    of steps, by what the senses say there, as from `predict_outputs` of OUTPUTS_OF_SENSES; returns the scores and those
+    of the steps then, (num_segments, 1 + K).
 
     Raises:
         TrainingError: scores are not numbers.
     """
-    from model import choose_shares
+    from model import OUTPUTS, SENSES, SHARES_LAYER, choose_shares
 
     require_numbers(rows, "valid")
-    shares, valid_rows = choose_shares(rows, *labels_and_weights(loader))
-    network.get_layer("senses").shares.assign(shares)
-    return valid_rows
+    labels, weights = labels_and_weights(loader)
+    targets = (labels[:, np.newaxis], np.concatenate(list(loader.steps("valid").values())))
+    columns = np.split(rows.reshape(len(rows), len(SENSES), -1), [1], axis=2)
+    chosen = []
+    for name, scores_of_senses, target in zip(OUTPUTS, columns, targets, strict=True):
+        shares, scores = choose_shares(scores_of_senses, target, weights)
+        network.get_layer(SHARES_LAYER.format(name)).shares.assign(shares)
+        chosen.append(scores)
+    return np.concatenate(chosen, axis=1)
 
 
 def labels_and_weights(loader: DataLoader) -> tuple[np.ndarray, np.ndarray]:
@@ -458,7 +465,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--learning_rate", type=float, default=0.0015, help="of the AdamW optimizer (default: %(default)s)")
-    add("--epochs", type=int, default=24, help="passes over the training segments (default: %(default)s)")
+    add("--epochs", type=int, default=32, help="passes over the training segments (default: %(default)s)")
     add(
         "--batch_size",
         type=int,

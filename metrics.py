@@ -44,9 +44,11 @@ def validate(reference_labels: np.ndarray, predicted_scores: np.ndarray) -> None
 
 
 def log_loss(reference_labels: np.ndarray, predicted_scores: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Mean binary cross-entropy in nats; weights: (num_segments,) float, each segment counted once where not given."""
+    """Mean binary cross-entropy in nats, of labels of 0 and 1 or between; weights: float of the same shape, each label
+    counted once where not given."""
     scores = np.clip(predicted_scores.astype(np.float64), LOG_LOSS_EPSILON, 1 - LOG_LOSS_EPSILON)
-    return float(-np.average(np.where(reference_labels == 1, np.log(scores), np.log1p(-scores)), weights=weights))
+    losses = -(reference_labels * np.log(scores) + (1 - reference_labels) * np.log1p(-scores))
+    return float(np.average(losses, weights=weights))
 
 
 def evaluate(reference_labels: np.ndarray, predicted_scores: np.ndarray, predicted_labels: np.ndarray) -> dict:

@@ -46,6 +46,7 @@ OUTPUTS = ("highlight", "steps")
 OUTPUTS_OF_SENSES = tuple(f"{sense}_{name}" for sense in SENSES for name in OUTPUTS)
 TRAINING_SHARES = (0.0, 1.0, 1.0)  # of the senses in their sum
 TRIED_SHARES = (1.0, 0.5, 0.0)  # on validation
+SHARES_LAYER = "shares_of_{}"  # of an output
 NUM_MEL_BANDS = 64
 MEL_FFT_LENGTH = 1024
 FRAMES_PER_STEP = 24  # of the sound's picture; its convolutions halve them three times
@@ -107,10 +108,11 @@ def build_model(
         "sound": judge(encode_sound(sound), num_steps),
         "picture": judge(encode_video(video, num_steps), num_steps),
     }
-    weighted_sum, outputs = WeightedSum(name="senses"), {}
+    outputs = {}
     for position, name in enumerate(OUTPUTS):
         of_senses = {sense: logits[sense][position] for sense in SENSES}
-        outputs[name] = layers.Activation("sigmoid", name=name)(weighted_sum(list(of_senses.values())))
+        weighted_sum = WeightedSum(name=SHARES_LAYER.format(name))(list(of_senses.values()))
+        outputs[name] = layers.Activation("sigmoid", name=name)(weighted_sum)
         for sense, logit in of_senses.items():
             outputs[f"{sense}_{name}"] = layers.Activation("sigmoid", name=f"{sense}_{name}")(logit)
     return keras.Model({"video": video, "audio": audio}, outputs, name="audio_visual_cnn")
@@ -467,25 +469,26 @@ def train_epoch(network: keras.Model, average: WeightAverage, batches: Iterable,
     return float(np.mean(losses))
 
 
-def choose_shares(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[tuple[float, ...], np.ndarray]:
-    """How much each sense counts: the TRIED_SHARES of the SENSES with the lowest log loss on labelled segments.
+def choose_shares(
+    scores_of_senses: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> tuple[tuple[float, ...], np.ndarray]:
+    """How much each sense counts in an output: the TRIED_SHARES of the SENSES with the lowest log loss.
 
     Args:
-        rows: (num_segments, 3 * (1 + K)) float in [0, 1], what the senses say, in the order of OUTPUTS_OF_SENSES.
-        labels: (num_segments,) of 0 or 1. weights: (num_segments,) above 0, of the segments in the loss.
+        scores_of_senses: (num_segments, 3, N) float in [0, 1], what each of the SENSES says; N is 1 or K.
+        labels: (num_segments, N) in [0, 1]. weights: (num_segments,) above 0, of the segments in the loss.
 
     Returns:
-        The shares, and (num_segments, 1 + K) float64, what the network says with them: its OUTPUTS side by side.
+        The shares, and (num_segments, N) float64, what the network says with them.
     """
     from scipy.special import expit, logit
 
-    logits = logit(
-        np.clip(rows.reshape(len(rows), len(SENSES), -1).astype(np.float64), SMALLEST_SCORE, 1 - SMALLEST_SCORE)
-    )
+    logits = logit(np.clip(scores_of_senses.astype(np.float64), SMALLEST_SCORE, 1 - SMALLEST_SCORE))
+    weights = np.broadcast_to(weights[:, np.newaxis], labels.shape)
     tried = [shares for shares in itertools.product(TRIED_SHARES, repeat=len(SENSES)) if any(shares)]
-    losses = [metrics.log_loss(labels, expit(logits[:, :, 0] @ shares), weights) for shares in tried]
-    shares = tried[int(np.argmin(losses))]
-    return shares, expit(np.tensordot(logits, shares, (1, 0)))
+    scores = [expit(np.tensordot(logits, shares, (1, 0))) for shares in tried]
+    best = int(np.argmin([metrics.log_loss(labels, tried_scores, weights) for tried_scores in scores]))
+    return tried[best], scores[best]
 
 
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):

@@ -16,7 +16,7 @@ import segments
 SMOOTHINGS = (1, 3, 5)  # steps
 MAX_GAPS = (0, 1, 2, 3)  # steps
 MIN_LENGTHS = (0, 2, 3)  # steps; none is shorter than 1
-DIP_SHARE, DIP_REACH_SEC = 0.7, 5.0  # chosen on validation
+DIP_SHARE, DIP_REACH_SEC = 0.8, 5.0  # chosen on validation
 NUM_THRESHOLDS = 64  # that are tried, and half as many in equal steps
 NUM_AVERAGED = 9  # neighbouring thresholds
 F1_TOLERANCE = 1e-9  # above float64 rounding: what differs by less is equally good

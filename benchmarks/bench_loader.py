@@ -189,8 +189,10 @@ def bench_epoch(_: Path, dataset: Path) -> bool:
     in_memory = list(batches)
     seconds = median_seconds(
         {
-            "arrays in memory": lambda: train_epoch(network, average, in_memory, lambda: None),
-            "from disk": lambda: train_epoch(network, average, batches, lambda: None),
+            "arrays in memory": lambda: train_epoch(
+                network, average, (batches.roll(*numbered) for numbered in enumerate(in_memory)), lambda: None
+            ),
+            "from disk": lambda: train_epoch(network, average, batches.rolled(), lambda: None),
         },
         NUM_EPOCH_ROUNDS,
     )

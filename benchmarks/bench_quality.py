@@ -36,6 +36,7 @@ from operating_point import OperatingPoint, choose_operating_point  # noqa: E402
 
 WEIGHT_PENALTY = 0.005  # L2
 NUM_NEIGHBOURS = 2  # to each side
+NUM_SEEN = 2 * NUM_NEIGHBOURS + 1
 BATCH_SIZE, LEARNING_RATE = 16, 0.001
 FIGURES = {
     "average precision": lambda f: f["per_segment"]["average_precision"],
@@ -56,9 +57,8 @@ class Subset:
     labels: np.ndarray
     neighbours: np.ndarray
 
-    def inputs(self, places: np.ndarray, is_sequence: bool) -> dict[str, np.ndarray]:
+    def inputs(self, places: np.ndarray) -> dict[str, np.ndarray]:
         """A network's inputs for some of the segments."""
-        places = self.neighbours[places] if is_sequence else places
         return {"video": self.video[places], "mfcc": self.mfcc[places]}
 
 
@@ -76,36 +76,28 @@ def read_subset(loader: DataLoader, subset: str) -> Subset:
 
 
 def build_first_version(data: Subset, is_sequence: bool):
-    """A network of the first version, compiled. The picture goes through one 3-D convolution, the MFCCs through one 2-D
-    convolution, each pooled and flattened; together they go through a dense layer and, in the sequence network, the
-    results of five segments through an LSTM."""
+    """A network of the first version, compiled, and its two parts. The encoder sends the picture through one 3-D
+    convolution and the MFCCs through one 2-D convolution, each pooled and flattened, and both through a dense layer;
+    the head judges what it makes of a segment or, in the sequence network, of five, by an LSTM."""
     from model import keras
 
-    layers, penalty = keras.layers, keras.regularizers.L2(WEIGHT_PENALTY)
+    layers, ops, penalty = keras.layers, keras.ops, keras.regularizers.L2(WEIGHT_PENALTY)
     like = {"activation": "relu", "padding": "same", "kernel_regularizer": penalty}
-    encode_video = [
-        layers.Rescaling(1 / 255),
-        layers.Conv3D(8, 3, **like),
-        layers.MaxPooling3D(2, padding="same"),
-        layers.Flatten(),
-    ]
-    encode_mfcc = [layers.Conv2D(4, 3, **like), layers.MaxPooling2D(2, padding="same"), layers.Flatten()]
-    dense = layers.Dense(16, activation="relu", kernel_regularizer=penalty)
-    shape = (2 * NUM_NEIGHBOURS + 1,) if is_sequence else ()
-    each = layers.TimeDistributed if is_sequence else (lambda layer: layer)
-    video = keras.Input((*shape, *data.video.shape[1:]), dtype="uint8", name="video")
-    mfcc = keras.Input((*shape, *data.mfcc.shape[1:]), name="mfcc")
-    encoded = []
-    for x, encoder in ((video, encode_video), (mfcc, encode_mfcc)):
-        for layer in encoder:
-            x = each(layer)(x)
-        encoded.append(x)
-    x = each(dense)(layers.Concatenate()(encoded))
-    if is_sequence:
-        x = layers.LSTM(16, kernel_regularizer=penalty)(x)
-    network = keras.Model({"video": video, "mfcc": mfcc}, layers.Dense(1, activation="sigmoid")(x))
+    video = keras.Input(data.video.shape[1:], dtype="uint8", name="video")
+    mfcc = keras.Input(data.mfcc.shape[1:], name="mfcc")
+    picture = layers.MaxPooling3D(2, padding="same")(layers.Conv3D(8, 3, **like)(layers.Rescaling(1 / 255)(video)))
+    sound = layers.MaxPooling2D(2, padding="same")(layers.Conv2D(4, 3, **like)(mfcc))
+    both = layers.Concatenate()([layers.Flatten()(picture), layers.Flatten()(sound)])
+    encoded = layers.Dense(16, activation="relu", kernel_regularizer=penalty)(both)
+    inputs = {"video": video, "mfcc": mfcc}
+    encoder = keras.Model(inputs, encoded)
+    features = keras.Input((NUM_SEEN, 16) if is_sequence else (16,))
+    x = layers.LSTM(16, kernel_regularizer=penalty)(features) if is_sequence else features
+    head = keras.Model(features, layers.Dense(1, activation="sigmoid")(x))
+    of_batch = ops.reshape(encoded, (-1, NUM_SEEN, 16)) if is_sequence else encoded
+    network = keras.Model(inputs, head(of_batch))
     network.compile(keras.optimizers.Adam(LEARNING_RATE), "binary_crossentropy")
-    return network
+    return network, encoder, head
 
 
 def run_first_version(
@@ -116,17 +108,19 @@ def run_first_version(
 
     def score(subset: Subset) -> np.ndarray:
         parts = np.array_split(np.arange(len(subset.labels)), 1 + len(subset.labels) // 64)
-        return np.concatenate([network.predict_on_batch(subset.inputs(part, is_sequence)) for part in parts])
+        features = np.concatenate([encoder.predict_on_batch(subset.inputs(part)) for part in parts])
+        return head.predict_on_batch(features[subset.neighbours] if is_sequence else features)
 
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     train, num_batches = data["train"], 1 + (len(data["train"].labels) - 1) // BATCH_SIZE
-    network = build_first_version(train, is_sequence)
+    network, encoder, head = build_first_version(train, is_sequence)
     best_loss, best_weights = float("inf"), network.get_weights()
     begin = time.perf_counter()
     for _ in range(num_epochs):
         for part in np.array_split(rng.permutation(len(train.labels)), num_batches):
-            network.train_on_batch(train.inputs(part, is_sequence), train.labels[part, np.newaxis].astype(np.float32))
+            seen = train.neighbours[part].ravel() if is_sequence else part
+            network.train_on_batch(train.inputs(seen), train.labels[part, np.newaxis].astype(np.float32))
         loss = metrics.log_loss(data["valid"].labels, score(data["valid"])[:, 0])
         if loss < best_loss:
             best_loss, best_weights = loss, network.get_weights()

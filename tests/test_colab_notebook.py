@@ -70,7 +70,7 @@ def make_client(folder, up_to=""):
     num_cells = 1 + next(place for place, cell in enumerate(notebook.cells) if up_to in cell.source) if up_to else None
     notebook.cells = notebook.cells[:num_cells]
     settings = next(cell for cell in notebook.cells if "@title Settings" in cell.source)
-    for old, new in (("epochs = 24 ", f"epochs = {NUM_EPOCHS} "), ("batch_size = 16 ", "batch_size = 4 ")):
+    for old, new in (("epochs = 32 ", f"epochs = {NUM_EPOCHS} "), ("batch_size = 16 ", "batch_size = 4 ")):
         assert settings.source.count(old) == 1
         settings.source = settings.source.replace(old, new)
     return NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})

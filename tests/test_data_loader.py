@@ -9,7 +9,7 @@ from conftest import TITLES
 
 import data_loader
 import segments
-from data_loader import SUBSETS, DataLoader, class_weights, read_arrays, subset_of
+from data_loader import SUBSETS, DataLoader, class_weights, read_arrays, roll_segments, subset_of
 
 # The subsets of match_00 to match_99 by the formula of DESIGN.md: tRain, vAlid, tEst. Never change this table.
 PINNED = "rrrrrrraeaeerrrreereaaearrarrrerrrrrarrearerarrarrrrrrrrrrarrrrrrererrrrrarrrearrrarrerrrrrrearerrre"
@@ -108,6 +108,48 @@ def test_training_reads_each_segment_once_in_stretches_that_the_seed_and_the_epo
     assert len({str(stretches) for stretches in epochs}) == 6
     assert epoch_of(DataLoader(dataset_dir, batch_size=4, seed=1), 3) == epochs[3]
     assert epoch_of(DataLoader(dataset_dir, batch_size=4, seed=2), 3) != epochs[3]
+
+
+def test_training_cuts_segments_where_the_dataset_does_not(tmp_path):
+    config = segments.DataConfig(2, 2, 1, 1, 4, False)  # 4 steps a segment, a frame and two samples each
+    folder, rng = tmp_path / "steps", np.random.default_rng(0)
+    (folder / "match_00").mkdir(parents=True)
+    for index, label in enumerate([0, 1, 1, 0, 0]):
+        frames, audio = rng.integers(0, 256, (4, 1, 1, 3), np.uint8), rng.random(8).astype(np.float32)
+        segments.write_segment(folder / "match_00", index, label, frames, audio, config, 10.0)
+    record = {"title": "match_00", "segment_count": 5, "duration": 10.0, "sections": [[1.5, 5.5]]}
+    segments.write_metadata(folder, config, [record], missing=[])
+    loader = DataLoader(folder, batch_size=4)
+    batches, seen = loader.batches("train"), set()
+    for epoch in range(20):
+        batches.start_epoch(epoch)
+        for number, (rolled, num_steps) in enumerate(zip(batches.rolled(), batches.num_steps_rolled, strict=True)):
+            plain = batches[number]
+            for before, after, num_moved in (
+                (plain[0]["video"], rolled[0]["video"], 3 * num_steps),
+                (plain[0]["audio"], rolled[0]["audio"], 2 * num_steps),
+                (plain[1]["steps"], rolled[1]["steps"], num_steps),
+            ):
+                assert (before.shape, before.dtype) == (after.shape, after.dtype)
+                np.testing.assert_array_equal(after.ravel(), np.roll(before.ravel(), num_moved))
+            labels = rolled[1]["highlight"][0, :, 0]
+            np.testing.assert_array_equal(labels, rolled[1]["steps"][0].sum(axis=1) > 2)
+            counts = plain[2][0] > 0
+            if num_steps:  # of parts of two segments, which have to follow each other in the match
+                counts = [False, *(counts[1:] & counts[:-1])]
+            np.testing.assert_allclose(rolled[2][0], batches.class_weights[labels.astype(int)] * counts, rtol=1e-6)
+            seen.add(int(num_steps))
+    assert seen == {0, 1, 2, 3}
+
+
+def test_mfccs_move_along_time():
+    mfccs = np.arange(8).reshape(1, 2, 2, 2)  # of two segments, two coefficients, two frames
+    assert roll_segments(mfccs, 0.5, -1).tolist() == [[[[5, 0], [7, 2]], [[1, 4], [3, 6]]]]
+
+
+def test_segments_stay_whole_where_no_frame_begins_with_a_step(dataset_dir):
+    batches = DataLoader(dataset_dir, batch_size=4).batches("train")  # a frame for two steps
+    assert not batches.num_steps_rolled.any()
 
 
 def test_matches_of_every_length_are_cut_without_empty_stretches(tmp_path):

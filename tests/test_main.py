@@ -19,7 +19,7 @@ from test_data_loader import write_dataset
 import main as trainer
 import segments
 from data_loader import DataLoader, subset_of
-from model import build_model, load_checkpoint
+from model import OUTPUTS, SHARES_LAYER, build_model, load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -145,10 +145,13 @@ def test_senses_that_are_wrong_are_not_believed(dataset_dir):
     network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
     labels = loader.labels("valid")[:, np.newaxis]
     right = np.repeat(np.where(labels, 0.9, 0.1), 1 + loader.num_steps, axis=1)
-    rows = np.concatenate([right, 1 - right, np.full_like(right, 0.9)], axis=1)
-    valid_rows = trainer.weigh_senses(network, rows, loader)
-    assert network.get_layer("senses").shares.numpy().tolist() == [1, 0, 0]
-    np.testing.assert_allclose(valid_rows, rows[:, : 1 + loader.num_steps])
+    lost = np.full_like(right, 0.9)
+    said = np.stack([right, 1 - right, lost])  # by loudness, sound and picture
+    said[:, :, 1:] = said[::-1, :, 1:]  # of steps it is the picture that is right
+    valid_rows = trainer.weigh_senses(network, np.concatenate(said, axis=1), loader)
+    for name, shares in zip(OUTPUTS, ([1, 0, 0], [0, 0, 1]), strict=True):
+        assert network.get_layer(SHARES_LAYER.format(name)).shares.numpy().tolist() == shares
+    np.testing.assert_allclose(valid_rows, right)
 
 
 def test_a_checkpoint_for_other_data_is_refused(trained, tmp_path, caplog):

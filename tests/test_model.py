@@ -14,6 +14,8 @@ import scipy.fft
 import segments
 from model import (
     NUM_MEL_BANDS,
+    OUTPUTS,
+    SHARES_LAYER,
     WINDOW_LENGTH,
     BestCheckpoint,
     FrameJitter,
@@ -51,7 +53,8 @@ def random_inputs(data_shape, num_segments=5):
 def with_loudness(network):
     """The network, its three senses counting differently, loudness by weights of its own and not so much that all
     else drowns in what is not normalised yet."""
-    network.get_layer("senses").shares.assign((0.02, 0.5, 1.0))
+    for name in OUTPUTS:
+        network.get_layer(SHARES_LAYER.format(name)).shares.assign((0.02, 0.5, 1.0))
     rng = np.random.default_rng(1)
     for layer in network.layers:
         if isinstance(getattr(layer, "kernel_initializer", None), keras.initializers.Ones):
@@ -163,14 +166,16 @@ def test_the_shares_of_the_senses_are_those_of_the_lowest_loss():
     labels = (rng.random(400) < 0.3).astype(np.int64)
     weights = np.where(labels, 1.7, 0.7)
     signal = np.where(labels, 2.0, -2.0)[:, np.newaxis]
-    # Each sense says a segment's score and those of two steps: one is right, one is too sure of itself, one is lost.
+    # One sense is right, one is too sure of itself, one is lost.
     logits = np.stack([signal + rng.normal(size=(400, 3)), 2 * signal + 4 * rng.normal(size=(400, 3))], axis=1)
-    rows = 1 / (1 + np.exp(-np.concatenate([logits, 3 * rng.normal(size=(400, 1, 3))], axis=1).reshape(400, 9)))
-    shares, scores = choose_shares(rows.astype(np.float32), labels, weights)
-    assert shares == (1.0, 0.5, 0.0)
+    said = 1 / (1 + np.exp(-np.concatenate([logits, 3 * rng.normal(size=(400, 1, 3))], axis=1)))
     expected = 1 / (1 + np.exp(-(logits[:, 0] + 0.5 * logits[:, 1])))
-    np.testing.assert_allclose(scores, expected, atol=1e-4)
-    assert any(choose_shares(1 - rows, labels, weights)[0])  # even where nothing would be better
+    for num_columns in (1, 3):  # of segments, of steps
+        targets = np.repeat(labels[:, np.newaxis], num_columns, axis=1)
+        shares, scores = choose_shares(said[:, :, :num_columns].astype(np.float32), targets, weights)
+        assert shares == (1.0, 0.5, 0.0)
+        np.testing.assert_allclose(scores, expected[:, :num_columns], atol=1e-4)
+        assert any(choose_shares(1 - said[:, :, :num_columns], targets, weights)[0])  # even where nothing is better
 
 
 def test_augmentation_is_of_training_alone():

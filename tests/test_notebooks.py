@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NUM_EPOCHS = 2
 SHELL_FLAGS = ["--learning_rate", "0.002", "--epochs", str(NUM_EPOCHS), "--batch_size", "16", "--seed", "3"]
 EDITS = {
-    "epochs = 24": f"epochs = {NUM_EPOCHS}",
+    "epochs = 32": f"epochs = {NUM_EPOCHS}",
     "learning_rate = 0.0015": "learning_rate = 0.002",
     "seed = 0": "seed = 3",
 }

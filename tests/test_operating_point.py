@@ -94,12 +94,12 @@ def find(step_scores, step_sec=0.5, duration_sec=None, **more):
 
 
 def test_close_sections_are_found_apart_and_a_plateau_stays_one():
-    # A step of 0.62 is above the threshold, and below 0.7 of the 0.9 beside it; one of 0.64 is not.
-    assert find([0.1, 0.9, 0.9, 0.62, 0.62, 0.9, 0.1]) == [[0.5, 1.5], [2.5, 3.0]]
-    assert find([0.1, 0.9, 0.9, 0.64, 0.64, 0.9, 0.1]) == [[0.5, 3.0]]
+    # A step of 0.71 is above the threshold, and below 0.8 of the 0.9 beside it; one of 0.73 is not.
+    assert find([0.1, 0.9, 0.9, 0.71, 0.71, 0.9, 0.1]) == [[0.5, 1.5], [2.5, 3.0]]
+    assert find([0.1, 0.9, 0.9, 0.73, 0.73, 0.9, 0.1]) == [[0.5, 3.0]]
     # The dip is taken out before scores are averaged.
-    assert find([0.9, 0.9, 0.62, 0.62, 0.62, 0.9, 0.9], smoothing=3) == [[0.0, 1.0], [2.5, 3.5]]
-    assert find([0.9, 0.9, 0.64, 0.64, 0.64, 0.9, 0.9], smoothing=3) == [[0.0, 3.5]]
+    assert find([0.9, 0.9, 0.71, 0.71, 0.71, 0.9, 0.9], smoothing=3) == [[0.0, 1.0], [2.5, 3.5]]
+    assert find([0.9, 0.9, 0.73, 0.73, 0.73, 0.9, 0.9], smoothing=3) == [[0.0, 3.5]]
 
 
 def test_a_dip_is_one_of_five_seconds_around_within_the_match():
