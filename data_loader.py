@@ -284,11 +284,12 @@ def describe_match(
     return Match(title, length, duration_sec, labels, sections_sec)
 
 
-def roll_segments(array: np.ndarray, share: float, time_axis: int = 2) -> np.ndarray:
-    """(B, S, ...) as it is given, what it holds of S consecutive segments moved later along time by a share of one."""
+def roll_segments(array: np.ndarray, moved: float, time_axis: int = 2) -> np.ndarray:
+    """What an array (B, S, ...) holds of S consecutive segments, moved later by that part of a segment's length, its
+    end to its beginning; of the same shape. time_axis: along which a segment's time runs."""
     array = np.moveaxis(array, time_axis, 2)
     flat = array.reshape(array.shape[0], -1, *array.shape[3:])
-    rolled = np.roll(flat, round(share * array.shape[2]), axis=1).reshape(array.shape)
+    rolled = np.roll(flat, round(moved * array.shape[2]), axis=1).reshape(array.shape)
     return np.moveaxis(rolled, 2, time_axis)
 
 
@@ -299,7 +300,7 @@ class Batches:
     segment is read once an epoch. The S places of a stretch that hangs over an end of its match, or of a match shorter
     than S, are filled with the stretch's own segments, mirrored, of weight 0.
 
-    A batch is (inputs, targets, weights):
+    A network is trained on `rolled()`, the same batches cut elsewhere. A batch is (inputs, targets, weights):
 
     inputs["video"]: (B, S, T, H, W, 3) uint8 in [0, 255]. inputs["audio"]: (B, S, num_samples) or (B, S, 40,
         num_frames) float32.
@@ -325,7 +326,7 @@ class Batches:
 
     def start_epoch(self, epoch: int) -> None:
         """Take the stretches of an epoch, which depend on the seed and the epoch's number alone: for training each
-        match is cut at other places, the stretches are shuffled, and how far `rolled` moves each batch is drawn."""
+        match is cut at other places, the stretches are shuffled, and how far `roll` moves each batch is drawn."""
         rng = None if self.shuffle_seed is None else np.random.default_rng((self.shuffle_seed, epoch))
         length = self.stretch_length
         self.stretches = []  # (files, places in front that hang over)
@@ -337,13 +338,25 @@ class Batches:
                 offset = int(rng.integers(max(0, num_free - length + 1), min(num_free + 1, length)))
             for start in range(-offset, len(files) + num_free - offset, length):
                 self.stretches.append((files[max(start, 0) : start + length], max(-start, 0)))
-        self.num_steps_rolled = np.zeros(len(self), np.int64)  # of each batch
+        self.num_steps_moved = np.zeros(len(self), np.int64)  # of each batch
         if rng is not None:
             self.stretches = [self.stretches[i] for i in rng.permutation(len(self.stretches))]
-            num_steps = self.loader.num_steps
-            num_places = math.gcd(self.loader.config.num_frames, num_steps)  # in a segment, where a frame begins too
-            if length > 1:
-                self.num_steps_rolled = rng.integers(num_places, size=len(self)) * (num_steps // num_places)
+            num_places = self.count_places()
+            num_steps_moved = rng.integers(num_places, size=len(self)) * (self.loader.num_steps // num_places)
+            for batch_index, num_steps in enumerate(num_steps_moved):
+                lengths = [len(files) for files, _ in self.stretches_of(batch_index)]
+                if 2 * (sum(lengths) - len(lengths)) >= sum(lengths):  # each stretch that is moved loses a segment
+                    self.num_steps_moved[batch_index] = num_steps
+
+    def count_places(self) -> int:
+        """In how many places, evenly apart, a segment can be cut between two frames as well as between two steps."""
+        config = self.loader.config
+        is_even = abs(config.segment_length * config.video_sample_rate - config.num_frames) < 1e-6
+        return math.gcd(config.num_frames, self.loader.num_steps) if is_even else 1
+
+    def stretches_of(self, batch_index: int) -> list[tuple[list[SegmentFile], int]]:
+        """The stretches of a batch."""
+        return self.stretches[batch_index * self.num_stretches : (batch_index + 1) * self.num_stretches]
 
     def __len__(self) -> int:
         return math.ceil(len(self.stretches) / self.num_stretches)
@@ -354,7 +367,7 @@ class Batches:
     def __getitem__(self, batch_index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
         if not 0 <= batch_index < len(self):
             raise IndexError(f"batch {batch_index}: expected 0 to {len(self) - 1}")
-        chosen = self.stretches[batch_index * self.num_stretches : (batch_index + 1) * self.num_stretches]
+        chosen = self.stretches_of(batch_index)
         rows_of_batch = range(len(chosen))
         if self.share:
             process_id, num_processes = self.share
@@ -385,28 +398,26 @@ class Batches:
         return inputs, targets, weights
 
     def rolled(self) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]]:
-        """The batches of an epoch of training, as `roll` gives them."""
-        return (self.roll(batch_index, batch) for batch_index, batch in enumerate(self))
+        """The batches as a network is trained on them, each moved by `roll`; read ahead as by iterating."""
+        return read_ahead(self.roll, range(len(self)), NUM_BATCHES_AHEAD)
 
-    def roll(
-        self, batch_index: int, batch: tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
-        """A batch of training with all that its stretches hold moved later by some steps, as drawn for the epoch, what
-        leaves a stretch at its end entering at its beginning: segments are cut where the dataset was not, and a network
-        sees of a match more segments than it was cut into. Those that hold what does not belong together get weight 0.
-        """
-        num_steps = self.loader.num_steps
-        share = self.num_steps_rolled[batch_index] / num_steps
-        if not share:
+    def roll(self, batch_index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """A batch with all that its stretches hold moved later by the steps that were drawn for the epoch, what leaves
+        a stretch at its end entering at its beginning. Segments are cut where the dataset was not, so that a network
+        sees more segments than a match was cut into; they are labelled anew, and count by the weight of that label, or
+        0 if they are of parts that do not follow each other in the match."""
+        inputs, targets, weights = batch = self[batch_index]
+        moved = self.num_steps_moved[batch_index] / self.loader.num_steps
+        if not moved:
             return batch
-        inputs, targets, weights = batch
-        steps = roll_segments(targets["steps"], share)
-        is_highlight = steps.mean(axis=2) > 0.5
+        steps = roll_segments(targets["steps"], moved)
+        # As segments.label_segments has it, above the rounding of float32.
+        is_highlight = steps.mean(axis=2, dtype=np.float64) > 0.5 + 1e-6
         is_whole = (weights > 0) & np.roll(weights > 0, 1, axis=1)
         is_whole[:, 0] = False
         weights = self.class_weights[is_highlight.astype(int)] * is_whole
         inputs = {
-            name: roll_segments(array, share, time_axis)
+            name: roll_segments(array, moved, time_axis)
             for name, array, time_axis in (("video", inputs["video"], 2), ("audio", inputs["audio"], -1))
         }
         targets = {"highlight": is_highlight[:, :, np.newaxis].astype(np.float32), "steps": steps}

@@ -37,6 +37,7 @@ from operating_point import OperatingPoint, choose_operating_point  # noqa: E402
 WEIGHT_PENALTY = 0.005  # L2
 NUM_NEIGHBOURS = 2  # to each side
 NUM_SEEN = 2 * NUM_NEIGHBOURS + 1
+NUM_FEATURES = 16  # of a segment
 BATCH_SIZE, LEARNING_RATE = 16, 0.001
 FIGURES = {
     "average precision": lambda f: f["per_segment"]["average_precision"],
@@ -88,13 +89,13 @@ def build_first_version(data: Subset, is_sequence: bool):
     picture = layers.MaxPooling3D(2, padding="same")(layers.Conv3D(8, 3, **like)(layers.Rescaling(1 / 255)(video)))
     sound = layers.MaxPooling2D(2, padding="same")(layers.Conv2D(4, 3, **like)(mfcc))
     both = layers.Concatenate()([layers.Flatten()(picture), layers.Flatten()(sound)])
-    encoded = layers.Dense(16, activation="relu", kernel_regularizer=penalty)(both)
+    encoded = layers.Dense(NUM_FEATURES, activation="relu", kernel_regularizer=penalty)(both)
     inputs = {"video": video, "mfcc": mfcc}
     encoder = keras.Model(inputs, encoded)
-    features = keras.Input((NUM_SEEN, 16) if is_sequence else (16,))
+    features = keras.Input((NUM_SEEN, NUM_FEATURES) if is_sequence else (NUM_FEATURES,))
     x = layers.LSTM(16, kernel_regularizer=penalty)(features) if is_sequence else features
     head = keras.Model(features, layers.Dense(1, activation="sigmoid")(x))
-    of_batch = ops.reshape(encoded, (-1, NUM_SEEN, 16)) if is_sequence else encoded
+    of_batch = ops.reshape(encoded, (-1, NUM_SEEN, NUM_FEATURES)) if is_sequence else encoded
     network = keras.Model(inputs, head(of_batch))
     network.compile(keras.optimizers.Adam(LEARNING_RATE), "binary_crossentropy")
     return network, encoder, head

@@ -114,42 +114,74 @@ def test_training_cuts_segments_where_the_dataset_does_not(tmp_path):
     config = segments.DataConfig(2, 2, 1, 1, 4, False)  # 4 steps a segment, a frame and two samples each
     folder, rng = tmp_path / "steps", np.random.default_rng(0)
     (folder / "match_00").mkdir(parents=True)
-    for index, label in enumerate([0, 1, 1, 0, 0]):
+    num_segments = 21
+    sections_sec = np.array([[1.5, 5.5], [9.0, 10.0], [20.3, 31.0]])
+    labels = segments.label_segments(sections_sec, num_segments, 2.0)
+    for index, label in enumerate(labels):
         frames, audio = rng.integers(0, 256, (4, 1, 1, 3), np.uint8), rng.random(8).astype(np.float32)
-        segments.write_segment(folder / "match_00", index, label, frames, audio, config, 10.0)
-    record = {"title": "match_00", "segment_count": 5, "duration": 10.0, "sections": [[1.5, 5.5]]}
+        segments.write_segment(folder / "match_00", index, label, frames, audio, config, 42.0)
+    record = {"title": "match_00", "segment_count": num_segments, "duration": 42.0, "sections": sections_sec.tolist()}
     segments.write_metadata(folder, config, [record], missing=[])
-    loader = DataLoader(folder, batch_size=4)
+    loader = DataLoader(folder, batch_size=16)
     batches, seen = loader.batches("train"), set()
-    for epoch in range(20):
+    for epoch in range(10):
         batches.start_epoch(epoch)
-        for number, (rolled, num_steps) in enumerate(zip(batches.rolled(), batches.num_steps_rolled, strict=True)):
+        for number, (rolled, num_steps) in enumerate(zip(batches.rolled(), batches.num_steps_moved, strict=True)):
             plain = batches[number]
-            for before, after, num_moved in (
-                (plain[0]["video"], rolled[0]["video"], 3 * num_steps),
-                (plain[0]["audio"], rolled[0]["audio"], 2 * num_steps),
-                (plain[1]["steps"], rolled[1]["steps"], num_steps),
-            ):
-                assert (before.shape, before.dtype) == (after.shape, after.dtype)
-                np.testing.assert_array_equal(after.ravel(), np.roll(before.ravel(), num_moved))
-            labels = rolled[1]["highlight"][0, :, 0]
-            np.testing.assert_array_equal(labels, rolled[1]["steps"][0].sum(axis=1) > 2)
-            counts = plain[2][0] > 0
-            if num_steps:  # of parts of two segments, which have to follow each other in the match
-                counts = [False, *(counts[1:] & counts[:-1])]
-            np.testing.assert_allclose(rolled[2][0], batches.class_weights[labels.astype(int)] * counts, rtol=1e-6)
+            for row in range(len(plain[2])):
+                for before, after, num_moved in (
+                    (plain[0]["video"], rolled[0]["video"], 3 * num_steps),
+                    (plain[0]["audio"], rolled[0]["audio"], 2 * num_steps),
+                    (plain[1]["steps"], rolled[1]["steps"], num_steps),
+                ):
+                    assert (before.shape, before.dtype) == (after.shape, after.dtype)
+                    np.testing.assert_array_equal(after[row].ravel(), np.roll(before[row].ravel(), num_moved))
+                is_highlight = rolled[1]["highlight"][row, :, 0]
+                np.testing.assert_array_equal(is_highlight, rolled[1]["steps"][row].sum(axis=1) > 2)
+                counts = plain[2][row] > 0
+                if num_steps:  # of parts of two segments, which have to follow each other in the match
+                    counts = [False, *(counts[1:] & counts[:-1])]
+                weights = batches.class_weights[is_highlight.astype(int)] * counts
+                np.testing.assert_allclose(rolled[2][row], weights, rtol=1e-6)
             seen.add(int(num_steps))
     assert seen == {0, 1, 2, 3}
+
+
+def moves_of(folder, num_epochs=30, **more):
+    """By how many steps training moves its batches."""
+    batches = DataLoader(folder, **more).batches("train")
+    seen = set()
+    for epoch in range(num_epochs):
+        batches.start_epoch(epoch)
+        seen |= set(batches.num_steps_moved.tolist())
+    return seen
+
+
+def test_segments_are_cut_between_frames_and_between_steps(tmp_path):
+    labels_of = {"match_00": [0, 1, 1, 0] * 4}
+    for number, (config, expected) in enumerate(
+        [
+            ((2, 2, 1, 1, 4, False), {0, 1, 2, 3}),
+            ((5, 3, 1, 1, 4, False), {0, 2, 4, 6, 8}),  # 15 frames, 10 steps
+            ((1, 1, 1, 1, 4, False), {0}),  # one frame
+            ((4.9, 3, 1, 1, 4, False), {0}),  # 14 frames and seven tenths, 10 steps
+        ]
+    ):
+        folder = write_dataset(tmp_path / str(number), labels_of, config=segments.DataConfig(*config))
+        assert moves_of(folder) == expected
+
+
+def test_nothing_is_moved_where_little_would_be_left(tmp_path):
+    config = segments.DataConfig(2, 2, 1, 1, 4, False)
+    short = write_dataset(tmp_path / "short", {"match_00": [0], "match_03": [1]}, config=config)
+    assert moves_of(short) == moves_of(short, batch_size=1) == {0}
+    pairs = write_dataset(tmp_path / "pairs", {"match_00": [0, 1]}, config=config)
+    assert moves_of(pairs) == {0, 1, 2, 3}
 
 
 def test_mfccs_move_along_time():
     mfccs = np.arange(8).reshape(1, 2, 2, 2)  # of two segments, two coefficients, two frames
     assert roll_segments(mfccs, 0.5, -1).tolist() == [[[[5, 0], [7, 2]], [[1, 4], [3, 6]]]]
-
-
-def test_segments_stay_whole_where_no_frame_begins_with_a_step(dataset_dir):
-    batches = DataLoader(dataset_dir, batch_size=4).batches("train")  # a frame for two steps
-    assert not batches.num_steps_rolled.any()
 
 
 def test_matches_of_every_length_are_cut_without_empty_stretches(tmp_path):
@@ -256,10 +288,13 @@ def test_sound_of_another_number_type_is_converted(tmp_path):
     assert [batches[number][0]["audio"].ravel().tolist() for number in (0, 1)] == [[0, 0], [0.5, -0.5]]
 
 
-def write_dataset(folder, labels_of, first_version=False, sections_of=None):
-    """A dataset of 1-pixel frames with the labels given for each title."""
-    config = segments.DataConfig(1, 1, 1, 1, 2, False)
-    frames, audio = np.full((1, 1, 1, 3), 51, np.uint8), np.zeros(2, np.float32)
+ONE_FRAME = segments.DataConfig(1, 1, 1, 1, 2, False)
+
+
+def write_dataset(folder, labels_of, first_version=False, sections_of=None, config=ONE_FRAME):
+    """A dataset of grey frames and silence with the labels given for each title."""
+    frames = np.full(config.data_shape["video"], 51, np.uint8)
+    audio = np.zeros(config.data_shape["audio"], np.float32)
     folder.mkdir()
     for title, labels in labels_of.items():
         (folder / title).mkdir()

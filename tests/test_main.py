@@ -18,7 +18,7 @@ from test_data_loader import write_dataset
 
 import main as trainer
 import segments
-from data_loader import DataLoader, subset_of
+from data_loader import Batches, DataLoader, subset_of
 from model import OUTPUTS, SHARES_LAYER, build_model, load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,6 +138,18 @@ def test_a_checkpoint_scores_as_it_was_validated(trained, dataset_dir):
     network, loader = load_checkpoint(best), DataLoader(dataset_dir)
     loss = trainer.validate(trainer.predict(network, loader, "valid")[0], loader)["val_loss"]
     assert loss == pytest.approx(segments.read_checkpoint_attributes(best)["val_loss"], abs=1e-4)
+
+
+def test_training_sees_segments_that_are_cut_elsewhere(dataset_dir, tmp_path, monkeypatch):
+    moved = []
+    original = Batches.roll
+    monkeypatch.setattr(
+        Batches,
+        "roll",
+        lambda batches, number: moved.append(batches.num_steps_moved[number]) or original(batches, number),
+    )
+    assert train_in_process(dataset_dir, tmp_path)[0] == 0
+    assert set(moved) == {0, 1}  # of two steps
 
 
 def test_senses_that_are_wrong_are_not_believed(dataset_dir):
