@@ -76,8 +76,8 @@ def build_model(
     features of the steps, num_steps a segment. Dilated convolutions run over the steps of the whole stretch, so that a
     segment is judged by its neighbours too; a segment's score comes from its own steps. Sound and picture are judged
     apart and their logits added: trained as one, the picture is learned by heart before the sound is understood. Beside
-    them stands what loudness alone says, in which there is little to learn wrongly. How much each of the three counts
-    is chosen on validation (`choose_shares`): of few matches little more than loudness can be learned.
+    them stands what loudness alone says, in which there is little to learn wrongly. How much each of the three counts,
+    in each output, is chosen on validation (`choose_shares`): of few matches little more than loudness can be learned.
 
     Args:
         data_shape: "video" (T, H, W, 3), any T, H, W above 0; "audio" (num_samples,) for a waveform or
@@ -411,9 +411,9 @@ class SpectrogramMask(layers.Layer):
 
 
 def compile_network(network: keras.Model, learning_rate: float, num_updates: int) -> None:
-    """Make a network ready to be trained for num_updates steps.
+    """Make a network ready for num_updates updates of its weights.
 
-    AdamW, decoupled weight decay on all but biases and normalisation; the learning rate rises for a tenth of the steps
+    AdamW, decoupled weight decay on all but biases and normalisation; the learning rate rises for a tenth of them
     and falls along a cosine to a hundredth. Targets are softened as in Szegedy et al., "Rethinking the Inception
     Architecture for Computer Vision" (2016), section 7.
     """
@@ -435,7 +435,7 @@ def compile_network(network: keras.Model, learning_rate: float, num_updates: int
 
 class WeightAverage:
     """The exponential average of a network's weights, normalisation's statistics included, over about the last hundred
-    steps and early over fewer; it scores better, and steadier from epoch to epoch, than the weights themselves.
+    updates and early over fewer; it scores better, and steadier from epoch to epoch, than the weights themselves.
 
     values: arrays in the order of `network.weights`. num_updates: how many weights went in.
     """
