@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 import segments
-from operating_point import DIP_SHARE, OperatingPoint, find_sections
+from operating_point import OperatingPoint, find_sections
 
 
 def find_padded(
@@ -19,10 +19,9 @@ def find_padded(
     duration_sec: float,
     point: OperatingPoint,
     padding_sec: float,
-    dip_share: float = DIP_SHARE,
 ) -> np.ndarray:
     """sections_sec found at an operating point, each padding_sec longer at both ends; those that then meet are one."""
-    found_sec = find_sections(scores, step_sec, duration_sec, point, dip_share)
+    found_sec = find_sections(scores, step_sec, duration_sec, point)
     padded_sec = np.clip(found_sec + np.array([-padding_sec, padding_sec]), 0, duration_sec)
     return segments.merge_sections(padded_sec.tolist())
 
@@ -43,12 +42,12 @@ def fill_length(
     """
 
     def found_at(threshold: float, dip_share: float) -> np.ndarray:
-        at_threshold = replace(point, threshold=threshold)
-        return find_padded(scores, step_sec, duration_sec, at_threshold, padding_sec, dip_share)
+        at_threshold = replace(point, threshold=threshold, dip_share=dip_share)
+        return find_padded(scores, step_sec, duration_sec, at_threshold, padding_sec)
 
     thresholds = np.unique(np.append(scores, 0.0))  # ascending: the lower, the more is found
     lowest = thresholds[:2][-1]  # above 0, at which all is found
-    dip_share = DIP_SHARE if total_sec(found_at(lowest, DIP_SHARE)) >= length_sec else 0.0
+    dip_share = point.dip_share if total_sec(found_at(lowest, point.dip_share)) >= length_sec else 0.0
     low, high = 0, len(thresholds)
     while high - low > 1:
         middle = (low + high) // 2

@@ -28,12 +28,14 @@ CHOICE_IOU_THRESHOLDS = (0.3, 0.5)
 class OperatingPoint:
     """threshold: in [0, 1]; a smoothed score of at least this is a highlight. smoothing: steps averaged, centered on
     each, 1 for none. min_length_sec: shorter sections are left out. max_gap_sec: sections at most so far apart are one.
+    dip_share: of `clear_dips`, not chosen anew for each network; 0 leaves the scores as they are.
     """
 
     threshold: float
     smoothing: int = 1
     min_length_sec: float = 0.0
     max_gap_sec: float = 0.0
+    dip_share: float = DIP_SHARE
 
 
 def parse_operating_point(values: dict) -> OperatingPoint:
@@ -105,15 +107,13 @@ def find_sections(
     step_sec: float,
     duration_sec: float,
     operating_point: OperatingPoint,
-    dip_share: float = DIP_SHARE,
 ) -> np.ndarray:
     """(num_sections, 2) float64: sections in seconds, ascending, disjoint, half-open, within [0, duration_sec].
 
     Args:
         step_scores: (num_steps,) float in [0, 1], of consecutive steps of step_sec seconds.
-        dip_share: of `clear_dips`; 0 leaves the scores as they are.
     """
-    clear = clear_dips(step_scores, step_sec, duration_sec, dip_share)
+    clear = clear_dips(step_scores, step_sec, duration_sec, operating_point.dip_share)
     found = np.flatnonzero(smooth(clear, operating_point.smoothing) >= operating_point.threshold)
     sections: list[list[float]] = []
     for start_sec in found * step_sec:

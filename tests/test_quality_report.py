@@ -5,7 +5,7 @@ import io
 import json
 import struct
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_scores_go_to_their_matches(matches):
 
 def test_figures_by_hand(matches):
     figures = quality_report.evaluate(matches, POINT)
-    assert figures["operating_point"] == {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0, "max_gap_sec": 2}
+    assert figures["operating_point"] == asdict(POINT)
     by_segment = figures["per_segment"]
     assert (by_segment["segments"], by_segment["highlights"]) == (11, 2)
     assert by_segment["confusion_matrix"] == [[6, 3], [0, 2]]  # half a segment found is none, as in labels
