@@ -26,7 +26,7 @@ STRETCH_LENGTH = 8  # consecutive segments that a network is trained on together
 STEP_SEC = 0.5  # about how long the steps are into which segments are divided
 NUM_READERS = 2  # threads
 NUM_SEGMENTS_AHEAD = 16
-NUM_BATCHES_AHEAD = 4
+NUM_BATCHES_AHEAD = 2  # more would not stay in the processor's cache
 
 
 def subset_of(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2) -> str:
