@@ -114,6 +114,7 @@ def train(
     best.set_model(network)
     average = WeightAverage(network)
     if point:
+        print(f"Going on after epoch {len(history)} of {args.epochs}")
         resume_point.restore(network, average, point.variables)
         best.resume(point.best_path, min(row["val_loss"] for row in history))
     batches = loader.batches("train", workers.share if workers else None)
@@ -126,6 +127,9 @@ def train(
         try:
             for epoch in range(len(history), args.epochs):
                 if has_lost_patience(history, args.patience):
+                    if writes:
+                        message = f"Stopped: no lower validation loss in {args.patience} epochs (--patience)"
+                        tqdm.write(message, file=sys.stdout)
                     break
                 batches.start_epoch(epoch)
                 loss = train_epoch(network, average, batches.rolled(), bar.update)
