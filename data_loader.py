@@ -345,7 +345,7 @@ class Batches:
             num_steps_moved = rng.integers(num_places, size=len(self)) * (self.loader.num_steps // num_places)
             for batch_index, num_steps in enumerate(num_steps_moved):
                 lengths = [len(files) for files, _ in self.stretches_of(batch_index)]
-                if 2 * (sum(lengths) - len(lengths)) >= sum(lengths):  # each stretch that is moved loses a segment
+                if sum(lengths) >= 2 * len(lengths):  # half is left: each stretch that is moved loses a segment
                     self.num_steps_moved[batch_index] = num_steps
 
     def count_places(self) -> int:

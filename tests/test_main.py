@@ -290,16 +290,14 @@ def test_a_network_that_diverges_is_told_in_a_line(dataset_dir, tmp_path, caplog
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(dataset_dir, tmp_path, capsys):
     # So high a rate that the loss soon rises.
-    status, history = train_in_process(dataset_dir, tmp_path, "--patience", "2", "--learning_rate", "0.5", epochs=60)
+    flags = ["--patience", "2", "--learning_rate", "0.5"]
+    status, history = train_in_process(dataset_dir, tmp_path, *flags, epochs=60)
     assert status == 0
     losses = [float(row["val_loss"]) for row in csv.DictReader(history)]
     assert len(losses) < 60
     assert losses.index(min(losses)) == len(losses) - 3
     assert "Stopped: no lower validation loss in 2 epochs (--patience)" in capsys.readouterr().out
-    assert (
-        train_in_process(dataset_dir, tmp_path, "--resume", "--patience", "2", "--learning_rate", "0.5", epochs=60)[0]
-        == 0
-    )
+    assert train_in_process(dataset_dir, tmp_path, "--resume", *flags, epochs=60)[0] == 0
     assert f"Going on after epoch {len(losses)} of 60" in capsys.readouterr().out
 
 

@@ -5,7 +5,7 @@ import io
 import json
 import struct
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,7 +52,8 @@ def test_scores_go_to_their_matches(matches):
 
 def test_figures_by_hand(matches):
     figures = quality_report.evaluate(matches, POINT)
-    assert figures["operating_point"] == asdict(POINT)
+    point = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0, "max_gap_sec": 2, "dip_share": 0.8}
+    assert figures["operating_point"] == point
     by_segment = figures["per_segment"]
     assert (by_segment["segments"], by_segment["highlights"]) == (11, 2)
     assert by_segment["confusion_matrix"] == [[6, 3], [0, 2]]  # half a segment found is none, as in labels
