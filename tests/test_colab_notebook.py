@@ -117,7 +117,7 @@ def test_it_trains_tests_and_cuts_a_match_from_the_first_cell_to_the_last(run_wh
         f"Unpacking {ZIP_NAME}: 100%",
         "Nothing to install; TensorFlow 2.",
         "Nothing was trained before: training starts.",
-        "Test: 2 videos, 12 segments, 6 highlights",
+        "Test: 2 videos, 20 segments, 1 highlights",
     ):
         assert words in text
     assert re.search(r"TensorFlow 2\S+ (trains on the GPU|sees no GPU and trains on the processor)", text)

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import TITLES
+from conftest import LABELS, TITLES
 
 import data_loader
 import segments
@@ -39,31 +39,44 @@ def test_proportions_are_parameters():
 def test_counts_of_each_subset(dataset_dir):
     loader = DataLoader(dataset_dir)
     assert loader.num_videos == {"train": 2, "valid": 2, "test": 2}
-    assert loader.num_segments == {"train": 12, "valid": 12, "test": 12}
-    assert loader.num_highlights == {"train": 6, "valid": 6, "test": 6}
+    assert loader.num_segments == {"train": 20, "valid": 11, "test": 20}
+    assert loader.num_highlights == {"train": 5, "valid": 7, "test": 1}
     for subset, titles in TITLES.items():
         assert {file.title for file in loader.segment_files[subset]} == set(titles)
 
 
 def test_batches_hold_stretches_of_the_segments_own_arrays(dataset_dir):
-    loader = DataLoader(dataset_dir, batch_size=9)  # one stretch of 8 segments: a match of 6, and 2 of them again
+    loader = DataLoader(dataset_dir, batch_size=9)  # one stretch of 8 segments: a match, and its last ones again
     batches = loader.batches("valid")
     assert len(batches) == 2
-    for title, (inputs, targets, weights) in zip(TITLES["valid"], batches, strict=True):
+    no, yes = 11 / 8, 11 / 14  # 4 of 11 segments are no highlights, 7 are
+    steps = {  # two half seconds a segment
+        "match_07": [[0, 0], [1, 1], [1, 1], [1, 1], [1, 1], [0, 0]],
+        "match_09": [[0, 0], [1, 1], [1, 1], [1, 1], [1, 0]],
+    }
+    for (title, order, expected_weights), (inputs, targets, weights) in zip(
+        [
+            ("match_07", [0, 1, 2, 3, 4, 5, 5, 4], [no, yes, yes, yes, yes, no, 0, 0]),
+            ("match_09", [0, 1, 2, 3, 4, 4, 3, 2], [no, yes, yes, yes, no, 0, 0, 0]),
+        ],
+        batches,
+        strict=True,
+    ):
         assert (inputs["video"].shape, inputs["video"].dtype) == ((1, 8, 2, 16, 16, 3), np.uint8)
         assert (inputs["audio"].shape, inputs["audio"].dtype) == ((1, 8, 4000), np.float32)
-        assert weights.tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]]
-        for place, index in enumerate([0, 1, 2, 3, 4, 5, 5, 4]):
-            segment = segments.read_segment(dataset_dir / title / f"seg_{index:05d}_{int(index >= 3)}.pkl")
+        np.testing.assert_allclose(weights, [expected_weights], rtol=1e-6)
+        for place, index in enumerate(order):
+            label = LABELS[title][index]
+            segment = segments.read_segment(dataset_dir / title / f"seg_{index:05d}_{label}.pkl")
             np.testing.assert_array_equal(inputs["video"][0, place], segment["video"])
             np.testing.assert_array_equal(inputs["audio"][0, place], segment["audio"])
-            assert targets["highlight"][0, place].tolist() == [index >= 3]
-            assert targets["steps"][0, place].tolist() == [index >= 3] * 2  # two half seconds
-    np.testing.assert_array_equal(loader.labels("valid"), [0, 0, 0, 1, 1, 1] * 2)
+            assert targets["highlight"][0, place].tolist() == [label]
+            assert targets["steps"][0, place].tolist() == steps[title][index]
+    np.testing.assert_array_equal(loader.labels("valid"), [0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0])
 
 
 def test_a_batch_holds_as_many_segments_as_asked_for(dataset_dir):
-    for batch_size, shape, num_batches in [(2, (1, 2), 6), (16, (2, 8), 1), (24, (2, 8), 1), (1, (1, 1), 12)]:
+    for batch_size, shape, num_batches in [(2, (1, 2), 6), (16, (2, 8), 1), (24, (2, 8), 1), (1, (1, 1), 11)]:
         batches = DataLoader(dataset_dir, batch_size=batch_size).batches("valid")
         assert len(batches) == num_batches
         assert batches[0][2].shape == shape
@@ -205,9 +218,9 @@ def test_valid_and_test_keep_their_order(dataset_dir):
 def test_a_match_is_read_in_order(dataset_dir):
     loader = DataLoader(dataset_dir)
     files = loader.files_by_match("test")[1]
-    assert [file.title for file in files] == [TITLES["test"][1]] * 6
+    assert [file.title for file in files] == [TITLES["test"][1]] * 8
     arrays = list(loader.read_match(files))
-    assert len(arrays) == 6
+    assert len(arrays) == 8
     for file, (video, audio) in zip(files, arrays, strict=True):
         segment = segments.read_segment(file.path)
         np.testing.assert_array_equal(video, segment["video"])
@@ -222,8 +235,8 @@ def test_a_pickle_is_read_only_when_its_batch_is_asked_for(dataset_dir, monkeypa
     batches = loader.batches("test")
     loader.labels("test")
     assert read == []
-    batches[1]
-    assert read == ["seg_00004_1.pkl", "seg_00005_1.pkl"]
+    batches[2]
+    assert read == ["seg_00008_1.pkl", "seg_00009_0.pkl", "seg_00010_0.pkl", "seg_00011_0.pkl"]
 
 
 def test_a_batch_keeps_its_arrays_as_long_as_a_part_of_them_is_held(dataset_dir):
@@ -236,14 +249,14 @@ def test_a_batch_keeps_its_arrays_as_long_as_a_part_of_them_is_held(dataset_dir)
                 held.append((number, inputs["audio"][0][1]))
             inputs["audio"][0, 0] = 9  # as who gets a batch may
             del inputs
-    assert len({sound.ctypes.data for _, sound in held}) == len(held) == 9
+    assert len({sound.ctypes.data for _, sound in held}) == len(held) == 15
     for number, sound in held:
         np.testing.assert_array_equal(sound, expected[number])
 
 
 def test_the_memory_of_batches_is_used_again(dataset_dir):
     batches = DataLoader(dataset_dir, batch_size=2).batches("test")
-    places = {batches[number][0]["video"].ctypes.data for number in [*range(6)] * 3}
+    places = {batches[number][0]["video"].ctypes.data for number in [*range(10)] * 3}
     assert len(places) == 1
 
 
@@ -337,10 +350,10 @@ def test_datasets_of_the_first_version_load(tmp_path):
 def test_matches_hold_what_the_dataset_says_of_them(dataset_dir):
     matches = DataLoader(dataset_dir).matches("test")
     assert [match.title for match in matches] == TITLES["test"]
-    for match in matches:
-        assert (match.segment_length, match.duration_sec) == (1, pytest.approx(6))
-        assert match.labels.tolist() == [0, 0, 0, 1, 1, 1]
-        assert match.sections_sec == pytest.approx(np.array([[3.0, 6.0]]))
+    for match, duration_sec, sections_sec in zip(matches, (35 / 3, 8), ([[7.9, 9.2]], np.empty((0, 2))), strict=True):
+        assert (match.segment_length, match.duration_sec) == (1, pytest.approx(duration_sec))
+        assert match.labels.tolist() == LABELS[match.title]
+        np.testing.assert_allclose(match.sections_sec, sections_sec)
 
 
 def test_sections_that_a_dataset_does_not_say_are_runs_of_labels(tmp_path):

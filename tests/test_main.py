@@ -44,12 +44,12 @@ def test_from_mp4_to_checkpoint_to_test_report(trained, dataset_dir):
     assert report["videos"] == TITLES["test"]
     assert report["checkpoint"] == checkpoints_in(ckpt_dir)[-1].name
     model, everything = report["model"]["per_segment"], report["everything"]["per_segment"]
-    # Loud is a highlight in these clips: easy to learn, and not by the share of highlights alone.
+    # Loud is a highlight in these clips: easy to learn, and not by the proportion of highlights alone.
     assert model["average_precision"] > 0.9
-    assert everything["average_precision"] == pytest.approx(0.5)
-    assert everything["f1"] == pytest.approx(2 / 3)
+    assert everything["average_precision"] == pytest.approx(1 / 20)
+    assert everything["f1"] == pytest.approx(2 / 21)
     (tn, fp), (fn, tp) = model["confusion_matrix"]
-    assert tn + fp + fn + tp == 12
+    assert (tn + fp, fn + tp) == (19, 1)
     assert model["precision"] == pytest.approx(tp / (tp + fp))
     assert report["loudness"]["per_event"]["iou_0.5"]["f1"] == 1
     assert [row["title"] for row in report["by_match"]] == TITLES["test"]
@@ -57,9 +57,9 @@ def test_from_mp4_to_checkpoint_to_test_report(trained, dataset_dir):
         assert (ckpt_dir / name).read_bytes()[:4] == b"\x89PNG"
         assert str(ckpt_dir / name) in result.stdout
     with open(ckpt_dir / "predictions.csv", newline="") as file:
-        assert [row["label"] for row in csv.DictReader(file)] == list("000111" * 2)
+        assert [row["label"] for row in csv.DictReader(file)] == list("00000000100000000000")
     for words in (
-        "train: 2 videos, 12 segments, 6 highlights",
+        "train: 2 videos, 20 segments, 5 highlights",
         "everything is a highlight",
         "confusion matrix",
         "Look at:",
@@ -120,10 +120,10 @@ def test_the_operating_point_is_chosen_once_and_used(trained, dataset_dir, tmp_p
     shutil.copy(best, copy)
     arguments = ["--mode", "test", "--ckpt", str(copy), "--data_dir", str(dataset_dir)]
     attributes = segments.read_checkpoint_attributes(copy)
-    segments.write_checkpoint_attributes(copy, attributes | {"operating_point": {"threshold": 0.0}})
+    segments.write_checkpoint_attributes(copy, attributes | {"operating_point": {"threshold": 0.0, "dip_share": 0.0}})
     assert trainer.main(arguments) == 0
     report = json.loads((tmp_path / "test_report.json").read_text())
-    assert report["model"]["per_segment"]["confusion_matrix"] == [[0, 6], [0, 6]]
+    assert report["model"]["per_segment"]["confusion_matrix"] == [[0, 19], [0, 1]]
     del attributes["operating_point"], attributes["loudness_operating_point"]
     segments.write_checkpoint_attributes(copy, attributes)
     assert trainer.main(arguments) == 0
@@ -157,7 +157,7 @@ def test_senses_that_are_wrong_are_not_believed(dataset_dir):
     network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
     labels = loader.labels("valid")[:, np.newaxis]
     right = np.repeat(np.where(labels, 0.9, 0.1), 1 + loader.num_steps, axis=1)
-    lost = np.full_like(right, 0.9)
+    lost = np.repeat(np.where([1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0], 0.9, 0.1)[:, np.newaxis], right.shape[1], axis=1)
     said = np.stack([right, 1 - right, lost])  # by loudness, sound and picture
     said[:, :, 1:] = said[::-1, :, 1:]  # of steps it is the picture that is right
     valid_rows = trainer.weigh_senses(network, np.concatenate(said, axis=1), loader)
