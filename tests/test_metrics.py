@@ -1,6 +1,8 @@
 """Scores against values worked out by hand, and against scikit-learn and SciPy on random input."""
 
+import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -77,11 +79,63 @@ def test_everything_is_a_highlight():
         ([1, 2], [0.5, 0.5], r"received labels \[1, 2\], expected 0 and 1"),
         ([1, 0], [0.5, np.nan], r"scores outside \[0, 1\] or not a number"),
         ([1, 0], [0.5, 1.5], r"scores outside \[0, 1\]"),
+        ([1, 0], [0.5, 1.0001], r"scores outside \[0, 1\] or not a number: the model diverged, lower --learning_rate"),
+        ([1, 0], [-0.0001, 0.5], r"scores outside \[0, 1\]"),
+        ([[1, 0]], [[0.5, 0.5]], r"labels of shape \(1, 2\) and scores of shape \(1, 2\)"),
+        ([1, 0], [[0.5, 0.5]], r"labels of shape \(2,\) and scores of shape \(1, 2\), expected two vectors"),
+        ([0, -1, 0], [0.5, 0.5, 0.5], r"received labels \[-1, 0\], expected 0 and 1"),
     ],
 )
 def test_malformed_input_is_named(labels, scores, message):
     with pytest.raises(ValueError, match=message):
         metrics.evaluate(np.array(labels), np.array(scores), np.array(labels))
+    with pytest.raises(ValueError, match=message):
+        metrics.validate(np.array(labels), np.array(scores))
+
+
+def test_the_ends_of_the_range_and_a_single_segment_are_valid():
+    metrics.validate(np.array([0, 1]), np.array([0.0, 1.0]))
+    metrics.validate(np.array([1]), np.array([0.5]))
+
+
+def test_log_loss_by_hand():
+    labels, scores = np.array([1, 0, 1]), np.array([0.8, 0.4, 0.1], np.float32)
+    losses = -np.log([0.8, 0.6, 0.1])
+    assert metrics.log_loss(labels, scores) == pytest.approx(losses.mean(), rel=1e-6)
+    # Weights are a mean's, whatever they add up to.
+    weights = np.array([1.0, 2.0, 5.0])
+    assert metrics.log_loss(labels, scores, weights) == pytest.approx((losses * weights).sum() / 8, rel=1e-6)
+    assert metrics.log_loss(labels, scores, 10 * weights) == pytest.approx((losses * weights).sum() / 8, rel=1e-6)
+    # A label between 0 and 1, of a step that a section covers in part.
+    partly = -(0.25 * np.log(0.8) + 0.75 * np.log(0.2))
+    assert metrics.log_loss(np.array([0.25]), np.array([0.8])) == pytest.approx(partly)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_log_loss_of_a_score_that_is_quite_wrong_is_that_of_one_in_ten_millions(dtype):
+    assert metrics.log_loss(np.array([0]), np.ones(1, dtype)) == pytest.approx(-math.log(1e-7), rel=1e-6)
+    assert metrics.log_loss(np.array([1]), np.zeros(1, dtype)) == pytest.approx(-math.log(1e-7), rel=1e-6)
+    assert metrics.log_loss(np.array([0, 1]), np.array([0, 1], dtype)) == pytest.approx(1e-7, rel=1e-6)
+
+
+def test_scores_of_one_class_alone():
+    found = metrics.evaluate(np.ones(3, int), np.full(3, 0.9), np.ones(3, bool))
+    assert found["confusion_matrix"] == [[0, 0], [0, 3]]
+    assert (found["average_precision"], found["f1"], found["highlights"]) == (1, 1, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = metrics.evaluate(np.zeros(3, int), np.full(3, 0.1), np.zeros(3, bool))
+    assert found["confusion_matrix"] == [[3, 0], [0, 0]]
+    assert (found["precision"], found["recall"], found["f1"], found["highlights"]) == (0, 0, 0, 0)
+    one_of_three = metrics.evaluate(np.array([0, 1, 0]), np.array([0.2, 0.6, 0.7]), np.array([0, 1, 1]))
+    assert (one_of_three["average_precision"], one_of_three["roc_auc"]) == (0.5, 0.5)
+
+
+def test_scores_can_be_written_as_json():
+    found = metrics.evaluate(np.array([1, 0]), np.array([0.9, 0.2], np.float32), np.array([True, False]))
+    assert json.loads(json.dumps(found)) == found
+    found = metrics.evaluate_events([sections([0, 10])], [sections([0, 5])], 0.5)
+    assert json.loads(json.dumps(found)) == found
 
 
 # ---- Events
@@ -146,6 +200,55 @@ def test_the_matching_is_as_large_as_scipys(seed):
         assert metrics.evaluate_events([reference], [predicted], iou_threshold)["matched"] == expected > 0
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_pairs_are_those_that_plain_loops_find(seed):
+    rng = np.random.default_rng(seed)
+    reference, predicted = random_sections(rng, 15) + 4, random_sections(rng, 12)  # whole seconds: many only touch
+    expected = {}
+    for i, (start, end) in enumerate(reference):
+        for j, (predicted_start, predicted_end) in enumerate(predicted):
+            shared = min(end, predicted_end) - max(start, predicted_start)
+            if shared > 0:
+                expected[i, j] = shared / (max(end, predicted_end) - min(start, predicted_start))
+    references, predictions, ious = metrics.overlapping_pairs(reference, predicted)
+    pairs = list(zip(references.tolist(), predictions.tolist(), strict=True))
+    assert pairs == sorted(expected, key=lambda pair: (pair[1], pair[0])) == sorted(expected)
+    assert ious == pytest.approx([expected[pair] for pair in pairs])
+
+
+def test_sections_that_only_touch_are_no_pair():
+    parts = metrics.overlapping_pairs(sections([4, 6], [10, 12]), sections([2, 4], [6, 10], [12, 13]))
+    assert [len(part) for part in parts] == [0, 0, 0]
+
+
+def test_a_section_whose_iou_is_the_threshold_but_for_rounding_is_found():
+    # 0.3 s of 1 s: the IoU is a rounding error below 0.3; 0.299 s is less.
+    reference = [sections([0.6, 1.6])]
+    assert metrics.evaluate_events(reference, [sections([0.6, 0.9])], 0.3)["matched"] == 1
+    assert metrics.evaluate_events(reference, [sections([0.6, 0.899999])], 0.3)["matched"] == 0
+    scores = np.array([0.5])
+    assert metrics.match_ranked(*reference, sections([0.6, 0.9]), scores, 0.3).tolist() == [True]
+    assert metrics.match_ranked(*reference, sections([0.6, 0.899999]), scores, 0.3).tolist() == [False]
+
+
+def test_counts_of_each_match():
+    reference = [sections([0, 10], [20, 30]), NONE, sections([5, 8])]
+    predicted = [sections([0, 9], [12, 15], [21, 30]), sections([1, 2]), NONE]
+    counts = metrics.count_events(reference, predicted, 0.5)
+    assert counts.tolist() == [[2, 3, 2], [0, 1, 0], [1, 0, 0]]
+    assert counts.dtype == np.int64
+    assert metrics.count_events([], [], 0.5).shape == (0, 3)
+    with pytest.raises(ValueError, match="shorter"):
+        metrics.count_events(reference, predicted[:2], 0.5)
+
+
+def test_precision_recall_and_f1_of_arrays_of_counts():
+    found = metrics.precision_recall_f1(np.array([4, 0, 3, 0]), np.array([5, 2, 0, 0]), np.array([3, 0, 0, 0]))
+    assert found["precision"].tolist() == [3 / 5, 0, 0, 0]
+    assert found["recall"].tolist() == [3 / 4, 0, 0, 0]
+    assert found["f1"] == pytest.approx([2 * (3 / 5) * (3 / 4) / (3 / 5 + 3 / 4), 0, 0, 0])
+
+
 def test_mean_average_precision_by_hand():
     reference = [sections([0, 10], [20, 30]), sections([0, 10])]
     predicted = [sections([0, 10], [15, 18], [24, 30]), sections([0, 4])]
@@ -171,6 +274,66 @@ def test_the_better_scored_section_takes_the_label():
     assert metrics.match_ranked(reference, predicted, np.array([0.9, 0.1]), 0.5).tolist() == [False, True]
 
 
+def test_a_section_takes_the_label_that_it_fits_best():
+    # The first prediction fits the first label better (7 of 16 s, 6 of 17), the second one the second alone.
+    reference, scores = sections([0, 10], [10, 20]), np.array([0.9, 0.1])
+    assert metrics.match_ranked(reference, sections([3, 16], [16, 20]), scores, 0.3).tolist() == [True, True]
+    # The other way round in time; whoever is right, the rest is wrong.
+    predicted = sections([0, 4], [4, 17])
+    assert metrics.match_ranked(reference, predicted, np.array([0.1, 0.9]), 0.3).tolist() == [True, True]
+    predicted = sections([0, 4.5], [4.5, 16])
+    assert metrics.match_ranked(reference, predicted, np.array([0.1, 0.9]), 0.3).tolist() == [True, True]
+    assert metrics.match_ranked(sections([0, 10]), predicted, np.array([0.1, 0.9]), 0.3).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("length_sec", "num_thresholds"),
+    [(2.99, 0), (3, 1), (3.99, 1), (4, 2), (4.99, 2), (5, 3), (5.99, 3), (6, 4), (6.99, 4), (7, 5), (10, 5)],
+)
+def test_mean_average_precision_is_of_ious_from_0_3_to_0_7(length_sec, num_thresholds):
+    received = metrics.mean_average_precision([sections([0, 10])], [sections([0, length_sec])], [np.array([0.5])])
+    assert received == pytest.approx(num_thresholds / 5)
+
+
+def plain_average_precision(reference, predicted, scores, iou_threshold):
+    """Go through the sections of all matches by falling score; add the best precision from each right one on."""
+    ranked = [(-score, match, place) for match, part in enumerate(scores) for place, score in enumerate(part)]
+    taken, is_right = set(), []
+    for _, match, place in sorted(ranked, key=lambda item: item[0]):
+        start, end = predicted[match][place]
+        ious = {}
+        for label, (label_start, label_end) in enumerate(reference[match]):
+            shared = min(end, label_end) - max(start, label_start)
+            iou = shared / (end - start + label_end - label_start - shared)
+            if (match, label) not in taken and iou >= iou_threshold - 1e-9:
+                ious[label] = iou
+        is_right.append(bool(ious))
+        if ious:
+            taken.add((match, max(ious, key=ious.get)))
+    precisions = [sum(is_right[:num]) / num for num in range(1, len(is_right) + 1)]
+    gains = [max(precisions[place:]) for place, right in enumerate(is_right) if right]
+    return sum(gains) / sum(map(len, reference))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_mean_average_precision_is_that_of_plain_loops(seed):
+    rng = np.random.default_rng(seed)
+    reference, predicted = ([random_sections(rng, n) for n in sizes] for sizes in ((12, 5, 20), (9, 14, 16)))
+    scores = [np.round(rng.random(len(part)), 1 if seed % 2 else 3) for part in predicted]  # with equal scores
+    expected = np.mean([plain_average_precision(reference, predicted, scores, iou) for iou in (0.3, 0.4, 0.5, 0.6, 0.7)])
+    assert 0 < expected < 1
+    assert metrics.mean_average_precision(reference, predicted, scores) == pytest.approx(expected)
+
+
+def test_matches_drawn_without_a_label_have_no_mean_average_precision():
+    reference, predicted = [sections([0, 10]), NONE], [sections([0, 10]), sections([5, 6])]
+    weights = np.array([[2, 0], [1, 1], [0, 2]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        received = metrics.mean_average_precision(reference, predicted, [np.array([0.3]), np.array([0.6])], weights)
+    np.testing.assert_allclose(received, [1, 0.5, np.nan])
+
+
 # ---- Intervals
 
 
@@ -181,6 +344,15 @@ def test_matches_are_drawn_with_replacement_by_the_seed():
     assert weights.mean(axis=0) == pytest.approx(np.ones(5), abs=0.3)
     np.testing.assert_array_equal(weights, metrics.resample(5, num_resamples=200))
     assert (metrics.resample(5, num_resamples=200, seed=1) != weights).any()
+
+
+def test_a_thousand_resamples_in_which_each_match_is_drawn_as_often_as_any_other():
+    weights = metrics.resample(4)
+    assert weights.shape == (1000, 4)
+    assert (weights == metrics.resample(4, 1000, 0)).all()
+    # Four draws of one in four: a match is not drawn at all with probability (3/4)^4, and all times with (1/4)^4.
+    assert (weights == 0).mean(axis=0) == pytest.approx(np.full(4, 0.316), abs=0.05)
+    assert (weights == 4).mean() == pytest.approx(1 / 256, abs=0.004)
 
 
 def test_resampled_scores_are_those_of_the_matches_repeated():
@@ -205,9 +377,19 @@ def test_resampled_scores_are_those_of_the_matches_repeated():
 def test_an_interval_leaves_out_what_is_not_known():
     resampled = np.append(np.arange(101) / 100, np.nan)
     assert metrics.interval(resampled) == pytest.approx([0.025, 0.975])
-    assert all(map(math.isnan, metrics.interval(np.array([np.nan]))))
+    assert metrics.interval(resampled[::-1], level=0.5) == pytest.approx([0.25, 0.75])
+    both_unknown = metrics.interval(np.array([np.nan]))
+    assert len(both_unknown) == 2
+    assert all(map(math.isnan, both_unknown))
     ranking = metrics.ranking_scores(
         [np.array([0, 0]), np.array([1, 0])], [SCORES[:2], SCORES[2:4]], np.array([[2, 0]])
     )
     assert math.isnan(ranking["average_precision"][0])
     assert math.isnan(ranking["roc_auc"][0])
+
+
+def test_a_ranking_of_highlights_alone_has_a_precision():
+    labels, scores = [np.array([0, 0]), np.array([1, 1])], [np.array([0.9, 0.1]), np.array([0.5, 0.2])]
+    ranking = metrics.ranking_scores(labels, scores, np.array([[0, 2], [1, 1]]))
+    assert ranking["average_precision"] == pytest.approx([1, (1 / 2 + 2 / 3) / 2])
+    np.testing.assert_allclose(ranking["roc_auc"], [np.nan, 0.5])
