@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 
-import metrics
 import segments
 from operating_point import (
-    CHOICE_IOU_THRESHOLDS,
-    MAX_GAPS,
-    MIN_LENGTHS,
     OperatingPoint,
     ScoredMatch,
     Timeline,
@@ -42,9 +38,37 @@ def random_matches(seed, num_matches=4, num_segments=40, separation=1.5, num_ste
     return matches
 
 
+def num_pairs(reference, found, iou_threshold):
+    """The largest number of pairs, each section in one at most, by augmenting paths."""
+
+    def fits(label, section):
+        shared = min(label[1], section[1]) - max(label[0], section[0])
+        union = label[1] - label[0] + section[1] - section[0] - shared
+        return shared > 0 and shared / union >= iou_threshold - 1e-9
+
+    partner = {}
+
+    def find_partner(label, tried):
+        for place, section in enumerate(found):
+            if place not in tried and fits(label, section):
+                tried.add(place)
+                if place not in partner or find_partner(partner[place], tried):
+                    partner[place] = label
+                    return True
+        return False
+
+    return sum(find_partner(tuple(label), set()) for label in reference)
+
+
+def plain_f1(reference, found):
+    """The mean of the event F1 at IoU 0.3 and 0.5, of lists with an array of sections for each match."""
+    num_sections = sum(map(len, reference)) + sum(map(len, found))
+    pairs = list(zip(reference, found, strict=True))
+    return sum(2 * sum(num_pairs(*pair, iou) for pair in pairs) / num_sections for iou in (0.3, 0.5)) / 2
+
+
 def f1_to_choose_by(matches, point):
-    reference, found = ([m.sections_sec for m in matches], [m.found_sections_sec(point) for m in matches])
-    return np.mean([metrics.evaluate_events(reference, found, iou)["f1"] for iou in CHOICE_IOU_THRESHOLDS])
+    return plain_f1([m.sections_sec for m in matches], [m.found_sections_sec(point) for m in matches])
 
 
 def test_clear_scores_are_cut_in_their_middle_and_left_alone_otherwise():
@@ -131,8 +155,9 @@ def test_what_is_searched_is_what_find_sections_finds(seed, num_steps):
         smoothed = np.concatenate([smooth(scores, smoothing) for scores in timeline.clear_scores])
         for threshold in candidate_thresholds(smoothed, timeline.labelled_share)[::6]:
             f1 = timeline.evaluate(timeline.runs(smoothed, threshold))
-            for gap, length in np.ndindex(len(MAX_GAPS), len(MIN_LENGTHS)):
-                gap_sec, min_length_sec = MAX_GAPS[gap] * step_sec, MIN_LENGTHS[length] * step_sec
+            assert f1.shape == (4, 3)
+            for gap, length in np.ndindex(4, 3):
+                gap_sec, min_length_sec = gap * step_sec, (0, 2, 3)[length] * step_sec
                 point = OperatingPoint(threshold, smoothing, min_length_sec, gap_sec)
                 assert f1[gap, length] == pytest.approx(f1_to_choose_by(matches, point))
 
@@ -152,6 +177,13 @@ def test_the_widest_plateau_and_its_middle():
     assert middle_of_plateau(thresholds, np.array([1, 1, 0, 1, 1, 1])) == 4
     assert middle_of_plateau(thresholds, np.array([0, 1, 0, 0, 0, 0.5])) == 1
     assert middle_of_plateau(thresholds, np.ones(6)) == 3
+    # The widest is not the one of most thresholds; of equally wide ones it is the first.
+    assert middle_of_plateau(np.array([0.1, 0.11, 0.12, 0.3, 0.5, 0.9]), np.array([1, 1, 1, 0, 1, 1])) == 4
+    assert middle_of_plateau(np.array([0.25, 0.5, 0.75, 1.0]), np.array([0.5, 0.4, 0.5, 0.4])) == 0
+    assert middle_of_plateau(np.arange(8) / 8, np.array([1, 1, 1, 0, 1, 1, 1, 0])) == 1
+    # What differs by rounding is equally good, what differs by more is not.
+    assert middle_of_plateau(thresholds, np.array([0.8 - 1e-10, 0.8, 0.8 - 1e-10, 0, 0, 0])) == 1
+    assert middle_of_plateau(thresholds, np.array([0.8 - 1e-8, 0.8 - 1e-8, 0.8, 0, 0, 0])) == 2
 
 
 def test_candidates_lie_between_the_scores():
