@@ -2,7 +2,6 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as model.py does; JAX, imported by Keras, would set another first
 
-import numpy as np
 import pytest
 from clips import tone, write_clip
 
