@@ -169,7 +169,7 @@ def read_frames(
         packets = (p for p in packets if p.pts in wanted_pts or not is_disposable(p))
         scale = Scaler(width_px, height_px)
         shown, picture = None, None  # the last decoded frame, and its scaled picture once asked for
-        for frame in decode(packets, damaged_sec):
+        for frame in decode(packets, damaged_sec, start_sec):
             frame_time_sec = frame.time - start_sec
             while shown is not None and time_sec < frame_time_sec - TIME_TOLERANCE_SEC:
                 picture = scale(shown) if picture is None else picture
@@ -211,15 +211,18 @@ def packets_from(
     yield from packets
 
 
-def decode(packets: Iterator[av.Packet], damaged_sec: set[int] | None = None) -> Iterator:
-    """Decoded frames of packets that carry a presentation time; what is damaged is passed over and its second noted."""
+def decode(
+    packets: Iterator[av.Packet], damaged_sec: set[int] | None = None, start_sec: float = 0
+) -> Iterator[av.VideoFrame | av.AudioFrame]:
+    """Decoded frames of packets that carry a presentation time; what is damaged is passed over and its second noted,
+    counted from start_sec."""
     for packet in packets:
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
             frames = []
             if damaged_sec is not None and packet.pts is not None:
-                damaged_sec.add(int(packet.pts * packet.time_base))
+                damaged_sec.add(max(0, int(float(packet.pts * packet.time_base) - start_sec)))
         yield from (frame for frame in frames if frame.pts is not None)
 
 
@@ -229,7 +232,7 @@ def find_damage(path: str | os.PathLike) -> set[int]:
     with open_media(path) as container:
         stream = best_stream(container, "video", path)
         stream.thread_type = "AUTO"
-        for _ in decode(container.demux(stream), damaged_sec):
+        for _ in decode(container.demux(stream), damaged_sec, start_time_sec(container)):
             pass
     return damaged_sec
 

@@ -85,3 +85,44 @@ def write_clip(
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             container.mux(packet)
     return path
+
+
+def write_exact_sound(
+    path: Path,
+    pieces: list[tuple[float, np.ndarray]],
+    sample_rate_hz: int = 8000,
+    picture_ticks: list[int] = (0,),
+    block_samples: int = 400,
+) -> Path:
+    """Write an .mkv whose sound is not compressed: every sample comes back as it is, at its own time.
+
+    Args:
+        pieces: (time of the first sample in seconds, (num_samples,) or (num_channels, num_samples) float32) of each.
+        picture_ticks: numbered frame i is shown at picture_ticks[i] / 30 s; none for sound alone.
+        block_samples: in a packet; packets should begin at whole milliseconds, as .mkv rounds to them.
+    """
+    num_channels = np.atleast_2d(pieces[0][1]).shape[0]
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[num_channels]
+    with av.open(str(path), "w") as container:
+        packets = []
+        if picture_ticks:
+            video_stream = container.add_stream("mpeg4", rate=FRAME_RATE_FPS, options={"qscale": "2"})
+            video_stream.width, video_stream.height, video_stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
+            for number, tick in enumerate(picture_ticks):
+                frame = av.VideoFrame.from_ndarray(draw_number(number), format="rgb24")
+                frame.pts, frame.time_base = tick, Fraction(1, FRAME_RATE_FPS)
+                packets += video_stream.encode(frame)
+            packets += video_stream.encode(None)
+        audio_stream = container.add_stream("pcm_f32le", rate=sample_rate_hz, layout=layout)
+        for start_sec, samples in pieces:
+            samples = np.atleast_2d(samples).astype(np.float32)
+            for first in range(0, samples.shape[1], block_samples):
+                interleaved = samples[:, first : first + block_samples].T.reshape(1, -1)
+                block = av.AudioFrame.from_ndarray(np.ascontiguousarray(interleaved), format="flt", layout=layout)
+                block.sample_rate, block.time_base = sample_rate_hz, Fraction(1, sample_rate_hz)
+                block.pts = round(start_sec * sample_rate_hz) + first
+                packets += audio_stream.encode(block)
+        packets += audio_stream.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    return path
