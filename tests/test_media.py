@@ -1,11 +1,12 @@
 """Sampled frames and sound against moviepy, FFmpeg and what the clip's own making says."""
 
 import subprocess
+from types import SimpleNamespace
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import FRAME_RATE_FPS, read_number, tone, write_clip
+from clips import FRAME_RATE_FPS, read_number, tone, write_clip, write_exact_sound
 from moviepy.editor import VideoFileClip
 
 import media
@@ -52,6 +53,80 @@ def test_no_times_give_no_frames(tmp_path):
     assert sampled_numbers(write_clip(tmp_path / "clip.mp4", num_frames=3), np.array([])) == []
 
 
+@pytest.mark.parametrize("start_sec", [0, 0.5, 3.7])
+def test_a_time_a_rounding_error_before_a_frame_shows_that_frame(tmp_path, start_sec):
+    # B pictures, of which those that are not asked for are left out: a wrong neighbour is not even decoded.
+    path = write_clip(tmp_path / "clip.mp4", num_frames=90, start_sec=start_sec)
+    numbers = np.array([1, 3, 21, 22, 47, 63, 89])
+    for error_sec in (-5e-7, -1e-12, 0, 1e-12, 5e-7):
+        assert sampled_numbers(path, numbers / FRAME_RATE_FPS + error_sec) == numbers.tolist()
+    for error_sec in (-2e-6, -0.001, -0.033):
+        assert sampled_numbers(path, numbers / FRAME_RATE_FPS + error_sec) == (numbers - 1).tolist()
+    for error_sec in (2e-6, 0.001, 0.033):
+        assert sampled_numbers(path, numbers / FRAME_RATE_FPS + error_sec) == numbers.tolist()
+
+
+def test_times_as_sections_have_them_after_float_arithmetic(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=120)
+    times_sec = np.array([0.1 * 3, 3 * 0.7, 0.7 + 0.7 + 0.7, 1.1 * 3, 3.6 - 0.2])
+    assert (times_sec != [0.3, 2.1, 2.1, 3.3, 3.4]).any()
+    assert sampled_numbers(path, times_sec) == [9, 63, 63, 99, 102]
+
+
+@pytest.mark.parametrize("late_sec", [0.4, 2.0])
+def test_a_picture_that_begins_after_the_sound_is_shown_from_its_first_frame_on(tmp_path, late_sec):
+    # Variable frame rate, and time 0 is the sound's: what is asked for before shows the first frame.
+    sound = np.ones(8000 * 6, np.float32)
+    first_tick = round(late_sec * FRAME_RATE_FPS) + 30
+    ticks = [first_tick + tick for tick in RAGGED_TICKS]
+    path = write_exact_sound(tmp_path / "clip.mkv", [(1.0, sound)], picture_ticks=ticks)
+    info = media.probe(path)
+    assert info.frame_times_sec[0] == pytest.approx(late_sec, abs=1e-9)
+    times_sec = np.arange(0, 5.5, 0.07)
+    shown_from = [tick - 30 for tick in ticks]
+    expected = [
+        0 if time_sec < late_sec else max(n for n, tick in enumerate(shown_from) if tick - 0.02 <= time_sec * 30)
+        for time_sec in times_sec
+    ]
+    assert sampled_numbers(path, times_sec) == expected
+
+
+def test_frames_are_scaled_once_however_often_they_are_asked_for(tmp_path, monkeypatch):
+    scaled, original = [], media.Scaler.__call__
+    monkeypatch.setattr(media.Scaler, "__call__", lambda self, frame: scaled.append(frame.pts) or original(self, frame))
+    path = write_clip(tmp_path / "clip.mp4", num_frames=30)
+    times_sec = np.array([0, 0.01, 0.02, 0.5, 0.51, 0.96, 0.98, 5])
+    assert sampled_numbers(path, times_sec) == [0, 0, 0, 15, 15, 28, 29, 29]
+    assert len(scaled) == 4
+
+
+def test_the_decoder_takes_as_many_threads_as_it_is_given(tmp_path, monkeypatch):
+    streams, original = [], media.best_stream
+    monkeypatch.setattr(media, "best_stream", lambda *of_file: streams.append(original(*of_file)) or streams[-1])
+    path = write_clip(tmp_path / "clip.mp4", num_frames=30)
+    info = media.probe(path)
+    frames = media.read_frames(path, info, np.array([0.0, 0.5]), 40, 16, num_threads=3)
+    assert read_number(next(frames)) == 0
+    context = streams[-1].codec_context
+    assert (context.thread_count, context.thread_type.name) == (3, "AUTO")
+    assert [read_number(frame) for frame in frames] == [15]
+
+
+def test_the_timestamps_of_the_frames_that_are_shown():
+    info = SimpleNamespace(frame_times_sec=np.array([0.1, 0.2, 1 / 3, 1.5, 40_000.7]))
+    for times_sec, ticks in (
+        ([0.0], {9000}),
+        ([0.0, 0.1, 0.1999], {9000}),
+        ([0.2, 0.3, 0.33333], {18_000}),
+        ([1 / 3 - 1e-9, 1.4], {30_000}),
+        ([0.25, 1.5, 2.0], {18_000, 135_000}),
+        ([40_000.7 - 1e-9, 99_999.0], {3_600_063_000}),
+    ):
+        assert media.shown_pts(info, np.array(times_sec), 0, 1 / 90_000) == ticks
+        later = {tick + 180_000 for tick in ticks}
+        assert media.shown_pts(info, np.array(times_sec), 2, 1 / 90_000) == later
+
+
 def test_frames_scale_by_averaging(tmp_path):
     # Point sampling would return black or white; the average of the bars of 0b0101010101 is grey.
     path = write_clip(tmp_path / "clip.mp4", num_frames=0b0101010101 + 1, options={"crf": "0"})
@@ -72,8 +147,20 @@ def test_frames_stand_upright_where_the_file_says_turned(tmp_path):
 
 def test_probe_tells_the_times_of_every_frame(tmp_path):
     info = media.probe(write_clip(tmp_path / "clip.mp4", ticks=RAGGED_TICKS, start_sec=2, audio=None))
-    np.testing.assert_allclose(info.frame_times_sec, np.array(RAGGED_TICKS) / FRAME_RATE_FPS, atol=1e-3)
+    np.testing.assert_allclose(info.frame_times_sec, np.array(RAGGED_TICKS) / FRAME_RATE_FPS, atol=1e-9)
     assert (info.width_px, info.height_px, info.codec, info.audio) == (160, 64, "h264", None)
+
+
+@pytest.mark.parametrize("audio_start_sec", [1.5, 1.0, 2.25])
+def test_probe_of_a_film_that_does_not_start_at_0(tmp_path, audio_start_sec):
+    path = write_exact_sound(
+        tmp_path / "clip.mkv", [(audio_start_sec, np.ones(8000))], picture_ticks=[45 + tick for tick in RAGGED_TICKS]
+    )
+    info = media.probe(path)
+    first_sec = max(0, 1.5 - audio_start_sec)  # time 0 is where the first of both begins
+    expected = first_sec + np.array(RAGGED_TICKS) / FRAME_RATE_FPS
+    np.testing.assert_allclose(info.frame_times_sec, expected, atol=5.01e-4)  # .mkv rounds to milliseconds
+    assert info.frame_times_sec[0] == pytest.approx(first_sec, abs=1e-9)
 
 
 def test_probe_of_constant_frame_rate(tmp_path):
