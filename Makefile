@@ -3,6 +3,7 @@
 # make lint   check the code with ruff (lint and format)
 # make notebooks  run the notebooks, and write them with their outputs to docs/
 # make bench  measure what the README claims
+# make mutants  put single errors into the code and count those that the tests notice (an hour)
 # make pictures  draw the README's pictures of the demo's match (after make demo; needs Chromium)
 #
 # Each sets .venv up first, on a machine that has Python 3.11 and make; a second run installs nothing.
@@ -21,7 +22,7 @@ COLAB := /tmp/videosummarizer_colab# its path is printed in docs/: nobody's own
 RUN_NOTEBOOK := $(BIN)/python -m nbconvert --to html --execute --output-dir docs \
     --HTMLExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor
 
-.PHONY: demo test lint notebooks bench pictures clean
+.PHONY: demo test lint notebooks bench mutants pictures clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
@@ -59,6 +60,9 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_quality.py --data_dir benchmarks/cache/dataset
 	$(BIN)/python benchmarks/bench_label_finder.py
 	$(BIN)/python benchmarks/bench_extractor.py
+
+mutants: $(INSTALLED)
+	$(BIN)/python benchmarks/mutants.py
 
 pictures: $(INSTALLED)
 	$(BIN)/python benchmarks/make_pictures.py $(CHECKPOINTS) $(HIGHLIGHTS)/$(notdir $(basename $(UNSEEN_MATCH)))

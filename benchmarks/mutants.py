@@ -1,0 +1,240 @@
+"""Measure what the tests notice: put single errors into each module and run the module's own test files.
+
+    python benchmarks/mutants.py                                  a sample of every module (make mutants)
+    python benchmarks/mutants.py --modules metrics reel --num 40  more of two modules
+
+cosmic-ray makes the errors (mutants): a number changed by one, an operator or a comparison exchanged, a condition
+negated, a loop that is never entered, an exception that is not caught. A mutant is killed when a test fails, or when
+the tests take far longer than without it. The seed decides the sample; of a module it does not depend on the others.
+Copies of the working tree are mutated, never the tree itself. Prints each survivor as a diff, and a table.
+"""
+
+import argparse
+import os
+import queue
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cosmic_ray.ast import ast_nodes, get_ast_from_path
+from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.plugins import get_operator, operator_names
+from cosmic_ray.testing import run_tests
+from cosmic_ray.work_item import MutationSpec, TestOutcome
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+# Test files of a module in addition to tests/test_<module>*.py.
+FURTHER_TEST_FILES = {
+    "checkpoint_file": ["test_hostile_files.py"],
+    "data_converter": ["test_interruption.py"],
+    "data_loader": ["test_batches.py"],
+    "dataset_folder": ["test_data_converter.py", "test_interruption.py"],
+    "dissolves": ["test_label_finder.py"],
+    "drive_folder": ["test_colab_notebook.py"],
+    "fingerprints": ["test_label_finder.py"],
+    "match_check": ["test_data_converter.py"],
+    "match_outputs": ["test_highlight_extractor.py"],
+    "match_scores": ["test_highlight_extractor.py", "test_model.py"],
+    "media": ["test_formats.py", "test_segments.py"],
+    "notebook_views": ["test_notebooks.py"],
+    "report_pictures": ["test_quality_report.py"],
+    "resume_point": ["test_main.py"],
+    "segment_pickle": ["test_hostile_files.py"],
+    "segments": ["test_formats.py", "test_hostile_files.py"],
+    "shot_matching": ["test_label_finder.py"],
+}
+# One plausible replacement for each operator. Others mostly end in a TypeError, which any test notices, and an
+# exchange of == and `is` mostly changes nothing.
+BINARY_REPLACEMENTS = {
+    "Add": "Sub",
+    "Sub": "Add",
+    "Mul": "Div",
+    "Div": "Mul",
+    "FloorDiv": "Div",
+    "Mod": "FloorDiv",
+    "Pow": "Mul",
+    "RShift": "LShift",
+    "LShift": "RShift",
+    "BitOr": "BitAnd",
+    "BitAnd": "BitOr",
+    "BitXor": "BitAnd",
+}
+COMPARISON_REPLACEMENTS = {
+    "Eq": ("NotEq", "Gt", "Lt"),
+    "NotEq": ("Eq", "Gt", "Lt"),
+    "Lt": ("LtE", "Gt", "GtE"),
+    "LtE": ("Lt", "Gt", "GtE"),
+    "Gt": ("GtE", "Lt", "LtE"),
+    "GtE": ("Gt", "Lt", "LtE"),
+    "Is": ("IsNot",),
+    "IsNot": ("Is",),
+}
+MIN_TIMEOUT_SEC = 60  # for the tests of a mutant
+TIMEOUT_FACTOR = 3  # of the time that the tests take without a mutant
+
+
+def is_plausible(operator_name: str) -> bool:
+    """Return whether an operator of cosmic-ray makes errors that a person could make."""
+    kind, *exchanged = operator_name.removeprefix("core/").split("_")
+    if kind == "ReplaceBinaryOperator":
+        return BINARY_REPLACEMENTS[exchanged[0]] == exchanged[1]
+    if kind == "ReplaceComparisonOperator":
+        return exchanged[1] in COMPARISON_REPLACEMENTS[exchanged[0]]
+    if kind == "ReplaceUnaryOperator":
+        return exchanged[0] == "Delete" or exchanged == ["USub", "UAdd"]
+    return not get_operator(operator_name).arguments()
+
+
+def is_in_annotation(node) -> bool:
+    """Return whether a node of the syntax tree is in a type hint, where an error changes nothing or ends the import."""
+    while node.parent is not None:
+        parent = node.parent
+        if parent.type in ("annassign", "tfpdef") and parent.children[0] is not node:
+            return True
+        if parent.type == "funcdef" and parent.annotation is node:
+            return True
+        node = parent
+    return False
+
+
+def list_mutations(module_path: Path) -> Iterator[MutationSpec]:
+    """Yield every plausible mutation of a module, as cosmic-ray's `init` command does."""
+    nodes = list(ast_nodes(get_ast_from_path(module_path)))
+    for operator_name in filter(is_plausible, operator_names()):
+        operator = get_operator(operator_name)()
+        positions = ((node, *position) for node in nodes for position in operator.mutation_positions(node))
+        for occurrence, (node, start, end) in enumerate(positions):
+            if not is_in_annotation(node):
+                yield MutationSpec(module_path, operator_name, occurrence, start, end)
+
+
+def sample_mutations(module: str, num_mutants: int, seed: int) -> list[MutationSpec]:
+    """Draw mutations of a module, no two at the same position of its source."""
+    mutations_at: dict[tuple, list[MutationSpec]] = {}
+    for mutation in list_mutations(ROOT / f"{module}.py"):
+        mutations_at.setdefault(mutation.start_pos, []).append(mutation)
+    rng = random.Random(f"{seed} {module}")
+    positions = rng.sample(sorted(mutations_at), min(num_mutants, len(mutations_at)))
+    return [rng.choice(mutations_at[position]) for position in sorted(positions)]
+
+
+def find_test_files(module: str) -> list[str]:
+    """Return the test files of a module, those named after it first, as paths from the root."""
+    named = sorted(path.name for path in (ROOT / "tests").glob(f"test_{module}*.py"))
+    further = [name for name in FURTHER_TEST_FILES.get(module, ()) if (ROOT / "tests" / name).exists()]
+    if not named + further:
+        raise SystemExit(f"{module}.py has no test file, expected tests/test_{module}.py")
+    return [f"tests/{name}" for name in dict.fromkeys(named + further)]
+
+
+def copy_tree(folder: Path) -> Path:
+    """Copy the files that git tracks or could track, as they are now, to a new folder; return it."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def make_test_command(copy_dir: Path, module: str) -> str:
+    """Return the command that runs a module's tests in a copy of the tree up to the first failure."""
+    pytest = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {' '.join(find_test_files(module))}"
+    return f"env -C {copy_dir} {pytest}"
+
+
+def describe(mutation: MutationSpec, diff: str) -> str:
+    """Return a mutation's position with its removed and added lines."""
+    lines = [line for line in diff.splitlines() if line[:1] in "+-" and not line.startswith(("+++", "---"))]
+    where = f"{mutation.module_path.name}:{mutation.start_pos[0]} {mutation.operator_name.removeprefix('core/')}"
+    return "\n".join([where, *lines])
+
+
+def run_module(module: str, mutations: list[MutationSpec], copies: queue.Queue, pool, on_mutant) -> list[str]:
+    """Run a module's tests once per mutation.
+
+    Args:
+        module: its name.
+        mutations: as `sample_mutations` gives them.
+        copies: copies of the tree that no thread uses.
+        pool: the threads.
+        on_mutant: called after each mutant.
+
+    Returns:
+        The survivors, described.
+
+    Raises:
+        SystemExit: the tests fail without a mutant.
+    """
+
+    def run(mutation: MutationSpec) -> str | None:
+        copy_dir = copies.get()
+        try:
+            there = MutationSpec(
+                copy_dir / mutation.module_path.name,
+                mutation.operator_name,
+                mutation.occurrence,
+                mutation.start_pos,
+                mutation.end_pos,
+            )
+            result = mutate_and_test([there], make_test_command(copy_dir, module), timeout_sec)
+        finally:
+            copies.put(copy_dir)
+        if result.test_outcome is None or result.test_outcome == TestOutcome.INCOMPETENT:
+            raise SystemExit(f"{module}: cosmic-ray could not run a mutant: {result.output}")
+        on_mutant()
+        return describe(mutation, result.diff) if result.test_outcome == TestOutcome.SURVIVED else None
+
+    copy_dir = copies.get()
+    start_sec = time.monotonic()
+    outcome, output = run_tests(make_test_command(copy_dir, module), None)
+    copies.put(copy_dir)
+    if outcome != TestOutcome.SURVIVED:
+        raise SystemExit(f"{module}: its tests fail without a mutant:\n{output[-3000:]}")
+    timeout_sec = max(MIN_TIMEOUT_SEC, TIMEOUT_FACTOR * (time.monotonic() - start_sec))
+    return [survivor for survivor in pool.map(run, mutations) if survivor]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    modules = sorted(path.stem for path in ROOT.glob("*.py"))
+    parser = argparse.ArgumentParser(description="Measure how many single errors in the code turn a test red.")
+    parser.add_argument("--modules", nargs="+", choices=modules, default=modules, metavar="MODULE",
+                        help="Modules to mutate. All by default.")  # fmt: skip
+    parser.add_argument("--num", type=int, default=8, help="Mutants per module. The default is %(default)s.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the sample. The default is %(default)s.")
+    parser.add_argument("--jobs", type=int, default=2, help="Test runs side by side. The default is %(default)s.")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    samples = {module: sample_mutations(module, args.num, args.seed) for module in args.modules}
+    os.environ["CI"] = "true"  # a skipped test would let its mutants live
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
+        copies: queue.Queue = queue.Queue()
+        for number in range(args.jobs):
+            copies.put(copy_tree(Path(folder) / str(number)))
+        with tqdm(total=sum(map(len, samples.values())), unit="mutant") as bar:
+            for module, mutations in samples.items():
+                bar.set_description(module)
+                survivors = run_module(module, mutations, copies, pool, bar.update)
+                rows.append((module, len(mutations), len(mutations) - len(survivors), len(survivors)))
+                for survivor in survivors:
+                    tqdm.write(f"survived: {survivor}", file=sys.stdout)
+    rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    print(f"\n{'module':20} {'mutants':>8} {'killed':>8} {'survived':>8}")
+    for module, num_mutants, num_killed, num_survived in rows:
+        print(f"{module:20} {num_mutants:8} {num_killed:8} {num_survived:8}  {num_killed / max(num_mutants, 1):4.0%}")
+
+
+if __name__ == "__main__":
+    main()
