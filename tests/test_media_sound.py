@@ -180,7 +180,7 @@ def test_runs_begin_where_timestamps_jump_or_the_format_changes():
     assert runs_of((0, quiet, 8000, "mono"), (0.4375, quiet, 8000, "mono")) == [(0, 4000), (0.4375, 4000)]
     assert runs_of((0, quiet, 8000, "mono"), (0.5375, quiet, 8000, "mono")) == [(0, 8000)]
     assert runs_of((2.5, quiet, 8000, "mono"), (4, quiet, 8000, "mono"), start_sec=2.0) == [(0.5, 4000), (2, 4000)]
-    assert runs_of((0, quiet[:400], 8000, "mono"), (0.1, quiet, 8000, "mono")) == [(0, 4400)]  # 50 ms to the bit
+    assert runs_of((0, quiet[:400], 8000, "mono"), (0.1, quiet[:400], 8000, "mono")) == [(0, 800)]  # 50 ms to the bit
     assert runs_of() == []
 
 
