@@ -1,142 +1,26 @@
 """The page in headless Chromium, worked as an editor works it: by mouse, by keyboard, and down to the saved file."""
 
-import io
-import os
 import re
-import shutil
-import time
 
-import matplotlib.image
 import numpy as np
 import pytest
-from clips import read_number, tone, write_clip
-from selenium import webdriver
-from selenium.webdriver.common.action_chains import ActionChains
+from clips import write_clip
+from match_page_browser import (
+    SECTIONS,
+    SEGMENT_LENGTH_SEC,
+    TITLE,
+    Page,
+    downloaded,
+    info_of,
+    write_page,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.wait import WebDriverWait
 
-import match_page
 import media
 import segments
 
-TITLE = "a <b> & 100% #1"  # what a path, a URL and HTML could each misread
-TICKS = [*range(0, 60), *range(60, 180, 3), *range(180, 300)]  # 220 frames in 10 s, at 30, 10 and 30 fps
-SECTIONS = [[30, 60], [90, 120], [160, 220]]
-LABELLED = [[40, 80]]
-SCORES = np.array([0.1, 0.9, 0.5, 0.2, 0.8])
-SEGMENT_LENGTH_SEC = 2.0
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A browser that saves downloads in the folder `browser.download_dir`."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        assert not os.environ.get("CI"), "CI needs chromium and chromium-driver"
-        pytest.skip("needs Debian's packages chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for switch in ("headless=new", "no-sandbox", "window-size=1360,900", "autoplay-policy=no-user-gesture-required"):
-        options.add_argument(f"--{switch}")
-    download_dir = tmp_path_factory.mktemp("downloads")
-    options.add_experimental_option("prefs", {"download.default_directory": str(download_dir)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as browser:
-        browser.download_dir = download_dir
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("matches")
-    return write_clip(folder / f"{TITLE}.mp4", ticks=TICKS, audio=tone(440, 10), options={"crf": "10", "g": "30"})
-
-
-class Page:
-    """The open page: what it shows, and the editor's hands."""
-
-    def __init__(self, browser, path):
-        self.browser = browser
-        browser.get("about:blank")
-        browser.get_log("browser")
-        browser.get(path.as_uri())
-        self.wait_until("return edges !== null && (hasVideo && video.readyState >= 2 || !missing.hidden)")
-
-    def __call__(self, script):
-        return self.browser.execute_script(script)
-
-    def wait_until(self, script):
-        WebDriverWait(self.browser, 20, 0.05).until(lambda browser: browser.execute_script(script))
-
-    def find(self, css):
-        return self.browser.find_element(By.CSS_SELECTOR, css)
-
-    def click(self, css):
-        self.find(css).click()
-
-    def press(self, *keys):
-        """Press keys together (the last may be several, one after another), wherever the focus is not on a control."""
-        actions = ActionChains(self.browser)
-        for key in keys[:-1]:
-            actions.key_down(key)
-        actions.send_keys(keys[-1])
-        for key in reversed(keys[:-1]):
-            actions.key_up(key)
-        actions.perform()
-
-    @property
-    def sections(self):
-        return self("return sections.map(({start, end}) => [start, end])")
-
-    @property
-    def frame(self):
-        return self("return frameAt(now())")
-
-    def shown_number(self):
-        """The number that the picture shows, once the browser has shown the frame it was sent to."""
-        self.wait_until("return !video.seeking && video.readyState >= 2")
-        time.sleep(0.15)  # the picture reaches the screen after the event
-        picture = matplotlib.image.imread(io.BytesIO(self.find("#video").screenshot_as_png))[:, :, :3]
-        rows = np.flatnonzero(picture.max(axis=(1, 2)) > 0.5)  # without the black above and below
-        return read_number(picture[rows.min() + 5 : rows.max() - 5] * 255) if len(rows) else 0
-
-    def wait_for_number(self, number):
-        """The picture may settle late on a slow machine, but on this number."""
-        deadline = time.monotonic() + 10
-        while (shown := self.shown_number()) != number:
-            assert time.monotonic() < deadline, f"shows {shown}, not {number}"
-
-    def move_on_timeline(self, from_sec, to_sec=None, y=38):
-        """Press the mouse at a time on the timeline and let it go at another, y pixels below the timeline's top."""
-        canvas = self.find("#axis")
-        width, height = canvas.size["width"], canvas.size["height"]
-        x_of = lambda sec: self(f"return toX({sec}, {width})")  # noqa: E731
-        actions = ActionChains(self.browser, duration=50)
-        actions.move_to_element_with_offset(canvas, round(x_of(from_sec) - width / 2), round(y - height / 2))
-        actions.click_and_hold()
-        if to_sec is not None:
-            actions.move_by_offset(round(x_of(to_sec)) - round(x_of(from_sec)), 0)
-        actions.release().perform()
-
-
-def write_page(video_path, page_dir, sections=SECTIONS, labelled=LABELLED, scores=SCORES, info=None):
-    info = info or media.probe(video_path)
-    page_dir.mkdir(exist_ok=True)
-    path = page_dir / f"{video_path.stem}.html"
-    page = match_page.render_page(
-        video_path, page_dir, info, np.array(sections), labelled, scores, SEGMENT_LENGTH_SEC, 0.5
-    )
-    path.write_bytes(page)
-    return path
-
-
-@pytest.fixture
-def page(browser, clip, tmp_path):
-    yield (opened := Page(browser, write_page(clip, tmp_path / "out")))
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-    opened("saved = sections")  # so that leaving asks nothing
+pytest_plugins = ["match_page_browser"]
 
 
 def test_the_page_is_one_file_that_asks_the_network_for_nothing(page, clip, tmp_path):
@@ -154,6 +38,11 @@ def test_frame_times_are_exact_where_the_frame_rate_varies(page, clip):
     times_sec = [0, 0.03, 0.034, 1.99, 2.05, 2.099, 2.1, 5.95, 9.99]
     expected = [int(np.searchsorted(info.frame_times_sec, sec + 1e-6, side="right")) - 1 for sec in times_sec]
     assert page(f"return {times_sec}.map(frameAt)") == expected
+    # Before the first frame, a float's error before a frame, after the last frame.
+    assert page("return [-1, 1.999999, 2 / 3 - 1e-6, 0.999, 10, 11].map(frameAt)") == [0, 60, 20, 29, 219, 219]
+    # Frame 60 begins at 2 s and lasts 0.1 s, the one before it 1/30 s; the last edge is the match's end.
+    places_sec = [-1, 0.016, 0.017, 1.98, 1.99, 2.04, 2.06, 9.98, 9.99, 10, 11]
+    assert page(f"return {places_sec}.map(edgeNear)") == [0, 0, 1, 59, 60, 60, 61, 219, 220, 220, 220]
 
 
 @pytest.mark.parametrize("frame", [1, 59, 60, 61, 99, 100, 219])
@@ -164,20 +53,28 @@ def test_the_frame_named_is_the_frame_shown(page, frame):
 
 
 def test_sections_are_listed_with_time_length_and_score(page):
-    rows = [row.text.split() for row in page.browser.find_elements(By.CSS_SELECTOR, "#list li")]
+    rows = [row.split() for row in page.texts("#list li")]
     # Frame 30 is shown at 1 s, frame 60 at 2 s, 90 at 5 s, 120 at 6.67 s, 160 at 8 s; segments last 2 s.
-    assert rows[0] == ["▶", "1", "00:01.00", "–", "00:02.00", "1.0", "s", "0.10", "✕"]
-    assert rows[1][2:8] == ["00:05.00", "–", "00:06.67", "1.7", "s", f"{(0.5 + 0.2 * 2 / 3) / (5 / 3):.2f}"]
-    assert rows[2][2:8] == ["00:08.00", "–", "00:10.00", "2.0", "s", "0.80"]
+    assert rows[0] == ["▶", "1", "00:01.00", "–", "00:02.00", "1.0", "s", "0.12", "✕"]
+    # A second of the third segment, two thirds of one of the fourth: (0.47 + 0.21 * 2 / 3) / (5 / 3) = 0.366.
+    assert rows[1] == ["▶", "2", "00:05.00", "–", "00:06.67", "1.7", "s", "0.37", "✕"]
+    assert rows[2] == ["▶", "3", "00:08.00", "–", "00:10.00", "2.0", "s", "0.86", "✕"]
+    shares = page("return [...list.querySelectorAll('.meter')].map((meter) => meter.style.getPropertyValue('--share'))")
+    assert shares == ["12%", "37%", "86%"]
     assert page.find("#summary").text == "3 sections, 00:04.67 of 00:00:10"
+    assert page.find("#threshold").text == "threshold 0.50"
+    assert page.find("#labelledLegend").is_displayed()
+    assert not page.find("#empty").is_displayed()
+    assert not page.find("#missing").is_displayed()
 
 
 def test_a_click_on_the_timeline_jumps(page):
-    page.move_on_timeline(7.0, y=150)
-    assert page("return now()") == pytest.approx(7.0, abs=0.02)
-    page.move_on_timeline(2.5, 3.5, y=150)
-    assert page("return now()") == pytest.approx(3.5, abs=0.02)
+    clicked_sec = page.move_on_timeline(7.0, y=150)
+    assert page("return now()") == pytest.approx(clicked_sec, abs=2e-4)
+    left_sec = page.move_on_timeline(2.5, 3.5, y=150)
+    assert page("return now()") == pytest.approx(left_sec, abs=2e-4)
     assert page.sections == SECTIONS
+    assert page.selected is None
 
 
 def test_a_section_plays_on_its_own(page):
@@ -204,23 +101,54 @@ def test_the_sections_play_one_after_another(page):
 
 
 def test_an_end_is_dragged_and_the_drag_undone_and_redone(page):
+    # From 2 to 6 s a frame lasts 0.1 s: frame 75 begins at 3.5 s. From 6 s on it lasts 1/30 s.
     page("select(sections[1].id)")
-    page.move_on_timeline(5 - 0.02, 3.5)
-    info_frame = page("return edgeNear(3.5)")
-    assert page.sections[1][0] == pytest.approx(info_frame, abs=1)
-    assert page.sections[1][1] == 120
-    moved = page.sections
-    assert page.frame == moved[1][0]
+    page.move_on_timeline(5 - 0.02, 3.5 - 0.02)
+    moved = [SECTIONS[0], [75, 120], SECTIONS[2]]
+    assert page.sections == moved
+    assert page.status == "Starts at 00:03.50"
+    assert page.clock == ("00:03.51", 75)
     page.press(Keys.CONTROL, "z")
     assert page.sections == SECTIONS
     page.click("#redo")
     assert page.sections == moved
-    page.move_on_timeline(20 / 3 + 0.02, 7.5)
-    assert page.sections[1] == [moved[1][0], page("return edgeNear(7.5)")]
-    assert page.frame == page.sections[1][1] - 1
+    page.move_on_timeline(20 / 3 + 0.02, 7.5 + 0.02 - 0.01)  # nearest to 7.5 s, where frame 145 begins
+    assert page.sections == [SECTIONS[0], [75, 145], SECTIONS[2]]
+    assert page.status == "Ends at 00:07.50"
+    assert page.clock[1] == 144
     page.click("#undo")
+    assert page.sections == moved
     page.click("#undo")
     assert page.sections == SECTIONS
+    assert not page.find("#undo").is_enabled()
+
+
+def test_an_end_keeps_its_distance_from_the_pointer_and_takes_the_nearest_frame_edge(page):
+    page("select(sections[1].id)")
+    page.move_on_timeline(5 - 0.06, 3.52)  # 60 ms left of the start, which thus comes to 3.58 s: nearest to 3.6 s
+    assert page.sections[1] == [76, 120]
+    page.move_on_timeline(20 / 3 + 0.06, 4.48)  # the end to 4.42 s: nearest to 4.4 s
+    assert page.sections[1] == [76, 84]
+
+
+def test_a_dragged_end_stops_at_the_next_section_and_at_its_own_other_end(page):
+    for place, from_sec, to_sec, section in (
+        (1, 5 - 0.02, 0.5, [60, 120]),  # a start into the section before it
+        (1, 5 - 0.02, 1.5, [60, 120]),
+        (1, 20 / 3 + 0.02, 8.5, [90, 160]),  # an end into the section after it
+        (1, 20 / 3 + 0.02, 3.0, [90, 91]),  # an end before its start
+        (1, 5 - 0.02, 9.0, [119, 120]),  # a start after its end
+        (0, 1 - 0.02, -0.02, [0, 60]),  # to the match's first frame
+        (0, 2 + 0.02, 5.5, [30, 90]),
+        (2, 8 - 0.02, 6.0, [120, 220]),
+    ):
+        page(f"select(sections[{place}].id)")
+        page.move_on_timeline(from_sec, to_sec)
+        expected = [*SECTIONS]
+        expected[place] = section
+        assert page.sections == expected
+        page.press(Keys.CONTROL, "z")
+        assert page.sections == SECTIONS
 
 
 def test_sections_stay_apart_and_a_frame_long(page):
@@ -304,19 +232,11 @@ def test_saved_labels_are_a_label_file_with_the_right_frames(page, clip):
     page("goToFrame(0)")
     page.press("n")
     page.press(Keys.CONTROL, "s")
-    path = None
-
-    def downloaded(_):
-        nonlocal path
-        (path,) = [*page.browser.download_dir.glob("*.txt")] or [None]
-        return path is not None
-
-    WebDriverWait(page.browser, 20, 0.05).until(downloaded)
-    text = path.read_text()
-    path.unlink()
+    text = downloaded(page).decode()
     assert (
         text == "0,30,00:00:00,00:00:01\n30,60,00:00:01,00:00:02\n89,120,00:00:04,00:00:06\n160,220,00:00:08,00:00:10\n"
     )
+    assert page.status == f"Saved 4 sections as {TITLE}.txt"
     info = media.probe(clip)
     labels = clip.with_suffix(".txt")
     labels.write_text(text)
@@ -339,7 +259,7 @@ def test_score_labels_and_sections_are_drawn_on_one_time_axis(page):
     # Frames 40 and 80 are shown at 1.33 s and 4 s.
     assert [is_drawn(sec, 59, "labelled") for sec in (1.2, 1.5, 3.9, 4.1)] == [False, True, True, False]
     assert [page(f"{pixel} return at({sec}, 38)[3] > 0") for sec in (0.9, 1.1, 1.9, 2.1)] == [False, True, True, False]
-    # The plot is filled up to the score: 0.9 in the second segment, 0.5 in the third.
+    # The plot is filled up to the score: 0.93 in the second segment, 0.47 in the third.
     assert [page(f"{pixel} return at({sec}, {186 - 0.7 * 114})[3] > 0") for sec in (3.1, 4.9)] == [True, False]
 
 
@@ -371,9 +291,7 @@ def test_zooming_keeps_the_point_and_shows_the_section(page):
 def test_two_hundred_sections_in_three_hours(browser, tmp_path):
     num_frames = 3 * 3600 * 60
     times_sec = np.arange(num_frames) * 1001 / 60000
-    info = media.VideoInfo(
-        num_frames * 1001 / 60000, 0, 60 / 1.001, 1280, 720, "h264", None, times_sec, np.zeros((0, 2))
-    )
+    info = info_of(times_sec, num_frames * 1001 / 60000)
     starts = np.arange(200) * 3200 + 17
     scores = np.tile([0.1, 0.9, 0.4], 2000)[: int(info.duration_sec // SEGMENT_LENGTH_SEC) + 1]
     path = write_page(tmp_path / "gone.mp4", tmp_path / "out", np.stack([starts, starts + 601], 1), None, scores, info)
