@@ -56,10 +56,11 @@ def fill_length(
     sections_sec = found_at(thresholds[low], dip_share)
     kept, left_sec = [], length_sec
     for place in np.argsort(-mean_scores(sections_sec, scores, step_sec), kind="stable"):
+        if left_sec <= segments.TIME_TOLERANCE_SEC:
+            break
         section_sec = best_part(sections_sec[place], left_sec, scores, step_sec)
         is_whole = section_sec[1] - section_sec[0] >= sections_sec[place, 1] - sections_sec[place, 0]
-        is_long_enough = is_whole or left_sec >= point.min_length_sec or not kept
-        if left_sec > segments.TIME_TOLERANCE_SEC and is_long_enough:
+        if is_whole or left_sec >= point.min_length_sec or not kept:
             kept.append(section_sec)
             left_sec -= section_sec[1] - section_sec[0]
     return segments.merge_sections(kept), float(thresholds[low])
