@@ -237,7 +237,7 @@ def test_counts_of_each_match():
     counts = metrics.count_events(reference, predicted, 0.5)
     assert counts.tolist() == [[2, 3, 2], [0, 1, 0], [1, 0, 0]]
     assert counts.dtype == np.int64
-    assert metrics.count_events([], [], 0.5).shape == (0, 3)
+    assert (metrics.count_events([], [], 0.5).shape, metrics.count_events([], [], 0.5).dtype) == ((0, 3), np.int64)
     with pytest.raises(ValueError, match="shorter"):
         metrics.count_events(reference, predicted[:2], 0.5)
 
