@@ -11,6 +11,7 @@ import stat
 import struct
 import threading
 import unicodedata
+import weakref
 import zipfile
 import zlib
 from pathlib import Path
@@ -161,6 +162,7 @@ class ZipFiles(DatasetFiles):
             with zipfile.ZipFile(path) as archive:
                 members = {member_name(info): info for info in archive.infolist() if not info.is_dir()}
             self.file = open(path, "rb", buffering=0)  # noqa: SIM115 (open as long as the dataset is in use)
+            weakref.finalize(self, self.file.close)
         except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, EOFError, struct.error) as error:
             raise segments.DatasetError(
                 f"{path}: cannot be read as a .zip ({error}), expected a dataset folder or a .zip of one: copy it "
