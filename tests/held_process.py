@@ -1,0 +1,71 @@
+"""Processes of the converter that wait at a chosen moment, so that tests need not hope to hit it."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WAIT_SEC = 120
+
+# Python imports a module of this name when it starts, in every process that inherits PYTHONPATH.
+SITE_CUSTOMIZE = """
+import json, os, sys
+
+HOLD = json.loads(os.environ["HOLD"])
+if any(name in argument for argument in sys.orig_argv for name in ("data_converter.py", "popen_loky", "dask_worker")):
+    import importlib, pathlib, time
+
+    holder = pathlib if HOLD["module"] == "pathlib" else importlib.import_module(HOLD["module"])
+    *owners, name = HOLD["function"].split(".")
+    for owner in owners:
+        holder = getattr(holder, owner)
+    original, calls = getattr(holder, name), []
+
+    def held(*arguments, **more):
+        if HOLD["text"] in repr(arguments):
+            calls.append(1)
+            if len(calls) == HOLD["call"] and not os.path.exists(HOLD["reached"]):
+                with open(HOLD["reached"] + ".part", "w") as file:
+                    file.write(str(os.getpid()))
+                os.rename(HOLD["reached"] + ".part", HOLD["reached"])
+                time.sleep(HOLD["wait_sec"])
+                os._exit(99)
+        return original(*arguments, **more)
+
+    setattr(holder, name, held)
+"""
+
+
+class Hold:
+    """The first process that calls a function for the call-th time, text in its arguments, waits there to be killed.
+
+    Args:
+        folder: a new one, for the files that this needs.
+        function: "module.function" or "module.Class.method".
+        text: found in the repr of the call's arguments. call: the how manieth such call of the process, from 1.
+    """
+
+    def __init__(self, folder: Path, function: str, text: str, call: int = 1):
+        folder.mkdir()
+        self.reached = folder / "reached"
+        (folder / "sitecustomize.py").write_text(SITE_CUSTOMIZE)
+        module, name = function.split(".", 1)
+        hold = {"module": module, "function": name, "text": text, "call": call}
+        hold |= {"reached": str(self.reached), "wait_sec": WAIT_SEC}
+        path = os.pathsep.join(map(str, (folder, ROOT)))
+        self.environment = {**os.environ, "PYTHONPATH": path, "HOLD": json.dumps(hold)}
+
+    def wait(self, process) -> int:
+        """The id of the process that waits, once it does; `process` has to be running meanwhile."""
+        wait_until(self.reached.exists, process)
+        return int(self.reached.read_text())
+
+
+def wait_until(is_true, process) -> None:
+    """Return as soon as is_true() holds, while a process runs and a deadline has not passed."""
+    deadline = time.monotonic() + WAIT_SEC
+    while not is_true():
+        assert process.poll() is None, "the process has ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

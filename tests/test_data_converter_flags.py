@@ -1,0 +1,389 @@
+"""What each flag of data_converter.py changes, and the exit status of each ending."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import sys
+import types
+
+import av
+import joblib
+import librosa
+import numpy as np
+import pytest
+from clips import tone, write_clip
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+import data_converter
+import interruption
+import segments
+from data_converter import main
+
+SETTINGS = ["0.8", "2.5", "40", "16", "8000", "0"]
+
+
+@pytest.fixture(scope="module")
+def unequal_dir(tmp_path_factory):
+    """Three matches of unequal lengths and numbers of highlights; the shortest has no sound."""
+    folder = tmp_path_factory.mktemp("unequal")
+    for title, num_frames, labels in (
+        ("c_long", 200, "1.0,2.5\n5.0,5.2\n"),
+        ("a_mid", 95, "50,70\n"),
+        ("b_short", 40, "0,40\n"),
+    ):
+        sound = None if title == "b_short" else tone(440, num_frames / 30)
+        write_clip(folder / f"{title}.mp4", num_frames=num_frames, audio=sound)
+        (folder / f"{title}.txt").write_text(labels)
+    return folder
+
+
+@pytest.fixture
+def pools(monkeypatch):
+    """The joblib pools that a conversion asks for; the jobs run in this process, one after the other."""
+    pools = []
+
+    def start_pool(pool, jobs):
+        pools.append(pool)
+        return (function(*arguments, **more) for function, arguments, more in jobs)
+
+    monkeypatch.setattr(interruption, "start_pool", start_pool)
+    return pools
+
+
+@pytest.fixture
+def threads_of(monkeypatch):
+    """The threads that each match is converted with, by title in the order of conversion; nothing is converted."""
+    threads_of = {}
+
+    def convert_match(video_path, config, dataset_dir, num_threads):
+        threads_of[video_path.stem] = num_threads
+        return data_converter.Conversion(video_path.stem, {"segment_count": 1, "highlight_count": 0})
+
+    monkeypatch.setattr(data_converter, "convert_match", convert_match)
+    monkeypatch.setattr(data_converter.segments, "write_metadata", lambda *_, **__: None)
+    return threads_of
+
+
+def convert(folder, out, *more):
+    return main([str(folder), *SETTINGS, str(out), *more])
+
+
+def metadata_of(out):
+    return json.loads((out / "metadata.json").read_text())
+
+
+def test_counts_of_unequal_matches_are_each_matchs_own(unequal_dir, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert convert(unequal_dir, out, "--workers", "1") == 0
+    metadata = metadata_of(out)
+    assert [video["title"] for video in metadata["videos"]] == ["a_mid", "b_short", "c_long"]
+    assert [video["segment_count"] for video in metadata["videos"]] == [4, 2, 9]  # 3.17 s, 1.33 s and 6.67 s by 0.8 s
+    assert [video["highlight_count"] for video in metadata["videos"]] == [1, 2, 2]
+    assert metadata["total_segment_count"] == 15
+    assert [video["source"] for video in metadata["videos"]] == ["a_mid.mp4", "b_short.mp4", "c_long.mp4"]
+    assert [video["duration"] for video in metadata["videos"]] == pytest.approx([95 / 30, 40 / 30, 200 / 30], abs=1e-6)
+    sections = [section for video in metadata["videos"] for section in video["sections"]]
+    expected = [[50 / 30, 70 / 30], [0, 40 / 30], [1.0, 2.5], [5.0, 5.2]]
+    assert sections == [pytest.approx(section, abs=1e-6) for section in expected]
+    labels = {
+        title: "".join(path.stem[-1] for path in sorted((out / title).iterdir()))
+        for title in ("a_mid", "b_short", "c_long")
+    }
+    assert labels == {"a_mid": "0010", "b_short": "11", "c_long": "011000000"}
+    printed = capsys.readouterr().out
+    assert "a_mid: 4 segments, 1 highlights\n" in printed
+    assert "b_short: 2 segments, 2 highlights\n" in printed
+    assert "c_long: 9 segments, 2 highlights\n" in printed
+    assert printed.endswith(f"{out}: 3 matches, 15 segments, 5 highlights\n")
+    assert "finished already" not in printed
+
+
+def test_metadata_says_when_and_with_what_the_dataset_was_made(unequal_dir, tmp_path, pools, threads_of, monkeypatch):
+    written = []
+    monkeypatch.setattr(segments, "write_metadata", lambda *_, **more: written.append(more))
+    assert convert(unequal_dir, tmp_path / "out") == 0
+    for more in written:
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", more["created"])
+        assert more["versions"] == {"av": av.__version__, "librosa": librosa.__version__, "numpy": np.__version__}
+    assert len(written) == 4  # before the first match and after each
+
+
+@pytest.mark.parametrize(
+    ("workers", "num_cores", "num_jobs", "num_threads"),
+    [
+        ("12", 2, 3, 4),
+        ("7", 2, 3, 2),
+        ("3", 2, 3, 1),
+        ("2", 16, 2, 1),
+        ("1", 16, 1, 1),
+        (None, 11, 3, 3),
+        (None, 2, 2, 1),
+    ],
+)
+def test_workers_are_divided_among_the_matches(
+    unequal_dir, tmp_path, pools, threads_of, monkeypatch, workers, num_cores, num_jobs, num_threads
+):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: num_cores)
+    assert convert(unequal_dir, tmp_path / "out", *(["--workers", workers] if workers else [])) == 0
+    (pool,) = pools
+    assert pool.n_jobs == num_jobs
+    assert (pool.return_generator, pool.return_ordered) == (True, False)
+    assert pool.pre_dispatch == "2 * n_jobs"
+    assert threads_of == dict.fromkeys(("a_mid", "b_short", "c_long"), num_threads)
+
+
+def test_the_longest_match_is_converted_first(tmp_path, pools, threads_of, monkeypatch):
+    durations_sec = {"a": 2, "b": 9, "c": 9, "d": 0.5, "e": 30}
+    for title in durations_sec:
+        (tmp_path / f"{title}.mp4").touch()
+        (tmp_path / f"{title}.txt").touch()
+    monkeypatch.setattr(data_converter.media, "probe_duration_sec", lambda path: durations_sec[path.stem])
+    paths = [tmp_path / f"{title}.mp4" for title in "dcbae"]
+    config = segments.DataConfig(0.8, 2.5, 40, 16, 8000, False)
+    conversions = data_converter.convert_matches(paths, config, tmp_path, 1, None)
+    with contextlib.closing(conversions):
+        assert [conversion.title for conversion in conversions] == ["e", "b", "c", "a", "d"]
+    assert list(threads_of) == ["e", "b", "c", "a", "d"]
+
+
+def test_what_the_header_tells_is_reported_before_the_first_match_is_converted(
+    unequal_dir, tmp_path, pools, threads_of, caplog
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for path in unequal_dir.iterdir():
+        os.link(path, folder / path.name)
+    (folder / "z_broken.mp4").write_bytes(b"no video")
+    (folder / "z_broken.txt").touch()
+    (folder / "b_short.txt").unlink()
+    (folder / "b_short.txt").write_text("typo,40\n")
+    paths = sorted(folder.glob("*.mp4"))
+    config = segments.DataConfig(0.8, 2.5, 40, 16, 8000, False)
+    conversions = data_converter.convert_matches(paths, config, tmp_path, 4, None)
+    assert [next(conversions).title, next(conversions).title] == ["b_short", "z_broken"]
+    assert not threads_of
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert "b_short.txt, line 1: received 'typo' as start frame number" in caplog.messages[0]
+    assert "z_broken.mp4: cannot be read as a video" in caplog.messages[1]
+    assert [conversion.title for conversion in conversions] == ["c_long", "a_mid"]
+    assert threads_of == {"c_long": 2, "a_mid": 2}
+
+
+def test_a_folder_of_broken_matches_alone_ends_with_1_and_no_dataset(tmp_path, caplog, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "junk.mp4").write_bytes(b"no video")
+    (folder / "junk.txt").touch()
+    assert convert(folder, out) == 1
+    assert [path.name for path in out.iterdir()] == [".lock"]
+    assert "1 of 1 matches are not in the dataset: junk" in caplog.text
+    assert f"{out}: 0 matches, 0 segments, 0 highlights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (
+            TerminatedWorkerError("gone"),
+            1,
+            "A worker was killed, by the system if memory ran out: run the same",
+        ),
+        (
+            KeyboardInterrupt(),
+            130,
+            "Interrupted: run the same command again, it continues with the matches that",
+        ),
+        (OSError(28, "No space left on device"), 1, "No space left on device"),
+    ],
+)
+def test_a_run_that_ends_early_keeps_the_matches_that_are_finished(
+    unequal_dir, tmp_path, monkeypatch, caplog, capsys, error, status, message
+):
+    def start_pool(pool, jobs):
+        function, arguments, more = next(jobs)
+        yield function(*arguments, **more)
+        raise error
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(interruption, "start_pool", start_pool)
+        assert convert(unequal_dir, out) == status
+    assert message in caplog.messages[-1]
+    assert caplog.records[-1].exc_info in (None, False)
+    assert [video["title"] for video in metadata_of(out)["videos"]] == ["c_long"]
+    assert metadata_of(out)["missing"] == ["a_mid", "b_short"]
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "c_long", "metadata.json"]
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in (out / "c_long").iterdir()}
+    assert convert(unequal_dir, out, "--workers", "1") == 0
+    assert f"{out}: 1 matches are finished already and are kept\n" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (out / "c_long").iterdir()} == before
+    assert metadata_of(out)["missing"] == []
+
+
+@pytest.mark.parametrize(("flags", "is_kept"), [([], True), (["--overwrite"], False)])
+def test_overwrite_starts_afresh_with_the_same_settings_too(tmp_path, pools, caplog, capsys, flags, is_kept):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for title in ("left", "stays"):
+        write_clip(folder / f"{title}.mp4", num_frames=24)
+        (folder / f"{title}.txt").touch()
+    assert convert(folder, out) == 0
+    (out / "stays" / "seg_00000_0.pkl").write_bytes(b"an old one")
+    for suffix in (".mp4", ".txt"):
+        (folder / f"left{suffix}").unlink()
+    caplog.clear()
+    capsys.readouterr()
+    assert convert(folder, out, *flags) == 0
+    assert ("2 matches are finished already" in capsys.readouterr().out) == is_kept
+    assert ("left: no longer in" in caplog.text) == is_kept
+    assert ((out / "stays" / "seg_00000_0.pkl").read_bytes() == b"an old one") == is_kept
+    assert (out / "left").exists() == is_kept
+    assert [video["title"] for video in metadata_of(out)["videos"]] == (["left"] * is_kept + ["stays"])
+
+
+def test_a_match_that_is_broken_by_now_leaves_the_dataset(unequal_dir, tmp_path, pools, caplog, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for path in unequal_dir.iterdir():
+        os.link(path, folder / path.name)
+    assert convert(folder, out) == 0
+    (folder / "c_long.mp4").unlink()
+    (folder / "c_long.mp4").write_bytes(b"no video")
+    capsys.readouterr()
+    assert convert(folder, out) == 1
+    assert not (out / "c_long").exists()
+    assert metadata_of(out)["missing"] == ["c_long"]
+    assert metadata_of(out)["total_segment_count"] == 6
+    assert "1 of 3 matches are not in the dataset: c_long" in caplog.messages[-1]
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}: 2 matches are finished already and are kept",
+        f"{out}: 2 matches, 6 segments, 3 highlights",
+    ]
+
+
+@pytest.mark.parametrize(("flags", "is_shown"), [([], False), (["--debug"], True)])
+def test_debug_alone_shows_tracebacks(tmp_path, caplog, flags, is_shown):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "junk.mp4").write_bytes(b"no video")
+    (folder / "junk.txt").touch()
+    assert convert(folder, tmp_path / "out", *flags) == 1
+    assert ("Traceback" in caplog.text) == is_shown
+    assert logging.getLogger("data_converter").level == (logging.DEBUG if is_shown else logging.INFO)
+    caplog.clear()
+    assert convert(tmp_path / "nowhere", tmp_path / "out", *flags) == 1
+    assert "nowhere: no such folder" in caplog.text
+    assert ("Traceback" in caplog.text) == is_shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--decode"], r"argument --decode: goes together with --check"),
+        (["--workers", "0"], r"argument --workers: received '0', expected a whole number above 0"),
+        (["--workers", "1.5"], r"argument --workers: received '1\.5', expected a whole number above 0"),
+        (["--workers", "many"], r"argument --workers: received 'many', expected a whole number above 0"),
+        (["surplus"], r"unrecognized arguments: surplus"),
+    ],
+)
+def test_flags_that_are_wrong_usage_exit_with_2(tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as exit_info:
+        convert(tmp_path, tmp_path / "out", *arguments)
+    assert exit_info.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["0.3", "3.3", "8", "8", "8000", "0"], r"segments of 0\.3 s, .* holds no frame: expected at least 3\.33333"),
+        (["inf", "3", "8", "8", "8000", "0"], r"segment_length\(sec\): received 'inf', expected a number above 0"),
+        (["1e400", "3", "8", "8", "8000", "0"], r"segment_length\(sec\): received '1e400', expected a number above 0"),
+        (["0.25", "8", "8", "8", "3", "0"], r"argument audio_sample_rate\(hz\): received 3 Hz for segments of 0\.25 s"),
+    ],
+)
+def test_segments_without_a_frame_or_a_sample_are_refused(tmp_path, capsys, settings, message):
+    with pytest.raises(SystemExit) as exit_info:
+        main([str(tmp_path), *settings])
+    assert exit_info.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_the_least_settings_that_are_accepted():
+    args = data_converter.parse_args(["in", "0.25", "4", "1", "1", "4", "1"])
+    assert vars(data_converter.config_of(args)) == {
+        "segment_length": 0.25,
+        "video_sample_rate": 4.0,
+        "video_width": 1,
+        "video_height": 1,
+        "audio_sample_rate": 4,
+        "apply_mfcc": True,
+    }
+    flags = {
+        name: value for name, value in vars(args).items() if name in ("workers", "scheduler", "output_dataset_dir")
+    }
+    assert flags == {"workers": None, "scheduler": None, "output_dataset_dir": None}
+    assert [args.check, args.decode, args.overwrite, args.debug] == [False] * 4
+    assert data_converter.positive(float)("1e-9") == 1e-9
+    assert data_converter.positive(int)("1") == 1
+
+
+@pytest.fixture
+def dask(monkeypatch):
+    """A stand-in for Dask: what its client and joblib were asked for."""
+    asked = {}
+
+    class Client(contextlib.nullcontext):
+        def __init__(self, address, timeout):
+            super().__init__()
+            asked.update(address=address, timeout=timeout)
+
+    class Parallel:
+        def __init__(self, **options):
+            asked.update(options)
+
+        def __call__(self, jobs):
+            return (function(*arguments, **more) for function, arguments, more in jobs)
+
+    @contextlib.contextmanager
+    def parallel_config(backend, **more):
+        asked.update(backend=backend, **more)
+        yield
+
+    monkeypatch.setitem(sys.modules, "dask.distributed", types.SimpleNamespace(Client=Client))
+    monkeypatch.setattr(joblib, "Parallel", Parallel)
+    monkeypatch.setattr(joblib, "parallel_config", parallel_config)
+    return asked
+
+
+def test_a_scheduler_gets_every_match_at_once_each_for_one_thread(unequal_dir, tmp_path, dask, threads_of, monkeypatch):
+    monkeypatch.setattr(interruption, "start_pool", None)
+    assert convert(unequal_dir, tmp_path / "out", "--workers", "12", "--scheduler", "tcp://elsewhere:8786") == 0
+    assert dask == {
+        "address": "tcp://elsewhere:8786",
+        "timeout": 10,
+        "backend": "dask",
+        "wait_for_workers_timeout": 60,
+        "n_jobs": -1,
+        "return_as": "generator_unordered",
+        "pre_dispatch": "all",
+    }
+    assert threads_of == {"c_long": 1, "a_mid": 1, "b_short": 1}
+
+
+def test_without_a_scheduler_dask_is_not_asked(unequal_dir, tmp_path, dask, pools, threads_of):
+    assert convert(unequal_dir, tmp_path / "out", "--workers", "2") == 0
+    assert dask == {"n_jobs": 2, "return_as": "generator_unordered", "pre_dispatch": "2 * n_jobs"}
+
+
+@pytest.mark.parametrize("error", [OSError("refused"), ValueError("no such protocol")])
+def test_a_scheduler_whose_address_is_none_is_named(unequal_dir, tmp_path, monkeypatch, caplog, error):
+    def client(*_, **__):
+        raise error
+
+    monkeypatch.setitem(sys.modules, "dask.distributed", types.SimpleNamespace(Client=client))
+    assert convert(unequal_dir, tmp_path / "out", "--scheduler", "odd://x") == 1
+    assert "--scheduler: no Dask scheduler answers at odd://x: start one with dask scheduler" in caplog.text

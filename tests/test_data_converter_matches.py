@@ -1,0 +1,333 @@
+"""The converter's functions, one by one: which files belong together, one match, its parts, its line, the progress."""
+
+import contextlib
+import json
+import os
+import threading
+import time
+import types
+
+import pytest
+from clips import write_clip
+
+import data_converter
+import dataset_folder
+import media
+import segments
+
+CONFIG = segments.DataConfig(0.8, 2.5, 40, 16, 8000, False)
+WAIT_SEC = 60
+
+
+def touch(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_files_are_found_by_title_whatever_the_case_of_their_suffix(tmp_path):
+    folder = touch(tmp_path / "in", "b.MP4", "b.TXT", "a.mp4", "a.txt", "C.Mp4", "C.Txt", "d.tar.mp4", "d.tar.txt")
+    touch(folder, ".a.mp4", "._b.mp4", ".hidden.txt", "notes.md", "mp4", "e.mp4.part")
+    videos, labels = data_converter.find_files(folder)
+    assert videos == {
+        "a": folder / "a.mp4",
+        "b": folder / "b.MP4",
+        "C": folder / "C.Mp4",
+        "d.tar": folder / "d.tar.mp4",
+    }
+    assert labels == {
+        "a": folder / "a.txt",
+        "b": folder / "b.TXT",
+        "C": folder / "C.Txt",
+        "d.tar": folder / "d.tar.txt",
+    }
+    matches = data_converter.find_matches(folder)
+    assert [path.name for path in matches] == ["C.Mp4", "a.mp4", "b.MP4", "d.tar.mp4"]
+    assert [data_converter.label_path_of(path).name for path in matches] == ["C.Txt", "a.txt", "b.TXT", "d.tar.txt"]
+
+
+def test_all_files_without_a_counterpart_are_listed_by_title(tmp_path):
+    folder = touch(tmp_path / "in", "d.mp4", "a.mp4", "c.mp4", "c.txt", "f.txt", "b.TXT")
+    with pytest.raises(data_converter.InputError) as error_info:
+        data_converter.find_matches(folder)
+    assert (
+        "beside each txt, but a.mp4 has no a.txt; d.mp4 has no d.txt; b.TXT has no b.mp4; f.txt has no f.mp4. "
+        in str(error_info.value)
+    )
+
+
+@pytest.fixture
+def match(tmp_path):
+    """A match of 2.1 s without sound, 3 segments of 0.8 s, whose label file has a section past the end."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "match.txt").write_text("0.5,1.4\n1.5,9.0\n")
+    return write_clip(folder / "match.mp4", num_frames=63)
+
+
+def test_one_match_is_written_into_the_hidden_folder_first_and_is_renamed_whole(match, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    original, written_to = segments.write_segment, []
+
+    def write_segment(segment_dir, *arguments):
+        assert not (out / "match").exists()
+        written_to.append(segment_dir)
+        original(segment_dir, *arguments)
+
+    monkeypatch.setattr(segments, "write_segment", write_segment)
+    conversion = data_converter.convert_match(match, CONFIG, out, 1)
+    assert conversion.error is None
+    assert {path.name for path in written_to} == {"match"}
+    assert {path.parent.parent for path in written_to} == {out / ".part"}
+    names = sorted(path.name for path in (out / "match").iterdir())
+    assert names == ["seg_00000_0.pkl", "seg_00001_1.pkl", "seg_00002_1.pkl"]  # 0.3, 0.7 and 0.5 of 0.8 s are covered
+    assert list((out / ".part").iterdir()) == []
+
+
+def test_the_record_of_one_match(match, tmp_path):
+    (tmp_path / "out").mkdir()
+    record = data_converter.convert_match(match, CONFIG, tmp_path / "out", 1).record
+    states = {path.name: path.stat() for path in (match, match.with_suffix(".txt"))}
+    assert record["source_files"] == {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
+    assert json.loads(json.dumps(record)) == record
+    assert {name: record[name] for name in ("title", "source", "segment_count", "highlight_count")} == {
+        "title": "match",
+        "source": "match.mp4",
+        "segment_count": 3,
+        "highlight_count": 2,
+    }
+    assert record["duration"] == pytest.approx(2.1, abs=1e-6)
+    assert record["frame_rate"] == pytest.approx(30, abs=1e-6)
+    assert record["sections"] == [[0.5, 1.4], [1.5, pytest.approx(2.1, abs=1e-6)]]
+    segment = segments.read_segment(tmp_path / "out" / "match" / "seg_00002_1.pkl")
+    assert segment["total_duration"] == pytest.approx(2.1, abs=1e-6)
+
+
+def test_warnings_of_the_labels_and_of_the_video_are_both_kept(match, tmp_path, caplog, capsys):
+    (tmp_path / "out").mkdir()
+    conversion = data_converter.convert_match(match, CONFIG, tmp_path / "out", 1)
+    assert len(conversion.warnings) == 2
+    assert "match.txt, line 2: the section ends at 9.00 s, past the video's end" in conversion.warnings[0]
+    assert "match.mp4: the video has no sound track" in conversion.warnings[1]
+    data_converter.report(conversion)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert caplog.messages == conversion.warnings
+    assert capsys.readouterr().out == "match: 3 segments, 2 highlights\n"
+
+
+def test_a_label_file_that_is_edited_meanwhile_makes_the_match_unfinished(match, tmp_path, monkeypatch):
+    out, label_path = tmp_path / "out", match.with_suffix(".txt")
+    out.mkdir()
+    before = label_path.stat()
+    probe = media.probe
+
+    def edit_and_probe(path):
+        label_path.write_text("0.5,1.0\n")
+        return probe(path)
+
+    monkeypatch.setattr(media, "probe", edit_and_probe)
+    record = data_converter.convert_match(match, CONFIG, out, 1).record
+    assert record["source_files"]["match.txt"] == [before.st_size, before.st_mtime_ns]
+    assert record["sections"] == [[0.5, 1.4], [1.5, pytest.approx(2.1, abs=1e-6)]]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), media.MediaError("bad"), segments.LabelError("worse")])
+def test_a_match_that_fails_half_way_leaves_nothing_and_is_told(match, tmp_path, monkeypatch, caplog, capsys, error):
+    out, original = tmp_path / "out", segments.write_segment
+    out.mkdir()
+
+    def write_segment(segment_dir, index, *arguments):
+        if index == 2:
+            raise error
+        original(segment_dir, index, *arguments)
+
+    monkeypatch.setattr(segments, "write_segment", write_segment)
+    conversion = data_converter.convert_match(match, CONFIG, out, 1)
+    assert (conversion.title, conversion.record, conversion.error) == ("match", None, str(error))
+    assert "in write_segment" in conversion.error_traceback
+    assert list(out.rglob("*")) == [out / ".part"]
+    with caplog.at_level("DEBUG", logger="data_converter"):
+        data_converter.report(conversion)
+    assert [(record.levelname, record.message) for record in caplog.records][-2:] == [
+        ("ERROR", str(error)),
+        ("DEBUG", conversion.error_traceback),
+    ]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_match_without_files_is_an_error_of_its_own(tmp_path):
+    touch(tmp_path / "in", "gone.txt")
+    conversion = data_converter.convert_match(tmp_path / "in" / "gone.mp4", CONFIG, tmp_path, 1)
+    assert "gone.mp4" in conversion.error
+    assert not (tmp_path / ".part").exists()
+
+
+@pytest.mark.parametrize(
+    ("num_segments", "num_parts", "parts"),
+    [
+        (20, 2, [(0, 16), (16, 20)]),
+        (50, 3, [(0, 24), (24, 48), (48, 50)]),
+        (16, 2, [(0, 8), (8, 16)]),
+        (17, 2, [(0, 16), (16, 17)]),
+        (64, 4, [(0, 16), (16, 32), (32, 48), (48, 64)]),
+        (65, 4, [(0, 24), (24, 48), (48, 65)]),
+        (5, 4, [(0, 5)]),
+        (1, 1, [(0, 1)]),
+        (100, 1, [(0, 100)]),
+    ],
+)
+def test_parts_begin_at_multiples_of_eight(num_segments, num_parts, parts):
+    assert data_converter.split_indices(num_segments, num_parts) == [range(*part) for part in parts]
+
+
+@pytest.fixture
+def parts_read(monkeypatch):
+    """(indices, threads) of each part that `write_segments` reads; its arrays are its indices."""
+    parts_read = []
+
+    def read_segment_range(path, info, config, segment_audio, indices, num_threads, damaged_sec):
+        parts_read.append((indices, num_threads))
+        damaged_sec.add(indices.start)
+        return ((f"frames {index}", f"audio {index}") for index in indices)
+
+    monkeypatch.setattr(segments, "SegmentAudio", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(segments, "read_segment_range", read_segment_range)
+    return parts_read
+
+
+@pytest.mark.parametrize(
+    ("num_threads", "num_restarts", "parts"),
+    [
+        (1, 9, [(range(40), 1)]),
+        (7, 9, [(range(40), 7)]),
+        (8, 9, [(range(24), 4), (range(24, 40), 4)]),
+        (15, 2, [(range(16), 5), (range(16, 32), 5), (range(32, 40), 5)]),
+        (64, 9, [(range(8 * part, 8 * part + 8), 12) for part in range(5)]),
+        (64, 1, [(range(40), 64)]),
+        (64, 0, [(range(40), 64)]),
+    ],
+)
+def test_a_long_match_is_read_in_parts_of_four_threads_or_more(
+    tmp_path, monkeypatch, parts_read, num_threads, num_restarts, parts
+):
+    written = []
+    monkeypatch.setattr(segments, "write_segment", lambda *arguments: written.append(arguments))
+    info = types.SimpleNamespace(restarts=[(0, 0)] * num_restarts, duration_sec=31.7)
+    labels = [number % 3 // 2 for number in range(40)]
+    damaged = data_converter.write_segments(tmp_path, info, CONFIG, labels, tmp_path / "match", num_threads)
+    assert sorted(parts_read, key=lambda part: part[0].start) == parts
+    assert damaged == {indices.start for indices, _ in parts}
+    assert sorted(written, key=lambda arguments: arguments[1]) == [
+        (tmp_path / "match", index, labels[index], f"frames {index}", f"audio {index}", CONFIG, 31.7)
+        for index in range(40)
+    ]
+
+
+def test_other_parts_of_a_match_stop_when_one_fails(tmp_path, monkeypatch, parts_read):
+    stops, written, has_begun = [], [], threading.Event()
+
+    class Event(threading.Event):
+        def __init__(self):
+            super().__init__()
+            stops.append(self)
+
+    def read_segment_range(path, info, config, segment_audio, indices, num_threads, damaged_sec):
+        if indices.start == 0:
+            assert has_begun.wait(WAIT_SEC)
+            raise media.MediaError("the first part fails")
+        has_begun.set()
+        assert stops[0].wait(WAIT_SEC)
+        return ((index, index) for index in indices)
+
+    monkeypatch.setattr(data_converter, "threading", types.SimpleNamespace(Event=Event))
+    monkeypatch.setattr(segments, "read_segment_range", read_segment_range)
+    monkeypatch.setattr(segments, "write_segment", lambda *arguments: written.append(arguments))
+    info = types.SimpleNamespace(restarts=[0, 1], duration_sec=12.8)
+    with pytest.raises(media.MediaError, match="the first part fails"):
+        data_converter.write_segments(tmp_path, info, CONFIG, [0] * 16, tmp_path / "match", 8)
+    assert len(stops) == 1
+    assert written == []
+
+
+def test_sums_are_taken_by_one_thread_while_a_match_is_read(tmp_path, monkeypatch, parts_read):
+    limits = []
+
+    @contextlib.contextmanager
+    def threadpool_limits(limit):
+        limits.append(limit)
+        yield
+        limits.append("left")
+
+    monkeypatch.setattr(data_converter.threadpoolctl, "threadpool_limits", threadpool_limits)
+    monkeypatch.setattr(segments, "write_segment", lambda *_: limits.append("written"))
+    info = types.SimpleNamespace(restarts=[], duration_sec=1.6)
+    data_converter.write_segments(tmp_path, info, CONFIG, [0, 0], tmp_path / "match", 1)
+    assert limits == [1, "written", "written", "left"]
+
+
+def test_damaged_pictures_of_a_match_are_told_when_it_is_converted(match, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    match.with_suffix(".txt").write_text("")
+    original = data_converter.write_segments
+
+    def write_segments(*arguments):
+        assert original(*arguments) == set()
+        return {1, 2}
+
+    monkeypatch.setattr(data_converter, "write_segments", write_segments)
+    conversion = data_converter.convert_match(match, CONFIG, tmp_path / "out", 1)
+    assert conversion.warnings == [
+        f"{match}: the video has no sound track: converted with silence",
+        f"{match}: damaged at 1, 2 s: decoded around, the frame before is taken there",
+    ]
+
+
+def last_progress(text):
+    return text.replace("\r", "\n").splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("total_sec", "num_pickles", "percentage", "seconds"),
+    [(20.4, 3, " 34% |", "| 7/20 s"), (6, 9, "100% |", "| 6/6 s")],
+)
+def test_progress_counts_finished_matches_and_the_segments_under_way(
+    tmp_path, capsys, total_sec, num_pickles, percentage, seconds
+):
+    under_way = tmp_path / dataset_folder.PART_DIR_NAME / "x" / "match"
+    under_way.mkdir(parents=True)
+    touch(under_way, *(f"seg_{index:05d}_0.pkl" for index in range(num_pickles)), "other.txt")
+    with data_converter.show_progress(total_sec, CONFIG, tmp_path) as add_finished_sec:
+        add_finished_sec(3.25)
+        add_finished_sec(1.25)  # 4.5 s are finished, 3 segments of 0.8 s under way
+    line = last_progress(capsys.readouterr().err)
+    assert line.startswith(f"Converting {percentage}")
+    assert f"{seconds} of video [" in line
+
+
+def test_progress_follows_while_matches_are_under_way(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data_converter, "PROGRESS_INTERVAL_SEC", 0.01)
+    touch(tmp_path, "metadata.json")
+    text, deadline = "", time.monotonic() + WAIT_SEC
+    with data_converter.show_progress(8, CONFIG, tmp_path):
+        os.makedirs(tmp_path / ".part" / "x" / "match")
+        touch(tmp_path / ".part" / "x" / "match", *(f"seg_{index:05d}_1.pkl" for index in range(5)))
+        while "| 4/8 s of video" not in text:
+            assert time.monotonic() < deadline
+            text += capsys.readouterr().err
+            time.sleep(0.01)
+
+
+def test_progress_stops_following_when_the_conversion_fails(tmp_path, capsys):
+    threads = threading.active_count()
+
+    def fail():
+        with data_converter.show_progress(8, CONFIG, tmp_path) as add_finished_sec:
+            add_finished_sec(2)
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert threading.active_count() == threads
+    assert "25%" in last_progress(capsys.readouterr().err)
