@@ -1,7 +1,9 @@
 """Label files, labels, segments and their pickles."""
 
+import math
 import pickle
 import re
+from fractions import Fraction
 
 import librosa
 import numpy as np
@@ -155,10 +157,130 @@ def test_frames_of_a_segment(segment_length, rate, num_frames):
     assert DataConfig(segment_length, rate, 8, 8, 8000, False).num_frames == num_frames
 
 
+LENGTHS = ["0.1", "0.3", "0.7", "1.1", "2.3", "2.5", "5", "7"]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_segments_of_a_video_are_counted_as_with_fractions(length):
+    # Whole multiples are where float division goes wrong: 2.1 / 0.7 is 3.0000000000000004.
+    config = DataConfig(float(length), 1, 8, 8, 8000, False)
+    for tenths in range(1, 801):
+        duration = Fraction(tenths, 10)
+        expected = math.ceil(duration / Fraction(length))
+        assert config.num_segments(tenths / 10) == expected, f"{tenths / 10} s in segments of {length} s"
+    for num_segments in range(1, 200):  # a sum of lengths, as durations are
+        assert config.num_segments(sum([float(length)] * num_segments)) == num_segments
+
+
+@pytest.mark.parametrize(
+    ("duration_sec", "segment_length", "num_segments"),
+    [
+        (2.1, 0.7, 3),
+        (0.1 + 0.2, 0.1, 3),
+        (12, 5, 3),
+        (10, 5, 2),
+        (10.04, 5, 3),
+        (9.96, 5, 2),
+        (0.04, 5, 1),
+        (0, 5, 0),
+        (3.0000004, 1, 3),  # a rounding error is no segment
+        (3.000002, 1, 4),
+        (2.999999, 1, 3),
+        (5400.04, 2.5, 2161),
+    ],
+)
+def test_the_short_last_segment_counts_and_a_rounding_error_does_not(duration_sec, segment_length, num_segments):
+    assert DataConfig(segment_length, 1, 8, 8, 8000, False).num_segments(duration_sec) == num_segments
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("rate", ["0.5", "3", "10", "29.97", "30", "100", "11025", "44100"])
+def test_frames_and_samples_of_a_segment_are_counted_as_with_fractions(length, rate):
+    expected = math.floor(Fraction(length) * Fraction(rate))
+    assert DataConfig(float(length), float(rate), 8, 8, 8000, False).num_frames == expected
+    if rate.isdecimal():
+        assert DataConfig(float(length), 3, 8, 8, int(rate), False).num_samples == expected
+
+
+def test_counts_of_frames_and_samples_forgive_a_millionth_and_no_more():
+    assert [DataConfig(length, 1, 8, 8, 1, False).num_frames for length in (2.9999996, 2.999998)] == [3, 2]
+    assert [DataConfig(length, 1, 8, 8, 1, False).num_samples for length in (2.9999996, 2.999998)] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("config", "shapes"),
+    [
+        (DataConfig(5, 3, 64, 36, 11025, False), {"video": (15, 36, 64, 3), "audio": (55_125,)}),
+        (DataConfig(5, 3, 64, 36, 11025, True), {"video": (15, 36, 64, 3), "audio": (40, 108)}),
+        (DataConfig(0.7, 10, 20, 30, 8000, True), {"video": (7, 30, 20, 3), "audio": (40, 11)}),
+        (DataConfig(0.5, 4, 9, 5, 1024, True), {"video": (2, 5, 9, 3), "audio": (40, 2)}),  # 512 samples: 1 + 1
+        (DataConfig(0.5, 4, 9, 5, 1022, True), {"video": (2, 5, 9, 3), "audio": (40, 1)}),  # 511 samples
+    ],
+)
+def test_shapes_of_a_segments_arrays(config, shapes):
+    assert config.data_shape == shapes
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0, "00:00:00"), (59.999, "00:00:59"), (3661.5, "01:01:01")])
 def test_format_time(seconds, text):
     assert segments.format_time(seconds) == text
     assert segments.parse_time(text) == int(seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (59.9999995, "00:01:00"),  # a rounding error before the full second
+        (59.999998, "00:00:59"),
+        (60, "00:01:00"),
+        (3599, "00:59:59"),
+        (3600, "01:00:00"),
+        (7325, "02:02:05"),
+        (36_000, "10:00:00"),
+        (360_000 + 60 * 34 + 56, "100:34:56"),
+    ],
+)
+def test_times_of_every_length_are_written_as_people_write_them(seconds, text):
+    assert segments.format_time(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("01:02:03", 3723),
+        ("10:20:30.25", 37_230.25),
+        ("02:03", 123),
+        ("59:59", 3599),
+        ("00:59:59.999", 3599.999),
+        ("90:00", 5400),  # without hours, minutes may be as many as they like
+        ("75", 75),
+        ("3600.5", 3600.5),
+        (".5", 0.5),
+        ("7.", 7),
+        ("1:2:3", 3723),
+        ("100:00:00", 360_000),
+    ],
+)
+def test_times_as_people_write_them(text, seconds):
+    assert segments.parse_time(text) == pytest.approx(seconds, abs=1e-9)
+    assert segments.is_time(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["00:60", "00:00:60", "00:60:00", "1:99:00", "1:2:3:4", "", ".", ":30", "1:", "-5", "1,5", "1e3", "５", "٣", " 5"],
+)
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        segments.parse_time(text)
+    assert not segments.is_time(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "1e3", "５", "٣", " 5", "5\n", "x"])
+def test_what_is_no_frame_number_is_refused(text):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        segments.parse_frame(text)
+    assert [segments.parse_frame(number) for number in ("0", "007", "123456")] == [0, 7, 123456]
 
 
 def segments_of(path, config):
@@ -197,7 +319,8 @@ def test_no_sound_track_and_silence_give_zeros(tmp_path):
         assert audio.shape == (8000,)
         assert not audio.any()
     ((_, mfcc),) = segments_of(mute, DataConfig(1, 1, 8, 8, 8000, True))
-    assert np.isfinite(mfcc).all()
+    # Equal decibels: the first coefficient is below 0 and the others 0, before mean and deviation are taken out.
+    np.testing.assert_allclose(mfcc, np.repeat([[-(39**0.5)], [39**-0.5]], [1, 39], axis=0) + np.zeros(16), rtol=1e-3)
 
 
 def test_mfccs_equal_those_of_librosa(tmp_path):
