@@ -76,8 +76,9 @@ COMPARISON_REPLACEMENTS = {
     "Is": ("IsNot",),
     "IsNot": ("Is",),
 }
-MIN_TIMEOUT_SEC = 60  # for the tests of a mutant
-TIMEOUT_FACTOR = 3  # of the time that the tests take without a mutant
+# The tests of a mutant may take this many times as long as without it, and at least so long.
+TIMEOUT_FACTOR = 4
+MIN_TIMEOUT_SEC = 120
 
 
 def is_plausible(operator_name: str) -> bool:
@@ -169,13 +170,13 @@ def run_module(module: str, mutations: list[MutationSpec], copies: queue.Queue, 
         on_mutant: called after each mutant.
 
     Returns:
-        The survivors, described.
+        For each mutation "killed", "timeout" (which counts as killed), or the description of the survivor.
 
     Raises:
         SystemExit: the tests fail without a mutant.
     """
 
-    def run(mutation: MutationSpec) -> str | None:
+    def run(mutation: MutationSpec) -> str:
         copy_dir = copies.get()
         try:
             there = MutationSpec(
@@ -191,7 +192,9 @@ def run_module(module: str, mutations: list[MutationSpec], copies: queue.Queue, 
         if result.test_outcome is None or result.test_outcome == TestOutcome.INCOMPETENT:
             raise SystemExit(f"{module}: cosmic-ray could not run a mutant: {result.output}")
         on_mutant()
-        return describe(mutation, result.diff) if result.test_outcome == TestOutcome.SURVIVED else None
+        if result.test_outcome == TestOutcome.SURVIVED:
+            return describe(mutation, result.diff)
+        return "timeout" if result.output == "timeout" else "killed"
 
     copy_dir = copies.get()
     start_sec = time.monotonic()
@@ -200,7 +203,7 @@ def run_module(module: str, mutations: list[MutationSpec], copies: queue.Queue, 
     if outcome != TestOutcome.SURVIVED:
         raise SystemExit(f"{module}: its tests fail without a mutant:\n{output[-3000:]}")
     timeout_sec = max(MIN_TIMEOUT_SEC, TIMEOUT_FACTOR * (time.monotonic() - start_sec))
-    return [survivor for survivor in pool.map(run, mutations) if survivor]
+    return list(pool.map(run, mutations))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -226,14 +229,18 @@ def main(argv: list[str] | None = None) -> None:
         with tqdm(total=sum(map(len, samples.values())), unit="mutant") as bar:
             for module, mutations in samples.items():
                 bar.set_description(module)
-                survivors = run_module(module, mutations, copies, pool, bar.update)
-                rows.append((module, len(mutations), len(mutations) - len(survivors), len(survivors)))
+                outcomes = run_module(module, mutations, copies, pool, bar.update)
+                survivors = [outcome for outcome in outcomes if outcome not in ("killed", "timeout")]
+                num_killed = len(outcomes) - len(survivors)
+                rows.append((module, len(outcomes), num_killed, outcomes.count("timeout"), len(survivors)))
                 for survivor in survivors:
                     tqdm.write(f"survived: {survivor}", file=sys.stdout)
+                sys.stdout.flush()
     rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
-    print(f"\n{'module':20} {'mutants':>8} {'killed':>8} {'survived':>8}")
-    for module, num_mutants, num_killed, num_survived in rows:
-        print(f"{module:20} {num_mutants:8} {num_killed:8} {num_survived:8}  {num_killed / max(num_mutants, 1):4.0%}")
+    print(f"\n{'module':20}{'mutants':>9}{'killed':>9}{'by time':>9}{'survived':>9}")
+    for module, num_mutants, num_killed, num_timeouts, num_survived in rows:
+        percentage = num_killed / max(num_mutants, 1)
+        print(f"{module:20}{num_mutants:9}{num_killed:9}{num_timeouts:9}{num_survived:9}  {percentage:4.0%}")
 
 
 if __name__ == "__main__":
