@@ -348,6 +348,16 @@ def test_what_is_no_hdf5_file_is_named(tmp_path):
         read_network(tmp_path / "gone.hdf5")
 
 
+def test_only_the_first_line_of_a_librarys_error_is_told(path, monkeypatch):
+    def loads(text):
+        raise ValueError("bad text\nin line 1")
+
+    monkeypatch.setattr(json, "loads", loads)
+    with pytest.raises(CheckpointError) as raised:
+        read_network(path)
+    assert str(raised.value) == f"{path}: the network in it cannot be read (bad text)"
+
+
 def test_a_layer_that_opens_a_vocabulary_is_refused_in_a_file(tmp_path):
     for name in ("StringLookup", "IntegerLookup", "TextVectorization"):
         path = write_checkpoint(tmp_path / f"{name}.hdf5", network(layer(name, "last", ["input"], vocabulary="/a")))

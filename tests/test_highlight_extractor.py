@@ -5,8 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -405,43 +403,6 @@ def test_help_starts_neither_tensorflow_nor_librosa():
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "--reel_height" in result.stdout
-
-
-def test_reading_ahead_keeps_order_and_bounds():
-    taken = []
-
-    def items():
-        for item in range(20):
-            taken.append(item)
-            yield item
-
-    with match_scores.read_ahead(items(), 4) as ahead:
-        deadline = time.monotonic() + 10
-        while len(taken) < 5 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.1)
-        assert len(taken) == 5  # four wait, the fifth is in the reader's hands
-        assert list(ahead) == list(range(20))
-
-
-def test_reading_ahead_stops_and_passes_errors_on():
-    def endless():
-        while True:
-            yield 1
-
-    def failing():
-        yield 1
-        raise media.MediaError("a.mp4: cannot be read")
-
-    before = threading.active_count()
-    with match_scores.read_ahead(endless(), 2) as ahead:
-        assert next(ahead) == 1
-    assert threading.active_count() == before
-    with match_scores.read_ahead(failing(), 2) as ahead:
-        assert next(ahead) == 1
-        with pytest.raises(media.MediaError, match="cannot be read"):
-            next(ahead)
-    assert threading.active_count() == before
 
 
 def test_scores_are_those_of_conversion_and_prediction(tmp_path, trainable_matches_dir, dataset_dir):

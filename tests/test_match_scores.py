@@ -21,7 +21,7 @@ from segments import CheckpointError
 
 CONFIG = segments.DataConfig(0.7, 4, 16, 8, 4000, False)  # 2 frames of 8 by 16, 2800 samples
 POINT = {"threshold": 0.25, "smoothing": 3, "min_length_sec": 1.5, "max_gap_sec": 2.0, "dip_share": 0.6}
-DEADLINE_SEC = 20
+DEADLINE_SEC = 10
 
 
 def write_network(path, video=(2, 8, 16, 3), audio=(2800,), outputs=("highlight", "steps"), **attributes):
@@ -169,24 +169,55 @@ def test_an_error_comes_after_the_items_before_it():
     assert reader_threads() == []
 
 
-def test_a_reader_with_a_full_queue_stops_when_its_items_are_not_wanted():
-    taken = []
+def finish(function):
+    """Run a function in a thread that the tests do not wait for longer than the deadline; raises what it raises."""
+    ending = []
+
+    def run():
+        try:
+            function()
+            ending.append(None)
+        except BaseException as error:
+            ending.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(DEADLINE_SEC)
+    assert ending, "still running at the deadline"
+    if ending[0] is not None:
+        raise ending[0]
+
+
+@pytest.mark.parametrize("num_taken", [0, 1, 5])
+def test_a_reader_with_a_full_queue_stops_when_its_items_are_not_wanted(num_taken):
+    read = []
 
     def endless():
         while True:
-            taken.append(1)
+            read.append(1)
             yield 1
 
     def use():
-        with read_ahead(endless(), 2):
-            wait_until(lambda: len(taken) == 3)
+        with read_ahead(endless(), 2) as ahead:
+            for _ in range(num_taken):
+                next(ahead)
+            wait_until(lambda: len(read) == num_taken + 3)
             assert [thread.daemon for thread in reader_threads()] == [True]
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        use()
+        finish(use)
     assert reader_threads() == []
-    assert len(taken) == 3
+    assert len(read) == num_taken + 3
+
+
+def test_a_reader_stops_where_nothing_fails_and_items_are_left():
+    def use():
+        with read_ahead(iter(range(10**9)), 1) as ahead:
+            assert next(ahead) == 0
+
+    finish(use)
+    assert reader_threads() == []
 
 
 # ---- A match
