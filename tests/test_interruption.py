@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from clips import tone, write_clip
+from held_process import WAIT_SEC, Hold, wait_until
 
 import dataset_folder
 import segments
@@ -47,8 +48,8 @@ def convert(matches_dir, out, *more, workers="1"):
     return main([str(matches_dir), *SETTINGS, str(out), "--workers", workers, *more])
 
 
-def start(matches_dir, out, workers="2", **more):
-    return start_script("data_converter.py", matches_dir, *SETTINGS, out, "--workers", workers, **more)
+def start(matches_dir, out, workers="2", *flags, **more):
+    return start_script("data_converter.py", matches_dir, *SETTINGS, out, "--workers", workers, *flags, **more)
 
 
 def start_script(name, *arguments, **more):
@@ -87,7 +88,9 @@ def kill_group(process, signal_number):
 
 def test_kills_at_twenty_random_moments(matches_dir, undisturbed, tmp_path):
     begin = time.monotonic()
-    assert start(matches_dir, tmp_path / "timed").wait() == 0
+    process = start(matches_dir, tmp_path / "timed")
+    process.communicate(timeout=WAIT_SEC)
+    assert process.returncode == 0
     duration_sec = time.monotonic() - begin
     rng = random.Random(0)
     for number in range(20):
@@ -102,18 +105,10 @@ def test_kills_at_twenty_random_moments(matches_dir, undisturbed, tmp_path):
         shutil.rmtree(out)
 
 
-def wait_for_first_match(out, process):
-    deadline = time.monotonic() + 300
-    while not (any(out.glob("match_*/*.pkl")) and (out / "metadata.json").exists()):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_ctrl_c_says_how_to_go_on_and_finished_matches_are_kept(matches_dir, undisturbed, tmp_path, capsys):
-    out = tmp_path / "out"
-    process = start(matches_dir, out, workers="1")
-    wait_for_first_match(out, process)
+    out, hold = tmp_path / "out", Hold(tmp_path / "hold", "segments.write_segment", "/match_2'), 5,")
+    process = start(matches_dir, out, workers="1", env=hold.environment)
+    assert hold.wait(process) == process.pid
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -122,6 +117,7 @@ def test_ctrl_c_says_how_to_go_on_and_finished_matches_are_kept(matches_dir, und
     assert not (out / ".part").exists()
     assert_readable(out)
     finished = [video["title"] for video in segments.read_metadata(out)["videos"]]
+    assert finished == ["match_0", "match_1"]
     times = {title: (out / title / "seg_00000_0.pkl").stat().st_mtime_ns for title in finished[1:2]}
     assert convert(matches_dir, out) == 0
     assert f"{len(finished)} matches are finished already and are kept" in capsys.readouterr().out
@@ -148,9 +144,11 @@ INTERRUPTED = "ERROR: Interrupted: run the same command again, it continues with
 def test_ctrl_c_of_a_terminal_reaches_workers_too_and_is_one_line(tmp_path, moment):
     out = tmp_path / "out"
     process = start(ROOT / "data" / "raw", out)
-    while not (len(worker_processes(process)) == 2 if moment == "workers start" else any(out.glob(".part/*/*/*.pkl"))):
-        assert process.poll() is None
-        time.sleep(0.01)
+    is_reached = {
+        "workers start": lambda: len(worker_processes(process)) == 2,
+        "workers work": lambda: any(out.glob(".part/*/*/*.pkl")),
+    }[moment]
+    wait_until(is_reached, process)
     err = kill_group(process, signal.SIGINT)
     assert messages(err) == [INTERRUPTED + "are not finished"]
     assert process.returncode == 130
@@ -162,9 +160,7 @@ def test_ctrl_c_while_labels_are_found_is_one_line(matches_dir, tmp_path):
         for number in range(8):  # more than two workers are handed at once
             os.link(matches_dir / "match_0.mp4", tmp_path / name / f"{number}.mp4")
     process = start_script("label_finder.py", tmp_path / "matches", tmp_path / "highlights", "--workers", "2")
-    while len(worker_processes(process)) < 2:
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: len(worker_processes(process)) == 2, process)
     err = kill_group(process, signal.SIGINT)
     assert messages(err) == [INTERRUPTED + "have no labels yet"]
     assert process.returncode == 130
@@ -180,14 +176,17 @@ def test_ctrl_c_while_a_script_is_imported_is_one_line(tmp_path, script):
 
 
 def test_a_killed_worker_is_told_and_costs_nothing_that_is_finished(matches_dir, undisturbed, tmp_path):
-    out = tmp_path / "out"
-    process = start(matches_dir, out, workers="2")
-    wait_for_first_match(out, process)
-    worker_processes(process)[0].kill()
+    out, hold = tmp_path / "out", Hold(tmp_path / "hold", "segments.write_segment", "/match_2'), 5,")
+    process = start(matches_dir, out, workers="2", env=hold.environment)
+    worker_pid = hold.wait(process)
+    assert worker_pid in [worker.pid for worker in worker_processes(process)]
+    os.kill(worker_pid, signal.SIGKILL)
     _, err = process.communicate(timeout=60)
-    if process.returncode:  # the worker may have been idle at the end
-        assert "A worker was killed" in err
-        assert "Traceback" not in err
+    assert process.returncode == 1
+    (message,) = messages(err)
+    assert message.startswith("ERROR: A worker was killed, by the system if memory ran out: run the same command again")
+    assert not (out / ".part").exists()
+    assert not (out / "match_2").exists()
     assert_readable(out)
     assert convert(matches_dir, out) == 0
     assert contents(out) == undisturbed
@@ -257,11 +256,11 @@ def test_a_second_converter_is_refused_and_told_who_writes(matches_dir, tmp_path
 
 
 def test_the_lock_of_a_dead_process_is_not_in_the_way(matches_dir, undisturbed, tmp_path):
-    out = tmp_path / "out"
-    process = start(matches_dir, out)
-    wait_for_first_match(out, process)
+    out, hold = tmp_path / "out", Hold(tmp_path / "hold", "segments.write_segment", "/match_2'), 5,")
+    process = start(matches_dir, out, env=hold.environment)
+    hold.wait(process)
     kill_group(process, signal.SIGKILL)
-    assert "process" in (out / ".lock").read_text()
+    assert f"process {process.pid} on {socket.gethostname()} (since " in (out / ".lock").read_text()
     assert convert(matches_dir, out) == 0
     assert contents(out) == undisturbed
 
@@ -283,38 +282,36 @@ def test_one_long_match_read_in_parts_gives_the_same_bytes(matches_dir, undistur
     assert files == {name: content for name, content in undisturbed[0].items() if name.startswith("match_1/")}
 
 
-def start_cluster(stack):
-    """A Dask scheduler and two workers of one thread, each a process of its own, on loopback."""
+def start_cluster(stack, environment):
+    """The address of a Dask scheduler with two workers of one thread, each a process of its own, on loopback."""
+    from dask.distributed import Client
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
     processes = [subprocess.Popen(dask, **quiet)]
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
     processes += [subprocess.Popen([*worker, "--no-dashboard"], **quiet) for _ in range(2)]
     for process in processes:
-        stack.callback(process.wait)
+        stack.callback(process.wait, WAIT_SEC)
         stack.callback(process.kill)
-    return address, processes[1:]
+    with Client(address, timeout=WAIT_SEC) as client:
+        client.wait_for_workers(2, timeout=WAIT_SEC)
+    return address, [process.pid for process in processes[1:]]
 
 
 def test_a_cluster_of_two_gives_the_same_bytes_though_a_worker_is_killed(matches_dir, undisturbed, tmp_path):
-    out = tmp_path / "out"
+    out, hold = tmp_path / "out", Hold(tmp_path / "hold", "segments.write_segment", "/match_2'), 5,")
     with contextlib.ExitStack() as stack:
-        address, workers = start_cluster(stack)
-        time.sleep(3)
-        command = [sys.executable, str(ROOT / "data_converter.py"), str(matches_dir), *SETTINGS, str(out)]
-        process = subprocess.Popen([*command, "--scheduler", address], stderr=subprocess.PIPE, text=True)
-        stack.callback(process.kill)
-        deadline = time.monotonic() + 300
-        while not any(out.glob(".part/*/*/*.pkl")):
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        workers[0].kill()
-        _, err = process.communicate(timeout=120)
+        address, worker_pids = start_cluster(stack, hold.environment)
+        process = start(matches_dir, out, "1", "--scheduler", address)
+        stack.callback(kill_group, process, signal.SIGKILL)
+        held_pid = hold.wait(process)
+        assert held_pid in worker_pids
+        os.kill(held_pid, signal.SIGKILL)
+        _, err = process.communicate(timeout=WAIT_SEC)
         assert process.returncode == 0, err
     assert contents(out) == undisturbed
 
