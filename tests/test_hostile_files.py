@@ -19,10 +19,10 @@ import keras
 import numpy as np
 import numpy.testing._private.utils
 import pytest
+from test_segment_pickle import text
 
 import checkpoint_file
 import match_scores
-import segment_pickle
 import segments
 from segments import CheckpointError, DatasetError
 
@@ -124,10 +124,6 @@ def test_what_no_segment_holds_is_named(tmp_path, value, named):
     for protocol in (4, 5):
         with pytest.raises(DatasetError, match=rf"seg_00000_0\.pkl: not a segment pickle \({named}"):
             segments.read_segment(hostile(tmp_path, pickle.dumps({**ARRAYS, "more": value}, protocol)))
-
-
-def text(value):
-    return b"\x8c" + bytes([len(value)]) + value.encode()
 
 
 def laughs(first, double, times=60):
@@ -252,85 +248,6 @@ def test_first_version_pickles_are_read_whatever_wrote_them(tmp_path, protocol, 
         assert read[name].dtype == np.float16
     assert (read["label"], read["start_sec"], read["title"]) == (1, 5.0, "경기 #1")
     assert read["notes"][:4] == segment["notes"][:4]
-
-
-def test_arrays_are_the_same_whether_a_like_segment_was_read_before_or_not():
-    reader, rng = segment_pickle.ArrayReader(), np.random.default_rng(0)
-    shapes = [((2, 2, 2, 3), (6,)), ((2, 2, 2, 3), (2, 3)), ((1, 4, 2, 3), (6,)), ((2, 2, 2, 3), (6,))]
-    for index, (video_shape, audio_shape) in enumerate(shapes * 2):
-        segment = {
-            "title": "a",
-            "index": index,
-            "start_sec": index * 0.7,
-            "video": rng.integers(0, 256, video_shape, np.uint8),
-            "audio": rng.standard_normal(audio_shape).astype(np.float32),
-        }
-        for protocol in (4, 5):
-            for read, name in zip(reader.load(pickle.dumps(segment, protocol), "a"), ("video", "audio"), strict=True):
-                np.testing.assert_array_equal(read, segment[name])
-    good = pickle.dumps(segment, 5)
-    with pytest.raises(segment_pickle.ForbiddenError, match=r"it names numpy\._core\.numeric\._Frombuffer"):
-        reader.load(good.replace(b"_frombuffer", b"_Frombuffer"), "a")
-    with pytest.raises(segment_pickle.ForbiddenError, match="no dict with the arrays"):
-        reader.load(good.replace(b"audio", b"Audio"), "a")
-
-
-def dtype_of(code):
-    return text("numpy") + text("dtype") + b"\x93" + text(code) + b"\x89\x88\x87R"
-
-
-def array_of(code, buffer, shape):
-    content = text("numpy._core.numeric") + text("_frombuffer") + b"\x93(C" + bytes([len(buffer)]) + buffer
-    return content + dtype_of(code) + shape + text("C") + b"tR"
-
-
-def number(length):
-    return b"K" + bytes([length])
-
-
-def numpy_number(length):
-    content = text("numpy._core.multiarray") + text("scalar") + b"\x93(" + dtype_of("i8")
-    return content + b"C\x08" + length.to_bytes(8, "little") + b"tR"
-
-
-# An item of the dict, and an array's shape that refers to it.
-SHAPES_ELSEWHERE = {
-    "tuple since a mark": (lambda a, b: b"(" + number(a) + number(b) + b"t\x94", lambda a, b: b"h\x00"),
-    "tuple of two": (lambda a, b: number(a) + number(b) + b"\x86\x94", lambda a, b: b"h\x00"),
-    "number kept": (lambda a, b: number(a) + b"\x94", lambda a, b: b"h\x00" + b"K" + bytes([b]) + b"\x86"),
-    "number put": (lambda a, b: number(a) + b"q\x00", lambda a, b: b"h\x00" + b"K" + bytes([b]) + b"\x86"),
-    "number of NumPy": (
-        lambda a, b: numpy_number(a) + b"q\x00" + text("b") + numpy_number(b) + b"q\x01",
-        lambda a, b: b"h\x00h\x01\x86",
-    ),
-}
-
-
-@pytest.mark.parametrize("item_by_item", [True, False])
-@pytest.mark.parametrize("name", SHAPES_ELSEWHERE)
-def test_a_shape_that_is_kept_elsewhere_in_the_dict_is_each_segments_own(name, item_by_item):
-    item, shape = SHAPES_ELSEWHERE[name]
-
-    def segment(a, b):
-        items = [text("shape") + item(a, b), text("video") + array_of("u1", bytes(24), shape(a, b))]
-        items.append(text("audio") + array_of("f4", bytes(16), number(4) + b"\x85"))
-        items = b"s".join(items) + b"s" if item_by_item and name != "number of NumPy" else b"(" + b"".join(items) + b"u"
-        return b"\x80\x05}" + items + b"."
-
-    reader = segment_pickle.ArrayReader()
-    for a, b in ((4, 6), (6, 4), (3, 8)):
-        assert reader.load(segment(a, b), "a")[0].shape == (a, b)
-
-
-def test_what_is_known_of_many_matches_is_bounded(monkeypatch):
-    monkeypatch.setattr(segment_pickle, "MAX_LAYOUTS", 5)
-    reader = segment_pickle.ArrayReader()
-    for number in range(20):
-        reader.load(pickle.dumps(ARRAYS), f"match_{number}")
-        assert len(reader.layouts) <= 5
-        assert len(reader.last) <= 5
-    reader.load(pickle.dumps({**ARRAYS, "title": "a" * 5000}), "long")
-    assert "long" not in reader.last
 
 
 # ---- Checkpoints
