@@ -75,6 +75,18 @@ def test_the_best_sections_of_a_length_are_those_of_the_highest_mean_score():
     assert fill(11.0, scores, point) == ([[0, 2], [6, 10], [14, 18], [22, 23]], 0.5)
 
 
+def test_dips_are_left_out_as_long_as_enough_is_found_without_them():
+    scores = np.array([0.9, 0.6, 0, 0, 0, 0.3, 0.25, 0])  # 0.6 is a dip after 0.9
+    assert fill(5.5, scores) == ([[0, 2], [10, 13.5]], 0.25)
+    assert fill(6.0, scores) == ([[0, 2], [10, 14]], 0.25)
+    assert fill(6.5, scores) == ([[0, 4], [10, 12.5]], 0.25)
+
+
+def test_a_length_as_long_as_the_match_or_longer():
+    assert fill(6.0, np.array([0.5, 0.25, 0.75])) == ([[0, 6]], 0.25)
+    assert fill(100.0, np.array([0.5, 0.25, 0.75])) == ([[0, 6]], 0)
+
+
 def test_a_reel_of_a_match_without_any_score():
     assert fill(3.0, np.zeros(4)) == ([[0, 3]], 0)
     assert fill(100.0, np.zeros(4)) == ([[0, 8]], 0)
