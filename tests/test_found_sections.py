@@ -73,6 +73,8 @@ def test_the_best_sections_of_a_length_are_those_of_the_highest_mean_score():
     assert fill(8.0, scores, point) == ([[6, 10], [14, 18]], 0.625)
     assert fill(9.0, scores, point) == ([[0, 1], [6, 10], [14, 18]], 0.5)
     assert fill(11.0, scores, point) == ([[0, 2], [6, 10], [14, 18], [22, 23]], 0.5)
+    # Of many that are equally good, the earliest.
+    assert fill(7.0, np.tile([0.5, 0, 0.25], 40)) == ([[0, 2], [6, 8], [12, 14], [18, 19]], 0.5)
 
 
 def test_dips_are_left_out_as_long_as_enough_is_found_without_them():

@@ -144,9 +144,10 @@ def test_a_checkpoint_is_needed(capsys):
 # ---- Several matches
 
 
-def test_the_network_is_loaded_once_and_only_where_something_is_scored(extract):
+def test_the_network_is_loaded_once_and_only_where_something_is_scored(extract, caplog):
     matches = [extract.match("first"), extract.match("second")]
     assert extract(*matches) == 0
+    assert caplog.messages == []
     assert (extract.scored, extract.loaded) == (["first", "second"], ["best.hdf5"])
     assert extract(*matches, "--overwrite", "--threshold", "0.8") == 0
     assert (extract.scored, extract.loaded) == (["first", "second"], ["best.hdf5"])
