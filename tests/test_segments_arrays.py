@@ -136,7 +136,7 @@ def test_a_range_of_segments_is_that_of_the_whole_however_far_it_is_read_ahead(
         assert damaged_sec == {3}
 
 
-def test_only_so_many_frames_wait_as_memory_is_set_aside_for_them(given):
+def test_only_so_many_frames_wait_as_memory_is_set_aside_for_them(given, monkeypatch):
     # 24 frames of 1000 x 100 pixels are 7.2 MB: of the 12 MB that may wait one segment is taken at a time.
     num_decoded = 0
     info = given(100, sound_of(100))
@@ -148,7 +148,7 @@ def test_only_so_many_frames_wait_as_memory_is_set_aside_for_them(given):
             num_decoded += 1
             yield frame
 
-    segments.media.read_frames = count  # put back by the fixture
+    monkeypatch.setattr(media, "read_frames", count)
     found = segments.read_segments("film.mp4", info, DataConfig(2, 12, 1000, 100, 10, False))
     for index in range(3):
         next(found)
