@@ -22,6 +22,9 @@ FILMS = {
     "h264 slices": ("libx264", "bframes=5:b-adapt=0:slices=3:keyint=50:ref=4"),
     "h264 no B pictures": ("libx264", "bframes=0:keyint=25"),
     "h264 intra refresh": ("libx264", "bframes=2:intra-refresh=1:keyint=40"),
+    "h264 GOPs shorter than what is held back": ("libx264", "bframes=3:b-pyramid=normal:keyint=2:min-keyint=1"),
+    "h264 in an .mkv": ("libx264", "bframes=3:b-pyramid=normal:open-gop=1:keyint=30:min-keyint=15"),
+    "hevc in an .mkv": ("libx265", "bframes=4:open-gop=0:radl=3:keyint=40:min-keyint=40:scenecut=0"),
     "hevc closed GOPs": ("libx265", "bframes=4:open-gop=0:keyint=40:min-keyint=20"),
     "hevc open GOPs (RASL)": ("libx265", "bframes=4:open-gop=1:keyint=40:min-keyint=20"),
     "hevc RADL": ("libx265", "bframes=4:open-gop=0:radl=3:keyint=40:min-keyint=40:scenecut=0"),
@@ -41,11 +44,11 @@ def moving_picture(number):
     return shown
 
 
-@pytest.fixture(scope="module", params=FILMS.values(), ids=FILMS.keys())
+@pytest.fixture(scope="module", params=FILMS)
 def film(request, tmp_path_factory):
     """(path, its frames as a plain loop over all of its packets decodes them)."""
-    codec, parameters = request.param
-    path = tmp_path_factory.mktemp("films") / "film.mp4"
+    codec, parameters = FILMS[request.param]
+    path = tmp_path_factory.mktemp("films") / ("film.mkv" if "mkv" in request.param else "film.mp4")
     options = {"preset": "veryfast", f"{codec[3:]}-params": parameters + ":log-level=none" * (codec == "libx265")}
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=FRAME_RATE_FPS, options=options)
@@ -66,14 +69,14 @@ def test_frames_from_anywhere_on_equal_those_of_a_full_decode(film, step):
     info = media.probe(path)
     for first in (0, 1, 19, 36, 39, 40, 41, 78, 80, 83, 118, 121, 160, 199):
         numbers = np.arange(first, NUM_FRAMES, step)[:12]
-        found = np.stack(list(media.read_frames(path, info, numbers / FRAME_RATE_FPS, 80, 48)))
+        found = np.stack(list(media.read_frames(path, info, (numbers + 0.25) / FRAME_RATE_FPS, 80, 48)))
         np.testing.assert_array_equal(found, expected[numbers], err_msg=f"from frame {first} on, every {step}.")
 
 
 def test_frames_far_apart_equal_those_of_a_full_decode(film):
     path, expected = film
     numbers = np.sort(np.random.default_rng(3).choice(NUM_FRAMES, 25, replace=False))
-    found = list(media.read_frames(path, media.probe(path), numbers / FRAME_RATE_FPS, 80, 48, num_threads=3))
+    found = list(media.read_frames(path, media.probe(path), (numbers + 0.25) / FRAME_RATE_FPS, 80, 48, num_threads=3))
     np.testing.assert_array_equal(found, expected[numbers])
 
 
@@ -91,10 +94,10 @@ def test_restarts_are_the_pictures_that_the_streams_own_headers_call_idr(film):
             for filtered in to_start_codes.filter(packet) if packet.size else ():
                 units = bytes(filtered).replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]
                 types = {unit[0] & 31 if codec == "h264" else unit[0] >> 1 for unit in units}
-                if types & ({5} if codec == "h264" else {19, 20}):
+                if types & ({5} if codec == "h264" else {19, 20}) and None not in times:
                     expected.append(times)
     assert media.probe(path).restarts.tolist() == sorted(expected)
-    assert expected
+    assert expected or path.suffix == ".mkv"  # which has no decoding timestamp for the first picture
 
 
 @pytest.fixture

@@ -61,6 +61,8 @@ def test_all_errors_of_a_file_are_told_and_the_other_lines_kept(tmp_path):
         ("1_2,x3", "received '1_2' as start frame number"),
         ("1.0,x.5", "received 'x.5' as end time, expected HH:MM:SS[.fff], MM:SS or seconds"),
         ("x.5,2.0", "received 'x.5' as start time"),
+        ("1.0,x", "received 'x' as end time"),
+        ("-3,1.0", "received '-3' as start time"),
         ("16,0:20", "received one time and one whole number ('16,0:20')"),
         ("16.0,20", "received one time and one whole number ('16.0,20')"),
         ("0:20,16", "received one time and one whole number"),
