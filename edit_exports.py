@@ -82,7 +82,7 @@ def describe_match(
     frame_of = np.arange(len(edges_sec)) if is_exact else np.rint(places_sec * float(rate_fps)).astype(np.int64)
     with media.open_media(video_path) as container:
         stream = media.best_stream(container, "video", video_path)
-        timecode = stream.metadata.get("timecode") or container.metadata.get("timecode") or ""
+        timecode = timecode_of(stream.metadata) or timecode_of(container.metadata)
         sound = container.streams.best("audio")
         num_channels = sound.layout.nb_channels if sound else 0
     start_frame, is_drop_frame = parse_timecode(timecode, rate_fps)
@@ -103,6 +103,11 @@ def describe_match(
         if frame_of[end] > frame_of[start]
     ]
     return footage, cuts
+
+
+def timecode_of(metadata: dict[str, str]) -> str:
+    """What a file or a stream states as its timecode, empty where it states none. Matroska's names are in capitals."""
+    return next((value for name, value in metadata.items() if name.lower() == "timecode"), "")
 
 
 def editing_rate(frame_rate_fps: float, places_sec: np.ndarray) -> tuple[Fraction, bool]:
