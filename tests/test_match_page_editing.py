@@ -183,6 +183,23 @@ def test_deleting_selects_the_next_section_or_the_last_one(page):
     assert page("return video.paused")
 
 
+def test_deleting_another_section_keeps_the_selected_one_selected(page):
+    page("select(sections[0].id)")
+    page.click("#list li:nth-child(3) .remove")
+    assert page.status == "Deleted section 3"
+    assert (page.sections, page.selected) == (SECTIONS[:2], 0)
+
+
+def test_the_last_sections_end_goes_up_to_the_matchs_end(page):
+    page("select(sections[2].id)")
+    type_frame(page, "end", "200")
+    assert page.sections[2] == [160, 200]
+    type_frame(page, "end", "5000")
+    assert page.sections[2] == [160, 220]
+    assert page.clock[1] == 219
+    assert page.find("#endTime").text == "00:10.00"
+
+
 def test_the_list_follows_what_changes(page):
     page("select(sections[0].id)")
     page.press(Keys.SHIFT, "d")
@@ -220,8 +237,13 @@ def test_saved_times_are_exact_at_odd_frame_rates(open_page, rate):
 def test_a_match_that_does_not_start_at_0_and_whose_frame_rate_varies_is_saved_to_the_byte(open_page):
     times_sec = [0.4, 0.999999, 1.5, 59.996, 60, 3599.5, 3600, 3661.25, 35999]
     page = open_page(times_sec, 36000, sections=[[0, 1], [1, 3], [4, 6], [7, 9]])
+    page(
+        "const click = HTMLAnchorElement.prototype.click;"
+        "HTMLAnchorElement.prototype.click = function () { window.savedAs = this.download; click.call(this); };"
+    )
     page.click("#save")
     assert page.status == "Saved 4 sections as gone.txt"
+    assert page("return window.savedAs") == "gone.txt"
     expected = (
         b"0,1,00:00:00,00:00:01\n"  # 0.999999 s is a microsecond's rounding below 1 s
         b"1,3,00:00:01,00:00:59\n"

@@ -218,8 +218,33 @@ def test_without_a_video_the_sections_can_still_be_edited(open_page):
     page("goToFrame(20)")
     page.press("i")
     assert page.sections[2] == [120, 220]
-    page.move_on_timeline(9.0, y=150)
-    assert page.clock[1] in (269, 270)
+    sec = page.move_on_timeline(9.0, y=150)
+    assert page("return now()") == pytest.approx(sec, abs=1e-4)
+    page.press(Keys.SHIFT, Keys.ARROW_RIGHT)
+    assert page("return now()") == pytest.approx(9.9999, abs=1e-9)  # within the last frame, not at its end
+    assert page.clock[1] == 299
+
+
+def test_a_section_stops_within_its_last_frame(page):
+    # Frame 60, the first after the first section, begins at 2 s, and frame 59 at 1.967 s. The screen is drawn 60 times
+    # a second: what is nearer to the end than 12 ms is the last that can be shown.
+    page(
+        "for (const [name, get] of [['paused', () => false], ['seeking', () => false], ['currentTime', () => window.at]])"
+        "  Object.defineProperty(video, name, {get, set: () => 0, configurable: true});"
+    )
+    stops = "window.at = {}; stopAt = {}; stopAtEnd(); const stopped = stopAt === null; stopAt = null; return stopped"
+    for sec, edge, expected in (
+        (1.0, 60, False),
+        (1.96, 60, False),
+        (1.985, 60, False),
+        (1.991, 60, True),
+        (2.5, 60, True),
+        (9.96, 220, False),
+        (9.97, 220, True),  # the video may end before the time at which its last frame ends
+    ):
+        assert page(stops.format(sec, edge)) is expected, sec
+    for name in ("paused", "seeking", "currentTime"):
+        page(f"delete video.{name}")
 
 
 def test_the_page_cannot_fetch_anything(page):

@@ -297,6 +297,13 @@ def test_long_matches_show_hours_and_every_peak_of_the_scores(open_page):
         assert any(abs(x - peak_sec / 8000 * width) < 1.01 for x in high)
     assert all(min(abs(x - peak / 8000 * width) for peak in (2000, 2010, 5002)) < 1.01 for x in high)
     assert not page.find("#labelledLegend").is_displayed()
+    # The last line in a pixel is at the highest of its steps.
+    drawn = {int(x): y for canvas, _, x, y in page.drawn("lineTo")[:4000] if canvas == "axis"}
+    highest = {}
+    for place, score in enumerate(scores):
+        column = int(place * 2 / 8000 * width)
+        highest[column] = max(score, highest.get(column, 0))
+    assert {column: (186 - y) / 114 for column, y in drawn.items()} == pytest.approx(highest)
     # A section of 10 s is 1.6 px wide, but drawn 2 px wide.
     assert rectangles(page, "axis", "found")[0][1] == 2
 
