@@ -215,9 +215,11 @@ def test_sections_and_frames_are_stepped_through_by_keys(page):
     for key, frame in ((Keys.ARROW_DOWN, 30), (Keys.ARROW_DOWN, 90), (Keys.ARROW_DOWN, 160), (Keys.ARROW_UP, 90)):
         page.press(key)
         assert page.frame == frame
+        page.wait_until("return !video.seeking")
     page.press(Keys.ARROW_RIGHT)
     page.wait_for_number(91)
     page.press(Keys.ARROW_LEFT)
+    page.wait_until("return !video.seeking")
     page.press(Keys.ARROW_LEFT)
     page.wait_for_number(89)
     page.press(Keys.SPACE)

@@ -229,7 +229,8 @@ def test_a_section_stops_within_its_last_frame(page):
     # Frame 60, the first after the first section, begins at 2 s, and frame 59 at 1.967 s. The screen is drawn 60 times
     # a second: what is nearer to the end than 12 ms is the last that can be shown.
     page(
-        "for (const [name, get] of [['paused', () => false], ['seeking', () => false], ['currentTime', () => window.at]])"
+        "window.at = 1; const answers = {paused: () => false, seeking: () => false, currentTime: () => window.at};"
+        "for (const [name, get] of Object.entries(answers))"
         "  Object.defineProperty(video, name, {get, set: () => 0, configurable: true});"
     )
     stops = "window.at = {}; stopAt = {}; stopAtEnd(); const stopped = stopAt === null; stopAt = null; return stopped"
