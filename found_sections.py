@@ -54,15 +54,13 @@ def fill_length(
         is_enough = total_sec(found_at(thresholds[middle], dip_share)) >= length_sec
         low, high = (middle, high) if is_enough else (low, middle)
     sections_sec = found_at(thresholds[low], dip_share)
+    shortest_sec = max(point.min_length_sec - segments.TIME_TOLERANCE_SEC, segments.TIME_TOLERANCE_SEC)
     kept, left_sec = [], length_sec
     for place in np.argsort(-mean_scores(sections_sec, scores, step_sec), kind="stable"):
-        if left_sec <= segments.TIME_TOLERANCE_SEC:
+        if kept and left_sec < shortest_sec:
             break
-        section_sec = best_part(sections_sec[place], left_sec, scores, step_sec)
-        is_whole = section_sec[1] - section_sec[0] >= sections_sec[place, 1] - sections_sec[place, 0]
-        if is_whole or left_sec >= point.min_length_sec or not kept:
-            kept.append(section_sec)
-            left_sec -= section_sec[1] - section_sec[0]
+        kept.append(best_part(sections_sec[place], left_sec, scores, step_sec))
+        left_sec -= kept[-1][1] - kept[-1][0]
     return segments.merge_sections(kept), float(thresholds[low])
 
 

@@ -62,6 +62,9 @@ def test_a_rest_just_as_long_as_the_shortest_section_is_filled():
     assert fill(5.5, point=point)[0] == [[2, 6], [14, 15.5]]
     assert fill(5.25, point=point)[0] == [[2, 6]]
     assert fill(7.25, point=point)[0] == [[2, 6], [14, 16]]  # the third is left out, not the second one
+    # Rounding does not decide: 5.5 - 4 is 1.5, not 1.5000005.
+    assert fill(5.5, point=OperatingPoint(threshold=0.5, min_length_sec=1.5000005))[0] == [[2, 6], [14, 15.5]]
+    assert fill(5.5, point=OperatingPoint(threshold=0.5, min_length_sec=1.500002))[0] == [[2, 6]]
     # A section that is whole may be shorter than what is left.
     assert fill(4.0, np.array([0.9, 0, 0.8, 0, 0]), point)[0] == [[0, 2], [4, 6]]
 
@@ -190,6 +193,7 @@ def test_a_section_between_two_frames_is_the_frame_that_is_shown():
     sections_sec = np.array([[0.0, 0.2], [0.6, 0.8], [0.9000005, 1.5], [1.8, 5.0], [0.0, 0.5], [1.0, 1.7]])
     expected = [[0, 1], [0, 1], [1, 2], [2, 3], [0, 1], [1, 2]]
     assert found_sections.to_frames(sections_sec, times_sec).tolist() == expected
+    assert found_sections.to_frames(np.array([[0.8999995, 0.9000004]]), times_sec).tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize("error_sec", [0, 1e-12, -1e-12, 5e-7, -5e-7])
