@@ -1,7 +1,9 @@
 """How a match is scored in windows, what of a network takes too much memory, and how checkpoints are kept."""
 
+import logging
 import os
 
+import absl.logging
 import h5py
 import keras
 import numpy as np
@@ -246,6 +248,7 @@ def test_a_checkpoint_holds_what_was_true_in_its_epoch(make_callback, tmp_path, 
     loaded = model.load_checkpoint(callback.best_path)
     assert [weight.ravel().tolist() for weight in loaded.get_weights()] == [[1, 2], [3]]
     assert not loaded.compiled
+    assert loaded.jit_compile is (keras.backend.backend() == "jax")
     assert segments.read_checkpoint_attributes(callback.best_path) == {
         "config": {"a": 1},
         "operating_point": {"threshold": 0.25},
@@ -288,6 +291,13 @@ def test_a_loaded_network_whose_weights_are_of_another_shape_is_refused(make_cal
         group[name] = np.zeros((3, 1), np.float32)
     with pytest.raises(segments.CheckpointError, match=r"0\.5000\.hdf5: the network in it cannot be read \("):
         model.load_checkpoint(callback.best_path)
+
+
+def test_libraries_are_told_to_be_quiet_and_to_give_the_same_weights_for_the_same_seed():
+    assert os.environ["TF_DETERMINISTIC_OPS"] == "1"
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    assert logging.getLogger("tensorflow").level == logging.ERROR
+    assert absl.logging.get_verbosity() == absl.logging.ERROR
 
 
 def test_what_native_code_writes_is_silenced_only_for_a_while(capfd):

@@ -83,6 +83,7 @@ def test_the_optimizers_numbers_are_there_before_the_first_step():
     network = model.build_model(DATA_SHAPE, 100, 3)
     model.compile_network(network, 0.001, 10)
     assert isinstance(network.optimizer, keras.optimizers.AdamW)
+    assert network.jit_compile is (keras.backend.backend() == "jax")
     assert len(network.optimizer.variables) >= 2 * len(network.trainable_variables)
 
 
