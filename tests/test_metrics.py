@@ -83,6 +83,7 @@ def test_everything_is_a_highlight():
         ([1, 0], [-0.0001, 0.5], r"scores outside \[0, 1\]"),
         ([[1, 0]], [[0.5, 0.5]], r"labels of shape \(1, 2\) and scores of shape \(1, 2\)"),
         ([1, 0], [[0.5, 0.5]], r"labels of shape \(2,\) and scores of shape \(1, 2\), expected two vectors"),
+        (1, 0.5, r"labels of shape \(\) and scores of shape \(\), expected two vectors"),
         ([0, -1, 0], [0.5, 0.5, 0.5], r"received labels \[-1, 0\], expected 0 and 1"),
     ],
 )
