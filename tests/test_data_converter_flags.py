@@ -264,6 +264,24 @@ def test_a_match_that_is_broken_by_now_leaves_the_dataset(unequal_dir, tmp_path,
     ]
 
 
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_a_second_converter_changes_nothing(tmp_path, pools, caplog, flags):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    write_clip(folder / "match.mp4", num_frames=24)
+    (folder / "match.txt").touch()
+    assert convert(folder, out) == 0
+    (out / ".part" / "x").mkdir(parents=True)
+    os.utime(folder / "match.mp4")  # which would be a reason to convert it again
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != ".lock"}
+    with data_converter.dataset_folder.locked(out):
+        assert convert(folder, out, *flags) == 1
+    assert f"process {os.getpid()} on " in caplog.messages[-1]
+    assert "is writing to this folder: wait until it has finished" in caplog.messages[-1]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != ".lock"} == before
+    assert convert(folder, out, *flags) == 0
+
+
 @pytest.mark.parametrize(("flags", "is_shown"), [([], False), (["--debug"], True)])
 def test_debug_alone_shows_tracebacks(tmp_path, caplog, flags, is_shown):
     folder = tmp_path / "in"

@@ -115,3 +115,40 @@ def test_a_pattern_that_is_none_is_wrong_usage(capsys):
         trainer.parse_args(["--group_by", "("])
     assert exit_info.value.code == 2
     assert "argument --group_by: received '(', expected a regular expression" in capsys.readouterr().err
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """A function that runs main.py's command on a small dataset and stops where training would begin."""
+    labels_of = {f"match_{number:02d}": [0, 1] for number in (0, 1, 7, 8)}  # two train, one valid, one test
+    dataset = write_dataset(tmp_path / "dataset", labels_of)
+    began = []
+    monkeypatch.setattr(trainer, "train", lambda args, loader: began.append(loader))
+
+    def train(*flags):
+        status = trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), *flags])
+        return status, len(began)
+
+    train.dataset = dataset
+    return train
+
+
+def test_group_by_of_the_command_warns_of_series_before_training(train, caplog):
+    assert train() == (0, 1)
+    assert caplog.messages == []
+    assert train("--group_by", "_0(0|7)") == (0, 2)
+    assert caplog.messages == []  # each a series of one match
+    assert train("--group_by", "_0[07]|atch") == (0, 3)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert caplog.messages[0] == (
+        "series 'atch' is on 3 sides: train: match_00, match_01; valid: match_07; test: match_08"
+    )
+
+
+def test_check_data_of_the_command_stops_before_training(train, caplog):
+    assert train("--check_data") == (0, 1)
+    assert caplog.messages == []
+    (train.dataset / "match_08" / "seg_00001_1.pkl").write_bytes(b"junk")
+    assert train("--check_data") == (1, 1)
+    assert "match_08/seg_00001_1.pkl: " in caplog.messages[0]
+    assert caplog.messages[1].endswith("dataset: 1 of 8 segments cannot be used")

@@ -151,6 +151,16 @@ def test_a_file_under_three_titles_is_a_pair_for_each_side_it_changes_to():
     assert dataset_audit.same_files({"videos": videos}, dict.fromkeys(titles, "valid")) == {}
 
 
+@pytest.mark.parametrize(("size", "duration", "is_same"), [(700, 60.5, True), (700, 60.6, False), (701, 60.5, False)])
+def test_files_are_one_if_both_size_and_length_are(size, duration, is_same):
+    videos = [
+        {"title": "a", "source": "a.mp4", "source_files": {"a.txt": [5, 1], "a.mp4": [700, 1]}, "duration": 60.5},
+        {"title": "b", "source": "b.mp4", "source_files": {"b.txt": [6, 1], "b.mp4": [size, 2]}, "duration": duration},
+    ]
+    pairs = dataset_audit.same_files({"videos": videos}, {"a": "train", "b": "test"})
+    assert list(pairs) == [("a", "b")] * is_same
+
+
 # ---- What is compared: independent arithmetic with loops
 
 
@@ -345,3 +355,19 @@ def test_all_leaks_of_a_dataset_are_told_in_order(tmp_path, monkeypatch):
     assert len(warnings) == 6
     assert warnings[5].startswith("Scores on games of a series that was trained on may be too good: believe those")
     assert dataset_audit.find_leaks(loader, re.compile("nothing")) == pairs
+
+
+def test_of_many_pairs_five_are_told_and_the_rest_counted(tmp_path, monkeypatch):
+    found = {(f"match_0{a}", f"match_{b}"): "look alike" for a in (0, 1) for b in ("07", "08", "09", "10")}
+    monkeypatch.setattr(dataset_audit, "same_contents", lambda *_: found)
+    titles = [f"match_{number:02d}" for number in (0, 1, 7, 8, 9, 10)]
+    warnings = dataset_audit.find_leaks(DataLoader(write_dataset(tmp_path / "many", {title: [0] for title in titles})))
+    assert [line.split(" look")[0] for line in warnings] == [
+        "match_00 (train) and match_07 (valid)",
+        "match_00 (train) and match_08 (test)",
+        "match_00 (train) and match_09 (valid)",
+        "match_00 (train) and match_10 (test)",
+        "match_01 (train) and match_07 (valid)",
+        "... and 3 more pairs",
+        ADVICE,
+    ]

@@ -67,11 +67,10 @@ def test_a_holder_that_does_not_say_who_it_is_is_another_process(tmp_path):
 
 @pytest.mark.parametrize("error", [segments.DatasetError("no"), KeyboardInterrupt()])
 def test_the_lock_is_free_after_a_failure(tmp_path, error):
-    with pytest.raises(type(error)) as error_info, dataset_folder.locked(tmp_path):
+    with pytest.raises(type(error)), dataset_folder.locked(tmp_path):
         raise error
     with dataset_folder.locked(tmp_path):
         assert f"process {os.getpid()} on " in (tmp_path / ".lock").read_text()
-    assert error_info.value is error  # its traceback holds what a lock that is forgotten would depend on
 
 
 def test_the_words_of_a_dead_holder_are_no_lock(tmp_path):
