@@ -126,6 +126,24 @@ def test_decoding_starts_at_the_last_restart_that_is_not_after_the_first_frame(t
         assert len(seen) <= first - begin + 60  # decoders hold back a few frames, for each of their threads
 
 
+@pytest.mark.parametrize(
+    ("first_pts", "sought", "read"),
+    [(0, None, 0), (39, None, 0), (40, 38, 40), (79, 38, 40), (80, 78, 80), (500, 78, 80)],
+)
+def test_a_file_is_sought_by_decoding_time_and_read_from_the_restart_on(first_pts, sought, read):
+    # After a seek a demuxer may begin before the restart, with pictures that are shown later or earlier than it.
+    restarts = np.array([[0, -2], [40, 38], [80, 78]])
+    shown = [84, 36, 37, *range(0, 90, 2)]
+    packets, seeks, stream = [SimpleNamespace(pts=pts) for pts in shown], [], object()
+    container = SimpleNamespace(
+        seek=lambda place, **how: seeks.append((place, how)),
+        demux=lambda wanted: iter(packets if wanted is stream else ()),
+    )
+    found = [packet.pts for packet in media.packets_from(container, stream, restarts, first_pts)]
+    assert found == (list(range(read, 90, 2)) if read else shown)
+    assert seeks == ([(sought, {"stream": stream, "backward": True})] if sought else [])
+
+
 def test_pictures_that_none_refers_to_are_left_out_unless_they_are_shown(tmp_path, seen):
     options = {"x264-params": "keyint=9999:scenecut=0:bframes=3:b-adapt=0:b-pyramid=none"}
     path = write_clip(tmp_path / "clip.mp4", num_frames=61, options=options)
