@@ -177,7 +177,9 @@ class ReelWriter:
         self.graph = upright_graph(source, frame)
         with self.writing():
             self.output = av.open(os.fspath(path), "w", format="mp4", options={"movflags": "+faststart"})
-            self.video = add_video_stream(self.output, source, self.upright(frame), height_px)
+            self.video = add_video_stream(
+                self.output, source, self.upright(frame), height_px, is_turned_sideways(frame)
+            )
             self.audio = add_audio_stream(self.output, sound.streams.best("audio"))
         self.fifo = av.AudioFifo()
         self.section_pts = self.next_section_pts = self.num_samples = 0
@@ -219,10 +221,16 @@ class ReelWriter:
     def write_frame(self, frame: av.VideoFrame, pts: int) -> None:
         """Encode a frame that is shown pts after the section's beginning."""
         context = self.video.codec_context
-        picture = self.upright(frame).reformat(context.width, context.height, "yuv420p", interpolation="AREA")
-        picture.pts, picture.time_base = self.section_pts + pts, context.time_base
-        picture.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses, not the source
         with self.writing():
+            picture = self.upright(frame).reformat(
+                context.width,
+                context.height,
+                "yuv420p",
+                interpolation="AREA",
+                dst_color_range=context.color_range,
+            )
+            picture.pts, picture.time_base = self.section_pts + pts, context.time_base
+            picture.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses, not the source
             self.output.mux(self.video.encode(picture))
 
     def write_samples(self, samples: np.ndarray) -> float:
@@ -244,9 +252,19 @@ class ReelWriter:
         return self.graph.pull()
 
 
+def num_quarter_turns(frame: av.VideoFrame) -> int:
+    """How many quarter turns against the clock put a frame upright, 0 to 3."""
+    return round(frame.rotation / 90) % 4
+
+
+def is_turned_sideways(frame: av.VideoFrame) -> bool:
+    """Whether width and height of a frame change places when it is put upright."""
+    return num_quarter_turns(frame) % 2 == 1
+
+
 def upright_graph(stream: av.VideoStream, frame: av.VideoFrame) -> av.filter.Graph | None:
     """The filters that turn a stream's frames upright; None where they are."""
-    filters = UPRIGHT_FILTERS.get(round(frame.rotation / 90) % 4)
+    filters = UPRIGHT_FILTERS.get(num_quarter_turns(frame))
     if filters is None:
         return None
     graph = av.filter.Graph()
@@ -257,9 +275,16 @@ def upright_graph(stream: av.VideoStream, frame: av.VideoFrame) -> av.filter.Gra
 
 
 def add_video_stream(
-    output: av.container.OutputContainer, source: av.VideoStream, frame: av.VideoFrame, height_px: int | None
+    output: av.container.OutputContainer,
+    source: av.VideoStream,
+    frame: av.VideoFrame,
+    height_px: int | None,
+    is_sideways: bool,
 ) -> av.VideoStream:
-    """An H.264 stream for frames like the given one, with the clock, the colours and the pixel shape of a source."""
+    """An H.264 stream for frames like the given one, with the clock, the colours and the pixel shape of a source.
+
+    is_sideways: whether the frame was turned a quarter to be upright, so that its pixels lie on their side.
+    """
     stream = output.add_stream("libx264", rate=source.average_rate or source.guessed_rate, options=ENCODER_OPTIONS)
     height_px = height_px or frame.height
     context = stream.codec_context
@@ -267,12 +292,11 @@ def add_video_stream(
     context.width = even(frame.width * height_px / frame.height)
     context.pix_fmt = "yuv420p"
     context.time_base = source.time_base
-    is_turned_sideways = frame.width != source.width
     pixel_shape = source.sample_aspect_ratio or Fraction(1)
-    context.sample_aspect_ratio = 1 / pixel_shape if is_turned_sideways else pixel_shape
+    context.sample_aspect_ratio = 1 / pixel_shape if is_sideways else pixel_shape
     for name in ("color_primaries", "color_trc", "colorspace", "color_range"):
         setattr(context, name, getattr(source.codec_context, name))
-    if source.codec_context.pix_fmt.startswith("yuvj"):  # the name of full range: scaling makes it limited
+    if source.codec_context.pix_fmt.startswith("yuvj"):  # the name of full range: write_frame makes it limited
         context.color_range = 1
     return stream
 

@@ -1,0 +1,181 @@
+"""The reel's picture: exact cuts in any container, turned films, pixel shape, colours; and the file as a whole."""
+
+import os
+import subprocess
+from fractions import Fraction
+
+import av
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from clips import HEIGHT_PX, WIDTH_PX, draw_number, read_number, tone, write_clip
+
+import media
+import reel
+
+
+def ffmpeg(*arguments):
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *map(str, arguments)], check=True)
+
+
+def numbers_of(path):
+    info = media.probe(path)
+    frames = media.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
+    return [read_number(frame) for frame in frames]
+
+
+def render(path, sections, info=None, **options):
+    reel_path = path.with_name("reel.mp4")
+    reel.render_reel(path, info or media.probe(path), np.array(sections), reel_path, **options)
+    return reel_path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """60 frames, with sound."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "a.mp4", num_frames=60, audio=tone(440, 2))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "ts", "mov"])
+def test_cuts_are_exact_in_every_container(tmp_path, clip, suffix):
+    source = tmp_path / f"a.{suffix}"  # .ts starts at 1.4 s and ticks at 90 kHz, .mkv ticks at 1 kHz
+    ffmpeg("-i", clip, "-c", "copy", source)
+    path = render(source, [[0, 2], [29, 30], [31, 33], [58, 60]])
+    assert numbers_of(path) == [0, 1, 29, 31, 32, 58, 59]
+    assert media.probe(path).frame_times_sec == pytest.approx(np.arange(7) / 30, abs=1.1e-3)
+
+
+@pytest.mark.parametrize("error_sec", [-4e-7, 4e-7])
+def test_a_rounding_error_in_the_frame_times_moves_no_cut(tmp_path, clip, error_sec):
+    info = media.probe(clip)
+    info.frame_times_sec[:] += error_sec
+    path = render(clip, [[0, 1], [7, 10], [59, 60]], info)
+    assert numbers_of(path) == [0, 7, 8, 9, 59]
+    assert media.probe(path).frame_times_sec == pytest.approx(np.arange(5) / 30, abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", ["24000/1001", "30000/1001", "60000/1001"])
+def test_cuts_are_exact_at_odd_frame_rates(tmp_path, rate):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(rate), options={"crf": "10", "g": "20"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
+        for number in range(75):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(draw_number(number), format="rgb24")))
+        container.mux(stream.encode(None))
+    found = render(path, [[0, 3], [19, 21], [33, 34], [72, 75]])
+    assert numbers_of(found) == [0, 1, 2, 19, 20, 33, 72, 73, 74]
+    info = media.probe(found)
+    assert info.frame_times_sec == pytest.approx(np.arange(9) / float(Fraction(rate)), abs=1e-6)
+    assert info.duration_sec == pytest.approx(9 / float(Fraction(rate)), abs=1e-6)
+
+
+@pytest.mark.parametrize(("degrees", "expected"), [(0, "4/3"), (90, "3/4"), (180, "4/3"), (270, "3/4")])
+@pytest.mark.parametrize("width_px", [WIDTH_PX, HEIGHT_PX])
+def test_a_turned_films_pixels_keep_their_shape(tmp_path, degrees, expected, width_px):
+    path = tmp_path / "plain.mp4"
+    shape = f"scale={width_px}:{HEIGHT_PX},setsar=4/3"
+    ffmpeg("-f", "lavfi", "-i", f"testsrc=duration=0.2:rate=25,{shape}", "-pix_fmt", "yuv420p", path)
+    source = tmp_path / "a.mp4"
+    ffmpeg("-display_rotation", degrees, "-i", path, "-c", "copy", source)
+    with av.open(str(render(source, [[0, 3]]))) as container:
+        stream = container.streams.video[0]
+        assert stream.sample_aspect_ratio == Fraction(expected)
+        size = (width_px, HEIGHT_PX)
+        assert (stream.width, stream.height) == (size[::-1] if degrees % 180 else size)
+
+
+@pytest.mark.parametrize(("degrees", "size"), [(0, (82, 32)), (90, (14, 32))])
+def test_the_height_is_that_of_the_upright_picture(tmp_path, degrees, size):
+    source = tmp_path / "a.mp4"
+    ffmpeg("-display_rotation", degrees, "-i", write_clip(tmp_path / "b.mp4", num_frames=5), "-c", "copy", source)
+    info = media.probe(render(source, [[0, 5]], height_px=33))
+    assert (info.width_px, info.height_px) == size
+
+
+@pytest.mark.parametrize(("length", "expected"), [(0.3, 2), (1, 2), (3, 4), (5, 4), (82.4, 82), (83.1, 84), (640, 640)])
+def test_lengths_are_made_even(length, expected):
+    assert reel.even(length) == expected
+
+
+def test_colours_are_named_and_full_range_becomes_limited(tmp_path):
+    tags = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt470bg"
+    for pixel_format, color_range in (("yuv420p", "tv"), ("yuvj420p", "pc")):
+        source = tmp_path / f"{pixel_format}.mp4"
+        picture = f"color=c=0x404040:duration=0.2:rate=25:size=64x48,format={pixel_format},{tags}:range={color_range}"
+        ffmpeg("-f", "lavfi", "-i", picture, "-pix_fmt", pixel_format, "-color_range", color_range, source)
+        path = render(source, [[0, 3]])
+        with av.open(str(path)) as container:
+            context = container.streams.video[0].codec_context
+            assert (context.color_primaries, context.color_trc, context.colorspace) == (1, 1, 5)
+            assert context.color_range in (0, 1)
+            assert context.pix_fmt == "yuv420p"
+        info = media.probe(path)
+        assert next(media.read_frames(path, info, np.array([0.0]), 64, 48)).mean() == pytest.approx(64, abs=2)
+
+
+def test_the_encoder_chooses_its_own_keyframes_and_quality(tmp_path):
+    source = write_clip(tmp_path / "a.mp4", num_frames=40, options={"crf": "10", "g": "1"})  # keyframes alone
+    path = render(source, [[0, 40]])
+    with av.open(str(path)) as container:
+        keyframes = [packet.is_keyframe for packet in container.demux(video=0) if packet.size]
+    assert keyframes[0]
+    assert sum(keyframes) < 20
+    content = path.read_bytes()
+    assert b"crf=18.0" in content  # x264 writes its options into the stream
+    assert content.index(b"moov") < content.index(b"mdat")  # so that a browser can play it while it loads
+
+
+def test_while_it_is_written_an_earlier_reel_stays(tmp_path, clip):
+    reel_path, part_path = tmp_path / "reel.mp4", tmp_path / "reel.mp4.part"
+    reel_path.write_bytes(b"earlier")
+    part_path.write_bytes(b"left over")
+    seen = []
+    reel.render_reel(
+        clip,
+        media.probe(clip),
+        np.array([[0, 10], [20, 30]]),
+        reel_path,
+        on_progress=lambda seconds: seen.append((reel_path.read_bytes(), part_path.exists(), seconds)),
+    )
+    assert {(content, exists) for content, exists, _ in seen} == {(b"earlier", True)}
+    assert sum(seconds for *_, seconds in seen) == pytest.approx(20 / 30)
+    assert min(seconds for *_, seconds in seen) >= 0
+    assert numbers_of(reel_path) == [*range(10), *range(20, 30)]
+    assert [path.name for path in tmp_path.iterdir()] == ["reel.mp4"]
+
+
+def test_a_reel_that_fails_on_the_way_leaves_nothing_open_and_the_earlier_reel_as_it_was(tmp_path, clip):
+    reel_path = tmp_path / "reel.mp4"
+    reel_path.write_bytes(b"earlier")
+
+    def stop(seconds):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        reel.render_reel(clip, media.probe(clip), np.array([[0, 10]]), reel_path, on_progress=stop)
+    assert caught.tb  # whose frames keep the writer
+    assert [path.name for path in tmp_path.iterdir()] == ["reel.mp4"]
+    assert reel_path.read_bytes() == b"earlier"
+    links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+    assert not [link for link in links if os.path.lexists(link) and ".part" in os.readlink(link)]
+
+
+def test_what_the_encoder_refuses_is_told_with_the_reels_name(tmp_path, clip):
+    info = media.probe(clip)
+    with pytest.raises(reel.ReelError, match=r"reel\.mp4.*the reel cannot be written"):
+        reel.render_reel(clip, info, np.array([[0, 10]]), tmp_path / "reel.mp4", height_px=100_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_of_which_no_frame_decodes_is_named(tmp_path, clip):
+    info = media.probe(clip)
+    content = bytearray(clip.read_bytes())
+    place = content.index(b"mdat")
+    size = int.from_bytes(content[place - 4 : place], "big")
+    content[place + 4 : place - 4 + size] = bytes(size - 8)
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(content)
+    with pytest.raises(media.MediaError, match=r"damaged\.mp4: received a video of which no frame decodes"):
+        reel.render_reel(damaged, info, np.array([[0, 10]]), tmp_path / "reel.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["damaged.mp4"]
