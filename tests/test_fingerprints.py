@@ -153,9 +153,9 @@ def test_pictures_are_read_at_most_so_many_a_second(clip):
     every = numbers_and_times(fingerprints.read_pictures(clip, rate_fps=5))
     assert np.diff(every).min() >= 6
     assert np.diff(every).max() <= 8
-    # Pictures that others refer to alone: a keyframe, and each third after it.
+    # Only pictures that others refer to.
     referred = numbers_and_times(fingerprints.read_pictures(clip, rate_fps=30))
-    assert 30 <= len(referred) < 45
+    assert 45 < len(referred) < 75
     assert set(every) <= set(referred)
 
 
@@ -174,14 +174,14 @@ def test_pictures_near_places_are_read_once(clip):
     [
         Placement(),
         Placement(width=0.75, height=0.85),
-        Placement(0.45, 0.6, 0.8, 0.5),
+        Placement(0.45, 0.59, 0.8, 0.5),
         Placement(0.52, 0.47, 1.33, 1.1),
     ],
 )
 def test_a_grid_s_blocks_are_means_of_what_lies_in_them(placement):
     thumbnails = np.random.default_rng(3).integers(0, 256, (3, HEIGHT_PX, WIDTH_PX), np.uint8)
     # The match's picture as fine points, each put where it lies in the edit's picture.
-    fine = 40
+    fine = 200
     x = ((np.arange(WIDTH_PX * fine) + 0.5) / (WIDTH_PX * fine) - 0.5) * placement.width + placement.centre_x
     y = ((np.arange(HEIGHT_PX * fine) + 0.5) / (HEIGHT_PX * fine) - 0.5) * placement.height + placement.centre_y
     column, row = np.floor(x * GRID_WIDTH), np.floor(y * GRID_HEIGHT)
@@ -192,7 +192,7 @@ def test_a_grid_s_blocks_are_means_of_what_lies_in_them(placement):
     is_covered = (down.sum(axis=1) > 0.9)[:, None] & (across.sum(axis=1) > 0.9)
     rows, is_inside = fingerprints.grid_rows(thumbnails, placement)
     assert rows.dtype == np.float32
-    np.testing.assert_allclose(rows.reshape(expected.shape), expected, atol=2.5)
+    np.testing.assert_allclose(rows.reshape(expected.shape), expected, atol=1)
     assert is_inside.tolist() == is_covered.ravel().tolist()
 
 
@@ -263,7 +263,7 @@ def test_a_picture_of_little_contrast_shows_nothing(is_used, deviation, shows):
     assert fingerprints.detail_of(row[None], is_used).any() == shows
 
 
-def test_the_hundredth_part_of_one_grey_level_is_no_detail():
+def test_an_even_picture_has_no_detail():
     assert not fingerprints.detail_of(np.full((2, 336), 77.0), np.ones(336, bool)).any()
 
 
@@ -284,9 +284,8 @@ def test_the_hundredth_part_of_one_grey_level_is_no_detail():
         ([1] * 10 + [6] + [1] * 10, []),  # of 6 grey levels or less
         ([1] * 10 + [7] + [1] * 10, [1.1]),
         ([2] * 10 + [30, 30] + [2] * 10, [1.1, 1.2]),  # a flash
-        ([20] * 8 + [2] * 20 + [20] * 8, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, *np.arange(29, 37) / 10]),
-        ([20] * 16 + [2] * 15, []),  # what is usual is the median of 31
-        ([20] * 15 + [2] * 16 + [2] * 15, [*np.arange(1, 16) / 10]),
+        ([2] * 20 + [20] * 15 + [2] * 20, [*np.arange(21, 36) / 10]),  # what is usual is the median of 31
+        ([2] * 20 + [20] * 16 + [2] * 20, []),
         ([50], []),
         ([], []),
     ],

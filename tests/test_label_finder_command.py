@@ -1,0 +1,240 @@
+"""What label_finder.py writes and says of shots that are given: label files, reports, exit statuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import write_clip
+
+import label_finder
+import media
+from label_finder import Shot
+
+# In the edit, in the match, how surely, by sound and by picture.
+SHOTS = [
+    Shot(0.0, 0.8, 1.03, 1.83, 0.95, 2.5, 0.5),
+    Shot(0.8, 1.4, 0.2, 0.8, 0.4, 0.25, -0.5),
+    Shot(2.0, 2.5, 1.5, 2.0, 0.5, 0.5, 0.75),
+]
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """A match of 3 s (90 frames) and an edit of 3.5 s; SHOTS is what is found of them."""
+    for name, num_frames in (("matches", 90), ("highlights", 105)):
+        (tmp_path / name).mkdir()
+        write_clip(tmp_path / name / "a.mp4", num_frames)
+    monkeypatch.setattr(label_finder, "find_shots", lambda *arguments: SHOTS)
+    return tmp_path / "matches", tmp_path / "highlights"
+
+
+def find_labels(folders, output_dir, min_confidence):
+    match, edit = (folder / "a.mp4" for folder in folders)
+    return label_finder.find_labels("a", match, edit, output_dir, min_confidence)
+
+
+@pytest.mark.parametrize(
+    ("min_confidence", "lines", "missing", "found_sec"),
+    [
+        # Frame 31 of 30 a second is the nearest to 1.03 s; the first and the third are one section.
+        (0.5, ["31,60,00:00:01,00:00:02"], [(0.8, 2.0), (2.5, 3.5)], 1.3),
+        (0.51, ["31,55,00:00:01,00:00:01"], [(0.8, 3.5)], 0.8),
+        (0.3, ["6,24,00:00:00,00:00:00", "31,60,00:00:01,00:00:02"], [(1.4, 2.0), (2.5, 3.5)], 1.9),
+        (0.96, [], [(0.0, 3.5)], 0.0),
+    ],
+)
+def test_labels_are_of_shots_of_the_least_confidence(folders, tmp_path, min_confidence, lines, missing, found_sec):
+    finding = find_labels(folders, tmp_path, min_confidence)
+    assert finding.error is None
+    assert (tmp_path / "a.txt").read_text().splitlines() == lines
+    assert finding.num_sections == len(lines)
+    assert finding.highlight_sec == pytest.approx({0.5: 0.97, 0.51: 0.8, 0.3: 1.57, 0.96: 0}[min_confidence])
+    assert finding.found_share == pytest.approx(found_sec / 3.5)
+    report = json.loads((tmp_path / "a_label_report.json").read_text())
+    assert [shot["is_label"] for shot in report["shots"]] == [
+        confidence >= min_confidence for confidence in (0.95, 0.4, 0.5)
+    ]
+    not_found = [list(part.values()) for part in report["not_found"]]
+    np.testing.assert_allclose(not_found, missing, atol=1e-3)
+    assert report["min_confidence"] == min_confidence
+    assert finding.title == "a"
+    assert bool(finding.warnings) == (found_sec / 3.5 < 0.3)
+
+
+def test_the_report_says_all_of_each_shot(folders, tmp_path):
+    find_labels(folders, tmp_path, 0.5)
+    report = json.loads((tmp_path / "a_label_report.json").read_text())
+    assert list(report) == [
+        "title", "match", "highlight_video", "match_duration_sec", "highlight_duration_sec", "min_confidence",
+        "found_share", "shots", "not_found", "versions",
+    ]  # fmt: skip
+    assert (report["title"], report["match"], report["highlight_video"]) == ("a", "a.mp4", "a.mp4")
+    assert report["match_duration_sec"] == pytest.approx(3.0, abs=1e-3)
+    assert report["highlight_duration_sec"] == pytest.approx(3.5, abs=1e-3)
+    assert report["shots"][1] == {
+        "edit_start_sec": 0.8, "edit_end_sec": 1.4, "match_start_sec": 0.2, "match_end_sec": 0.8,
+        "confidence": 0.4, "sound_sec": 0.25, "picture_sec": -0.5, "is_label": False,
+    }  # fmt: skip
+    assert report["versions"].keys() == {"av", "librosa", "numpy", "scipy"}
+    assert report["versions"]["numpy"] == np.__version__
+    assert (tmp_path / "a_alignment.png").read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_the_match_and_the_edit_are_not_swapped(folders, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(label_finder, "find_shots", lambda *arguments: asked.append(arguments) or [])
+    find_labels(folders, tmp_path, 0.5)
+    ((match, match_info, edit, edit_info),) = asked
+    assert (match, edit) == tuple(folder / "a.mp4" for folder in folders)
+    assert (len(match_info.frame_times_sec), len(edit_info.frame_times_sec)) == (90, 105)
+
+
+def test_one_part_less_than_half_a_second_is_not_missing():
+    shots = [Shot(0.49, 4, 0, 3, 0.9, 0, 0), Shot(4.5, 9.6, 0, 1, 0.9, 0, 0)]
+    assert label_finder.missing_parts(shots, 10.0) == [(4.0, 4.5)]
+
+
+@pytest.mark.parametrize(
+    ("time_sec", "snapped_sec"), [(4.71, 5.0), (4.69, 4.69), (5.29, 5.0), (5.31, 5.31), (6.9, 7.0)]
+)
+def test_three_tenths_of_a_second_are_near_a_cut(time_sec, snapped_sec):
+    assert label_finder.snap(time_sec, np.array([0.0, 5.0, 7.0])) == snapped_sec
+
+
+def test_the_last_frame_ends_as_long_after_it_as_it_is_after_the_one_before():
+    assert label_finder.label_lines(np.array([[0.0, 9.0]]), np.array([0.0, 0.1, 0.35])) == ["0,3,00:00:00,00:00:00"]
+    assert label_finder.label_lines(np.array([[0.45, 0.61]]), np.array([0.0, 0.1, 0.35])) == ["2,3,00:00:00,00:00:00"]
+    assert label_finder.label_lines(np.array([[0.34, 0.47]]), np.array([0.0, 0.1, 0.35])) == []
+    assert label_finder.label_lines(np.array([[59.9, 3725.2]]), np.array([0.0, 60.0, 3725.0])) == [
+        "1,2,00:01:00,01:02:05"
+    ]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The calls of find_labels, each of which writes its label file, but fails for titles that begin with bad."""
+    calls = []
+
+    def find_labels(title, match, edit, output_dir, min_confidence):
+        calls.append((title, match, edit, output_dir, min_confidence))
+        if title.startswith("bad"):
+            return label_finder.Finding(title, error=f"{title} cannot be read", error_traceback="the traceback")
+        Path(output_dir / f"{title}.txt").write_text("new\n")
+        return label_finder.Finding(title, 3, 61.6, 0.456, warnings=[f"a warning of {title}"])
+
+    monkeypatch.setattr(label_finder, "find_labels", find_labels)
+    return calls
+
+
+def make_folders(tmp_path, matches, highlights):
+    for name, titles in (("matches", matches), ("highlights", highlights)):
+        (tmp_path / name).mkdir()
+        for title in titles:
+            (tmp_path / name / title).touch()
+    return tmp_path / "matches", tmp_path / "highlights"
+
+
+def run(*arguments):
+    return label_finder.main([*map(str, arguments), "--workers", "1"])
+
+
+def test_options_come_to_each_match_of_the_two_folders(tmp_path, asked, capsys, caplog):
+    matches, highlights = make_folders(tmp_path, ["b.mp4", "a.MP4", "c.mp4", ".d.mp4", "e.txt"], ["b.mp4", "a.mp4"])
+    (highlights / ".d.mp4").touch()
+    (highlights / "e.txt").touch()
+    assert run(matches, highlights, tmp_path / "new" / "out", "--min_confidence", "0.8") == 0
+    out = tmp_path / "new" / "out"
+    assert asked == [
+        ("a", matches / "a.MP4", highlights / "a.mp4", out, 0.8),
+        ("b", matches / "b.mp4", highlights / "b.mp4", out, 0.8),
+    ]
+    assert "a: 3 sections, 62 s, 46% of the highlight video found" in capsys.readouterr().out
+    assert "c.mp4 is in only one of the two folders: left out" in caplog.text
+    assert "a warning of a" in caplog.text
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_labels_that_are_there_are_kept_unless_told_otherwise(tmp_path, asked, capsys, options):
+    matches, highlights = make_folders(tmp_path, ["a.mp4", "b.mp4"], ["a.mp4", "b.mp4"])
+    (matches / "b.txt").write_text("old\n")
+    assert run(matches, highlights, *options) == 0
+    assert [call[0] for call in asked] == (["a", "b"] if options else ["a"])
+    assert asked[0][3:] == (matches, 0.5)
+    assert (matches / "b.txt").read_text() == ("new\n" if options else "old\n")
+    assert ("1 label files are there already" in capsys.readouterr().out) == (not options)
+
+
+def test_matches_without_labels_are_named_and_make_the_status_1(tmp_path, asked, caplog, capsys):
+    names = ["good.mp4", "bad_2.mp4", "bad_1.mp4"]
+    matches, highlights = make_folders(tmp_path, names, names)
+    assert run(matches, highlights) == 1
+    assert "2 of 3 matches have no labels: bad_1, bad_2" in caplog.text
+    assert "bad_1 cannot be read" in caplog.text
+    assert "the traceback" not in caplog.text
+    assert "bad_1:" not in capsys.readouterr().out
+    assert run(matches, highlights, "--overwrite", "--debug") == 1
+    assert "the traceback" in caplog.text
+
+
+def test_pairs_of_a_file_may_have_spaces_and_blank_lines(tmp_path, asked):
+    matches, highlights = make_folders(tmp_path, ["a.mp4", "b.mp4", "c.mp4"], ["x.mp4", "y z.mp4"])
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("\ufeffb.mp4 , y z.mp4\n\n , \na.mp4,x.mp4\n", encoding="utf-8")
+    assert run(matches, highlights, "--pairs", pairs) == 0
+    assert [call[:3] for call in asked] == [
+        ("b", matches / "b.mp4", highlights / "y z.mp4"),
+        ("a", matches / "a.mp4", highlights / "x.mp4"),
+    ]
+    pairs.write_text("a.mp4,x.mp4\nb.mp4\n")
+    assert run(matches, highlights, "--pairs", pairs) == 1
+    pairs.write_bytes(b"\xff\xfe\xff")
+    assert run(matches, highlights, "--pairs", pairs) == 1
+    assert run(matches, highlights, "--pairs", tmp_path / "none.csv") == 1
+    assert len(asked) == 2
+
+
+def test_an_interruption_has_a_status_of_its_own(tmp_path, monkeypatch, caplog):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(label_finder, "find_folder", interrupt)
+    assert run(tmp_path, tmp_path) == 130
+    assert "Interrupted: run the same command again" in caplog.text
+
+
+def test_a_killed_worker_makes_the_status_1(tmp_path, monkeypatch, caplog):
+    def die(args):
+        raise label_finder.TerminatedWorkerError("killed")
+
+    monkeypatch.setattr(label_finder, "find_folder", die)
+    assert run(tmp_path, tmp_path) == 1
+    assert "run the same command with fewer --workers" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["0", "1", "0.25"])
+def test_a_confidence_is_from_0_to_1(text):
+    assert label_finder.parse_args(["a", "b", "--min_confidence", text]).min_confidence == float(text)
+
+
+WRONG = [("--min_confidence", text) for text in ("-0.1", "1.01", "x", "nan")] + [
+    ("--workers", "1.5"),
+    ("--workers", "x"),
+]
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_wrong_options_are_named(option, capsys):
+    with pytest.raises(SystemExit) as error:
+        label_finder.parse_args(["a", "b", *option])
+    assert error.value.code == 2
+    assert f"received '{option[1]}'" in capsys.readouterr().err
+
+
+def test_a_match_that_cannot_be_read_is_the_findings_error(folders, tmp_path):
+    (folders[1] / "a.mp4").write_bytes(b"no video")
+    finding = find_labels(folders, tmp_path, 0.5)
+    assert "highlights/a.mp4: cannot be read as a video" in finding.error
+    assert media.__name__ in finding.error_traceback
+    assert not (tmp_path / "a.txt").exists()
