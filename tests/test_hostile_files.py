@@ -52,14 +52,14 @@ def touch_by_attributes():
 RUNNING = {
     "os.system": Call(os.system, "touch ran"),
     "subprocess.Popen": Call(subprocess.check_call, ["touch", "ran"]),
-    "eval": Call(eval, "open('ran', 'w')"),
-    "exec": Call(exec, "open('ran', 'w')"),
+    "eval": Call(eval, "open('ran', 'w').close()"),
+    "exec": Call(exec, "open('ran', 'w').close()"),
     "open": Call(open, "ran", "w"),
     "getattr chain": touch_by_attributes(),
     "partial": Call(functools.partial(os.system, "touch ran")),
     "methodcaller": Call(operator.methodcaller("system", "touch ran"), Call(__import__, "os")),
-    "map": Call(list, Call(map, eval, ["open('ran', 'w')"])),
-    "numpy runstring": Call(numpy.testing._private.utils.runstring, "open('ran', 'w')", {}),
+    "map": Call(list, Call(map, eval, ["open('ran', 'w').close()"])),
+    "numpy runstring": Call(numpy.testing._private.utils.runstring, "open('ran', 'w').close()", {}),
     "numpy memmap": Call(np.memmap, "ran", "uint8", "w+", 0, (1,)),
     "numpy tofile": Call(np.ndarray.tofile, np.zeros(3), "ran"),
     "numpy savetxt": Call(np.savetxt, "ran", np.zeros(3)),
@@ -96,7 +96,9 @@ def test_nothing_runs(tmp_path, monkeypatch, name):
         segments.read_segment(path)
     assert "\n" not in str(raised.value)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
-    pickle.loads(content)  # what is tried here does run where it is let
+    ran = pickle.loads(content)  # what is tried here does run where it is let
+    if name == "open":
+        ran["title"].close()
     assert (tmp_path / "ran").exists()
 
 
