@@ -251,6 +251,13 @@ def test_steps_of_every_match_of_a_subset(tmp_path):
     assert {rows.dtype for rows in steps.values()} == {np.dtype(np.float32)}
 
 
+def test_steps_are_equal_parts_of_a_segment(tmp_path):
+    config = segments.DataConfig(1.2, 10, 1, 1, 10, False)  # two steps of 0.6 s
+    sections_of = {"match_00": [[0.9, 1.5], [3.0, 3.3]]}
+    folder = write_dataset(tmp_path / "steps", {"match_00": [0, 0, 0]}, sections_of=sections_of, config=config)
+    np.testing.assert_allclose(DataLoader(folder).steps("train")["match_00"], [[0, 0.5], [0.5, 0], [0, 0.5]], atol=1e-6)
+
+
 def test_each_subset_weights_its_own_classes(dataset_dir):
     loader = DataLoader(dataset_dir)
     for subset, (num_0, num_1) in {"train": (15, 5), "valid": (4, 7), "test": (19, 1)}.items():

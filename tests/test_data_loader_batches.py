@@ -238,6 +238,16 @@ def test_seed_and_epoch_are_not_taken_for_each_other(tmp_path):
     assert order(0) == order(0, seed=0)
 
 
+def test_an_epoch_is_drawn_as_it_always_was_so_that_runs_can_be_repeated(tmp_path):
+    folder = write_dataset(tmp_path / "order", {title: [0] for title in TRAIN_TITLES})
+    batches = DataLoader(folder, seed=5).batches("train")
+    batches.start_epoch(3)
+    rng = np.random.default_rng((5, 3))
+    offsets = [int(rng.integers(0, 8)) for _ in TRAIN_TITLES]
+    expected = [(TRAIN_TITLES[i], offsets[i]) for i in rng.permutation(8)]
+    assert [(files[0].title, num_before) for files, num_before in batches.stretches] == expected
+
+
 def test_validation_is_cut_from_the_start_in_order(tmp_path):
     labels_of = {"match_07": [0] * 20, "match_09": [0] * 3}
     batches = DataLoader(write_dataset(tmp_path / "valid", labels_of), batch_size=16, seed=3).batches("valid")

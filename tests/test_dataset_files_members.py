@@ -158,7 +158,7 @@ def test_a_dataset_is_at_the_root_or_in_one_folder(dataset, tmp_path):
         archive.writestr("data/old_metadata.json", b"{}")
         archive.writestr("metadata.json.bak", b"{}")
         archive.writestr("match_00/seg_00000_1.pkl", b"of another folder")
-        archive.writestr("datamatch_00/seg_00000_1.pkl", b"of another folder")
+        archive.writestr("dat2/match_00/seg_00000_0.pkl", b"of a folder whose name is as long")
     assert contents(DataLoader(path)) == contents(DataLoader(dataset))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("metadata.json", b"{}")
@@ -335,3 +335,11 @@ def test_a_title_without_a_folder_has_no_files(dataset):
     assert files.names("a_file") == files.names("none") == []
     assert sorted(files.names("match_07")) == ["seg_00000_0.pkl", "seg_00001_1.pkl", "seg_00002_1.pkl"]
     assert (files.path, files.metadata["data_shape"]["audio"]) == (dataset, (2,))
+
+
+def test_a_dataset_is_a_folder_or_a_zip_whatever_its_name(dataset, tmp_path):
+    expected = contents(DataLoader(dataset))
+    assert contents(DataLoader(zip_up(dataset, tmp_path / "shared"))) == expected
+    folder = dataset.rename(tmp_path / "dataset.zip")
+    assert contents(DataLoader(folder)) == contents(DataLoader(str(folder))) == expected
+    refused(tmp_path / "none.zip", r"none\.zip: received what does not exist, expected a dataset")

@@ -122,6 +122,20 @@ def test_the_folder_appears_whole_or_not_at_all(dataset, tmp_path, monkeypatch):
     assert not part.exists()
 
 
+def test_the_whole_folder_is_moved_to_its_place_at_once(dataset, tmp_path, monkeypatch):
+    path, folder = zip_up(dataset, tmp_path / "shared.zip"), tmp_path / "shared"
+    moves, original = [], Path.rename
+
+    def rename(source, target):
+        assert not folder.exists()
+        moves.append((source, target, files_in(source)))
+        return original(source, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    unpack_dataset(path)
+    assert moves == [(tmp_path / "shared.part", folder, files_in(dataset))]
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_nothing_is_left_of_an_unpacking_that_fails(dataset, tmp_path, monkeypatch, error):
     path, num_written = zip_up(dataset, tmp_path / "shared.zip"), []
@@ -160,6 +174,9 @@ def change_of(kind, folder):
         (folder / "match_07" / "seg_00003_0.pkl").write_bytes(segment.read_bytes())
     elif kind == "a segment of another label":
         segment.rename(folder / "match_07" / "seg_00001_0.pkl")
+    elif kind == "a segment that is a link to nowhere":
+        segment.unlink()
+        segment.symlink_to("nowhere")
     elif kind == "a match is missing":
         shutil.rmtree(folder / "match_07")
     elif kind == "metadata is missing":
@@ -185,6 +202,7 @@ def change_of(kind, folder):
         "a segment is empty",
         "a segment more",
         "a segment of another label",
+        "a segment that is a link to nowhere",
         "a match is missing",
         "metadata is missing",
         "metadata of the same length",
