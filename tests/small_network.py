@@ -1,0 +1,33 @@
+"""A network with the outputs and kinds of layers of the real one, that is built and traced in a second, for
+tests of what is done with a network."""
+
+import math
+
+from keras import Input, Model, layers
+from keras.initializers import Constant
+
+import model
+
+
+def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10):
+    """As model.build_model, of a dozen layers; batch normalisation and dropout are among them."""
+    video = Input((None, *data_shape["video"]), dtype="uint8", name="video")
+    audio = Input((None, *data_shape["audio"]), dtype="float32", name="audio")
+    sound = layers.Reshape((-1, math.prod(data_shape["audio"])))(audio)
+    level = layers.Add()([layers.ReLU()(sound), layers.ReLU()(layers.Rescaling(-1)(sound))])  # without its sign
+    ones = Constant(20 / sound.shape[-1])  # at first the louder is the likelier
+    features = layers.BatchNormalization(momentum=0.9)(layers.Dense(4)(level))
+    colours = layers.Reshape((-1, math.prod(data_shape["video"])))(layers.Rescaling(1 / 255)(video))
+    logits = {
+        "loudness": [layers.Dense(size, kernel_initializer=ones)(level) for size in (1, num_steps)],
+        "sound": [layers.Dense(size)(layers.Dropout(0.2)(features)) for size in (1, num_steps)],
+        "picture": [layers.Dense(size)(colours) for size in (1, num_steps)],
+    }
+    outputs = {}
+    for place, name in enumerate(("highlight", "steps")):
+        of_modalities = [logits[modality][place] for modality in ("loudness", "sound", "picture")]
+        weighted_sum = model.WeightedSum(name=f"shares_of_{name}")(of_modalities)
+        outputs[name] = layers.Activation("sigmoid", name=name)(weighted_sum)
+        for modality, logit in zip(("loudness", "sound", "picture"), of_modalities, strict=True):
+            outputs[f"{modality}_{name}"] = layers.Activation("sigmoid", name=f"{modality}_{name}")(logit)
+    return Model({"video": video, "audio": audio}, outputs)
