@@ -81,7 +81,7 @@ def read(ckpt_dir: Path, settings: dict) -> ResumePoint:
     """
     path = ckpt_dir / FILE_NAME
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             rest = json.loads(arrays["rest"].tobytes())
             variables = [arrays[f"arr_{number}"] for number in range(len(arrays.files) - 1)]
         point = ResumePoint(variables=variables, **rest)
