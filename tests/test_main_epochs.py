@@ -1,0 +1,430 @@
+"""What main.py makes of each epoch: whose weights are validated, saved and trained on, which epoch is the best, when a
+run stops and where it goes on. Training and scoring are played by a script, so that all values are known."""
+
+import csv
+import functools
+import json
+import math
+import re
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import sklearn.metrics
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import main as trainer
+import model
+import report_pictures
+import segments
+from data_loader import Batches
+
+pytestmark = pytest.mark.usefixtures("small_network")
+
+VALID_LABELS = np.array([0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0])
+# Of 20 segments of training 5 are highlights: classes count 20 / (2 * 15) and 20 / (2 * 5).
+VALID_WEIGHTS = np.where(VALID_LABELS, 2, 2 / 3)
+SCORES = np.array([0.2, 0.9, 0.4, 0.8, 0.7, 0.6, 0.1, 0.3, 0.9, 0.8, 0.5])
+OUTPUTS = ("loudness_highlight", "loudness_steps", "sound_highlight", "sound_steps", "picture_highlight")
+OUTPUTS = (*OUTPUTS, "picture_steps")
+
+
+def scores_with(high):
+    """(11,) scores: high where there is a highlight and 1 - high elsewhere: the higher, the lower the loss."""
+    return np.where(VALID_LABELS, high, 1 - high)
+
+
+class Script:
+    """Plays training and scoring. In epoch n, from 1 on, training ends with all raw weights at n, their average at
+    n / 8 and the optimizer's count at 10 n; what validation scores is the n-th of `scores`.
+
+    seen: for each epoch what was there at its beginning and when it was validated.
+    """
+
+    def __init__(self, scores):
+        self.scores, self.seen, self.bars, self.stop_in = list(scores), [], [], None
+        self.started, self.shares, self.first_epoch = [], [], 1
+
+    def epoch(self):
+        return self.first_epoch + len(self.seen)
+
+    def train_epoch(self, network, average, batches, on_batch):
+        epoch = self.epoch()
+        if epoch == self.stop_in:
+            raise KeyboardInterrupt
+        weights, values = network.get_weights(), [value.copy() for value in average.values]
+        self.seen.append(SimpleNamespace(weights=weights, average=values, num_updates=average.num_updates))
+        self.seen[-1].num_steps = int(network.optimizer.iterations.numpy())
+        network.set_weights([np.full(weight.shape, epoch, weight.dtype) for weight in weights])
+        average.values = [np.full(value.shape, epoch / 8, value.dtype) for value in values]
+        average.num_updates += 3
+        network.optimizer.iterations.assign(10 * epoch)
+        for _ in range(2):
+            on_batch()
+        return epoch / 4
+
+    def predict_outputs(self, network, loader, subset, names):
+        assert (subset, tuple(names)) == ("valid", OUTPUTS)
+        self.seen[-1].validated = network.get_weights()
+        return np.repeat(self.scores[self.epoch() - 2][:, np.newaxis], 3, axis=1)
+
+
+@pytest.fixture
+def play(monkeypatch, dataset_dir, tmp_path):
+    """A function that trains by a script, with flags; gives the Script, the exit status and history.csv's rows."""
+
+    def run(scores, *flags, first_epoch=1, stop_in=None, point_of=None, ckpt_dir=tmp_path / "ckpt"):
+        script = Script(scores)
+        script.first_epoch, script.stop_in = first_epoch, stop_in
+
+        class Bar(trainer.tqdm):
+            def __init__(self, **settings):
+                script.bars.append(settings)
+                super().__init__(**settings)
+
+            def update(self, n=1):
+                super().update(n)
+                script.bars[-1]["n"] = self.n
+
+        plain_start, plain_batches = Batches.start_epoch, trainer.DataLoader.batches
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, "tqdm", Bar)
+            patch.setattr(Bar, "write", trainer.tqdm.write)
+            patch.setattr(model, "train_epoch", script.train_epoch)
+            patch.setattr(trainer, "predict_outputs", script.predict_outputs)
+            patch.setattr(trainer, "weigh_senses", lambda network, rows, loader: rows)
+            patch.setattr(trainer, "test", lambda args, loader, path: script.__setattr__("tested", path) or [])
+            patch.setattr(report_pictures, "draw_history", lambda history: json.dumps(history).encode())
+            patch.setattr(
+                Batches, "start_epoch", lambda self, epoch: (script.started.append(epoch), plain_start(self, epoch))
+            )
+            patch.setattr(
+                trainer.DataLoader,
+                "batches",
+                lambda *arguments: script.shares.append(arguments[1:]) or plain_batches(*arguments),
+            )
+            patch.setattr(trainer, "operating_point_of", point_of or (lambda *arguments: {"threshold": 0.5}))
+            arguments = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(ckpt_dir), "--epochs", str(len(scores))]
+            script.status = trainer.main([*arguments, *flags])
+        path = ckpt_dir / "history.csv"
+        script.rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+        script.ckpt_dir, script.checkpoints = ckpt_dir, sorted(ckpt_dir.glob("*.hdf5"))
+        return script
+
+    return run
+
+
+def loss_of(scores):
+    return sklearn.metrics.log_loss(VALID_LABELS, scores, sample_weight=VALID_WEIGHTS)
+
+
+def all_at(weights, number):
+    return all((weight == number).all() for weight in weights)
+
+
+def weights_in(path):
+    """The weights in a checkpoint, read without Keras."""
+    found = []
+    with h5py.File(path) as file:
+        file["model_weights"].visititems(lambda _, item: found.append(item[()]) if hasattr(item, "shape") else None)
+    return found
+
+
+# ---- Whose weights, whose scores
+
+
+def test_a_row_of_the_history_is_of_the_epochs_scores(play):
+    script = play([SCORES])
+    # Found from 0.5 on: 1, 3, 4, 8 and 9 rightly, 5 and 10 wrongly; 2 and 7 are missed.
+    (row,) = script.rows
+    metrics = ("loss", "precision", "recall", "f1", "average_precision")
+    assert list(row) == ["epoch", "loss", *(f"val_{name}" for name in metrics)]
+    assert (row["epoch"], row["loss"]) == ("1", "0.25")
+    for name in ("precision", "recall", "f1"):
+        assert float(row[f"val_{name}"]) == pytest.approx(5 / 7)
+    by_score = [0.9, 0.9, 0.8, 0.8, 0.7], [2 / 2, 2 / 2, 4 / 4, 4 / 4, 5 / 5]  # then 6 / 8 at 0.4 and 7 / 9 at 0.3
+    assert float(row["val_average_precision"]) == pytest.approx((sum(by_score[1]) + 6 / 8 + 7 / 9) / 7)
+    by_hand = -sum(
+        2 * math.log(score) if label else 2 / 3 * math.log(1 - score)
+        for score, label in zip(SCORES, VALID_LABELS, strict=True)
+    ) / (7 * 2 + 4 * 2 / 3)
+    assert float(row["val_loss"]) == pytest.approx(by_hand)
+    assert abs(by_hand - sklearn.metrics.log_loss(VALID_LABELS, SCORES)) > 0.005
+
+
+def test_averaged_weights_are_validated_and_saved_and_training_goes_on_from_the_raw_ones(play):
+    script = play([scores_with(high) for high in (0.6, 0.7, 0.8)])
+    for epoch, seen in enumerate(script.seen, start=1):
+        assert all_at(seen.validated, epoch / 8)
+    for path, epoch in zip(script.checkpoints, (1, 2, 3), strict=True):
+        assert all_at(weights_in(path), epoch / 8)
+        assert all_at(model.load_checkpoint(path).get_weights(), epoch / 8)
+    for epoch, seen in enumerate(script.seen[1:], start=1):
+        assert all_at(seen.weights, epoch)
+        assert all_at(seen.average, epoch / 8)
+        assert (seen.num_updates, seen.num_steps) == (3 * epoch, 10 * epoch)
+
+
+def test_the_average_starts_at_the_first_weights(play):
+    (seen,) = play([SCORES]).seen
+    assert seen.num_updates == 0
+    for value, weight in zip(seen.average, seen.weights, strict=True):
+        np.testing.assert_array_equal(value, weight)
+
+
+def test_each_epoch_starts_its_own_order_of_batches(play):
+    script = play([scores_with(high) for high in (0.6, 0.7, 0.8)])
+    assert script.started == [0, 0, 0, 1, 2]  # made twice: one counts the batches
+    assert script.shares[-1] == ("train", None)
+
+
+def test_a_checkpoint_has_the_operating_point_of_its_own_epoch(play, dataset_dir):
+    asked = []
+
+    def point_of(scores, step_scores, loader):
+        asked.append((scores, step_scores))
+        return {"threshold": round(float(scores.max()), 6)}
+
+    highs = (0.6, 0.8, 0.7, 0.9)
+    script = play([scores_with(high) for high in highs], point_of=point_of)
+    loudness, *of_epochs = asked
+    assert [path.name.rsplit("-", 2)[1] for path in script.checkpoints] == ["0001", "0002", "0004"]
+    for path, epoch in zip(script.checkpoints, (1, 2, 4), strict=True):
+        attributes = segments.read_checkpoint_attributes(path)
+        assert attributes["operating_point"] == {"threshold": highs[epoch - 1]}
+        assert attributes["epoch"] == epoch
+        assert attributes["val_loss"] == pytest.approx(loss_of(scores_with(highs[epoch - 1])))
+        assert path.name.endswith(f"-{epoch:04d}-{loss_of(scores_with(highs[epoch - 1])):.4f}.hdf5")
+        assert attributes["loudness_operating_point"] == {"threshold": round(float(loudness[0].max()), 6)}
+    assert len(of_epochs) == 3  # it takes long: of the best epochs alone
+    for (scores, step_scores), epoch in zip(of_epochs, (1, 2, 4), strict=True):
+        np.testing.assert_array_equal(scores, scores_with(highs[epoch - 1]))
+        np.testing.assert_array_equal(step_scores, np.repeat(scores[:, np.newaxis], 2, axis=1))
+    for received, title_and_index in zip(loudness[0], valid_segments(dataset_dir), strict=True):
+        assert received == pytest.approx(math.sqrt(np.square(title_and_index, dtype=np.float64).mean()))
+
+
+def valid_segments(dataset_dir):
+    """The sound of each segment of validation."""
+    paths = [path for title in ("match_07", "match_09") for path in sorted((dataset_dir / title).glob("*.pkl"))]
+    return [segments.read_segment(path)["audio"] for path in paths]
+
+
+def test_the_best_epoch_is_tested_and_named(play, capsys):
+    script = play([scores_with(high) for high in (0.6, 0.8, 0.7)])
+    best = script.checkpoints[-1]
+    assert len(script.checkpoints) == 2
+    assert script.tested == str(best)
+    out = capsys.readouterr().out
+    assert f"Best checkpoint: {best}\n" in out
+    lines = [line for line in out.splitlines() if line.startswith("epoch ")]
+    assert [line.endswith("  saved") for line in lines] == [True, True, False]
+    assert [line[:11] for line in lines] == ["epoch   1/3", "epoch   2/3", "epoch   3/3"]
+
+
+def test_an_equal_loss_is_no_improvement(play):
+    script = play([scores_with(0.7)] * 2)
+    assert [path.name.rsplit("-", 2)[1] for path in script.checkpoints] == ["0001"]
+
+
+def test_the_history_is_drawn_as_it_is_written(play):
+    script = play([scores_with(high) for high in (0.6, 0.8)])
+    drawn = json.loads((script.ckpt_dir / "history.png").read_bytes())
+    assert [{name: str(value) for name, value in row.items()} for row in drawn] == script.rows
+
+
+def test_tensorboard_shows_the_history(play):
+    script = play([scores_with(high) for high in (0.6, 0.8)])
+    (run_dir,) = (script.ckpt_dir / "logs").iterdir()
+    assert script.checkpoints[0].name.startswith(f"{run_dir.name}-0001-")
+    assert re.fullmatch(r"ckpt-20\d{6}-\d{6}", run_dir.name)
+    for subset, tag, column in (
+        ("train", "epoch_loss", "loss"),
+        ("validation", "epoch_loss", "val_loss"),
+        ("validation", "epoch_f1", "val_f1"),
+        ("validation", "epoch_average_precision", "val_average_precision"),
+    ):
+        events = EventAccumulator(str(run_dir / subset), size_guidance={"tensors": 0}).Reload().Tensors(tag)
+        values = [float(np.frombuffer(event.tensor_proto.tensor_content, np.float32)[0]) for event in events]
+        assert values == pytest.approx([float(row[column]) for row in script.rows], rel=1e-6)
+        assert [event.step for event in events] == [0, 1]
+
+
+def test_the_progress_bar_counts_batches(play):
+    script = play([scores_with(high) for high in (0.6, 0.7)], "--batch_size", "8", stop_in=2)
+    (bar,) = script.bars
+    # Stretches of 8: matches of 10 segments are cut into two each.
+    assert (bar["total"], bar["initial"], bar["n"], bar["disable"], bar["unit"]) == (8, 0, 2, False, "batch")
+    script = play([scores_with(0.7)] * 2, "--batch_size", "8", "--resume", first_epoch=2)
+    (bar,) = script.bars
+    assert (bar["total"], bar["initial"], bar["n"]) == (8, 4, 6)
+
+
+# ---- Where a run stops, and where it goes on
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "has_lost_it"),
+    [
+        ([], 1, False),
+        ([3, 2, 1], 1, False),
+        ([1, 2], 1, True),
+        ([1, 2], 2, False),
+        ([2, 1, 3, 4], 2, True),
+        ([2, 1, 3, 4], 3, False),
+        ([1, 1, 1], 2, True),  # as low as the best is not lower
+        ([3, 1, 2, 1], 2, True),
+        ([1, 2, 3, 0], 1, False),
+        ([1, 2, 3], None, False),
+    ],
+)
+def test_patience_is_lost_after_so_many_epochs_without_a_lower_loss(losses, patience, has_lost_it):
+    history = [{"val_loss": loss, "loss": -number} for number, loss in enumerate(losses)]
+    assert trainer.has_lost_patience(history, patience) == has_lost_it
+
+
+def test_a_run_stops_once_patience_is_lost(play, capsys):
+    highs = (0.6, 0.8, 0.7, 0.75, 0.9)
+    script = play([scores_with(high) for high in highs], "--patience", "2")
+    assert (script.status, len(script.rows)) == (0, 4)
+    assert "Stopped: no lower validation loss in 2 epochs (--patience)" in capsys.readouterr().out
+    assert script.tested == str(script.checkpoints[1])
+    again = play([scores_with(0.9)] * 5, "--patience", "2", "--resume", first_epoch=5)
+    assert (again.status, again.seen, len(again.rows)) == (0, [], 4)
+    assert "Stopped: no lower" in capsys.readouterr().out
+    more = play([scores_with(0.9)] * 5, "--patience", "3", "--resume", first_epoch=5)  # may be changed
+    assert (more.status, len(more.seen), len(more.rows)) == (0, 1, 5)
+    assert "Stopped" not in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_whole_epochs_and_resume_goes_on_from_the_last(play, capsys):
+    highs = (0.6, 0.8, 0.7, 0.9)
+    script = play([scores_with(high) for high in highs], stop_in=3)
+    assert (script.status, [row["epoch"] for row in script.rows]) == (130, ["1", "2"])
+    assert not hasattr(script, "tested")
+    captured = capsys.readouterr()
+    assert f"Best checkpoint: {script.checkpoints[1]}\n" in captured.out
+    assert len(json.loads((script.ckpt_dir / "history.png").read_bytes())) == 2
+    before = script.rows
+    again = play([scores_with(high) for high in highs], "--resume", first_epoch=3)
+    assert "Going on after epoch 2 of 4" in capsys.readouterr().out
+    assert again.rows[:2] == before
+    assert [row["epoch"] for row in again.rows] == ["1", "2", "3", "4"]
+    first = again.seen[0]
+    assert all_at(first.weights, 2)
+    assert all_at(first.average, 2 / 8)
+    assert (first.num_updates, first.num_steps) == (6, 20)
+    assert again.started[-2:] == [2, 3]
+    # The third epoch's loss is higher than the second's: the best is remembered, and its name.
+    assert [path.name.rsplit("-", 2)[1] for path in again.checkpoints] == ["0001", "0002", "0004"]
+    assert len({path.name[: len("ckpt-20260101-000000")] for path in again.checkpoints}) == 1
+    assert len(list((again.ckpt_dir / "logs").iterdir())) == 1
+
+
+def test_a_resumed_run_without_a_better_epoch_tests_the_best_of_before(play):
+    script = play([scores_with(high) for high in (0.8, 0.7)], stop_in=2)
+    again = play([scores_with(high) for high in (0.8, 0.7)], "--resume", first_epoch=2)
+    assert again.tested == str(script.checkpoints[0])
+    assert again.checkpoints == script.checkpoints
+
+
+def test_scores_that_are_no_numbers_end_the_run(play, monkeypatch, caplog):
+    monkeypatch.setattr(trainer, "weigh_senses", trainer.weigh_senses)
+    with pytest.raises(trainer.TrainingError, match="valid: the network's scores are not numbers"):
+        trainer.require_numbers(np.array([[0.1, 0.2], [0.3, np.nan]]), "valid")
+    trainer.require_numbers(np.array([[0.0, 1.0]]), "valid")
+
+
+def test_whoever_trains_is_told_of_each_epoch(dataset_dir, tmp_path, monkeypatch):
+    script, told = Script([scores_with(high) for high in (0.6, 0.7)]), []
+    monkeypatch.setattr(model, "train_epoch", script.train_epoch)
+    monkeypatch.setattr(trainer, "predict_outputs", script.predict_outputs)
+    monkeypatch.setattr(trainer, "weigh_senses", lambda network, rows, loader: rows)
+    monkeypatch.setattr(report_pictures, "draw_history", lambda history: b"")
+    arguments = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(tmp_path / "deep" / "ckpt"), "--epochs", "2"]
+    args = trainer.parse_args(arguments)
+    path = trainer.train(args, trainer.load_data(args), lambda history: told.append([dict(row) for row in history]))
+    assert [[row["epoch"] for row in history] for history in told] == [[1], [1, 2]]
+    assert path.startswith(str(tmp_path / "deep" / "ckpt" / "ckpt-"))
+
+
+# ---- Several processes
+
+
+class Workers:
+    """Stands for distribution.Workers: this process is one of two."""
+
+    def __init__(self, process_id):
+        self.share, self.has_parted = (process_id, 2), False
+
+    def predict_outputs(self, network, loader, subset, names):
+        assert (subset, tuple(names)) == ("valid", OUTPUTS)
+        return np.repeat(scores_with(0.7)[:, np.newaxis], 3, axis=1)
+
+    def part(self):
+        self.has_parted = True
+
+
+@pytest.mark.parametrize("process_id", [0, 1])
+def test_of_several_processes_the_first_writes_and_all_score_together(process_id, play, monkeypatch, tmp_path, capsys):
+    made = []
+
+    def find_workers(args, settings):
+        made.append((Workers(process_id), settings))
+        return made[0][0]
+
+    monkeypatch.setattr(trainer, "find_workers", find_workers)
+    monkeypatch.setattr(trainer, "require_backend", lambda args: None)
+    flags = ["--coordinator", "127.0.0.1:1", "--num_processes", "2", "--process_id", str(process_id)]
+    script = play([scores_with(0.9)] * 2, *flags, "--patience", "1")
+    ((workers, settings),) = made
+    assert workers.has_parted
+    assert (script.status, len(script.seen)) == (0, 2)
+    assert (settings["--patience"], settings["finished epochs"], settings["--epochs"]) == (1, 0, 2)
+    assert script.shares[-1] == ("train", (process_id, 2))
+    assert script.bars[0]["disable"] is (process_id == 1)
+    out = capsys.readouterr().out
+    if process_id == 0:
+        assert float(script.rows[0]["val_loss"]) == pytest.approx(loss_of(scores_with(0.7)))
+        assert script.tested == str(script.checkpoints[0])
+    else:
+        assert (out, script.rows, hasattr(script, "tested")) == ("", [], False)
+        assert not (tmp_path / "ckpt" / "resume.npz").exists()
+
+
+def backend_is(monkeypatch, name, num_devices):
+    monkeypatch.setattr(model.keras.backend, "backend", lambda: name)
+    monkeypatch.setattr(model.keras.distribution, "get_device_count", lambda: num_devices, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("backend", "num_devices", "coordinator", "has_workers"),
+    [("jax", 1, None, False), ("jax", 2, None, True), ("jax", 1, "a:1", True), ("tensorflow", 2, None, False)],
+)
+def test_workers_are_there_for_several_devices_of_jax(backend, num_devices, coordinator, has_workers, monkeypatch):
+    backend_is(monkeypatch, backend, num_devices)
+
+    class DistributionError(Exception):
+        pass
+
+    made = SimpleNamespace(Workers=lambda *arguments: arguments, DistributionError=DistributionError)
+    monkeypatch.setitem(__import__("sys").modules, "distribution", made)
+    args = SimpleNamespace(coordinator=coordinator, num_processes=3, process_id=1)
+    workers = trainer.find_workers(args, {"--seed": 0})
+    assert workers == ((coordinator, 3, 1, {"--seed": 0}) if has_workers else None)
+    if has_workers:
+
+        def refuse(*arguments):
+            raise DistributionError("these cannot")
+
+        made.Workers = refuse
+        with pytest.raises(trainer.TrainingError, match="these cannot"):
+            trainer.find_workers(args, {})
+
+
+def test_another_backend_than_tensorflow_writes_no_events(monkeypatch, tmp_path):
+    events = functools.partial(trainer.make_event_log, tmp_path)
+    assert type(events()) is model.keras.callbacks.TensorBoard
+    backend_is(monkeypatch, "jax", 1)
+    assert type(events()) is model.keras.callbacks.Callback

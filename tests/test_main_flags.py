@@ -1,0 +1,397 @@
+"""Each flag of main.py: its default, what it does, and what would be missing if it were ignored."""
+
+import logging
+import math
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import TITLES
+from test_data_loader import write_dataset
+
+import main as trainer
+import model
+import segments
+from data_loader import DataLoader
+
+LABELS_OF = {title: [0, 1, 0] for titles in TITLES.values() for title in titles}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return write_dataset(tmp_path / "dataset", LABELS_OF)
+
+
+def parse(dataset, *flags):
+    return trainer.parse_args(["--data_dir", str(dataset), *flags])
+
+
+def test_defaults():
+    assert vars(trainer.parse_args([])) == {
+        "learning_rate": 0.0015,
+        "epochs": 32,
+        "batch_size": 16,
+        "data_dir": "dataset_sl5_vsr3_vw64_vh64_asr11025",
+        "ckpt_dir": Path("checkpoints"),
+        "mode": "train",
+        "ckpt": None,
+        "seed": 0,
+        "split": None,
+        "resume": False,
+        "patience": None,
+        "init_ckpt": None,
+        "check_data": False,
+        "group_by": None,
+        "coordinator": None,
+        "num_processes": None,
+        "process_id": None,
+        "debug": False,
+    }
+
+
+def test_values():
+    arguments = "--learning_rate 0.01 --epochs 3 --batch_size 5 --data_dir d --ckpt_dir c/d --seed 7 --split 0.5 0.3"
+    arguments += " --resume --patience 4 --init_ckpt i.hdf5 --check_data --group_by ^[a-z]+ --debug"
+    arguments += " --coordinator host:80 --num_processes 3 --process_id 2"
+    expected = {
+        "learning_rate": 0.01,
+        "epochs": 3,
+        "batch_size": 5,
+        "data_dir": "d",
+        "ckpt_dir": Path("c/d"),
+        "mode": "train",
+        "ckpt": None,
+        "seed": 7,
+        "split": [0.5, 0.3],
+        "resume": True,
+        "patience": 4,
+        "init_ckpt": "i.hdf5",
+        "check_data": True,
+        "group_by": re.compile("^[a-z]+"),
+        "coordinator": "host:80",
+        "num_processes": 3,
+        "process_id": 2,
+        "debug": True,
+    }
+    assert vars(trainer.parse_args(arguments.split())) == expected
+
+
+def test_a_test_writes_to_the_checkpoints_folder_or_where_it_is_told_to():
+    test = ["--mode", "test", "--ckpt", "some/where/x.hdf5"]
+    assert trainer.parse_args(test).ckpt_dir == Path("some/where")
+    assert trainer.parse_args([*test, "--ckpt_dir", "else"]).ckpt_dir == Path("else")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--seed", "0"],
+        ["--seed", str(2**32 - 1)],
+        ["--patience", "1"],
+        ["--epochs", "1"],
+        ["--batch_size", "1"],
+        ["--learning_rate", "1e-9"],
+        ["--coordinator", "[::1]:1", "--num_processes", "1", "--process_id", "0"],
+        ["--coordinator", "h:1", "--num_processes", "2", "--process_id", "1"],
+    ],
+)
+def test_values_that_are_just_right(arguments):
+    trainer.parse_args(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seed", str(2**32)], f"--seed: received {2**32}, expected a whole number from 0 to {2**32 - 1}"),
+        (["--learning_rate", "0"], "--learning_rate: received 0.0, expected a number above 0"),
+        (["--learning_rate", "inf"], "--learning_rate: received inf"),
+        (["--batch_size", "0"], "--batch_size: received 0"),
+        (["--patience", "-1"], "--patience: received -1, expected a number above 0"),
+        (["--split", "0.5", "0.5"], "--split: received [0.5, 0.5], expected two shares above 0 with a sum below 1"),
+        (["--group_by", "("], "argument --group_by: received '(', expected a regular expression (missing )"),
+        (["--mode", "evaluate"], "invalid choice"),
+        (["--coordinator", "h:x", "--num_processes", "2", "--process_id", "0"], "received h:x, expected HOST:PORT"),
+        (["--coordinator", "h:1x", "--num_processes", "2", "--process_id", "0"], "received h:1x, expected HOST:PORT"),
+        (["--coordinator", "h:1", "--num_processes", "0", "--process_id", "0"], "received 0 of 0 processes"),
+        (["--coordinator", "h:1", "--num_processes", "2", "--process_id", "-1"], "received -1 of 2 processes"),
+        (["--num_processes", "2"], "go together: give all three, or none"),
+        (["--process_id", "0"], "go together: give all three, or none"),
+    ],
+)
+def test_values_that_are_just_wrong(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        trainer.parse_args(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+# ---- The data
+
+
+def test_the_loader_has_the_batch_size_the_seed_and_the_split(dataset):
+    loader = trainer.load_data(parse(dataset))
+    assert (loader.batch_size, loader.seed, loader.train_ratio, loader.valid_ratio) == (16, 0, 0.6, 0.2)
+    loader = trainer.load_data(parse(dataset, "--batch_size", "5", "--seed", "3", "--split", "0.61", "0.1"))
+    assert (loader.batch_size, loader.seed, loader.train_ratio, loader.valid_ratio) == (5, 3, 0.61, 0.1)
+    assert loader.num_videos == {"train": 3, "valid": 1, "test": 2}  # match_07 is at 0.604, match_09 at 0.663
+
+
+def ran(monkeypatch, dataset, tmp_path, *flags):
+    """main()'s status, where neither training nor a test takes place."""
+    monkeypatch.setattr(trainer, "train", lambda args, loader: "best.hdf5")
+    monkeypatch.setattr(trainer, "test", lambda args, loader, path: ["report.json"])
+    return trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), *flags])
+
+
+def test_a_run_says_what_there_is_and_what_it_wrote(dataset, tmp_path, monkeypatch, capsys):
+    assert ran(monkeypatch, dataset, tmp_path) == 0
+    ckpt_dir = tmp_path / "ckpt"
+    assert capsys.readouterr().out.splitlines() == [
+        "train: 2 videos, 6 segments, 2 highlights",
+        "valid: 2 videos, 6 segments, 2 highlights",
+        "test : 2 videos, 6 segments, 2 highlights",
+        f"Look at: {ckpt_dir}/history.csv, {ckpt_dir}/history.png, {ckpt_dir}/report.json, best.hdf5",
+    ]
+
+
+def test_a_test_trains_nothing(dataset, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "x.hdf5"
+    model.keras.Sequential([model.keras.layers.Input((1,))]).save(path)
+    config = vars(DataLoader(dataset).config)
+    segments.write_checkpoint_attributes(path, {"config": config, "split": [0.6, 0.2]})
+    monkeypatch.setattr(trainer.dataset_audit, "find_leaks", lambda *arguments: pytest.fail("not of a test"))
+    assert ran(monkeypatch, dataset, tmp_path, "--mode", "test", "--ckpt", str(path)) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Look at: {tmp_path / 'ckpt' / 'report.json'}, {path}"
+
+
+def test_check_data_reads_every_segment_first(dataset, tmp_path, monkeypatch, caplog):
+    (dataset / "match_10" / "seg_00002_0.pkl").write_bytes(b"junk")
+    assert ran(monkeypatch, dataset, tmp_path) == 0
+    assert ran(monkeypatch, dataset, tmp_path, "--check_data") == 1
+    assert "match_10/seg_00002_0.pkl" in caplog.text
+    assert "1 of 18 segments cannot be used" in caplog.text
+
+
+def test_group_by_warns_of_series_on_two_sides(dataset, tmp_path, monkeypatch, caplog):
+    assert ran(monkeypatch, dataset, tmp_path) == 0
+    assert "series" not in caplog.text
+    assert ran(monkeypatch, dataset, tmp_path, "--group_by", "^[a-z]+") == 0
+    assert "series 'match' is on 3 sides: train: match_00, match_01; valid:" in caplog.text
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+# ---- The network
+
+
+def make(loader, *flags):
+    args = trainer.parse_args(list(flags))
+    model.keras.utils.set_random_seed(args.seed)
+    return trainer.make_network(args, loader)
+
+
+def test_the_network_is_built_for_the_data_and_compiled_for_all_updates(small_network, dataset_dir, monkeypatch):
+    compiled, plain = [], model.compile_network
+    monkeypatch.setattr(model, "compile_network", lambda *arguments: compiled.append(arguments) or plain(*arguments))
+    network = make(DataLoader(dataset_dir, batch_size=8), "--learning_rate", "0.02", "--epochs", "7")
+    assert network.input["audio"].shape[2:] == (4000,)
+    assert network.output["steps"].shape[-1] == 2
+    ((received, learning_rate, num_updates),) = compiled
+    assert (received, learning_rate, num_updates) == (network, 0.02, 7 * 4)  # 4 stretches of 8 an epoch, see below
+
+
+def test_the_real_network_hears_at_the_datasets_rate(dataset_dir, monkeypatch):
+    built = []
+    monkeypatch.setattr(model, "build_model", lambda *arguments: built.append(arguments))
+    monkeypatch.setattr(model, "compile_network", lambda *arguments: None)
+    trainer.make_network(trainer.parse_args([]), DataLoader(dataset_dir))
+    assert built == [({"video": (2, 16, 16, 3), "audio": (4000,)}, 4000, 2)]
+
+
+def test_init_ckpt_gives_the_first_weights(small_network, dataset_dir, tmp_path):
+    loader = DataLoader(dataset_dir)
+    other, path = make(loader, "--seed", "4"), tmp_path / "other.hdf5"
+    other.save(path)
+    segments.write_checkpoint_attributes(path, {"config": vars(loader.config)})
+    new, tuned = make(loader), make(loader, "--init_ckpt", str(path))
+    for weights, expected in zip(tuned.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, expected)
+    assert any((a != b).any() for a, b in zip(new.get_weights(), tuned.get_weights(), strict=True))
+    assert tuned.optimizer is not None
+    segments.write_checkpoint_attributes(path, {"config": {**vars(loader.config), "apply_mfcc": True}})
+    with pytest.raises(trainer.TrainingError, match=r"other\.hdf5 trained on a dataset with .*'apply_mfcc': True"):
+        make(loader, "--init_ckpt", str(path))
+
+
+def test_init_ckpt_of_another_network_is_refused(small_network, dataset_dir, tmp_path):
+    loader, path = DataLoader(dataset_dir), tmp_path / "other.hdf5"
+    inputs = model.keras.Input((1,))
+    model.keras.Model(inputs, model.keras.layers.Dense(1)(inputs)).save(path)
+    segments.write_checkpoint_attributes(path, {"config": vars(loader.config)})
+    with pytest.raises(trainer.TrainingError, match=r"--init_ckpt: .*other\.hdf5 holds another version's network"):
+        make(loader, "--init_ckpt", str(path))
+
+
+def trained_weights(monkeypatch, dataset, tmp_path, *flags):
+    """The weights that training starts with, after other numbers were drawn and other layers named."""
+    found = []
+
+    class Stop(Exception):
+        pass
+
+    def train_epoch(network, average, batches, on_batch):
+        found.extend(network.get_weights())
+        raise Stop
+
+    monkeypatch.setattr(model, "train_epoch", train_epoch)
+    args = parse(dataset, "--ckpt_dir", str(tmp_path / "ckpt"), *flags)
+    with pytest.raises(Stop):
+        trainer.train(args, trainer.load_data(args))
+    return found
+
+
+def test_the_seed_decides_the_first_weights(small_network, dataset, tmp_path, monkeypatch):
+    first, again, other = (trained_weights(monkeypatch, dataset, tmp_path, "--seed", seed) for seed in "335")
+    for weights, expected in zip(first, again, strict=True):
+        np.testing.assert_array_equal(weights, expected)
+    assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+def test_what_has_to_be_the_same_for_a_run_to_be_resumed(dataset):
+    flags = ["--learning_rate", "0.01", "--epochs", "3", "--batch_size", "5", "--seed", "7"]
+    flags += ["--split", "0.61", "0.1", "--init_ckpt", "i.hdf5"]
+    args = parse(dataset, *flags)
+    settings = trainer.run_settings(args, trainer.load_data(args))
+    config = settings.pop("data config")
+    assert config == segments.read_metadata(dataset)["config"]
+    assert settings == {
+        "--learning_rate": 0.01,
+        "--epochs": 3,
+        "--batch_size": 5,
+        "--seed": 7,
+        "--split": [0.61, 0.1],
+        "--init_ckpt": "i.hdf5",
+        "segments": [9, 3, 6],
+    }
+
+
+def test_what_a_checkpoint_says_of_itself(dataset):
+    args = parse(dataset, "--learning_rate", "0.01", "--batch_size", "5", "--seed", "7", "--split", "0.61", "0.1")
+    attributes = trainer.checkpoint_attributes(args, trainer.load_data(args))
+    metadata = segments.read_metadata(dataset)
+    assert attributes.pop("config") == metadata["config"]
+    assert attributes.pop("data_shape") == metadata["data_shape"]
+    assert attributes.pop("schema_version") == segments.SCHEMA_VERSION
+    assert set(attributes.pop("versions")) == {"keras", "tensorflow", "numpy"}
+    assert attributes == {
+        "split": [0.61, 0.1],
+        "threshold": 0.5,
+        "learning_rate": 0.01,
+        "batch_size": 5,
+        "seed": 7,
+    }
+
+
+# ---- What is said, and how a run ends
+
+
+def test_an_epochs_line_names_its_numbers():
+    row = {"epoch": 7, "loss": 0.12344, "val_loss": 0.98766, "val_precision": 0.1114, "val_recall": 0.2226}
+    row |= {"val_f1": 0.3334, "val_average_precision": 0.4446}
+    expected = "epoch   7/120  loss 0.1234 | valid: loss 0.9877  precision 0.111  recall 0.223  F1 0.333  "
+    expected += "average precision 0.445"
+    assert trainer.describe_epoch(row, 120, False) == expected
+    assert trainer.describe_epoch(row, 120, True) == f"{expected}  saved"
+
+
+def test_the_history_is_a_table(tmp_path):
+    history = [{"epoch": 1, "loss": 0.1 + 0.2, "val_loss": math.nan}, {"epoch": 2, "loss": 1e-7, "val_loss": 2.0}]
+    trainer.write_history(tmp_path / "history.csv", history)
+    expected = "epoch,loss,val_loss\n1,0.30000000000000004,nan\n2,1e-07,2.0\n"
+    assert (tmp_path / "history.csv").read_bytes() == expected.encode()
+
+
+def ends_with(monkeypatch, error, *flags):
+    def run(args):
+        print("in the middle of it")
+        logging.getLogger("main").warning("careful")
+        if error:
+            raise error
+
+    monkeypatch.setattr(trainer, "run", run)
+    return trainer.main(list(flags))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, 0),
+        (segments.DatasetError("no data"), 1),
+        (segments.CheckpointError("no data"), 1),
+        (trainer.resume_point.ResumeError("no data"), 1),
+        (trainer.TrainingError("no data"), 1),
+        (OSError("no data"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_the_exit_status_says_how_it_ended(error, status, monkeypatch, caplog, capsys):
+    assert ends_with(monkeypatch, error) == status
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [bool(record.exc_info) for record in errors] == [False] * bool(status)
+    if status == 1:
+        assert errors[0].getMessage() == "no data"
+    if status == 130:
+        assert "Interrupted. The best checkpoint so far" in errors[0].getMessage()
+        assert "--resume goes on from the last whole epoch" in errors[0].getMessage()
+    assert capsys.readouterr().out == "in the middle of it\n"
+
+
+def test_an_error_of_the_program_itself_is_not_hidden(monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        ends_with(monkeypatch, ZeroDivisionError())
+
+
+def test_debug_shows_where_an_error_comes_from(monkeypatch, caplog):
+    assert ends_with(monkeypatch, trainer.TrainingError("no data"), "--debug") == 1
+    (record,) = (record for record in caplog.records if record.levelno == logging.ERROR)
+    assert record.exc_info[0] is trainer.TrainingError
+
+
+@pytest.mark.parametrize(("process_id", "level"), [(None, logging.WARNING), (0, logging.WARNING), (1, logging.ERROR)])
+def test_of_several_processes_the_first_alone_tells(process_id, level, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(logging, "basicConfig", lambda **settings: asked.append(settings))
+    flags = ["--coordinator", "h:1", "--num_processes", "2", "--process_id", str(process_id)]
+    assert ends_with(monkeypatch, None, *([] if process_id is None else flags)) == 0
+    assert asked == [{"format": "%(levelname)s: %(message)s", "level": level}]
+    assert capsys.readouterr().out == ("" if process_id == 1 else "in the middle of it\n")
+
+
+@pytest.mark.parametrize(
+    ("backend", "coordinator", "message"),
+    [
+        (None, None, None),
+        ("", None, None),
+        ("jax", "h:1", None),
+        ("tensorflow", "h:1", "--coordinator: received the backend tensorflow, expected jax"),
+        (None, "h:1", "--coordinator: received the backend tensorflow, expected jax"),
+        ("nonesuch", None, "KERAS_BACKEND: received nonesuch, which is not installed: pip install nonesuch -c"),
+    ],
+)
+def test_the_backend_has_to_be_there(backend, coordinator, message, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if backend is not None:
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+    args = SimpleNamespace(coordinator=coordinator)
+    if message is None:
+        trainer.require_backend(args)
+    else:
+        with pytest.raises(trainer.TrainingError, match=re.escape(message)):
+            trainer.require_backend(args)
+
+
+def test_a_zip_is_a_dataset_too(dataset, tmp_path):
+    path = shutil.make_archive(tmp_path / "shared", "zip", tmp_path, "dataset")
+    assert trainer.load_data(parse(path)).num_segments == {"train": 6, "valid": 6, "test": 6}
