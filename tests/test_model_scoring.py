@@ -34,6 +34,7 @@ class Neighbours:
         assert len(numbers) == 1
         num = numbers.shape[1]
         self.lengths.append(num)
+        assert len(self.lengths) < 100, "scoring gets nowhere"
         sums = [numbers[0, max(0, k - self.reach) : k + self.reach + 1].sum() for k in range(num)]
         highlight = np.array(sums)[np.newaxis, :, np.newaxis]
         steps = highlight + np.arange(1, self.num_steps + 1)
