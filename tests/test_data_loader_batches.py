@@ -241,11 +241,13 @@ def test_seed_and_epoch_are_not_taken_for_each_other(tmp_path):
 def test_an_epoch_is_drawn_as_it_always_was_so_that_runs_can_be_repeated(tmp_path):
     folder = write_dataset(tmp_path / "order", {title: [0] for title in TRAIN_TITLES})
     batches = DataLoader(folder, seed=5).batches("train")
-    batches.start_epoch(3)
-    rng = np.random.default_rng((5, 3))
-    offsets = [int(rng.integers(0, 8)) for _ in TRAIN_TITLES]
-    expected = [(TRAIN_TITLES[i], offsets[i]) for i in rng.permutation(8)]
-    assert [(files[0].title, num_before) for files, num_before in batches.stretches] == expected
+    for epoch in (0, 3):  # the first without being told
+        if epoch:
+            batches.start_epoch(epoch)
+        rng = np.random.default_rng((5, epoch))
+        offsets = [int(rng.integers(0, 8)) for _ in TRAIN_TITLES]
+        expected = [(TRAIN_TITLES[i], offsets[i]) for i in rng.permutation(8)]
+        assert [(files[0].title, num_before) for files, num_before in batches.stretches] == expected
 
 
 def test_validation_is_cut_from_the_start_in_order(tmp_path):
@@ -343,6 +345,18 @@ def test_a_moved_batch_is_labelled_and_weighted_by_what_it_then_holds(tmp_path, 
     moved_labels, moved_weights = moved_batch(folder, stretch, num_steps)
     assert moved_labels == labels
     assert moved_weights == pytest.approx(weights, rel=1e-6)
+
+
+def test_mfccs_of_a_moved_batch_move_along_time_and_not_along_coefficients(tmp_path):
+    config = segments.DataConfig(2, 2, 1, 1, 1024, True)  # 40 coefficients of 5 frames
+    folder = write_dataset(tmp_path / "mfcc", {"match_00": [0, 0]}, config=config, are_numbered=True)
+    batches = DataLoader(folder, batch_size=2).batches("train")
+    batches.stretches, batches.num_steps_moved = [(batches.matches[0], 0)], np.array([1])
+    inputs, _, _ = batches.roll(0)
+    assert inputs["audio"].shape == (1, 2, 40, 5)
+    # Number of the match, number of the segment, zeros; a quarter of five frames is about one.
+    np.testing.assert_array_equal(inputs["audio"][0, 0], [[0, 0, 0, 0, 0]] * 40)
+    np.testing.assert_array_equal(inputs["audio"][0, 1], [[0, 0, 1, 0, 0]] * 40)
 
 
 @pytest.mark.parametrize(("more_sec", "label"), [(0, 0), (0.001, 1), (-0.001, 0)])

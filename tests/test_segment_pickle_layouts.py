@@ -77,14 +77,14 @@ def test_a_shape_that_is_kept_elsewhere_in_the_dict_is_each_segments_own(name, i
     item, shape = SHAPES_ELSEWHERE[name]
 
     def segment(a, b):
-        items = [text("shape") + item(a, b), text("video") + array_of("u1", bytes(24), shape(a, b))]
+        items = [text("shape") + item(a, b), text("video") + array_of("u1", bytes(a * b), shape(a, b))]
         items.append(text("audio") + array_of("f4", bytes(16), number(4) + b"\x85"))
         is_one = item_by_item and b"h\x01" not in shape(a, b)
         items = b"s".join(items) + b"s" if is_one else b"(" + b"".join(items) + b"u"
         return b"\x80\x05}" + items + b"."
 
     reader = ArrayReader()
-    for a, b in ((4, 6), (6, 4), (3, 8)):
+    for a, b in ((4, 6), (6, 4), (3, 8), (4, 0), (6, 0), (0, 6), (0, 4)):  # the last four differ in one length alone
         assert reader.load(segment(a, b), "a")[0].shape == (a, b)
 
 
@@ -167,6 +167,14 @@ def test_a_reader_makes_the_same_of_a_segment_whatever_it_read_before(change):
         assert outcome(reader, bytes(changed)) == expected, place
         num_same += isinstance(expected, list)
     assert num_same > 100  # values may change, as in another segment of the match
+
+
+def test_a_longer_or_shorter_segment_is_looked_at_again():
+    content, reader = pickle.dumps(ARRAYS), ArrayReader()
+    reader.load(content, "title")
+    for other in (content + b"x", content + content, content[:-1], content + bytes(8)):
+        assert outcome(reader, other) == outcome(ArrayReader(), other)
+        assert outcome(reader, other) in (ForbiddenError, DamagedError)
 
 
 def test_what_is_known_of_a_thousand_segments_is_kept(num_looked_at):
