@@ -92,7 +92,7 @@ def test_an_end_stays_where_pictures_tell_nothing(monkeypatch):
     assert asked[0][1] == 0  # the match does not begin before 0
 
 
-@pytest.mark.parametrize(("num_near", "is_used"), [(16 + 7, False), (16 + 9, True)])
+@pytest.mark.parametrize(("num_near", "is_used"), [(16 + 7, False), (16 + 8, True)])
 def test_fewer_than_eight_pictures_tell_nothing(monkeypatch, num_near, is_used):
     # A second before the place is read as well, but is none of it.
     fades, _ = make_fades(monkeypatch, 12.2, lambda times_sec: np.clip((4.2 - times_sec) / 0.2, 0, 1), num_near)
