@@ -129,6 +129,13 @@ def test_an_edl_names_the_channels_of_every_cut(num_channels, channels):
     assert events[0].endswith("00:00:03:25 00:00:05:25 00:00:00:00 00:00:02:00")
 
 
+def test_an_edl_holds_events_and_the_names_of_files_and_says_nothing_else():
+    title = "a title of far more than eight letters"  # to which old systems cut a reel's name
+    lines = edit_exports.write_edl(footage(title), CUTS).decode().splitlines()
+    others = {re.sub(r"\d{3} .*", "an event", line) for line in lines[2:] if line}
+    assert others == {"an event", f"* FROM CLIP NAME:  {title}.mp4", f"* OTIO REFERENCE FROM: {title}.mp4"}
+
+
 def test_without_sections_there_are_no_chapters_and_no_clips():
     assert edit_exports.write_webvtt(np.zeros((0, 2)), np.zeros(0)) == b"WEBVTT\n"
     assert list(ElementTree.fromstring(edit_exports.write_fcpxml(footage(), [])).iter("asset-clip")) == []

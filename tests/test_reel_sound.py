@@ -91,6 +91,15 @@ def test_sound_of_another_rate_keeps_its_pitch_and_its_place(tmp_path):
     assert np.abs(found - expected).max() < 0.02
 
 
+def test_the_last_samples_of_sound_of_another_rate_are_not_lost(tmp_path):
+    path = write_exact_sound(tmp_path / "a.mkv", [(0, tone(1000, MATCH_SEC, RATE_HZ))], RATE_HZ, TICKS)
+    found = read(path, 3.5, 48_000, rate_hz=48_000)[0]
+    expected = tone(1000, 0.5, 48_000)
+    # What the filter makes of the end itself is within 2 of the source's samples, 12 of the output's, of it.
+    assert np.abs(found[480 : 24_000 - 12] - expected[480:-12]).max() < 0.1 * np.abs(expected).max()
+    assert np.abs(found[24_000 + 100 :]).max() == 0
+
+
 def test_a_codec_that_refers_to_earlier_sound_is_decoded_from_before_the_section_on(tmp_path):
     path = write_clip(tmp_path / "a.mp4", num_frames=90, audio=tone(440, 3, 48_000), sample_rate_hz=48_000)
     whole = np.concatenate(list(media.read_audio(path, 48_000)))
