@@ -34,7 +34,6 @@ ROOT = Path(__file__).resolve().parent.parent
 FURTHER_TEST_FILES = {
     "checkpoint_file": ["test_hostile_files.py"],
     "data_converter": ["test_interruption.py"],
-    "data_loader": ["test_batches.py"],
     "dataset_folder": ["test_data_converter.py", "test_interruption.py"],
     "dissolves": ["test_label_finder.py"],
     "drive_folder": ["test_colab_notebook.py"],

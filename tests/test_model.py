@@ -233,11 +233,11 @@ def checkpoint(tmp_path):
 
 def test_a_checkpoint_is_written_only_when_the_validation_loss_improves(checkpoint, tmp_path):
     written = []
-    for epoch, val_loss in enumerate([float("nan"), 0.7, 0.8, 0.7, 0.65, 0.66, 0.5]):
+    for epoch, val_loss in enumerate([float("nan"), 1.75, 1.8, 0.7, 0.8, 0.7, 0.65, 0.66, 0.5]):
         checkpoint.on_epoch_end(epoch, {"val_loss": val_loss})
         new = {path.name for path in tmp_path.iterdir()} - set(written)
         written += sorted(new)
-    names = ["ckpt-20261124-0002-0.7000.hdf5", "ckpt-20261124-0005-0.6500.hdf5", "ckpt-20261124-0007-0.5000.hdf5"]
+    names = [f"ckpt-20261124-{end}.hdf5" for end in ("0002-1.7500", "0004-0.7000", "0007-0.6500", "0009-0.5000")]
     assert written == names
     assert checkpoint.best_path == str(tmp_path / names[-1])
 
