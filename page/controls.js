@@ -173,6 +173,12 @@ for (const [name, text] of [["play", "Pause"], ["pause", "Play"]])
   });
 video.addEventListener("timeupdate", stopAtEnd); // in a tab that is not shown, nothing is drawn
 for (const name of ["seeked", "loadeddata"]) video.addEventListener(name, () => (changed = true));
+video.addEventListener("seeked", () => setTimeout(showAgain, 250, playhead));
+const noteShown = (_, { mediaTime }) => {
+  shownSec = mediaTime;
+  video.requestVideoFrameCallback(noteShown);
+};
+if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(noteShown);
 video.addEventListener("loadedmetadata", () => {
   hasVideo = true;
   video.currentTime = playhead;

@@ -194,13 +194,24 @@ let playhead = 0;
 let hasVideo = false;
 let queue = []; // sections still to play after the one under way
 let stopAt = null; // the frame edge at which to stop
+let shownSec = null; // when the frame on the screen begins, null where the browser does not tell
+let isShownAgain = false; // whether the video was sent to the playhead a second time
 
 const now = () => (hasVideo && video.readyState && !video.seeking ? video.currentTime : playhead);
 
 function goTo(seconds) {
   playhead = Math.max(0, Math.min(seconds, edges[numFrames] - 1e-4));
   if (hasVideo) video.currentTime = playhead;
+  isShownAgain = false;
   changed = true;
+}
+
+/** Seek once more where the picture of an earlier seek stays on the screen, as it now and then does in Chromium. */
+function showAgain(seconds) {
+  if (isShownAgain || !video.paused || video.seeking || seconds !== playhead) return;
+  if (shownSec === null || frameAt(shownSec) === frameAt(seconds)) return;
+  isShownAgain = true;
+  video.currentTime = seconds;
 }
 
 function goToFrame(frame) {

@@ -72,7 +72,6 @@ class Page:
 
     def __init__(self, browser, path):
         self.browser = browser
-        browser.get("about:blank")
         browser.get_log("browser")
         browser.get(path.as_uri())
         self.wait_until("return edges !== null && (hasVideo && video.readyState >= 2 || !missing.hidden)")
@@ -101,6 +100,13 @@ class Page:
         for key in reversed(keys[:-1]):
             actions.key_up(key)
         actions.perform()
+
+    def note_seeks(self):
+        """From now on, `sought` holds the frames that the video was sent to, and it plays four times as fast."""
+        self(
+            "window.sought = []; video.playbackRate = 4;"
+            "video.addEventListener('seeking', () => window.sought.push(frameAt(video.currentTime)))"
+        )
 
     @property
     def sections(self):
@@ -132,19 +138,23 @@ class Page:
     def frame(self):
         return self("return frameAt(now())")
 
+    def wait_until_still(self):
+        """Wait until the video is where it was sent to."""
+        self.wait_until("return !video.seeking")
+
     def shown_number(self):
-        """The number that the picture shows, once the browser has shown the frame it was sent to."""
-        self.wait_until("return !video.seeking && video.readyState >= 2")
-        time.sleep(0.15)  # the picture reaches the screen after the event
+        """The number that the picture shows now."""
         picture = matplotlib.image.imread(io.BytesIO(self.find("#video").screenshot_as_png))[:, :, :3]
         rows = np.flatnonzero(picture.max(axis=(1, 2)) > 0.5)  # without the black above and below
         return read_number(picture[rows.min() + 5 : rows.max() - 5] * 255) if len(rows) else 0
 
     def wait_for_number(self, number):
-        """The picture may settle late on a slow machine, but on this number."""
-        deadline = time.monotonic() + 10
-        while (shown := self.shown_number()) != number:
-            assert time.monotonic() < deadline, f"shows {shown}, not {number}"
+        """The picture may settle late on a slow machine, but on this number: it is seen twice, one after the other."""
+        deadline, shown = time.monotonic() + DEADLINE_SEC, []
+        while shown[-2:] != [number, number]:
+            assert time.monotonic() < deadline, f"shows {shown[-5:]}, not {number}"
+            self.wait_until("return !video.seeking && video.readyState >= 2")
+            shown.append(self.shown_number())
 
     def point(self, sec, y, canvas="axis", view=(0, DURATION_SEC), shift_px=0):
         """(x, y, seconds) of the whole pixel nearest to a time on a canvas, y pixels below its top, in the window."""
@@ -156,7 +166,7 @@ class Page:
     def move_on_timeline(self, from_sec, to_sec=None, y=38, **place):
         """Press the mouse at a time on a canvas and let it go at another; returns the seconds of the last pixel."""
         x, y, sec = self.point(from_sec, y, **place)
-        actions = ActionChains(self.browser, duration=50)
+        actions = ActionChains(self.browser, duration=20)
         pointer = actions.w3c_actions.pointer_action
         pointer.move_to_location(x, y).pointer_down()
         if to_sec is not None:
@@ -218,10 +228,16 @@ def info_of(frame_times_sec, duration_sec):
     return media.VideoInfo(duration_sec, 0, rate_fps, 1280, 720, "h264", None, frame_times_sec, restarts)
 
 
+@pytest.fixture(scope="session")
+def page_path(clip, tmp_path_factory):
+    """The file of the page of `clip`."""
+    return write_page(clip, tmp_path_factory.mktemp("page") / "out")
+
+
 @pytest.fixture
-def page(browser, clip, tmp_path):
+def page(browser, page_path):
     """The page of `clip`. At the end of a test the browser's console holds no error."""
-    yield (opened := Page(browser, write_page(clip, tmp_path / "out")))
+    yield (opened := Page(browser, page_path))
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     leave(opened)
 

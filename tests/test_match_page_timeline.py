@@ -193,12 +193,12 @@ def test_a_drag_that_moves_nothing_or_is_of_the_right_button_changes_nothing(pag
     page("select(sections[1].id)")
     x, y, _ = page.point(5 - 0.02, 38)
     away, _, _ = page.point(4, 38)
-    actions = ActionChains(page.browser, duration=50)
+    actions = ActionChains(page.browser, duration=20)
     actions.w3c_actions.pointer_action.move_to_location(x, y).pointer_down().move_to_location(away, y)
     actions.w3c_actions.pointer_action.move_to_location(x, y).pointer_up()
     actions.perform()
     assert page.sections == SECTIONS
-    actions = ActionChains(page.browser, duration=50)
+    actions = ActionChains(page.browser, duration=20)
     actions.w3c_actions.pointer_action.move_to_location(x, y).pointer_down(2).move_to_location(away, y).pointer_up(2)
     actions.perform()
     assert page.sections == SECTIONS
@@ -212,14 +212,14 @@ def test_a_drag_shows_the_frame_at_the_end_while_it_lasts_and_is_one_step_of_his
     x, y, _ = page.point(20 / 3, 38, shift_px=3)
     for target_sec, frame in ((7, 129), (7.5, 144), (6, 99)):
         target, _, _ = page.point(target_sec, 38, shift_px=3)
-        actions = ActionChains(page.browser, duration=50)
+        actions = ActionChains(page.browser, duration=20)
         if frame == 129:
             actions.w3c_actions.pointer_action.move_to_location(x, y).pointer_down()
         actions.w3c_actions.pointer_action.move_to_location(target, y)
         actions.perform()
         assert page.clock[1] == frame
         assert page.find("#end").get_attribute("value") == str(frame + 1)
-    actions = ActionChains(page.browser, duration=50)
+    actions = ActionChains(page.browser, duration=20)
     actions.w3c_actions.pointer_action.pointer_up()
     actions.perform()
     assert page.sections[1] == [90, 100]
