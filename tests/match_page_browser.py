@@ -102,9 +102,9 @@ class Page:
         actions.perform()
 
     def note_seeks(self):
-        """From now on, `sought` holds the frames that the video was sent to, and it plays four times as fast."""
+        """From now on, `sought` holds the frames that the video was sent to, and it plays twice as fast."""
         self(
-            "window.sought = []; video.playbackRate = 4;"
+            "window.sought = []; video.playbackRate = 2;"
             "video.addEventListener('seeking', () => window.sought.push(frameAt(video.currentTime)))"
         )
 
