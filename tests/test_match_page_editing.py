@@ -205,6 +205,7 @@ def test_the_list_follows_what_changes(page):
     page.press(Keys.SHIFT, "d")
     page.press(Keys.SHIFT, "f")
     page.press(Keys.SHIFT, "f")
+    assert page.texts("#list .times")[0] == "00:01.00 – 00:03.00"
     page.press(Keys.SHIFT, "a")
     assert page.sections[0] == [20, 70]
     # Frame 20 is shown at 0.67 s, 70 at 3 s: (1.33 * 0.12 + 1 * 0.93) / 2.33 = 0.467.

@@ -178,6 +178,10 @@ def test_a_press_on_a_section_selects_it_and_goes_to_that_time(page):
     assert not page.find("#undo").is_enabled()
     page.move_on_timeline(7.5, view=(4, 8))
     assert page.selected == 1
+    page("select(null); setView(5.5, 8.5)")
+    page.move_on_timeline(6, view=(5.5, 8.5))  # what lies under the mouse stays there
+    assert page.selected == 1
+    assert page.view == [5.5, 8.5]
 
 
 def test_the_playhead_is_dragged_up_to_the_ends_of_the_view_only(page):
