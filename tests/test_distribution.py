@@ -16,11 +16,14 @@ from data_loader import DataLoader
 from model import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-# The trainer's own command, which also keeps the weights that each process ends an epoch's steps with.
+# The trainer's own command with the small network, which also keeps the weights that each process ends an epoch's
+# steps with.
 PROGRAM = """
 import sys
 import numpy as np
-import main, model
+import main, model, small_network
+
+model.build_model = small_network.build_small_network
 
 def train_epoch(network, average, batches, on_batch, plain=model.train_epoch):
     loss = plain(network, average, batches, on_batch)
@@ -37,7 +40,8 @@ sys.exit(status)
 
 def start(weights_path, *arguments, backend="jax"):
     """The program, running; compiled in a hurry, for a few steps are not worth more."""
-    environ = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environ = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
     environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     command = [sys.executable, "-c", PROGRAM, str(weights_path), *map(str, arguments)]
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
