@@ -211,6 +211,31 @@ def test_a_drag_that_moves_nothing_or_is_of_the_right_button_changes_nothing(pag
     assert page.clock[1] == 90
 
 
+def test_a_drag_that_the_system_cancels_ends_where_it_is(page):
+    page("select(sections[1].id)")
+    x, y, _ = page.point(5 - 0.02, 38)
+    target, _, _ = page.point(3.5 - 0.02, 38)
+    further, _, _ = page.point(2.5, 38)
+    actions = ActionChains(page.browser, duration=20)
+    actions.w3c_actions.pointer_action.move_to_location(x, y).pointer_down().move_to_location(target, y)
+    actions.perform()
+    assert page.sections[1] == [75, 120]
+    page("axis.dispatchEvent(new PointerEvent('pointercancel', {pointerId: 1}))")
+    assert page.find("#undo").is_enabled()
+    actions = ActionChains(page.browser, duration=20)
+    actions.w3c_actions.pointer_action.move_to_location(further, y).pointer_up()
+    actions.perform()
+    assert page.sections[1] == [75, 120]
+    page.click("#undo")
+    assert page.sections == SECTIONS
+
+
+def test_the_wheel_on_the_timeline_does_not_scroll_the_page(page):
+    event = "new WheelEvent('wheel', {deltaY: 10, clientX: 300, cancelable: true, bubbles: true})"
+    assert not page(f"return axis.dispatchEvent({event})")  # its default is prevented
+    assert page(f"return list.dispatchEvent({event})")
+
+
 def test_a_drag_shows_the_frame_at_the_end_while_it_lasts_and_is_one_step_of_history(page):
     page("select(sections[1].id)")
     x, y, _ = page.point(20 / 3, 38, shift_px=3)
