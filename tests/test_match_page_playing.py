@@ -133,6 +133,16 @@ def test_a_click_in_the_list_selects_shows_and_pauses(page):
     assert page.clock == ("00:05.01", 90)
 
 
+def test_a_press_on_the_timeline_pauses_and_ends_playing_in_order(page):
+    page("video.playbackRate = 0.1")
+    page.press("p")
+    wait_until_playing(page)
+    sec = page.move_on_timeline(7.5, y=150)
+    page.wait_until("return video.paused && !video.seeking")
+    assert page("return [stopAt, queue]") == [None, []]
+    assert page("return now()") == pytest.approx(sec, abs=2e-4)
+
+
 def test_the_ends_are_set_to_the_frame_shown_by_keys_and_buttons(page):
     page("select(sections[1].id)")
     page("goToFrame(100)")
