@@ -109,6 +109,27 @@ def test_a_codec_that_refers_to_earlier_sound_is_decoded_from_before_the_section
         assert read(path, first / 48_000, 9600, 48_000) == pytest.approx(expected * line, abs=1e-4)
 
 
+def test_sound_is_decoded_from_half_a_second_before_the_section_on(tmp_path):
+    sound = tone(440, 4, RATE_HZ)
+    path = write_clip(tmp_path / "a.mp4", num_frames=120, audio=sound, sample_rate_hz=RATE_HZ, start_sec=30)
+    seeks = []
+
+    class Watched:
+        """The container, whose seeks are noted."""
+
+        def __getattr__(self, name):
+            return getattr(container, name)
+
+        def seek(self, place, **options):
+            seeks.append(float(place * options["stream"].time_base))
+            container.seek(place, **options)
+
+    with media.open_media(path) as container, av.open("/dev/null", "w", format="mp4") as output:
+        stream = output.add_stream("aac", rate=RATE_HZ, layout="mono")
+        list(reel.read_sound(Watched(), 2.0, 100, stream))
+        assert seeks == pytest.approx([31.5], abs=2e-3)
+
+
 def test_rounding_to_samples_does_not_add_up_over_many_sections(tmp_path):
     # A frame at 30 fps has 1470 samples at 44100 Hz, but 367.5 at 11025 Hz.
     path = write_clip(tmp_path / "a.mp4", num_frames=9, audio=tone(440, 0.3, 11_025), sample_rate_hz=11_025)
