@@ -272,7 +272,8 @@ def test_where_the_picture_of_an_earlier_seek_stays_the_frame_is_sought_once_mor
         ("true", "false", "null", 0, False),  # the browser does not tell
         ("true", "false", "edges[90]", 1, False),  # it was sent elsewhere since
         ("true", "false", "edges[99]", 0, True),
-        ("true", "true", "edges[101]", 0, False),
+        ("true", "isShownAgain", "edges[99]", 0, False),
+        ("true", "false", "edges[101]", 0, True),
     ):
         page.wait_until_still()
         assert page(begin.format(is_paused, is_second) + attempt.format(shown_sec, apart_sec)) is expected

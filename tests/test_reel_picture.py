@@ -107,6 +107,25 @@ def test_a_turned_films_pixels_keep_their_shape(tmp_path, degrees, expected, wid
         assert (stream.width, stream.height) == (size[::-1] if degrees % 180 else size)
 
 
+@pytest.mark.parametrize(("degrees", "corner"), [(90, (1, 0)), (180, (1, 1)), (270, (0, 1))])
+def test_a_turned_picture_is_turned_and_not_mirrored(tmp_path, degrees, corner):
+    plain, source = tmp_path / "plain.mp4", tmp_path / "a.mp4"
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = 255  # top left
+    with av.open(str(plain), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    ffmpeg("-display_rotation", degrees, "-i", plain, "-c", "copy", source)
+    path = render(source, [[0, 5]])
+    info = media.probe(path)
+    found = next(media.read_frames(path, info, np.array([0.0]), 64, 64)).mean(axis=2)
+    quarters = found.reshape(2, 32, 2, 32).mean(axis=(1, 3))
+    assert np.argwhere(quarters > 128).tolist() == [list(corner)]
+
+
 @pytest.mark.parametrize(("degrees", "size"), [(0, (82, 32)), (90, (14, 32))])
 def test_the_height_is_that_of_the_upright_picture(tmp_path, degrees, size):
     source = tmp_path / "a.mp4"
