@@ -1,5 +1,6 @@
 """What stands in export files apart from times: names, sound, size, headers; titles with special characters."""
 
+import dataclasses
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -134,6 +135,13 @@ def test_an_edl_holds_events_and_the_names_of_files_and_says_nothing_else():
     lines = edit_exports.write_edl(footage(title), CUTS).decode().splitlines()
     others = {re.sub(r"\d{3} .*", "an event", line) for line in lines[2:] if line}
     assert others == {"an event", f"* FROM CLIP NAME:  {title}.mp4", f"* OTIO REFERENCE FROM: {title}.mp4"}
+
+
+def test_footage_and_cuts_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        footage().start_frame = 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CUTS[0].start_frame = 1
 
 
 def test_without_sections_there_are_no_chapters_and_no_clips():
