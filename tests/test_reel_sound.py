@@ -121,6 +121,7 @@ def test_sound_is_decoded_from_half_a_second_before_the_section_on(tmp_path):
             return getattr(container, name)
 
         def seek(self, place, **options):
+            assert options["backward"]
             seeks.append(float(place * options["stream"].time_base))
             container.seek(place, **options)
 
