@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,30 @@ from data_loader import Batches, DataLoader, subset_of
 from model import OUTPUTS, SHARES_LAYER, build_model, load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
+FLAGS = ["--epochs", "25", "--learning_rate", "0.003"]
+ENVIRON = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+# The trainer's own command, killed right after its third epoch was noted.
+KILLED = """
+import os, signal, sys
+import main, resume_point
+
+def write(ckpt_dir, point, plain=resume_point.write):
+    plain(ckpt_dir, point)
+    if len(point.history) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+resume_point.write = write
+main.main(sys.argv[1:])
+"""
+# The trainer's own command with the small network.
+SMALL = """
+import runpy, sys
+import model, small_network
+
+model.build_model = small_network.build_small_network
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +54,7 @@ def trained(dataset_dir, tmp_path_factory):
     """The finished command `python main.py` on clips that the tests made, and the folder it wrote to."""
     ckpt_dir = tmp_path_factory.mktemp("ckpt")
     command = [sys.executable, str(ROOT / "main.py"), "--data_dir", str(dataset_dir), "--ckpt_dir", str(ckpt_dir)]
-    result = subprocess.run([*command, "--epochs", "25", "--learning_rate", "0.003"], capture_output=True, text=True)
+    result = subprocess.run([*command, *FLAGS], capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     return result, ckpt_dir
 
@@ -140,7 +165,7 @@ def test_a_checkpoint_scores_as_it_was_validated(trained, dataset_dir):
     assert loss == pytest.approx(segments.read_checkpoint_attributes(best)["val_loss"], abs=1e-4)
 
 
-def test_training_sees_segments_that_are_cut_elsewhere(dataset_dir, tmp_path, monkeypatch):
+def test_training_sees_segments_that_are_cut_elsewhere(small_network, dataset_dir, tmp_path, monkeypatch):
     moved = []
     original = Batches.roll
     monkeypatch.setattr(
@@ -198,9 +223,13 @@ def test_a_file_is_no_place_for_checkpoints(tmp_path, capsys):
 
 
 def test_ctrl_c_ends_cleanly_and_keeps_the_best_checkpoint(dataset_dir, tmp_path):
-    command = [sys.executable, str(ROOT / "main.py"), "--data_dir", str(dataset_dir), "--ckpt_dir", str(tmp_path)]
+    command = [sys.executable, "-c", SMALL, str(ROOT / "main.py"), "--data_dir", str(dataset_dir)]
     process = subprocess.Popen(
-        [*command, "--epochs", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--ckpt_dir", str(tmp_path), "--epochs", "100000"],
+        env=ENVIRON,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not checkpoints_in(tmp_path) or not (tmp_path / "history.csv").exists():
@@ -231,24 +260,15 @@ def read_history(ckpt_dir):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_a_killed_run_is_resumed_and_ends_as_if_it_had_not_been_killed(dataset_dir, tmp_path):
-    undisturbed, killed = folders = tmp_path / "undisturbed", tmp_path / "killed"
-
-    def start(ckpt_dir, *more):
-        command = [sys.executable, str(ROOT / "main.py"), "--data_dir", str(dataset_dir), "--ckpt_dir", str(ckpt_dir)]
-        command += ["--epochs", "4", "--batch_size", "4", *more]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    assert start(undisturbed).wait() == 0
-    assert len(read_history(undisturbed)) == 5
-    process = start(killed)
-    while not (killed / "resume.npz").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert len(read_history(killed)) < 5
-    assert start(killed, "--resume").wait() == 0
+def test_a_killed_run_is_resumed_and_ends_as_if_it_had_not_been_killed(trained, dataset_dir, tmp_path):
+    undisturbed, killed = folders = trained[1], tmp_path / "killed"
+    arguments = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(killed), *FLAGS]
+    result = subprocess.run([sys.executable, "-c", KILLED, *arguments], env=ENVIRON, capture_output=True, timeout=600)
+    assert result.returncode == -signal.SIGKILL
+    assert len(read_history(undisturbed)) == 26
+    assert read_history(killed) == read_history(undisturbed)[:4]
+    assert not (killed / "test_report.json").exists()
+    assert trainer.main([*arguments, "--resume"]) == 0
     assert read_history(killed) == read_history(undisturbed)  # to the last digit
     names = [[path.name.split("-", 3)[3] for path in checkpoints_in(folder)] for folder in folders]
     assert names[0] == names[1]
@@ -256,7 +276,7 @@ def test_a_killed_run_is_resumed_and_ends_as_if_it_had_not_been_killed(dataset_d
     assert reports[0]["model"] == reports[1]["model"]
 
 
-def test_only_the_same_run_is_resumed(dataset_dir, tmp_path, caplog):
+def test_only_the_same_run_is_resumed(small_network, dataset_dir, tmp_path, caplog):
     assert train_in_process(dataset_dir, tmp_path, "--resume")[0] == 1
     assert "resume.npz: nothing to resume, no epoch was finished there: train without --resume" in caplog.text
     assert train_in_process(dataset_dir, tmp_path, epochs=1)[0] == 0
@@ -272,7 +292,7 @@ def test_only_the_same_run_is_resumed(dataset_dir, tmp_path, caplog):
     assert "resume.npz: cannot be read" in caplog.text
 
 
-def test_a_run_is_resumed_where_its_folder_was_moved_to(dataset_dir, tmp_path, caplog):
+def test_a_run_is_resumed_where_its_folder_was_moved_to(small_network, dataset_dir, tmp_path, caplog):
     assert train_in_process(dataset_dir, tmp_path / "before", epochs=1)[0] == 0
     (tmp_path / "before").rename(tmp_path / "after")
     (checkpoint,) = checkpoints_in(tmp_path / "after")
@@ -283,12 +303,12 @@ def test_a_run_is_resumed_where_its_folder_was_moved_to(dataset_dir, tmp_path, c
     assert "after: the run's best checkpoint is not there any more, expected it beside resume.npz" in caplog.text
 
 
-def test_a_network_that_diverges_is_told_in_a_line(dataset_dir, tmp_path, caplog):
+def test_a_network_that_diverges_is_told_in_a_line(small_network, dataset_dir, tmp_path, caplog):
     assert train_in_process(dataset_dir, tmp_path, "--learning_rate", "1e30", epochs=2)[0] == 1
     assert "valid: the network's scores are not numbers, expected scores from 0 to 1: it diverged" in caplog.text
 
 
-def test_training_stops_when_the_validation_loss_no_longer_falls(dataset_dir, tmp_path, capsys):
+def test_training_stops_when_the_validation_loss_no_longer_falls(small_network, dataset_dir, tmp_path, capsys):
     # So high a rate that the loss soon rises.
     flags = ["--patience", "2", "--learning_rate", "0.5"]
     status, history = train_in_process(dataset_dir, tmp_path, *flags, epochs=60)
@@ -301,8 +321,9 @@ def test_training_stops_when_the_validation_loss_no_longer_falls(dataset_dir, tm
     assert f"Going on after epoch {len(losses)} of 60" in capsys.readouterr().out
 
 
-def test_a_checkpoint_is_fine_tuned(trained, dataset_dir, tmp_path, caplog):
-    best = checkpoints_in(trained[1])[-1]
+def test_a_checkpoint_is_fine_tuned(small_network, dataset_dir, tmp_path, caplog):
+    assert train_in_process(dataset_dir, tmp_path / "first", "--learning_rate", "0.05", epochs=8)[0] == 0
+    best = checkpoints_in(tmp_path / "first")[-1]
     status, history = train_in_process(dataset_dir, tmp_path / "tuned", "--init_ckpt", str(best), epochs=1)
     assert status == 0
     _, from_nothing = train_in_process(dataset_dir, tmp_path / "new", epochs=1)
@@ -366,7 +387,7 @@ def test_a_checkpoint_that_would_run_something_is_named(trained, dataset_dir, tm
     assert "hostile.hdf5: the network in it has the layer Lambda" in caplog.text
 
 
-def test_a_zip_is_trained_on_in_place(dataset_dir, tmp_path):
+def test_a_zip_is_trained_on_in_place(small_network, dataset_dir, tmp_path):
     zip_path = shutil.make_archive(tmp_path / "shared", "zip", dataset_dir.parent, dataset_dir.name)
     status, history = train_in_process(zip_path, tmp_path / "zipped", epochs=2)
     assert status == 0
