@@ -205,6 +205,12 @@ def run_module(module: str, mutations: list[MutationSpec], copies: queue.Queue, 
     return list(pool.map(run, mutations))
 
 
+def format_row(module: str, num_mutants: int, num_killed: int, num_timeouts: int, num_survived: int) -> str:
+    """Return a row of the table."""
+    percentage = num_killed / max(num_mutants, 1)
+    return f"{module:20}{num_mutants:9}{num_killed:9}{num_timeouts:9}{num_survived:9}  {percentage:4.0%}"
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     modules = sorted(path.stem for path in ROOT.glob("*.py"))
     parser = argparse.ArgumentParser(description="Measure how many single errors in the code turn a test red.")
@@ -234,12 +240,11 @@ def main(argv: list[str] | None = None) -> None:
                 rows.append((module, len(outcomes), num_killed, outcomes.count("timeout"), len(survivors)))
                 for survivor in survivors:
                     tqdm.write(f"survived: {survivor}", file=sys.stdout)
+                tqdm.write(format_row(*rows[-1]), file=sys.stdout)
                 sys.stdout.flush()
-    rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    totals = [sum(column) for column in list(zip(*rows, strict=True))[1:]]
     print(f"\n{'module':20}{'mutants':>9}{'killed':>9}{'by time':>9}{'survived':>9}")
-    for module, num_mutants, num_killed, num_timeouts, num_survived in rows:
-        percentage = num_killed / max(num_mutants, 1)
-        print(f"{module:20}{num_mutants:9}{num_killed:9}{num_timeouts:9}{num_survived:9}  {percentage:4.0%}")
+    print(*(format_row(*row) for row in [*rows, ("all", *totals)]), sep="\n")
 
 
 if __name__ == "__main__":
