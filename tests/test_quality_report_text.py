@@ -95,6 +95,13 @@ def test_a_sections_score_is_the_mean_of_its_steps():
     reference, found, section_scores = quality_report.sections_of([match], point)
     assert [part.tolist() for part in (*reference, *found)] == [[[2, 6], [8, 10]]] * 2
     assert section_scores[0].tolist() == pytest.approx([0.75, 0.7])
+    halves = ScoredMatch(
+        *("b", 2.0, 6.0, np.array([0, 1, 0]), np.array([[2.0, 4.0]]), np.array([0.1, 0.7, 0.4])),
+        step_scores=np.array([[0.1, 0.1], [0.8, 0.6], [0.7, 0.1]]),
+    )
+    _, found, section_scores = quality_report.sections_of([halves], point)
+    assert found[0].tolist() == [[2, 5]]
+    assert section_scores[0].tolist() == pytest.approx([0.7])
 
 
 def test_json_is_readable_and_knows_no_nan():
