@@ -48,7 +48,7 @@ notebooks: $(INSTALLED)
 	$(RUN_NOTEBOOK) run_trainer.ipynb
 	rm -rf $(COLAB)
 	mkdir -p $(COLAB)/drive/MyDrive/YasuoNet
-	cp -r *.py requirements.txt page data $(COLAB)/drive/MyDrive/YasuoNet
+	cp -r *.py requirements.txt videosummarizer data $(COLAB)/drive/MyDrive/YasuoNet
 	$(BIN)/python -m zipfile -c $(COLAB)/drive/MyDrive/YasuoNet/$(DATASET).zip $(DATASET)
 	DRIVE_DIR=$(COLAB)/drive MACHINE_DIR=$(COLAB)/machine $(RUN_NOTEBOOK) colab_run_trainer.ipynb
 

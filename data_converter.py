@@ -7,35 +7,32 @@ In: a folder of `<title>.mp4`, each with its label file `<title>.txt`. Out: a da
 and `metadata.json`; segments.py describes both. Interrupted, the same command continues.
 """
 
-import interruption
+from videosummarizer import interruption
 
 if __name__ == "__main__":  # before the imports that take long
-    interruption.say_it_in_one_line()
+    interruption.install_interrupt_hook()
 
 import argparse
 import importlib.metadata
 import logging
-import math
 import shutil
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import threadpoolctl
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-import dataset_folder
-import match_check
-import media
-import segments
+from videosummarizer import media
+from videosummarizer.argument_types import positive_number, zero_or_one
+from videosummarizer.dataset import conversion, input_check, output_folder
+from videosummarizer.dataset.conversion import Conversion
+from videosummarizer.dataset.metadata import DataConfig, DatasetError, write_metadata
+from videosummarizer.labels import LabelError, read_label_file
 
 EXAMPLES = """\
 examples:
@@ -44,7 +41,6 @@ examples:
 """
 PROGRESS_INTERVAL_SEC = 0.5
 SCHEDULER_TIMEOUT_SEC = 10
-NUM_THREADS_PER_DECODER = 4  # with more, a decoder waits for itself; the match is then read in several parts at once
 
 logger = logging.getLogger("data_converter")
 
@@ -55,17 +51,6 @@ class InputError(Exception):
 
 class WorkerError(Exception):
     """A process that converted matches was killed; the message says what to do."""
-
-
-@dataclass
-class Conversion:
-    """What became of one match: its record for metadata.json, or the error that cost it; and the warnings."""
-
-    title: str
-    record: dict | None = None
-    error: str | None = None
-    error_traceback: str | None = None
-    warnings: list[str] = field(default_factory=list)
 
 
 def find_files(input_video_dir: Path) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -101,100 +86,9 @@ def find_matches(input_video_dir: Path) -> list[Path]:
     return [videos[title] for title in sorted(videos)]
 
 
-def label_path_of(video_path: Path) -> Path:
-    """The label file beside a video, whatever the case of its suffix."""
-    return next(path for suffix in (".txt", ".TXT", ".Txt") if (path := video_path.with_suffix(suffix)).exists())
-
-
-def convert_match(video_path: Path, config: segments.DataConfig, dataset_dir: Path, num_threads: int) -> Conversion:
-    """Write one match's segments into `dataset_dir/<title>`, whole or not at all.
-
-    A video or label file that cannot be used is returned as the conversion's error, so that it costs this match alone.
-    """
-    conversion = Conversion(video_path.stem)
-    part_dir = None
-    try:
-        label_path = label_path_of(video_path)
-        source_files = dataset_folder.source_state(video_path, label_path)
-        rows = segments.read_label_file(label_path)
-        info = media.probe(video_path)
-        sections_sec, conversion.warnings = segments.resolve_sections(
-            label_path, rows, info.frame_times_sec, info.duration_sec
-        )
-        labels = segments.label_segments(
-            sections_sec, config.num_segments(info.duration_sec), config.segment_length
-        ).tolist()
-        (dataset_dir / dataset_folder.PART_DIR_NAME).mkdir(exist_ok=True)
-        part_dir = Path(tempfile.mkdtemp(dir=dataset_dir / dataset_folder.PART_DIR_NAME))
-        (part_dir / conversion.title).mkdir()
-        damaged_sec = write_segments(video_path, info, config, labels, part_dir / conversion.title, num_threads)
-        conversion.warnings += media.describe_faults(video_path, info, damaged_sec)
-        (part_dir / conversion.title).replace(dataset_dir / conversion.title)
-    except (media.MediaError, segments.LabelError, OSError) as error:
-        conversion.error, conversion.error_traceback = str(error), traceback.format_exc()
-        return conversion
-    finally:
-        if part_dir:
-            shutil.rmtree(part_dir, ignore_errors=True)
-    conversion.record = {
-        "title": conversion.title,
-        "source": video_path.name,
-        "source_files": source_files,
-        "duration": info.duration_sec,
-        "frame_rate": info.frame_rate_fps,
-        "sections": sections_sec.tolist(),
-        "segment_count": len(labels),
-        "highlight_count": sum(labels),
-    }
-    return conversion
-
-
-def write_segments(
-    video_path: Path,
-    info: media.VideoInfo,
-    config: segments.DataConfig,
-    labels: list[int],
-    match_dir: Path,
-    num_threads: int,
-) -> set[int]:
-    """Write a match's segments, in several parts at once where threads allow; returns the seconds that are damaged."""
-    damaged_sec, stop = set(), threading.Event()
-    parts = split_indices(len(labels), max(1, num_threads // NUM_THREADS_PER_DECODER) if len(info.restarts) > 1 else 1)
-
-    # One BLAS thread: with more, sums are taken in another order, and MFCCs differ in their last bits.
-    with segments.SegmentAudio(video_path, info, config) as segment_audio, threadpoolctl.threadpool_limits(1):
-
-        def write_part(indices: range) -> None:
-            arrays = segments.read_segment_range(
-                video_path, info, config, segment_audio, indices, max(1, num_threads // len(parts)), damaged_sec
-            )
-            for index, (frames, audio) in zip(indices, arrays, strict=True):
-                if stop.is_set():
-                    return
-                segments.write_segment(match_dir, index, labels[index], frames, audio, config, info.duration_sec)
-
-        if len(parts) == 1:
-            write_part(parts[0])
-            return damaged_sec
-        with ThreadPoolExecutor(len(parts)) as pool:
-            try:
-                list(pool.map(write_part, parts))
-            finally:
-                stop.set()
-    return damaged_sec
-
-
-def split_indices(num_segments: int, num_parts: int) -> list[range]:
-    """Segment indices in about equal parts, each from a multiple of NUM_SEGMENTS_PER_MFCC_CALL on, so that the arrays
-    do not depend on the parts."""
-    step = segments.NUM_SEGMENTS_PER_MFCC_CALL
-    length = step * math.ceil(num_segments / num_parts / step)
-    return [range(first, min(first + length, num_segments)) for first in range(0, num_segments, length)]
-
-
 def convert_matches(
     video_paths: list[Path],
-    config: segments.DataConfig,
+    config: DataConfig,
     dataset_dir: Path,
     num_workers: int | None,
     scheduler: str | None,
@@ -215,12 +109,12 @@ def convert_matches(
     duration_sec_of: dict[Path, float] = {}
     for path in video_paths:
         try:
-            segments.read_label_file(label_path_of(path))
+            read_label_file(conversion.find_label_path(path))
             duration_sec_of[path] = media.probe_duration_sec(path)
-        except (media.MediaError, segments.LabelError, OSError) as error:
-            conversion = Conversion(path.stem, error=str(error), error_traceback=traceback.format_exc())
-            report(conversion)
-            yield conversion
+        except (media.MediaError, LabelError, OSError) as error:
+            result = Conversion(path.stem, error=str(error), error_traceback=traceback.format_exc())
+            report(result)
+            yield result
     # The longest first, so that no core waits for a long match that was begun last.
     ordered = sorted(duration_sec_of, key=lambda path: (-duration_sec_of[path], path))
     num_jobs = max(1, min(num_workers, len(ordered)))
@@ -233,12 +127,12 @@ def convert_matches(
             return_as="generator_unordered",
             pre_dispatch="all" if scheduler else "2 * n_jobs",
         )
-        jobs = (joblib.delayed(convert_match)(path, config, dataset_dir, num_threads) for path in ordered)
+        jobs = (joblib.delayed(conversion.convert_match)(path, config, dataset_dir, num_threads) for path in ordered)
         try:
-            for conversion in pool(jobs) if scheduler else interruption.start_pool(pool, jobs):
-                add_finished_sec(durations_sec[conversion.title])
-                report(conversion)
-                yield conversion
+            for result in pool(jobs) if scheduler else interruption.run_pool_ignoring_sigint(pool, jobs):
+                add_finished_sec(durations_sec[result.title])
+                report(result)
+                yield result
         except TerminatedWorkerError as error:
             raise WorkerError(
                 "A worker was killed, by the system if memory ran out: run the same command again, it continues"
@@ -272,9 +166,7 @@ def cluster(scheduler: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def show_progress(
-    total_sec: float, config: segments.DataConfig, dataset_dir: Path
-) -> Iterator[Callable[[float], None]]:
+def show_progress(total_sec: float, config: DataConfig, dataset_dir: Path) -> Iterator[Callable[[float], None]]:
     """A progress bar in seconds of video; gives the function to call with a finished match's length.
 
     It follows matches under way by the segments they have written, whatever process or machine writes them.
@@ -289,7 +181,7 @@ def show_progress(
     with tqdm(total=total_sec, desc="Converting", bar_format=bar_format) as bar, logging_redirect_tqdm():
 
         def refresh() -> None:
-            num_under_way = sum(1 for _ in dataset_dir.glob(f"{dataset_folder.PART_DIR_NAME}/*/*/*.pkl"))
+            num_under_way = sum(1 for _ in dataset_dir.glob(f"{output_folder.PART_DIR_NAME}/*/*/*.pkl"))
             bar.n = min(finished_sec + num_under_way * config.segment_length, total_sec)
             bar.refresh()
 
@@ -307,17 +199,17 @@ def show_progress(
             refresh()
 
 
-def report(conversion: Conversion) -> None:
+def report(result: Conversion) -> None:
     """Tell the user what became of a match: a line on standard output, or its error; and the warnings."""
-    for warning in conversion.warnings:
+    for warning in result.warnings:
         logger.warning(warning)
-    if conversion.error:
-        logger.error(conversion.error)
-        logger.debug(conversion.error_traceback)
+    if result.error:
+        logger.error(result.error)
+        logger.debug(result.error_traceback)
     else:
-        record = conversion.record
+        record = result.record
         tqdm.write(
-            f"{conversion.title}: {record['segment_count']} segments, {record['highlight_count']} highlights",
+            f"{result.title}: {record['segment_count']} segments, {record['highlight_count']} highlights",
             file=sys.stdout,
         )
 
@@ -326,19 +218,19 @@ def convert_folder(args: argparse.Namespace) -> int:
     """Convert what the arguments name and is not finished yet; returns the exit status.
 
     Raises:
-        InputError, segments.DatasetError: before anything is written.
+        InputError, metadata.DatasetError: before anything is written.
     """
     config = config_of(args)
     dataset_dir = Path(args.output_dataset_dir or config.dataset_name)
     input_video_dir = Path(args.input_video_dir)
     if args.check:
-        return match_check.check_matches(*find_files(input_video_dir), args.decode)
+        return input_check.check_matches(*find_files(input_video_dir), args.decode)
     video_paths = find_matches(input_video_dir)
-    sources = {path.stem: dataset_folder.source_state(path, label_path_of(path)) for path in video_paths}
-    with dataset_folder.locked(dataset_dir):
+    sources = {path.stem: output_folder.file_signature(path, conversion.find_label_path(path)) for path in video_paths}
+    with output_folder.lock(dataset_dir):
         if args.overwrite:
-            dataset_folder.remove_all_but(dataset_dir, set())
-        records = dataset_folder.finished_matches(dataset_dir, config, sources)
+            output_folder.remove_all_but(dataset_dir, set())
+        records = output_folder.finished_matches(dataset_dir, config, sources)
         if records:
             print(f"{dataset_dir}: {len(records)} matches are finished already and are kept")
         if gone := sorted(records.keys() - sources.keys()):
@@ -352,15 +244,15 @@ def convert_folder(args: argparse.Namespace) -> int:
         failed = {path.stem for path in todo}
         save = metadata_writer(dataset_dir, config)
         save(records, failed)
-        dataset_folder.remove_all_but(dataset_dir, set(records))
+        output_folder.remove_all_but(dataset_dir, set(records))
         try:
-            for conversion in convert_matches(todo, config, dataset_dir, args.workers, args.scheduler):
-                if conversion.record:
-                    records[conversion.title] = conversion.record
-                    failed.discard(conversion.title)
+            for result in convert_matches(todo, config, dataset_dir, args.workers, args.scheduler):
+                if result.record:
+                    records[result.title] = result.record
+                    failed.discard(result.title)
                     save(records, failed)
         finally:
-            shutil.rmtree(dataset_dir / dataset_folder.PART_DIR_NAME, ignore_errors=True)
+            shutil.rmtree(dataset_dir / output_folder.PART_DIR_NAME, ignore_errors=True)
     num_segments = sum(record["segment_count"] for record in records.values())
     num_highlights = sum(record["highlight_count"] for record in records.values())
     print(f"{dataset_dir}: {len(records)} matches, {num_segments} segments, {num_highlights} highlights")
@@ -371,46 +263,20 @@ def convert_folder(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def metadata_writer(dataset_dir: Path, config: segments.DataConfig) -> Callable[[dict[str, dict], set[str]], None]:
+def metadata_writer(dataset_dir: Path, config: DataConfig) -> Callable[[dict[str, dict], set[str]], None]:
     """A function that writes metadata.json for the records of finished matches and the titles of missing ones."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     versions = {name: importlib.metadata.version(name) for name in ("av", "librosa", "numpy")}
 
     def save(records: dict[str, dict], missing: set[str]) -> None:
-        segments.write_metadata(
-            dataset_dir, config, list(records.values()), list(missing), created=created, versions=versions
-        )
+        write_metadata(dataset_dir, config, list(records.values()), list(missing), created=created, versions=versions)
 
     return save
 
 
-def positive(kind: type) -> Callable[[str], float]:
-    """An argparse type: a finite number above 0, whole if `kind` is int."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = -1
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(
-                f"received {text!r}, expected a {'whole number' if kind is int else 'number'} above 0"
-            )
-        return value
-
-    return parse
-
-
-def zero_or_one(text: str) -> bool:
-    """An argparse type: True for 1, False for 0."""
-    if text not in ("0", "1"):
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected 0 (waveform) or 1 (MFCC)")
-    return text == "1"
-
-
-def config_of(args: argparse.Namespace) -> segments.DataConfig:
+def config_of(args: argparse.Namespace) -> DataConfig:
     """The data config that the arguments state."""
-    return segments.DataConfig(
+    return DataConfig(
         segment_length=args.segment_length,
         video_sample_rate=args.video_sample_rate,
         video_width=args.video_width,
@@ -435,17 +301,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("input_video_dir", help="folder of mp4 files, each with its txt")
-    add("segment_length", metavar="segment_length(sec)", type=positive(float), help="length of a segment, seconds")
-    add("video_sample_rate", metavar="video_sample_rate(fps)", type=positive(float), help="frames taken a second")
-    add("video_width", metavar="video_width(px)", type=positive(int), help="width of a frame, pixels")
-    add("video_height", metavar="video_height(px)", type=positive(int), help="height of a frame, pixels")
-    add("audio_sample_rate", metavar="audio_sample_rate(hz)", type=positive(int), help="audio samples a second")
+    add(
+        "segment_length",
+        metavar="segment_length(sec)",
+        type=positive_number(float),
+        help="length of a segment, seconds",
+    )
+    add(
+        "video_sample_rate", metavar="video_sample_rate(fps)", type=positive_number(float), help="frames taken a second"
+    )
+    add("video_width", metavar="video_width(px)", type=positive_number(int), help="width of a frame, pixels")
+    add("video_height", metavar="video_height(px)", type=positive_number(int), help="height of a frame, pixels")
+    add("audio_sample_rate", metavar="audio_sample_rate(hz)", type=positive_number(int), help="audio samples a second")
     add("apply_mfcc", metavar="apply_mfcc(0 or 1)", type=zero_or_one, help="1: 40 MFCCs instead of the waveform")
     add("output_dataset_dir", nargs="?", help="default: dataset_sl<sec>_vsr<fps>_vw<px>_vh<px>_asr<hz>[_mfcc]")
     add(
         "--workers",
         metavar="N",
-        type=positive(int),
+        type=positive_number(int),
         help="cores to use: matches are converted side by side, a long match in parts (default: every core)",
     )
     add(
@@ -486,7 +359,7 @@ def main(argv: list[str] | None = None) -> int:
     logger.setLevel(logging.DEBUG if args.debug else logging.INFO)
     try:
         return convert_folder(args)
-    except (InputError, WorkerError, segments.DatasetError, OSError) as error:
+    except (InputError, WorkerError, DatasetError, OSError) as error:
         logger.error(error, exc_info=args.debug)
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the matches that are not finished")

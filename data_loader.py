@@ -10,26 +10,24 @@ import math
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 
-import segments
-from dataset_files import DatasetFiles, open_dataset
+from videosummarizer import prefetching
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError, Match, parse_match, segment_counts
+from videosummarizer.dataset.storage import SegmentFile, open_dataset
+from videosummarizer.prefetching import NUM_READERS
+from videosummarizer.sections import coverage
 
-SUBSETS = ("train", "valid", "test")
-STRETCH_LENGTH = 8  # consecutive segments that a network is trained on together
+SEQUENCE_LENGTH = 8  # consecutive segments that a network is trained on together
 STEP_SEC = 0.5  # about how long the steps are into which segments are divided
-NUM_READERS = 2  # threads
 NUM_SEGMENTS_AHEAD = 16
 NUM_BATCHES_AHEAD = 2  # more would not stay in the processor's cache
 
 
-def subset_of(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2) -> str:
+def assign_subset(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2) -> str:
     """The subset of a video, by its title alone: SHA-512 of the title in UTF-8, its 64 bytes XORed, divided by 255.
 
     Datasets in use depend on this very formula. Returns "train" below train_ratio, "valid" below
@@ -44,43 +42,6 @@ def subset_of(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2) ->
     return "valid" if position < train_ratio + valid_ratio else "test"
 
 
-class SegmentFile(NamedTuple):
-    """One segment as its file name tells it, in the files of a dataset."""
-
-    files: DatasetFiles
-    title: str
-    index: int
-    label: int
-
-    @property
-    def name(self) -> str:
-        return f"seg_{self.index:05d}_{self.label}.pkl"
-
-    @property
-    def path(self) -> Path:
-        """Where it lies; in a zip, as if the zip were a folder."""
-        return self.files.path / self.title / self.name
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
-@dataclass(frozen=True)
-class Match:
-    """A source video as its dataset tells it, without the segments' arrays.
-
-    segment_length: seconds. duration_sec: of the video; in datasets of the first version, which do not say, of its
-    segments. labels: (num_segments,) int64 of 0 or 1. sections_sec: (num_sections, 2) float64, the labelled sections in
-    seconds, disjoint, ascending, half-open; in datasets that do not say, the runs of segments labelled 1.
-    """
-
-    title: str
-    segment_length: float
-    duration_sec: float
-    labels: np.ndarray
-    sections_sec: np.ndarray
-
-
 class DataLoader:
     """Splits a dataset by source video and reads its segments batch by batch.
 
@@ -93,13 +54,13 @@ class DataLoader:
         seed: of the order in which the training segments come.
 
     Attributes:
-        config: segments.DataConfig. data_shape: {"video": (T, H, W, 3), "audio": shape}. metadata: of the dataset.
+        config: metadata.DataConfig. data_shape: {"video": (T, H, W, 3), "audio": shape}. metadata: of the dataset.
         segment_files: for each subset its SegmentFiles, by title and index.
         num_videos, num_segments, num_highlights: for each subset its count.
         num_steps: K, the equal parts of a segment, about STEP_SEC long, whose coverage by highlights is a target too.
 
     Raises:
-        segments.DatasetError: the folder is no dataset, or files are missing from it.
+        metadata.DatasetError: the folder is no dataset, or files are missing from it.
         ValueError: a batch size below 1, or proportions outside [0, 1].
     """
 
@@ -120,16 +81,16 @@ class DataLoader:
             )
         files = open_dataset(dataset_dir)
         self.dataset_dir, self.metadata = files.path, files.metadata
-        self.config = segments.DataConfig(**self.metadata["config"])
+        self.config = DataConfig(**self.metadata["config"])
         self.data_shape = self.metadata["data_shape"]
         self.batch_size, self.seed = batch_size, seed
         self.train_ratio, self.valid_ratio = train_ratio, valid_ratio
         self.video_records = {video["title"]: video for video in self.metadata.get("videos", ())}
         self.segment_files = {subset: [] for subset in SUBSETS}
         self.num_videos = dict.fromkeys(SUBSETS, 0)
-        for title, num_segments in segments.segment_counts(self.metadata).items():
-            subset = subset_of(title, train_ratio, valid_ratio)
-            self.segment_files[subset] += list_segments(files, title, num_segments)
+        for title, num_segments in segment_counts(self.metadata).items():
+            subset = assign_subset(title, train_ratio, valid_ratio)
+            self.segment_files[subset] += storage.list_segments(files, title, num_segments)
             self.num_videos[subset] += 1
         self.num_steps = max(1, round(self.config.segment_length / STEP_SEC))
         self.num_segments = {subset: len(files) for subset, files in self.segment_files.items()}
@@ -139,15 +100,19 @@ class DataLoader:
         """(num_segments,) int64 of 0 or 1: the labels of a subset in order, from file names alone."""
         return np.array([file.label for file in self.segment_files[subset]], dtype=np.int64)
 
+    def class_weights(self, subset: str) -> np.ndarray:
+        """Return the balanced class weights of a subset, as `class_weights` gives them."""
+        return class_weights(self.labels(subset))
+
     def files_by_match(self, subset: str) -> list[list[SegmentFile]]:
         """The segment files of each match of a subset, in the order of `labels`."""
         grouped = itertools.groupby(self.segment_files[subset], key=lambda file: file.title)
         return [list(files) for _, files in grouped]
 
     def matches(self, subset: str) -> list[Match]:
-        """The matches of a subset in the order of `labels`. Raises segments.DatasetError as `describe_match` does."""
+        """The matches of a subset in the order of `labels`. Raises metadata.DatasetError as `parse_match` does."""
         return [
-            describe_match(
+            parse_match(
                 self.dataset_dir, files[0].title, [file.label for file in files], self.config, self.video_records
             )
             for files in self.files_by_match(subset)
@@ -156,11 +121,11 @@ class DataLoader:
     def steps(self, subset: str) -> dict[str, np.ndarray]:
         """For each match of a subset in the order of `labels`, by title, (num_segments, K) float32 in [0, 1]: the share
         of each of the K equal steps of a segment that highlight sections cover; the label for each where the dataset
-        does not name its sections. Raises segments.DatasetError as `describe_match` does."""
+        does not name its sections. Raises metadata.DatasetError as `parse_match` does."""
         step_sec = self.config.segment_length / self.num_steps
         steps = {}
         for match in self.matches(subset):
-            covered = segments.coverage(match.sections_sec, len(match.labels) * self.num_steps, step_sec)
+            covered = coverage(match.sections_sec, len(match.labels) * self.num_steps, step_sec)
             steps[match.title] = covered.astype(np.float32).reshape(-1, self.num_steps)
         return steps
 
@@ -171,10 +136,10 @@ class DataLoader:
 
     def read_match(self, files: list[SegmentFile]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(video, audio) as `read_arrays` gives them of each of these files, in order, read ahead."""
-        return read_ahead(lambda file: read_arrays(file, self.data_shape), files, NUM_SEGMENTS_AHEAD)
+        return prefetching.prefetch(lambda file: storage.read_arrays(file, self.data_shape), files, NUM_SEGMENTS_AHEAD)
 
     def require_both_classes(self, *subsets: str) -> None:
-        """Raises segments.DatasetError unless each of these subsets holds highlights and other segments."""
+        """Raises metadata.DatasetError unless each of these subsets holds highlights and other segments."""
         lacking = [s for s in subsets if not 0 < self.num_highlights[s] < self.num_segments[s]]
         if not lacking:
             return
@@ -182,7 +147,7 @@ class DataLoader:
             f"{s}: {self.num_videos[s]} videos, {self.num_segments[s]} segments, {self.num_highlights[s]} highlights"
             for s in SUBSETS
         )
-        raise segments.DatasetError(
+        raise DatasetError(
             f"{self.dataset_dir}: expected segments of both classes in {' and '.join(subsets)}, but "
             f"{' and '.join(lacking)} {'lacks' if len(lacking) == 1 else 'lack'} one ({counts}). A video's title "
             "decides its subset: add videos and convert again, or choose other proportions (--split, here "
@@ -190,101 +155,12 @@ class DataLoader:
         )
 
 
-def list_segments(files: DatasetFiles, title: str, num_segments: int) -> list[SegmentFile]:
-    """The segment files of a match by index.
-
-    Raises:
-        segments.DatasetError: they are not the num_segments that metadata.json counts, 0 to the last.
-    """
-    matches = filter(None, map(segments.SEGMENT_FILE_NAME.fullmatch, files.names(title)))
-    found = sorted((int(match[1]), int(match[2])) for match in matches)
-    if len(found) != num_segments or any(index != place for place, (index, _) in enumerate(found)):
-        raise segments.DatasetError(
-            f"{files.path / title}: received {len(found)} segment files, expected {num_segments} as metadata.json "
-            "counts: the dataset is damaged, convert the videos again"
-        )
-    return [SegmentFile(files, title, index, label) for index, label in found]
-
-
-def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.ndarray, np.ndarray]:
-    """(video, audio) of one segment, of the shapes given, read-only: uint8 in [0, 255] and float.
-
-    Raises segments.DatasetError if the file is damaged or of other shapes.
-    """
-    content = file.files.read(file.title, file.name)
-    video, audio = segments.parse_segment(file, content, lambda content: file.files.arrays.load(content, file.title))
-    shapes = {"video": video.shape, "audio": audio.shape}
-    if shapes != data_shape:
-        raise segments.DatasetError(
-            f"{file}: received arrays of shapes {shapes}, expected {data_shape} as metadata.json says: "
-            "convert its video again"
-        )
-    if video.dtype != np.uint8:  # the first version's float16 in [0, 1]
-        video = np.rint(video.astype(np.float32) * 255).astype(np.uint8)
-    return video, audio
-
-
-def read_into(file: SegmentFile, video: np.ndarray, audio: np.ndarray) -> None:
-    """Read one segment into its places in a batch, uint8 and float32 arrays. Raises as `read_arrays`."""
-    if not file.files.read_into(file.title, file.name, video, audio):
-        video[...], audio[...] = read_arrays(file, {"video": video.shape, "audio": audio.shape})
-
-
-def read_ahead(read: Callable, items: Iterable, num_ahead: int) -> Iterator:
-    """read(item) of each item, in order, the next num_ahead of them being read in threads meanwhile."""
-    with ThreadPoolExecutor(NUM_READERS) as readers:
-        ahead: deque = deque()
-        try:
-            for item in items:
-                ahead.append(readers.submit(read, item))
-                if len(ahead) > num_ahead:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            readers.shutdown(cancel_futures=True)
-
-
 def class_weights(labels: np.ndarray) -> np.ndarray:
     """(2,) float64: weights of segments labelled 0 and 1, of mean 1, that let both classes count the same."""
     return len(labels) / (2 * np.maximum(np.bincount(labels, minlength=2), 1))
 
 
-def describe_match(
-    dataset_dir: Path, title: str, labels: list[int], config: segments.DataConfig, video_records: dict[str, dict]
-) -> Match:
-    """A match by its labels and its record in metadata.json.
-
-    Raises:
-        segments.DatasetError: the record's sections or duration are damaged.
-    """
-    labels, record = np.array(labels, dtype=np.int64), video_records.get(title, {})
-    num_segments, length = len(labels), config.segment_length
-    runs = np.flatnonzero(np.diff(labels, prepend=0, append=0)).reshape(-1, 2)
-    try:
-        duration_sec = float(record.get("duration", num_segments * length))
-        sections_sec = np.array(record.get("sections", np.minimum(runs * length, duration_sec)), dtype=np.float64)
-        if sections_sec.size == 0:
-            sections_sec = sections_sec.reshape(0, 2)
-        borders_sec = np.concatenate([[0], sections_sec.ravel(), [duration_sec]])
-        is_right = (
-            sections_sec.shape[1:] == (2,)
-            and (np.diff(borders_sec) >= 0).all()
-            and (sections_sec[:, 0] < sections_sec[:, 1]).all()
-            and (len(sections_sec) > 0 or not labels.any())
-            and config.num_segments(duration_sec) == num_segments
-        )
-    except (TypeError, ValueError, OverflowError):
-        is_right = False
-    if not is_right:
-        raise segments.DatasetError(
-            f"{dataset_dir / 'metadata.json'}: received a duration or sections of {title} that are none, expected "
-            f"sections in ascending order within a duration of {num_segments} segments: convert the video again"
-        )
-    return Match(title, length, duration_sec, labels, sections_sec)
-
-
-def roll_segments(array: np.ndarray, moved: float, time_axis: int = 2) -> np.ndarray:
+def shift_in_time(array: np.ndarray, moved: float, time_axis: int = 2) -> np.ndarray:
     """What an array (B, S, ...) holds of S consecutive segments, moved later by that part of a segment's length, its
     end to its beginning; of the same shape. time_axis: along which a segment's time runs."""
     array = np.moveaxis(array, time_axis, 2)
@@ -316,9 +192,9 @@ class Batches:
 
     def __init__(self, loader: DataLoader, subset: str, shuffle_seed: int | None, share: tuple[int, int] | None = None):
         self.loader, self.shuffle_seed, self.share = loader, shuffle_seed, share
-        self.stretch_length = min(STRETCH_LENGTH, loader.batch_size)
+        self.stretch_length = min(SEQUENCE_LENGTH, loader.batch_size)
         self.num_stretches = loader.batch_size // self.stretch_length  # in a batch
-        self.class_weights = class_weights(loader.labels(subset))
+        self.class_weights = loader.class_weights(subset)
         self.steps = loader.steps(subset)
         self.matches = loader.files_by_match(subset)
         self.unused_memory: deque[np.ndarray] = deque(maxlen=NUM_BATCHES_AHEAD + NUM_READERS)
@@ -362,7 +238,7 @@ class Batches:
         return math.ceil(len(self.stretches) / self.num_stretches)
 
     def __iter__(self) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]]:
-        return read_ahead(self.__getitem__, range(len(self)), NUM_BATCHES_AHEAD)
+        return prefetching.prefetch(self.__getitem__, range(len(self)), NUM_BATCHES_AHEAD)
 
     def __getitem__(self, batch_index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
         if not 0 <= batch_index < len(self):
@@ -389,7 +265,7 @@ class Batches:
             for file, video, audio in zip(
                 files, inputs["video"][row, places], inputs["audio"][row, places], strict=True
             ):
-                read_into(file, video, audio)
+                storage.read_into(file, video, audio)
             for place in (*range(num_before), *range(num_before + num_files, self.stretch_length)):
                 distance = (place - num_before) % (2 * num_files)
                 mirrored = num_before + min(distance, 2 * num_files - 1 - distance)
@@ -399,7 +275,7 @@ class Batches:
 
     def rolled(self) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]]:
         """The batches as a network is trained on them, each moved by `roll`; read ahead as by iterating."""
-        return read_ahead(self.roll, range(len(self)), NUM_BATCHES_AHEAD)
+        return prefetching.prefetch(self.roll, range(len(self)), NUM_BATCHES_AHEAD)
 
     def roll(self, batch_index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
         """A batch with all that its stretches hold moved later by the steps that were drawn for the epoch, what leaves
@@ -410,14 +286,14 @@ class Batches:
         moved = self.num_steps_moved[batch_index] / self.loader.num_steps
         if not moved:
             return batch
-        steps = roll_segments(targets["steps"], moved)
-        # As segments.label_segments has it, above the rounding of float32.
+        steps = shift_in_time(targets["steps"], moved)
+        # As sections.label_segments has it, above the rounding of float32.
         is_highlight = steps.mean(axis=2, dtype=np.float64) > 0.5 + 1e-6
         is_whole = (weights > 0) & np.roll(weights > 0, 1, axis=1)
         is_whole[:, 0] = False
         weights = self.class_weights[is_highlight.astype(int)] * is_whole
         inputs = {
-            name: roll_segments(array, moved, time_axis)
+            name: shift_in_time(array, moved, time_axis)
             for name, array, time_axis in (("video", inputs["video"], 2), ("audio", inputs["audio"], -1))
         }
         targets = {"highlight": is_highlight[:, :, np.newaxis].astype(np.float32), "steps": steps}

@@ -8,20 +8,19 @@ file; `<title>_scores.csv`; `<title>.json`; and `.edl`, `.fcpxml`, `.otio`, `.vt
 Interrupted, the same command continues.
 """
 
-import interruption
+from videosummarizer import interruption
 
 if __name__ == "__main__":  # before the imports that take long
-    interruption.say_it_in_one_line()
+    interruption.install_interrupt_hook()
 
 import argparse
 import functools
 import importlib.metadata
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,20 +28,24 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-import dataset_folder
-import edit_exports
-import found_sections
-import match_outputs
-import match_page
-import match_scores
-import media
-import reel
-import segments
-from match_outputs import Findings
-from match_scores import Checkpoint
+from videosummarizer import media
+from videosummarizer.argument_types import length_sec, number_between
+from videosummarizer.atomic_file import atomic_write
+from videosummarizer.dataset import output_folder
+from videosummarizer.extraction import editor_exports, outputs, reel, review_page, scoring, selection
+from videosummarizer.extraction.job import (
+    SUFFIXES,
+    ExtractionError,
+    Job,
+    describe_conflict,
+    read_previous_report,
+    read_previous_scores,
+)
+from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult
+from videosummarizer.labels import LabelError, format_time, read_label_file, resolve_sections
+from videosummarizer.sections import to_frames, total_sec
+from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 
-CUT_ENDINGS = (".fcpxml", ".otio", ".edl", "_highlights.mp4")  # of the files that a match with sections has
-ENDINGS = (".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", *CUT_ENDINGS)
 BAR_FORMAT = "{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
 EXAMPLES = """\
 examples:
@@ -51,10 +54,6 @@ examples:
 """
 
 logger = logging.getLogger("highlight_extractor")
-
-
-class ExtractionError(Exception):
-    """What the command was given cannot be done; the message says why and what to do."""
 
 
 @contextmanager
@@ -79,10 +78,10 @@ def choose_sections(
     step_sec = checkpoint.config.segment_length / step_scores.shape[1]
     match = (step_scores.ravel(), step_sec, info.duration_sec)
     if args.length is None:
-        sections_sec, threshold = found_sections.find_padded(*match, point, args.padding), point.threshold
+        sections_sec, threshold = selection.detect_with_margin(*match, point, args.padding), point.threshold
     else:
-        sections_sec, threshold = found_sections.fill_length(*match, point, args.padding, args.length)
-    return found_sections.to_frames(sections_sec, info.frame_times_sec), threshold
+        sections_sec, threshold = selection.select_within_budget(*match, point, args.padding, args.length)
+    return to_frames(sections_sec, info.frame_times_sec), threshold
 
 
 def read_labelled_sections(video_path: Path, info: media.VideoInfo) -> np.ndarray | None:
@@ -91,25 +90,27 @@ def read_labelled_sections(video_path: Path, info: media.VideoInfo) -> np.ndarra
     if not label_path.exists():
         return None
     try:
-        rows = segments.read_label_file(label_path)
-        sections_sec, _ = segments.resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec)
-    except segments.LabelError as error:
+        rows = read_label_file(label_path)
+        sections_sec, _ = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec)
+    except LabelError as error:
         logger.warning("%s. The labelled sections are not shown", error)
         return None
-    return found_sections.to_frames(sections_sec, info.frame_times_sec)
+    return to_frames(sections_sec, info.frame_times_sec)
 
 
-def file_writers(findings: Findings, output_dir: Path, reel_height_px: int | None) -> dict[str, Callable[[Path], None]]:
+def file_writers(
+    findings: MatchResult, output_dir: Path, reel_height_px: int | None
+) -> dict[str, Callable[[Path], None]]:
     """What writes each file of a match, by the ending of its name, the quick ones first. Of a match without sections
     there is nothing to cut."""
     sections, video_path, info = findings.sections, findings.video_path, findings.info
 
     def content(make: Callable[[], bytes]) -> Callable[[Path], None]:
-        return lambda path: segments.write_whole(path, make())
+        return lambda path: atomic_write(path, make())
 
     @functools.cache
     def cuts():
-        footage, cuts = edit_exports.describe_match(video_path, info, sections, findings.section_scores)
+        footage, cuts = editor_exports.describe_match(video_path, info, sections, findings.section_scores)
         if not footage.is_exact:
             logger.warning(
                 "%s: its frames (%.4g a second) do not come at a rate of timecode: the files for editing programs cut "
@@ -122,26 +123,26 @@ def file_writers(findings: Findings, output_dir: Path, reel_height_px: int | Non
 
     def page() -> bytes:
         labelled, scores = findings.labelled_sections, findings.step_scores.ravel()
-        return match_page.render_page(
+        return review_page.render_page(
             video_path, output_dir, info, sections, labelled, scores, findings.step_sec, findings.threshold
         )
 
     def write_reel(path: Path) -> None:
-        with progress("Cutting", found_sections.total_sec(findings.sections_sec)) as add_sec:
+        with progress("Cutting", total_sec(findings.sections_sec)) as add_sec:
             reel.render_reel(video_path, info, sections, path, reel_height_px, add_sec)
 
     writers = {
-        "_scores.csv": content(lambda: match_outputs.write_scores(findings)),
-        ".txt": content(lambda: match_outputs.write_labels(findings)),
-        ".vtt": content(lambda: edit_exports.write_webvtt(findings.sections_sec, findings.section_scores)),
+        "_scores.csv": content(lambda: outputs.write_scores(findings)),
+        ".txt": content(lambda: outputs.write_labels(findings)),
+        ".vtt": content(lambda: editor_exports.write_webvtt(findings.sections_sec, findings.section_scores)),
         ".html": content(page),
-        "_timeline.png": content(lambda: match_outputs.draw_timeline(findings)),
+        "_timeline.png": content(lambda: outputs.draw_timeline(findings)),
     }
     if len(sections):
         writers |= {
-            ".fcpxml": content(lambda: edit_exports.write_fcpxml(*cuts())),
-            ".otio": content(lambda: edit_exports.write_otio(*cuts())),
-            ".edl": content(lambda: edit_exports.write_edl(*cuts())),
+            ".fcpxml": content(lambda: editor_exports.write_fcpxml(*cuts())),
+            ".otio": content(lambda: editor_exports.write_otio(*cuts())),
+            ".edl": content(lambda: editor_exports.write_edl(*cuts())),
             "_highlights.mp4": write_reel,
         }
     return writers
@@ -150,50 +151,17 @@ def file_writers(findings: Findings, output_dir: Path, reel_height_px: int | Non
 # ---- Matches
 
 
-@dataclass(frozen=True)
-class Job:
-    """A match, where its files go, and what they are made with: `scored_with` decides the scores, `settings` the rest.
-
-    earlier: what `<title>.json` says of an earlier run, empty without one.
-    """
-
-    video_path: Path
-    path_of: dict[str, Path]
-    scored_with: dict
-    settings: dict
-    earlier: dict
-
-    @property
-    def there(self) -> list[Path]:
-        """Files of the match that exist."""
-        return [path for path in self.path_of.values() if path.exists()]
-
-    @property
-    def has_same_scores(self) -> bool:
-        return self.earlier.get("scored_with") == self.scored_with
-
-    @property
-    def is_same(self) -> bool:
-        """Whether the earlier run's files are those that this one would write."""
-        return self.has_same_scores and self.earlier.get("settings") == self.settings
-
-    @property
-    def is_finished(self) -> bool:
-        num_expected = len(ENDINGS) - (0 if self.earlier.get("sections") else len(CUT_ENDINGS))
-        return self.is_same and len(self.there) == num_expected
-
-
 def plan(video_path: Path, checkpoint: Checkpoint, args: argparse.Namespace) -> Job:
     """The job that a match is. Raises ExtractionError where there is no such file."""
     if not video_path.exists():
         raise ExtractionError(f"{video_path}: no such file, expected the video of a match")
-    path_of = {ending: args.output_dir / f"{video_path.stem}{ending}" for ending in ENDINGS}
+    path_of = {ending: args.output_dir / f"{video_path.stem}{ending}" for ending in SUFFIXES}
     return Job(
         video_path,
         path_of,
-        scored_with={"checkpoint_sha256": checkpoint.sha256, "source": dataset_folder.source_state(video_path)},
+        scored_with={"checkpoint_sha256": checkpoint.sha256, "source": output_folder.file_signature(video_path)},
         settings={name: getattr(args, name) for name in ("threshold", "length", "padding", "reel_height")},
-        earlier=read_report(path_of[".json"]),
+        earlier=read_previous_report(path_of[".json"]),
     )
 
 
@@ -208,7 +176,7 @@ def extract_match(
     Raises:
         ExtractionError: there is no such match, or files are there that were made otherwise.
         media.MediaError, reel.ReelError, OSError: the match cannot be read, or a file not be written.
-        segments.CheckpointError: the network cannot be read.
+        checkpoint.CheckpointError: the network cannot be read.
     """
     job = plan(video_path, checkpoint, args)
     if not args.overwrite:
@@ -224,70 +192,27 @@ def extract_match(
     if not job.path_of[".json"].exists():
         how = {"checkpoint": checkpoint.path.name, "operating_point": asdict(checkpoint.point)}
         how |= {"settings": job.settings, "scored_with": job.scored_with, **origin()}
-        segments.write_whole(job.path_of[".json"], match_outputs.write_report(findings, how))
+        atomic_write(job.path_of[".json"], outputs.write_report(findings, how))
     for ending, write in file_writers(findings, args.output_dir, args.reel_height).items():
         if not job.path_of[ending].exists():
             try:
                 write(job.path_of[ending])
-            except edit_exports.ExportError as error:
+            except editor_exports.ExportError as error:
                 logger.warning("%s is not written: %s", job.path_of[ending], error)
     describe_result(findings, job.path_of)
 
 
-def find(job: Job, checkpoint: Checkpoint, network: Callable[[], object], args: argparse.Namespace) -> Findings:
+def find(job: Job, checkpoint: Checkpoint, network: Callable[[], object], args: argparse.Namespace) -> MatchResult:
     """What is found in a match, by the scores of an earlier run where they are the same. Raises as `extract_match`."""
     info, config = media.probe(job.video_path), checkpoint.config
-    scores = read_earlier_scores(job, config.num_segments(info.duration_sec)) if job.has_same_scores else None
+    scores = read_previous_scores(job, config.num_segments(info.duration_sec)) if job.has_same_scores else None
     if scores is None:
         with progress("Scoring", info.duration_sec) as add_sec:
-            scores = match_scores.score_match(job.video_path, info, config, network, add_sec)
-        scores = tuple(np.round(part, match_outputs.NUM_SCORE_DECIMALS) for part in scores)
+            scores = scoring.score_match(job.video_path, info, config, network, add_sec)
+        scores = tuple(np.round(part, NUM_SCORE_DECIMALS) for part in scores)
     sections, threshold = choose_sections(scores[1], info, checkpoint, args)
     labelled_sections = read_labelled_sections(job.video_path, info)
-    return Findings(job.video_path, info, config.segment_length, *scores, threshold, sections, labelled_sections)
-
-
-def read_report(path: Path) -> dict:
-    """The JSON file of an earlier run; empty where there is none, or none that can be read."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return report if isinstance(report, dict) else {}
-
-
-def read_earlier_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """The scores of an earlier run's segments and steps; None where they are missing, damaged or not all of them."""
-    try:
-        scores = match_outputs.read_scores(job.path_of["_scores.csv"])
-        step_scores = np.array(job.earlier.get("step_scores"), np.float64)
-    except (OSError, TypeError, ValueError):
-        return None
-    is_whole = step_scores.ndim == 2 and len(scores) == len(step_scores) == num_segments and step_scores.size > 0
-    return (scores, step_scores) if is_whole and np.isfinite(step_scores).all() else None
-
-
-def describe_conflict(job: Job) -> str:
-    """What to tell of files that are there and were made otherwise."""
-    path, earlier = job.there[0], job.earlier
-    if not {"settings", "scored_with"} <= earlier.keys():
-        return f"{path}: exists, and it is not known from what: --overwrite replaces it, another --output_dir keeps it"
-    before, differences = {**earlier["settings"], **earlier["scored_with"]}, []
-    for name, value in job.settings.items():
-        if before.get(name) != value:
-            differences.append(f"{describe_setting(name, before.get(name))}, not {describe_setting(name, value)}")
-    for name, what in (("checkpoint_sha256", "another checkpoint"), ("source", "another version of the match")):
-        if before.get(name) != job.scored_with[name]:
-            differences.append(what)
-    return (
-        f"{path}: was made with {' and '.join(differences)}: --overwrite replaces it and its like, another "
-        "--output_dir keeps them"
-    )
-
-
-def describe_setting(name: str, value: float | None) -> str:
-    """A setting as it is given on the command line."""
-    return f"no --{name}" if value is None else f"--{name} {value:g}"
+    return MatchResult(job.video_path, info, config.segment_length, *scores, threshold, sections, labelled_sections)
 
 
 def origin() -> dict:
@@ -296,12 +221,12 @@ def origin() -> dict:
     return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions}
 
 
-def describe_result(findings: Findings, path_of: dict[str, Path]) -> None:
+def describe_result(findings: MatchResult, path_of: dict[str, Path]) -> None:
     """Tell what was found and where it is."""
-    total, duration = found_sections.total_sec(findings.sections_sec), findings.info.duration_sec
+    total, duration = total_sec(findings.sections_sec), findings.info.duration_sec
     print(
-        f"{findings.video_path.stem}: {len(findings.sections)} sections, {segments.format_time(total)} of "
-        f"{segments.format_time(duration)}"
+        f"{findings.video_path.stem}: {len(findings.sections)} sections, {format_time(total)} of "
+        f"{format_time(duration)}"
     )
     if not len(findings.sections):
         logger.warning(
@@ -333,14 +258,21 @@ def check_paths(video_paths: list[Path], output_dir: Path) -> None:
             )
 
 
+def load_network(checkpoint: Checkpoint):
+    """Return the network of a checkpoint. TensorFlow starts here, after all that can be refused without it."""
+    from videosummarizer.training import inference
+
+    return inference.load_network(checkpoint)
+
+
 def extract_matches(args: argparse.Namespace) -> int:
     """One match after another, the network loaded once; returns the exit status.
 
     Raises:
-        ExtractionError, segments.CheckpointError, OSError: nothing can be done at all.
+        ExtractionError, checkpoint.CheckpointError, OSError: nothing can be done at all.
     """
     check_paths(args.videos, args.output_dir)
-    checkpoint = match_scores.read_checkpoint(args.ckpt)
+    checkpoint = read_checkpoint(args.ckpt)
     if not checkpoint.names_point and args.threshold is None and args.length is None:
         logger.warning(
             "%s: the checkpoint names no operating point, sections are found at a score of %g: --threshold chooses "
@@ -348,7 +280,7 @@ def extract_matches(args: argparse.Namespace) -> int:
             checkpoint.path,
             checkpoint.point.threshold,
         )
-    network = functools.cache(functools.partial(match_scores.load_network, checkpoint))
+    network = functools.cache(functools.partial(load_network, checkpoint))
     args.output_dir.mkdir(parents=True, exist_ok=True)
     failed = []
     for video_path in dict.fromkeys(args.videos):
@@ -363,35 +295,6 @@ def extract_matches(args: argparse.Namespace) -> int:
 
 
 # ---- Arguments
-
-
-def number_from(low: float, high: float, kind: type = float) -> Callable[[str], float]:
-    """An argparse type: a number from low to high."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            limits = f"from {low:g} to {high:g}" if high < float("inf") else f"of {low:g} or more"
-            raise argparse.ArgumentTypeError(
-                f"received {text!r}, expected a {'whole number' if kind is int else 'number'} {limits}"
-            )
-        return value
-
-    return parse
-
-
-def length_sec(text: str) -> float:
-    """An argparse type: a length above 0 such as 8:00, in seconds."""
-    try:
-        seconds = segments.parse_time(text)
-    except ValueError:
-        seconds = 0
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected a length such as 8:00, 1:02:30 or 90 (seconds)")
-    return seconds
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -410,7 +313,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     how_much = parser.add_mutually_exclusive_group()
     how_much.add_argument(
         "--threshold",
-        type=number_from(0, 1),
+        type=number_between(0, 1),
         help="score from which on there is a highlight (default: the checkpoint's)",
     )
     how_much.add_argument(
@@ -418,12 +321,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add(
         "--padding",
-        type=number_from(0, float("inf")),
+        type=number_between(0, float("inf")),
         default=0.0,
         metavar="SECONDS",
         help="added at both ends of each",
     )
-    add("--reel_height", type=number_from(2, 4320, int), metavar="PX", help="height of the reel (default: the match's)")
+    add(
+        "--reel_height",
+        type=number_between(2, 4320, int),
+        metavar="PX",
+        help="height of the reel (default: the match's)",
+    )
     add("--overwrite", action="store_true", help="replace the files that are there")
     add("--debug", action="store_true", help="show where errors come from")
     return parser.parse_args(argv)
@@ -435,7 +343,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         return extract_matches(args)
-    except (ExtractionError, segments.CheckpointError, OSError) as error:
+    except (ExtractionError, CheckpointError, OSError) as error:
         logger.error(error, exc_info=args.debug)
         return 1
     except KeyboardInterrupt:

@@ -7,10 +7,10 @@ In: full matches and highlight videos of the same titles (`--pairs FILE.csv` for
 `<title>_alignment.png`, the edit's time against the match's.
 """
 
-import interruption
+from videosummarizer import interruption
 
 if __name__ == "__main__":  # before the imports that take long
-    interruption.say_it_in_one_line()
+    interruption.install_interrupt_hook()
 
 import argparse
 import csv
@@ -32,16 +32,18 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-import media
-import segments
+from videosummarizer import media
+from videosummarizer.atomic_file import atomic_write
+from videosummarizer.labels import format_time
+from videosummarizer.sections import merge_sections
 
 DEFAULT_MIN_CONFIDENCE = 0.5
 SNAP_SEC = 0.3  # an end this near to a cut of the edit is at the cut
 MIN_MISSING_SEC = 0.5  # shorter parts of the edit that are not found are not listed
-NUM_READINGS = 3  # of pictures around places in doubt, each time of what the last left in doubt
-EVERY_RATE_FPS = 5  # pictures of the match read throughout where sound is of no use
-NEAR_RATE_FPS = 8  # pictures of the match read where doubt is left
-FEW_FOUND_SHARE = 0.3  # of an edit; where less is found, a warning says so
+NUM_REFINEMENTS = 3  # of pictures around places in doubt, each time of what the last left in doubt
+FULL_SCAN_RATE_FPS = 5  # pictures of the match read throughout where sound is of no use
+REFINEMENT_RATE_FPS = 8  # pictures of the match read where doubt is left
+LOW_FOUND_RATIO = 0.3  # of an edit; where less is found, a warning says so
 EXAMPLES = """\
 examples:
   python label_finder.py matches highlights
@@ -73,7 +75,7 @@ class Shot:
 
 
 @dataclass
-class Finding:
+class LabelResult:
     """What became of one match: how many sections were found and how much of the edit, or the error that cost it."""
 
     title: str
@@ -93,38 +95,36 @@ def find_shots(
     Sound is compared as a whole, pictures at the match's keyframes; where these leave doubt, and where a shot fades or
     dissolves, the match's pictures are read around the places in question. Raises media.MediaError.
     """
-    import dissolves
-    import fingerprints
-    import shot_matching
+    from videosummarizer.labelling import alignment, dissolves, fingerprints
 
     has_sound = match_info.audio and highlight_info.audio
     with ThreadPoolExecutor() as pool:  # FFmpeg decodes outside of Python's lock
-        sounds = pool.map(fingerprints.read_sound, (highlight_path, match_path) if has_sound else ())
-        edit_pictures = fingerprints.read_pictures(highlight_path)
-        match_pictures = fingerprints.read_pictures(match_path, keyframes=True)
-        sound = fingerprints.compare_sounds(*sounds) if has_sound else None
+        sounds = pool.map(fingerprints.read_audio_features, (highlight_path, match_path) if has_sound else ())
+        edit_pictures = fingerprints.read_thumbnails(highlight_path)
+        match_pictures = fingerprints.read_thumbnails(match_path, keyframes=True)
+        sound = fingerprints.compare_audio(*sounds) if has_sound else None
     cuts_sec = fingerprints.find_cuts(edit_pictures)
-    placement = fingerprints.find_placement(edit_pictures, match_pictures)
-    comparer = fingerprints.PictureComparer(edit_pictures, match_pictures, placement)
+    placement = fingerprints.fit_frame_transform(edit_pictures, match_pictures)
+    comparer = fingerprints.FrameDescriber(edit_pictures, match_pictures, placement)
     edit_rows = comparer.edit_rows(edit_pictures)
-    search = shot_matching.Search(highlight_info.duration_sec, match_info.duration_sec, cuts_sec, sound)
-    for _ in range(NUM_READINGS):
+    search = alignment.Aligner(highlight_info.duration_sec, match_info.duration_sec, cuts_sec, sound)
+    for _ in range(NUM_REFINEMENTS):
         search.set_pictures(edit_rows, comparer.match_rows(match_pictures))
-        near = fingerprints.read_pictures_near(match_path, search.places_to_read_sec(), NEAR_RATE_FPS)
-        match_pictures = fingerprints.join_pictures([match_pictures, near])
+        near = fingerprints.read_thumbnails_near(match_path, search.places_to_read_sec(), REFINEMENT_RATE_FPS)
+        match_pictures = fingerprints.join_thumbnails([match_pictures, near])
     search.set_pictures(edit_rows, comparer.match_rows(match_pictures))
     if search.needs_every_picture():
-        every = fingerprints.read_pictures(match_path, rate_fps=EVERY_RATE_FPS)
-        match_pictures = fingerprints.join_pictures([match_pictures, every])
+        every = fingerprints.read_thumbnails(match_path, rate_fps=FULL_SCAN_RATE_FPS)
+        match_pictures = fingerprints.join_thumbnails([match_pictures, every])
         search.set_pictures(edit_rows, comparer.match_rows(match_pictures), seek=True)
     ends_sec = np.array([0, *cuts_sec, highlight_info.duration_sec])
-    fades = dissolves.Fades(edit_pictures, match_pictures, comparer, match_path)
+    fades = dissolves.DissolveRefiner(edit_pictures, match_pictures, comparer, match_path)
     shots = []
     for run in search.runs():
         offset_sec, edit_sec = search.fine_offset_sec(run), []
         for step, is_start in ((run.first, True), (run.last, False)):
-            end_sec = snap(step * fingerprints.STEP_SEC, ends_sec)
-            if end_sec not in ends_sec and run.confidence >= shot_matching.LIKELY:
+            end_sec = snap(step * fingerprints.HOP_SEC, ends_sec)
+            if end_sec not in ends_sec and run.confidence >= alignment.LIKELY:
                 end_sec = fades.end_sec(end_sec, is_start, offset_sec)
             edit_sec.append(min(max(end_sec, 0.0), highlight_info.duration_sec))
         match_sec = np.clip(np.add(edit_sec, offset_sec), 0, match_info.duration_sec).tolist()
@@ -144,7 +144,7 @@ def label_lines(sections_sec: np.ndarray, frame_times_sec: np.ndarray) -> list[s
     edges_sec = np.append(frame_times_sec, 2 * frame_times_sec[-1] - frame_times_sec[-2:][0])
     frames = [tuple(int(np.abs(edges_sec - time_sec).argmin()) for time_sec in section) for section in sections_sec]
     return [
-        f"{start},{end},{segments.format_time(edges_sec[start])},{segments.format_time(edges_sec[end])}"
+        f"{start},{end},{format_time(edges_sec[start])},{format_time(edges_sec[end])}"
         for start, end in frames
         if start < end
     ]
@@ -152,30 +152,32 @@ def label_lines(sections_sec: np.ndarray, frame_times_sec: np.ndarray) -> list[s
 
 def missing_parts(shots: list[Shot], duration_sec: float) -> list[tuple[float, float]]:
     """(start, end) in seconds of the parts of an edit that lie in none of the shots."""
-    covered = segments.merge_sections([(shot.edit_start_sec, shot.edit_end_sec) for shot in shots])
+    covered = merge_sections([(shot.edit_start_sec, shot.edit_end_sec) for shot in shots])
     edges = [0.0, *covered.ravel().tolist(), duration_sec]
     gaps = zip(edges[::2], edges[1::2], strict=True)
     return [(start, end) for start, end in gaps if end - start >= MIN_MISSING_SEC]
 
 
-def find_labels(title: str, match_path: Path, highlight_path: Path, output_dir: Path, min_confidence: float) -> Finding:
+def find_labels(
+    title: str, match_path: Path, highlight_path: Path, output_dir: Path, min_confidence: float
+) -> LabelResult:
     """Write the label file, the report and the picture of one match.
 
     A video that cannot be used is returned as the finding's error, so that it costs this match alone.
     """
-    finding = Finding(title)
+    finding = LabelResult(title)
     try:
         match_info, highlight_info = media.probe(match_path), media.probe(highlight_path)
         # One BLAS thread: the products are small, and matches run side by side.
         with threadpoolctl.threadpool_limits(1):
             shots = find_shots(match_path, match_info, highlight_path, highlight_info)
         sure = [shot for shot in shots if shot.confidence >= min_confidence]
-        sections_sec = segments.merge_sections([(shot.match_start_sec, shot.match_end_sec) for shot in sure])
+        sections_sec = merge_sections([(shot.match_start_sec, shot.match_end_sec) for shot in sure])
         missing = missing_parts(sure, highlight_info.duration_sec)
         finding.num_sections = len(sections_sec)
         finding.highlight_sec = float(np.diff(sections_sec, axis=1).sum())
         finding.found_share = 1 - sum(end - start for start, end in missing) / highlight_info.duration_sec
-        if finding.found_share < FEW_FOUND_SHARE:
+        if finding.found_share < LOW_FOUND_RATIO:
             finding.warnings.append(
                 f"{highlight_path}: only {finding.found_share:.0%} of it was found in {match_path}: "
                 "is it of this match?"
@@ -192,16 +194,16 @@ def find_labels(title: str, match_path: Path, highlight_path: Path, output_dir: 
             "not_found": [{"edit_start_sec": start, "edit_end_sec": end} for start, end in missing],
             "versions": {name: importlib.metadata.version(name) for name in ("av", "librosa", "numpy", "scipy")},
         }
-        segments.write_whole(
+        atomic_write(
             output_dir / f"{title}_alignment.png",
             plot_alignment(title, shots, min_confidence, match_info.duration_sec, highlight_info.duration_sec),
         )
-        segments.write_whole(
+        atomic_write(
             output_dir / f"{title}_label_report.json",
             (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode(),
         )
         lines = label_lines(sections_sec, match_info.frame_times_sec)
-        segments.write_whole(output_dir / f"{title}.txt", "".join(f"{line}\n" for line in lines).encode())
+        atomic_write(output_dir / f"{title}.txt", "".join(f"{line}\n" for line in lines).encode())
     except (media.MediaError, OSError) as error:
         finding.error, finding.error_traceback = str(error), traceback.format_exc()
     return finding
@@ -290,12 +292,14 @@ def read_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path) -> d
 
 def find_all(
     pairs: dict[str, tuple[Path, Path]], output_dir: Path, min_confidence: float, num_workers: int
-) -> Iterator[Finding]:
+) -> Iterator[LabelResult]:
     """Find the labels of pairs side by side, with a progress bar and a line for each finished match."""
     jobs = (joblib.delayed(find_labels)(title, *paths, output_dir, min_confidence) for title, paths in pairs.items())
     num_jobs = max(1, min(num_workers, len(pairs)))
     with tqdm(total=len(pairs), desc="Finding labels", unit="match") as bar, logging_redirect_tqdm():
-        for finding in interruption.start_pool(joblib.Parallel(num_jobs, return_as="generator_unordered"), jobs):
+        for finding in interruption.run_pool_ignoring_sigint(
+            joblib.Parallel(num_jobs, return_as="generator_unordered"), jobs
+        ):
             bar.update()
             for warning in finding.warnings:
                 logger.warning(warning)

@@ -8,22 +8,20 @@ validation loss was lower than all before, `history.csv`, `history.png`; and of 
 `predictions.csv`, `precision_recall.png`, `test_matches.png`.
 """
 
-import interruption
+from videosummarizer import interruption
 
 if __name__ == "__main__":  # before the imports that take long
-    interruption.say_it_in_one_line()
+    interruption.install_interrupt_hook()
 
 import argparse
 import contextlib
 import importlib.metadata
 import importlib.util
-import itertools
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -31,21 +29,25 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-import dataset_audit
-import match_scores
-import metrics
-import quality_report
-import report_pictures
-import resume_point
-import segments
-from data_loader import SUBSETS, DataLoader, class_weights
-from dataset_files import open_dataset
-from operating_point import OperatingPoint, ScoredMatch, choose_operating_point, parse_operating_point
+from data_loader import SEQUENCE_LENGTH, DataLoader
+from videosummarizer.atomic_file import atomic_write
+from videosummarizer.dataset import audit
+from videosummarizer.dataset.metadata import SCHEMA_VERSION, SUBSETS, DatasetError
+from videosummarizer.dataset.storage import open_dataset
+from videosummarizer.evaluation import plots, quality_report
+from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch, parse_operating_point
+from videosummarizer.training import resume_point, validation
+from videosummarizer.training.checkpoint import (
+    DEFAULT_THRESHOLD,
+    CheckpointError,
+    read_checkpoint,
+    read_checkpoint_attributes,
+)
+from videosummarizer.training.validation import TrainingError
 
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
 DEFAULT_SPLIT = (0.6, 0.2)
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
-SHOWN_METRICS = ("loss", "precision", "recall", "f1", "average_precision")
 EXAMPLES = """\
 examples:
   python main.py --data_dir dataset_sl5_vsr3_vw64_vh64_asr11025
@@ -54,27 +56,6 @@ examples:
 """
 
 logger = logging.getLogger("main")
-
-
-class TrainingError(Exception):
-    """Training or testing cannot go on; the message says why and what to do."""
-
-
-def predict(network, loader: DataLoader, subset: str) -> tuple[np.ndarray, np.ndarray]:
-    """The network's scores of a subset, in order: (num_segments,) float32 in [0, 1] of the segments, and of their steps
-    (num_segments, K)."""
-    from model import OUTPUTS
-
-    rows = predict_outputs(network, loader, subset, OUTPUTS)
-    return rows[:, 0], rows[:, 1:]
-
-
-def predict_outputs(network, loader: DataLoader, subset: str, names: Sequence[str]) -> np.ndarray:
-    """The network's outputs of these names for a subset, in order: (num_segments, ...) float32, side by side."""
-    from model import score_segments
-
-    rows = (score_segments(network, loader.read_match(f), names=names) for f in loader.files_by_match(subset))
-    return np.stack(list(itertools.chain.from_iterable(rows)))
 
 
 def train(
@@ -92,33 +73,37 @@ def train(
         resume_point.ResumeError: there is no run to resume, or one with other settings.
         KeyboardInterrupt: after Ctrl-C, once what there is has been saved and said.
     """
-    from model import OUTPUTS_OF_SENSES, BestCheckpoint, WeightAverage, keras, native_stderr_silenced, train_epoch
+    from videosummarizer.training import run_folder
+    from videosummarizer.training.fusion import UNIMODAL_OUTPUTS
+    from videosummarizer.training.keras_backend import keras, silence_native_stderr
+    from videosummarizer.training.optimization import ExponentialMovingAverage, train_epoch
+    from videosummarizer.training.run_folder import BestCheckpoint
 
     settings = run_settings(args, loader)
     point = resume_point.read(args.ckpt_dir, settings) if args.resume else None
     history = point.history if point else []
-    with native_stderr_silenced():  # Keras loads TensorFlow here, if it is there, on every backend
+    with silence_native_stderr():  # Keras loads TensorFlow here, if it is there, on every backend
         # Layers are numbered anew: their names decide in which order TensorFlow sums, and with it the last digits.
         keras.utils.clear_session()
         keras.utils.set_random_seed(args.seed)
-    workers = find_workers(args, {**settings, "--patience": args.patience, "finished epochs": len(history)})
+    workers = init_distribution(args, {**settings, "--patience": args.patience, "finished epochs": len(history)})
     network = make_network(args, loader)
     run_name = point.run_name if point else f"ckpt-{datetime.now():%Y%m%d-%H%M%S}"
     writes = not args.process_id
     attributes = checkpoint_attributes(args, loader)
     if writes:
         args.ckpt_dir.mkdir(parents=True, exist_ok=True)
-        if (levels := quality_report.loudness(loader, "valid")) is not None:  # with which the network is compared
-            attributes["loudness_operating_point"] = operating_point_of(*levels, loader)
+        if (levels := validation.rms_levels(loader, "valid")) is not None:  # with which the network is compared
+            attributes["loudness_operating_point"] = validation.fit_operating_point(*levels, loader)
     best = BestCheckpoint(args.ckpt_dir, run_name, attributes)
     best.set_model(network)
-    average = WeightAverage(network)
+    average = ExponentialMovingAverage(network)
     if point:
         print(f"Going on after epoch {len(history)} of {args.epochs}")
         resume_point.restore(network, average, point.variables)
         best.resume(point.best_path, min(row["val_loss"] for row in history))
     batches = loader.batches("train", workers.share if workers else None)
-    event_log = make_event_log(args.ckpt_dir / "logs" / run_name)
+    event_log = run_folder.make_event_log(args.ckpt_dir / "logs" / run_name)
     event_log.set_model(network)
     num_batches = args.epochs * len(batches)
     done = len(history) * len(batches)
@@ -126,30 +111,32 @@ def train(
     with bar, logging_redirect_tqdm():
         try:
             for epoch in range(len(history), args.epochs):
-                if has_lost_patience(history, args.patience):
+                if should_stop_early(history, args.patience):
                     if writes:
                         message = f"Stopped: no lower validation loss in {args.patience} epochs (--patience)"
                         tqdm.write(message, file=sys.stdout)
                     break
                 batches.start_epoch(epoch)
                 loss = train_epoch(network, average, batches.rolled(), bar.update)
-                variables = resume_point.capture(network, average)
+                variables = resume_point.snapshot(network, average)
                 network.set_weights(average.values)
-                score = workers.predict_outputs if workers else predict_outputs
-                valid_rows = weigh_senses(network, score(network, loader, "valid", OUTPUTS_OF_SENSES), loader)
-                logs = {"loss": loss, **validate(valid_rows[:, 0], loader)}
+                score = workers.predict_outputs if workers else validation.predict_outputs
+                valid_rows = validation.tune_fusion_weights(
+                    network, score(network, loader, "valid", UNIMODAL_OUTPUTS), loader
+                )
+                logs = {"loss": loss, **validation.validate(valid_rows[:, 0], loader)}
                 history.append({"epoch": epoch + 1, **logs})
                 if writes:
                     if logs["val_loss"] < best.best:
-                        best.attributes["operating_point"] = operating_point_of(
+                        best.attributes["operating_point"] = validation.fit_operating_point(
                             valid_rows[:, 0], valid_rows[:, 1:], loader
                         )
                     best.on_epoch_end(epoch, logs)
                     event_log.on_epoch_end(epoch, logs)
                     saved = best.best_path and f"-{epoch + 1:04d}-" in Path(best.best_path).name
-                    tqdm.write(describe_epoch(history[-1], args.epochs, saved), file=sys.stdout)
-                    write_history(args.ckpt_dir / "history.csv", history)
-                    point = resume_point.ResumePoint(settings, history, run_name, best.best_path, variables)
+                    tqdm.write(run_folder.format_epoch(history[-1], args.epochs, saved), file=sys.stdout)
+                    run_folder.write_history(args.ckpt_dir / "history.csv", history)
+                    point = resume_point.TrainingState(settings, history, run_name, best.best_path, variables)
                     resume_point.write(args.ckpt_dir, point)
                     on_epoch_end(history)
                 resume_point.restore(network, average, variables)
@@ -157,7 +144,7 @@ def train(
             bar.close()
             event_log.on_train_end()
             if writes and history:
-                segments.write_whole(args.ckpt_dir / "history.png", report_pictures.draw_history(history))
+                atomic_write(args.ckpt_dir / "history.png", plots.plot_history(history))
             if writes and best.best_path:
                 print(f"Best checkpoint: {best.best_path}")
     if workers:
@@ -185,69 +172,20 @@ def require_backend(args: argparse.Namespace) -> None:
         )
 
 
-def find_workers(args: argparse.Namespace, settings: dict):
-    """The distribution.Workers of --coordinator, or of the several devices that JAX has here; None for one device."""
-    from model import keras
+def init_distribution(args: argparse.Namespace, settings: dict):
+    """Return the DataParallelRun of --coordinator, or of the several devices that JAX has here; None for one device."""
+    from videosummarizer.training.keras_backend import keras
 
     if keras.backend.backend() != "jax" or not (args.coordinator or keras.distribution.get_device_count() > 1):
         return None
-    import distribution
+    from videosummarizer.training import distribution
 
     try:
-        return distribution.Workers(args.coordinator, args.num_processes, args.process_id, settings)
+        return distribution.DataParallelRun(
+            args.coordinator, args.num_processes, args.process_id, settings, SEQUENCE_LENGTH
+        )
     except distribution.DistributionError as error:
         raise TrainingError(error) from error
-
-
-def weigh_senses(network, rows: np.ndarray, loader: DataLoader) -> np.ndarray:
-    """Let each of the network's senses count as much as is best on validation, for the scores of segments and for those
-    of steps, by what the senses say there, as from `predict_outputs` of OUTPUTS_OF_SENSES; returns the scores and those
-    of the steps then, (num_segments, 1 + K).
-
-    Raises:
-        TrainingError: scores are not numbers.
-    """
-    from model import OUTPUTS, SENSES, SHARES_LAYER, choose_shares
-
-    require_numbers(rows, "valid")
-    labels, weights = labels_and_weights(loader)
-    targets = (labels[:, np.newaxis], np.concatenate(list(loader.steps("valid").values())))
-    columns = np.split(rows.reshape(len(rows), len(SENSES), -1), [1], axis=2)
-    chosen = []
-    for name, scores_of_senses, target in zip(OUTPUTS, columns, targets, strict=True):
-        shares, scores = choose_shares(scores_of_senses, target, weights)
-        network.get_layer(SHARES_LAYER.format(name)).shares.assign(shares)
-        chosen.append(scores)
-    return np.concatenate(chosen, axis=1)
-
-
-def labels_and_weights(loader: DataLoader) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of the segments of validation, and their weights in its loss, (num_segments,) each. The classes are
-    weighted as in training's loss, so that the best epoch is best at what it was trained for."""
-    labels = loader.labels("valid")
-    return labels, class_weights(loader.labels("train"))[labels]
-
-
-def validate(scores: np.ndarray, loader: DataLoader) -> dict:
-    """The metrics of SHOWN_METRICS of scores on validation, their names after "val_"."""
-    labels, weights = labels_and_weights(loader)
-    found = metrics.evaluate(labels, scores, scores >= match_scores.DEFAULT_THRESHOLD)
-    found["loss"] = metrics.log_loss(labels, scores, weights)
-    return {f"val_{name}": found[name] for name in SHOWN_METRICS}
-
-
-def require_numbers(scores: np.ndarray, subset: str) -> None:
-    """Raises TrainingError where scores of a subset are not numbers."""
-    if np.isnan(scores).any():
-        raise TrainingError(
-            f"{subset}: the network's scores are not numbers, expected scores from 0 to 1: it diverged, so lower "
-            "--learning_rate; or a segment's sound is not numbers, which --check_data would name"
-        )
-
-
-def operating_point_of(scores: np.ndarray, step_scores: np.ndarray, loader: DataLoader) -> dict:
-    """Where scores on validation, as from `predict`, best become sections, as a dict for a checkpoint."""
-    return asdict(choose_operating_point(quality_report.score_matches(loader.matches("valid"), scores, step_scores)))
 
 
 def make_network(args: argparse.Namespace, loader: DataLoader):
@@ -255,13 +193,15 @@ def make_network(args: argparse.Namespace, loader: DataLoader):
 
     Raises:
         TrainingError: --init_ckpt was trained on data of another shape.
-        segments.CheckpointError: --init_ckpt cannot be read.
+        checkpoint.CheckpointError: --init_ckpt cannot be read.
     """
-    from model import build_model, compile_network, load_checkpoint
+    from model import build_model
+    from videosummarizer.training.inference import load_checkpoint
+    from videosummarizer.training.optimization import compile_network
 
     network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
     if args.init_ckpt:
-        config = segments.read_checkpoint_attributes(args.init_ckpt).get("config")
+        config = read_checkpoint_attributes(args.init_ckpt).get("config")
         if config != vars(loader.config):
             raise TrainingError(
                 f"--init_ckpt: received {args.init_ckpt} trained on a dataset with {config}, expected "
@@ -278,16 +218,6 @@ def make_network(args: argparse.Namespace, loader: DataLoader):
     return network
 
 
-def make_event_log(path: Path):
-    """A callback that writes metrics for TensorBoard; one that does nothing on another backend than TensorFlow, which
-    would claim the GPU for itself to write them."""
-    from model import keras
-
-    if keras.backend.backend() != "tensorflow":
-        return keras.callbacks.Callback()
-    return keras.callbacks.TensorBoard(path, write_graph=False)
-
-
 def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
     """What has to be the same for a run to be resumed, by the names of the flags."""
     return {
@@ -302,7 +232,7 @@ def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
     }
 
 
-def has_lost_patience(history: list[dict], patience: int | None) -> bool:
+def should_stop_early(history: list[dict], patience: int | None) -> bool:
     """Whether the validation loss has been no lower than its best for that many epochs."""
     if not patience or not history:
         return False
@@ -312,15 +242,15 @@ def has_lost_patience(history: list[dict], patience: int | None) -> bool:
 
 def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
     """What a checkpoint says of itself: the data config, the split, and how it was trained."""
-    from model import keras
+    from videosummarizer.training.keras_backend import keras
 
     backend = keras.backend.backend()
     return {
-        "schema_version": segments.SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "config": vars(loader.config),
         "data_shape": loader.data_shape,
         "split": [loader.train_ratio, loader.valid_ratio],
-        "threshold": match_scores.DEFAULT_THRESHOLD,
+        "threshold": DEFAULT_THRESHOLD,
         "learning_rate": args.learning_rate,
         "batch_size": args.batch_size,
         "seed": args.seed,
@@ -328,29 +258,13 @@ def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
     }
 
 
-def describe_epoch(row: dict, num_epochs: int, saved: bool) -> str:
-    """The line that tells of an epoch."""
-    return (
-        f"epoch {row['epoch']:3d}/{num_epochs}  loss {row['loss']:.4f} | valid: loss {row['val_loss']:.4f}  "
-        f"precision {row['val_precision']:.3f}  recall {row['val_recall']:.3f}  F1 {row['val_f1']:.3f}  "
-        f"average precision {row['val_average_precision']:.3f}{'  saved' if saved else ''}"
-    )
-
-
-def write_history(path: Path, history: list[dict]) -> None:
-    """Write a CSV with a row for each epoch: its number, the training loss, and the metrics on validation."""
-    names = list(history[0])
-    rows = [",".join(names)] + [",".join(str(row[name]) for name in names) for row in history]
-    segments.write_whole(path, ("\n".join(rows) + "\n").encode())
-
-
 def read_operating_point(ckpt_path: str, name: str) -> OperatingPoint | None:
-    """An operating point that `choose_operating_point` chose, None without one. Raises segments.CheckpointError."""
-    values = segments.read_checkpoint_attributes(ckpt_path).get(name)
+    """An operating point that `choose_operating_point` chose, None without one. Raises checkpoint.CheckpointError."""
+    values = read_checkpoint_attributes(ckpt_path).get(name)
     try:
         return None if values is None else parse_operating_point(values)
     except (TypeError, ValueError) as error:
-        raise segments.CheckpointError(
+        raise CheckpointError(
             f"{ckpt_path}: received an {name} of another version ({error}), expected a checkpoint of this one"
         ) from error
 
@@ -365,16 +279,18 @@ def evaluate(
         where it is not known.
 
     Raises:
-        segments.CheckpointError: the file is no checkpoint.
+        checkpoint.CheckpointError: the file is no checkpoint.
         TrainingError: the network's scores are not numbers.
     """
-    checkpoint = match_scores.read_checkpoint(Path(ckpt_path))
+    from videosummarizer.training import inference
+
+    checkpoint = read_checkpoint(Path(ckpt_path))
     loudness_point = read_operating_point(ckpt_path, "loudness_operating_point")
     matches = loader.matches(subset)
-    scores, step_scores = predict(match_scores.load_network(checkpoint), loader, subset)
-    require_numbers(step_scores, subset)
+    scores, step_scores = validation.predict(inference.load_network(checkpoint), loader, subset)
+    validation.check_finite(step_scores, subset)
     scored = quality_report.score_matches(matches, scores, step_scores)
-    levels = quality_report.loudness(loader, subset) if loudness_point else None
+    levels = validation.rms_levels(loader, subset) if loudness_point else None
     loud = None if levels is None else quality_report.score_matches(matches, *levels)
     report = {
         "checkpoint": Path(ckpt_path).name,
@@ -387,22 +303,22 @@ def evaluate(
     return report, scored, checkpoint.point, None if levels is None else levels[0]
 
 
-def test(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> list[str]:
+def test_checkpoint(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> list[str]:
     """Evaluate a checkpoint on the test subset: tables on the screen, and files in ckpt_dir, whose names it returns.
 
     Raises:
-        segments.CheckpointError: the file is no checkpoint.
+        checkpoint.CheckpointError: the file is no checkpoint.
     """
     report, scored, point, levels = evaluate(loader, ckpt_path, "test")
-    print(quality_report.describe(report))
+    print(quality_report.format_report(report))
     files = {
         "test_report.json": quality_report.write_report(report),
         "predictions.csv": quality_report.write_predictions(scored, point),
-        **report_pictures.draw_test(scored, point, levels),
+        **plots.plot_test(scored, point, levels),
     }
     args.ckpt_dir.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        segments.write_whole(args.ckpt_dir / name, content)
+        atomic_write(args.ckpt_dir / name, content)
     return list(files)
 
 
@@ -410,9 +326,9 @@ def load_data(args: argparse.Namespace) -> DataLoader:
     """The loader that the mode needs: split as asked for or, in test mode, as the checkpoint was trained.
 
     Raises:
-        segments.DatasetError: the dataset is damaged, or a subset that is needed lacks a class.
+        metadata.DatasetError: the dataset is damaged, or a subset that is needed lacks a class.
         TrainingError: the checkpoint was trained on data sampled otherwise, or split otherwise than asked for.
-        segments.CheckpointError: the checkpoint cannot be read.
+        checkpoint.CheckpointError: the checkpoint cannot be read.
     """
     if args.mode == "train":
         loader = DataLoader(args.data_dir, args.batch_size, *(args.split or DEFAULT_SPLIT), seed=args.seed)
@@ -421,10 +337,10 @@ def load_data(args: argparse.Namespace) -> DataLoader:
             loader.matches(subset)  # damaged sections are named before training, not after
         return loader
     metadata_config = open_dataset(args.data_dir).metadata["config"]
-    attributes = segments.read_checkpoint_attributes(args.ckpt)
+    attributes = read_checkpoint_attributes(args.ckpt)
     trained_split = attributes.get("split")
     if not is_split(trained_split):
-        raise segments.CheckpointError(
+        raise CheckpointError(
             f"{args.ckpt}: received a checkpoint with the split {trained_split}, expected one that this version of "
             "main.py saved"
         )
@@ -555,18 +471,18 @@ def run(args: argparse.Namespace) -> None:
             f"{loader.num_highlights[subset]} highlights"
         )
     if args.check_data:
-        dataset_audit.check_segments(loader)
+        audit.check_segments(loader)
     written = []
     if args.ckpt:
         ckpt_path = args.ckpt
     else:
-        for warning in dataset_audit.find_leaks(loader, args.group_by):
+        for warning in audit.find_leaks(loader, args.group_by):
             logger.warning(warning)
         ckpt_path = train(args, loader)
         if ckpt_path is None:
             return
         written += ["history.csv", "history.png"]
-    written += test(args, loader, ckpt_path)
+    written += test_checkpoint(args, loader, ckpt_path)
     print("Look at: " + ", ".join(str(path) for path in [*(args.ckpt_dir / name for name in written), ckpt_path]))
 
 
@@ -579,8 +495,8 @@ def main(argv: list[str] | None = None) -> int:
         with contextlib.redirect_stdout(sys.stdout if is_told else None):
             run(args)
     except (
-        segments.DatasetError,
-        segments.CheckpointError,
+        DatasetError,
+        CheckpointError,
         resume_point.ResumeError,
         TrainingError,
         OSError,

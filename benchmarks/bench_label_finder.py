@@ -37,8 +37,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import label_finder  # noqa: E402
-import media  # noqa: E402
-import segments  # noqa: E402
+from videosummarizer import media  # noqa: E402
+from videosummarizer.labels import read_label_file, resolve_sections  # noqa: E402
+from videosummarizer.sections import merge_sections  # noqa: E402
 
 CACHE_DIR = ROOT / "benchmarks" / "cache"
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-crf", "32", "-x265-params", "log-level=error")
@@ -124,7 +125,7 @@ def judge(reference: list[tuple[float, float]], predicted: np.ndarray, duration_
     )
     total = is_reference.sum() + is_predicted.sum()
     f1 = 2 * (is_reference & is_predicted).sum() / total if total else 1.0
-    merged = segments.merge_sections(reference)
+    merged = merge_sections(reference)
     if not merged.size or not predicted.size:
         return float(f1), float("nan")
     return float(f1), float(np.median(np.abs(merged.ravel()[:, None] - predicted.ravel()[None, :]).min(axis=1)))
@@ -137,8 +138,8 @@ def found_sections(match: Path, edit: Path, output_dir: Path) -> np.ndarray:
     if finding.error:
         sys.exit(finding.error)
     info, path = media.probe(match), output_dir / f"{title}.txt"
-    rows = segments.read_label_file(path)
-    return segments.resolve_sections(path, rows, info.frame_times_sec, info.duration_sec)[0]
+    rows = read_label_file(path)
+    return resolve_sections(path, rows, info.frame_times_sec, info.duration_sec)[0]
 
 
 def bench_quality(args: argparse.Namespace, scratch: Path) -> bool:
@@ -212,8 +213,8 @@ def bench_speed(args: argparse.Namespace, scratch: Path) -> bool:
         decode_sec = min(decode_sec, sum(run(full_decode(path)) for path in (match, edit)))
         finder_sec = min(finder_sec, run(finder))
     info = media.probe(match)
-    rows = segments.read_label_file(scratch / "match.txt")
-    predicted = segments.resolve_sections("match.txt", rows, info.frame_times_sec, info.duration_sec)[0]
+    rows = read_label_file(scratch / "match.txt")
+    predicted = resolve_sections("match.txt", rows, info.frame_times_sec, info.duration_sec)[0]
     f1, ends_sec = judge(reference_sections(shots, match), predicted, match_sec)
     ratio = finder_sec / decode_sec
     print(

@@ -33,8 +33,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import main as training  # noqa: E402
-import segments  # noqa: E402
-from data_loader import DataLoader, read_arrays  # noqa: E402
+from data_loader import DataLoader  # noqa: E402
+from videosummarizer.dataset import storage  # noqa: E402
+from videosummarizer.dataset.metadata import DataConfig, write_metadata  # noqa: E402
+from videosummarizer.dataset.storage import read_arrays  # noqa: E402
 
 NUM_SEGMENTS, NUM_MATCHES = 100_000, 100
 MAX_OPEN_SEC, MAX_OPEN_MB = 3.0, 300
@@ -58,16 +60,16 @@ print(seconds, int(peak_kb) / 1000, sum(loader.num_segments.values()))
 
 def make_dataset(folder: Path) -> Path:
     """A dataset of NUM_SEGMENTS segments of one frame, of hard links."""
-    config = segments.DataConfig(1, 1, 2, 2, 2, False)
+    config = DataConfig(1, 1, 2, 2, 2, False)
     num_segments = NUM_SEGMENTS // NUM_MATCHES
     for match in range(NUM_MATCHES):
         match_dir = folder / f"match_{match:03d}"
         match_dir.mkdir(parents=True)
-        segments.write_segment(match_dir, 0, 0, np.zeros((1, 2, 2, 3), np.uint8), np.zeros(2, np.float32), config, 1.0)
+        storage.write_segment(match_dir, 0, 0, np.zeros((1, 2, 2, 3), np.uint8), np.zeros(2, np.float32), config, 1.0)
         for index in range(1, num_segments):
             os.link(match_dir / "seg_00000_0.pkl", match_dir / f"seg_{index:05d}_{index % 2}.pkl")
     videos = [{"title": f"match_{match:03d}", "segment_count": num_segments} for match in range(NUM_MATCHES)]
-    segments.write_metadata(folder, config, videos, missing=[])
+    write_metadata(folder, config, videos, missing=[])
     return folder
 
 
@@ -178,13 +180,14 @@ def bench_read(scratch: Path, dataset: Path) -> bool:
 
 def bench_epoch(_: Path, dataset: Path) -> bool:
     """Print the time of an epoch; returns whether reading adds little enough to it."""
-    from model import WeightAverage, keras, train_epoch
+    from videosummarizer.training.keras_backend import keras
+    from videosummarizer.training.optimization import ExponentialMovingAverage, train_epoch
 
     args = training.parse_args(["--data_dir", str(dataset)])
     loader = training.load_data(args)
     keras.utils.set_random_seed(args.seed)
     network = training.make_network(args, loader)
-    average = WeightAverage(network)
+    average = ExponentialMovingAverage(network)
     batches = loader.batches("train")
     in_memory = list(batches.rolled())
     seconds = median_seconds(

@@ -27,12 +27,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import main as training  # noqa: E402
-import match_scores  # noqa: E402
-import metrics  # noqa: E402
-import quality_report  # noqa: E402
-import segments  # noqa: E402
-from data_loader import SUBSETS, DataLoader  # noqa: E402
-from operating_point import OperatingPoint, choose_operating_point  # noqa: E402
+from data_loader import DataLoader  # noqa: E402
+from videosummarizer.dataset import sampling  # noqa: E402
+from videosummarizer.dataset.metadata import SUBSETS, DatasetError  # noqa: E402
+from videosummarizer.evaluation import metrics, quality_report  # noqa: E402
+from videosummarizer.evaluation.operating_point import OperatingPoint, choose_operating_point  # noqa: E402
+from videosummarizer.training import inference, validation  # noqa: E402
+from videosummarizer.training.checkpoint import read_checkpoint  # noqa: E402
+from videosummarizer.training.validation import TrainingError  # noqa: E402
 
 WEIGHT_PENALTY = 0.005  # L2
 NUM_NEIGHBOURS = 2  # to each side
@@ -68,7 +70,7 @@ def read_subset(loader: DataLoader, subset: str) -> Subset:
     for files in loader.files_by_match(subset):
         frames, sounds = map(np.stack, zip(*loader.read_match(files), strict=True))
         video.append(frames)
-        mfcc.append(sounds if loader.config.apply_mfcc else segments.mfcc(sounds, loader.config.audio_sample_rate))
+        mfcc.append(sounds if loader.config.apply_mfcc else sampling.mfcc(sounds, loader.config.audio_sample_rate))
         around = np.arange(len(files))[:, np.newaxis] + np.arange(-NUM_NEIGHBOURS, NUM_NEIGHBOURS + 1)
         neighbours.append(num_segments + np.clip(around, 0, len(files) - 1))
         num_segments += len(files)
@@ -80,7 +82,7 @@ def build_first_version(data: Subset, is_sequence: bool):
     """A network of the first version, compiled, and its two parts. The encoder sends the picture through one 3-D
     convolution and the MFCCs through one 2-D convolution, each pooled and flattened, and both through a dense layer;
     the head judges what it makes of a segment or, in the sequence network, of five, by an LSTM."""
-    from model import keras
+    from videosummarizer.training.keras_backend import keras
 
     layers, ops, penalty = keras.layers, keras.ops, keras.regularizers.L2(WEIGHT_PENALTY)
     like = {"activation": "relu", "padding": "same", "kernel_regularizer": penalty}
@@ -105,7 +107,7 @@ def run_first_version(
     loader: DataLoader, data: dict[str, Subset], is_sequence: bool, seed: int, num_epochs: int
 ) -> dict:
     """Train and test a network of the first version; figures as `evaluate`."""
-    from model import keras
+    from videosummarizer.training.keras_backend import keras
 
     def score(subset: Subset) -> np.ndarray:
         parts = np.array_split(np.arange(len(subset.labels)), 1 + len(subset.labels) // 64)
@@ -131,7 +133,7 @@ def run_first_version(
 
 
 def of_segments(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores, (num_segments, 1), as from `main.predict` with a single step a segment: nothing finer is known."""
+    """Scores, (num_segments, 1), as from `validation.predict` with a single step a segment: nothing finer is known."""
     return scores[:, 0], scores
 
 
@@ -144,9 +146,9 @@ def run_main(data_dir: str, seed: int, num_epochs: int) -> dict:
         begin = time.perf_counter()
         ckpt_path = training.train(args, loader)
         training_sec = time.perf_counter() - begin
-        checkpoint = match_scores.read_checkpoint(Path(ckpt_path))
-        network = match_scores.load_network(checkpoint)
-    return evaluate(loader, lambda subset: training.predict(network, loader, subset), checkpoint.point) | {
+        checkpoint = read_checkpoint(Path(ckpt_path))
+        network = inference.load_network(checkpoint)
+    return evaluate(loader, lambda subset: validation.predict(network, loader, subset), checkpoint.point) | {
         "training_sec": training_sec
     }
 
@@ -190,10 +192,10 @@ def run(args: argparse.Namespace) -> None:
     if loader.config.apply_mfcc:
         print("loudness: not known of MFCCs, which have none")
     else:
-        loudness = evaluate(loader, lambda subset: quality_report.loudness(loader, subset))
+        loudness = evaluate(loader, lambda subset: validation.rms_levels(loader, subset))
         print(describe("loudness threshold", [loudness]))
     everything = evaluate(
-        loader, lambda subset: of_segments(np.ones((loader.num_segments[subset], 1))), quality_report.EVERYTHING
+        loader, lambda subset: of_segments(np.ones((loader.num_segments[subset], 1))), quality_report.ALWAYS_HIGHLIGHT
     )
     print(describe("everything is a highlight", [everything]))
 
@@ -208,7 +210,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         run(args)
-    except (segments.DatasetError, training.TrainingError) as error:
+    except (DatasetError, TrainingError) as error:
         sys.exit(f"bench_quality.py: error: {error}")
 
 

@@ -32,22 +32,41 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 # Test files of a module in addition to tests/test_<module>*.py.
 FURTHER_TEST_FILES = {
-    "checkpoint_file": ["test_hostile_files.py"],
+    "alignment": ["test_label_finder.py"],
+    "argument_types": ["test_data_converter_flags.py", "test_highlight_extractor_options.py"],
+    "atomic_file": ["test_metadata.py"],
+    "checkpoint": ["test_scoring.py", "test_hostile_files.py"],
+    "colab": ["test_colab_notebook.py"],
+    "conversion": ["test_data_converter_matches.py", "test_data_converter.py"],
     "data_converter": ["test_interruption.py"],
-    "dataset_folder": ["test_data_converter.py", "test_interruption.py"],
+    "data_loader": ["test_quality_report.py"],
     "dissolves": ["test_label_finder.py"],
-    "drive_folder": ["test_colab_notebook.py"],
+    "evidence": ["test_alignment.py", "test_alignment_search.py"],
     "fingerprints": ["test_label_finder.py"],
-    "match_check": ["test_data_converter.py"],
-    "match_outputs": ["test_highlight_extractor.py"],
-    "match_scores": ["test_highlight_extractor.py", "test_model.py"],
-    "media": ["test_formats.py", "test_segments.py"],
-    "notebook_views": ["test_notebooks.py"],
-    "report_pictures": ["test_quality_report.py"],
+    "fusion": ["test_model_training.py", "test_model.py"],
+    "inference": ["test_model_scoring.py", "test_scoring.py", "test_hostile_files.py"],
+    "input_check": ["test_data_converter.py"],
+    "job": ["test_highlight_extractor_reruns.py", "test_highlight_extractor.py"],
+    "keras_backend": ["test_model_scoring.py", "test_model.py"],
+    "labels": ["test_segments.py"],
+    "layers": ["test_model_layers.py", "test_model.py"],
+    "media": ["test_formats.py", "test_sampling.py"],
+    "metadata": ["test_segments.py", "test_data_loader_matches.py", "test_hostile_files.py"],
+    "optimization": ["test_model_training.py", "test_model.py"],
+    "output_folder": ["test_data_converter.py", "test_interruption.py"],
+    "outputs": ["test_highlight_extractor.py"],
+    "plots": ["test_quality_report.py", "test_outputs.py"],
+    "prefetching": ["test_data_loader_reading.py"],
     "resume_point": ["test_main.py"],
-    "segment_pickle": ["test_hostile_files.py"],
-    "segments": ["test_formats.py", "test_hostile_files.py"],
-    "shot_matching": ["test_label_finder.py"],
+    "run_folder": ["test_model_scoring.py", "test_model.py", "test_main_epochs.py"],
+    "safe_hdf5": ["test_checkpoint.py", "test_hostile_files.py"],
+    "safe_pickle": ["test_hostile_files.py"],
+    "sampling": ["test_formats.py"],
+    "scoring": ["test_highlight_extractor.py"],
+    "sections": ["test_segments.py", "test_selection.py"],
+    "storage": ["test_segments.py", "test_hostile_files.py", "test_data_loader_reading.py"],
+    "validation": ["test_main_evaluation.py", "test_main_epochs.py"],
+    "views": ["test_notebooks.py"],
 }
 # One plausible replacement for each operator. Others mostly end in a TypeError, which any test notices, and an
 # exchange of == and `is` mostly changes nothing.
@@ -115,10 +134,16 @@ def list_mutations(module_path: Path) -> Iterator[MutationSpec]:
                 yield MutationSpec(module_path, operator_name, occurrence, start, end)
 
 
+def find_modules() -> dict[str, Path]:
+    """Return the path of each module of the project by its name."""
+    paths = [*ROOT.glob("*.py"), *(ROOT / "videosummarizer").rglob("*.py")]
+    return {path.stem: path for path in sorted(paths) if path.stem != "__init__"}
+
+
 def sample_mutations(module: str, num_mutants: int, seed: int) -> list[MutationSpec]:
     """Draw mutations of a module, no two at the same position of its source."""
     mutations_at: dict[tuple, list[MutationSpec]] = {}
-    for mutation in list_mutations(ROOT / f"{module}.py"):
+    for mutation in list_mutations(find_modules()[module]):
         mutations_at.setdefault(mutation.start_pos, []).append(mutation)
     rng = random.Random(f"{seed} {module}")
     positions = rng.sample(sorted(mutations_at), min(num_mutants, len(mutations_at)))
@@ -179,7 +204,7 @@ def run_module(module: str, mutations: list[MutationSpec], copies: queue.Queue, 
         copy_dir = copies.get()
         try:
             there = MutationSpec(
-                copy_dir / mutation.module_path.name,
+                copy_dir / mutation.module_path.relative_to(ROOT),
                 mutation.operator_name,
                 mutation.occurrence,
                 mutation.start_pos,
@@ -212,7 +237,7 @@ def format_row(module: str, num_mutants: int, num_killed: int, num_timeouts: int
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    modules = sorted(path.stem for path in ROOT.glob("*.py"))
+    modules = sorted(find_modules())
     parser = argparse.ArgumentParser(description="Measure how many single errors in the code turn a test red.")
     parser.add_argument("--modules", nargs="+", choices=modules, default=modules, metavar="MODULE",
                         help="Modules to mutate. All by default.")  # fmt: skip

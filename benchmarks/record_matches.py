@@ -30,7 +30,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import segments  # noqa: E402
+from videosummarizer.atomic_file import atomic_write  # noqa: E402
+from videosummarizer.labels import format_time  # noqa: E402
 
 FRAME_RATE_FPS, SAMPLE_RATE_HZ = 35, 44100  # the game's own steps; a picture and its sound each
 BEFORE_KILL_SEC, AFTER_KILL_SEC, MAX_GAP_SEC = 2, 1, 1
@@ -69,7 +70,7 @@ def kill_sections(kill_frames: list[int], num_frames: int) -> list[tuple[int, in
 
 def label_file(sections: list[tuple[int, int]]) -> str:
     """The text of a label file with frames and times."""
-    times = [[segments.format_time(frame / FRAME_RATE_FPS) for frame in section] for section in sections]
+    times = [[format_time(frame / FRAME_RATE_FPS) for frame in section] for section in sections]
     return "".join(
         f"{start},{end},{start_time},{end_time}\n"
         for (start, end), (start_time, end_time) in zip(sections, times, strict=True)
@@ -283,8 +284,8 @@ def record(args: argparse.Namespace, title: str, scenario: str, map_name: str | 
     sections = kill_sections(kill_frames, num_frames)
     about = {"kills": kill_frames, "deaths": death_frames, "frames": num_frames, "fps": FRAME_RATE_FPS}
     about |= {"scenario": scenario, "map": map_name, "seed": seed}
-    segments.write_whole(args.output_dir / f"{title}.txt", label_file(sections).encode())
-    segments.write_whole(args.output_dir / f"{title}.json", json.dumps(about).encode())
+    atomic_write(args.output_dir / f"{title}.txt", label_file(sections).encode())
+    atomic_write(args.output_dir / f"{title}.json", json.dumps(about).encode())
     share = sum(end - start for start, end in sections) / num_frames
     return f"{title}: {len(kill_frames)} kills, {len(death_frames)} deaths, highlight share {share:.2f}"
 

@@ -6,7 +6,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as model.py does; JAX, imp
 import pytest
 from clips import tone, write_clip
 
-from data_converter import main as convert
+import model
+from data_converter import main
 
 # A shell that starts pytest in the background lets it ignore Ctrl-C, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -78,7 +79,7 @@ def small_network(monkeypatch):
     """Make main.py train a small network, which takes a tenth of the time."""
     from small_network import build_small_network  # Keras takes seconds, which most tests can do without
 
-    import model
+    pass
 
     monkeypatch.setattr(model, "build_model", build_small_network)
 
@@ -87,5 +88,5 @@ def small_network(monkeypatch):
 def dataset_dir(trainable_matches_dir, tmp_path_factory):
     """A small dataset with both classes in every subset: 6 matches in segments of 1 s, waveforms."""
     dataset = tmp_path_factory.mktemp("out") / "dataset"
-    assert convert([str(trainable_matches_dir), "1", "2", "16", "16", "4000", "0", str(dataset), "--workers", "1"]) == 0
+    assert main([str(trainable_matches_dir), "1", "2", "16", "16", "4000", "0", str(dataset), "--workers", "1"]) == 0
     return dataset

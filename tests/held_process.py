@@ -42,7 +42,7 @@ class Hold:
 
     Args:
         folder: a new one, for the files that this needs.
-        function: "module.function" or "module.Class.method".
+        function: "module:function" or "module:Class.method".
         text: found in the repr of the call's arguments. call: the how manieth such call of the process, from 1.
     """
 
@@ -50,7 +50,7 @@ class Hold:
         folder.mkdir()
         self.reached = folder / "reached"
         (folder / "sitecustomize.py").write_text(SITE_CUSTOMIZE)
-        module, name = function.split(".", 1)
+        module, name = function.split(":")
         hold = {"module": module, "function": name, "text": text, "call": call}
         hold |= {"reached": str(self.reached), "wait_sec": WAIT_SEC}
         path = os.pathsep.join(map(str, (folder, ROOT)))

@@ -6,7 +6,7 @@ import math
 from keras import Input, Model, layers
 from keras.initializers import Constant
 
-import model
+from videosummarizer.training.fusion import LateFusion
 
 
 def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10):
@@ -26,7 +26,7 @@ def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10):
     outputs = {}
     for place, name in enumerate(("highlight", "steps")):
         of_modalities = [logits[modality][place] for modality in ("loudness", "sound", "picture")]
-        weighted_sum = model.WeightedSum(name=f"shares_of_{name}")(of_modalities)
+        weighted_sum = LateFusion(name=f"shares_of_{name}")(of_modalities)
         outputs[name] = layers.Activation("sigmoid", name=name)(weighted_sum)
         for modality, logit in zip(("loudness", "sound", "picture"), of_modalities, strict=True):
             outputs[f"{modality}_{name}"] = layers.Activation("sigmoid", name=f"{modality}_{name}")(logit)

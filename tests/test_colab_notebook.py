@@ -13,11 +13,11 @@ import pytest
 from conftest import TITLES
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from test_dataset_files import zip_up
+from test_storage import zip_up
 
-import drive_folder
 import main as trainer
-import resume_point
+from videosummarizer.notebooks import colab
+from videosummarizer.training import resume_point
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "colab_run_trainer.ipynb"
@@ -32,7 +32,9 @@ def make_drive(folder, dataset_dir, matches_dir):
     (project_dir / "data" / "raw").mkdir(parents=True)
     for path in [*ROOT.glob("*.py"), ROOT / "requirements.txt"]:
         shutil.copy2(path, project_dir)
-    shutil.copytree(ROOT / "page", project_dir / "page")
+    shutil.copytree(
+        ROOT / "videosummarizer", project_dir / "videosummarizer", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for path in matches_dir.glob("*.mp4"):
         shutil.copy2(path, project_dir / "data" / "raw")
     zip_up(dataset_dir, project_dir / ZIP_NAME, "dataset/")
@@ -128,11 +130,11 @@ def test_a_finished_run_is_not_trained_again(run_whole, tmp_path, capsys):
     results = tmp_path / "results"
     shutil.copytree(run_whole[1] / "machine" / "results", results)
     settings = {"--epochs": NUM_EPOCHS, "--batch_size": 4, "--learning_rate": 0.0015}
-    flags = drive_folder.flags_to_go_on(results, settings)
+    flags = colab.resume_flags(results, settings)
     assert flags == ["--resume"]
     assert f"{NUM_EPOCHS} of {NUM_EPOCHS} epochs are on the Drive: training is finished." in capsys.readouterr().out
     with pytest.raises(resume_point.ResumeError, match=f"started with --epochs {NUM_EPOCHS}, received --epochs 9"):
-        drive_folder.flags_to_go_on(results, {**settings, "--epochs": 9})
+        colab.resume_flags(results, {**settings, "--epochs": 9})
     (dataset_dir,) = (run_whole[1] / "machine" / "dataset").glob("dataset*/")
     given = [f"{name}={value}" for name, value in settings.items()]
     args = trainer.parse_args(["--data_dir", str(dataset_dir), "--ckpt_dir", str(results), *given, *flags])
@@ -180,8 +182,8 @@ def test_a_zip_that_cannot_be_used_gets_one_sentence(dataset_dir, trainable_matc
         run()
         unpacked = files_in(tmp_path / "machine" / "dataset" / "dataset_a")
         assert unpacked == {name: content for name, content in files_in(dataset_dir).items() if name != ".lock"}
-        (project_dir / "drive_folder.py").unlink()
-        assert re.fullmatch(r"FileNotFoundError: .*YasuoNet: received a folder without drive_folder\.py.*", sentence())
+        shutil.rmtree(project_dir / "videosummarizer")
+        assert re.fullmatch(r"FileNotFoundError: .*YasuoNet: received a folder without videosummarizer.*", sentence())
 
 
 def test_on_colab_the_drive_is_mounted_where_colab_has_it(monkeypatch):
@@ -189,7 +191,7 @@ def test_on_colab_the_drive_is_mounted_where_colab_has_it(monkeypatch):
     mounted = []
     monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace(drive=SimpleNamespace(mount=mounted.append)))
     with pytest.raises(
-        FileNotFoundError, match="/content/drive/MyDrive/YasuoNet: received a folder without drive_folder"
+        FileNotFoundError, match="/content/drive/MyDrive/YasuoNet: received a folder without videosummarizer"
     ):
         exec(source.removeprefix(MAGIC), {"project_folder": "MyDrive/YasuoNet"})
     assert mounted == ["/content/drive"]

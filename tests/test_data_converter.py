@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from clips import read_number, tone, write_clip
 
-import data_converter
-import segments
 from data_converter import main
+from videosummarizer import media
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import SCHEMA_VERSION, read_metadata
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["1", "2", "40", "16", "8000", "0"]  # segment length, frame rate, size, audio rate, waveform
@@ -57,7 +58,7 @@ def test_dataset_of_two_matches(matches_dir, tmp_path, capsys):
     assert (segment["start_sec"], segment["end_sec"], segment["total_duration"]) == (2, 3, 4)
     assert segment["audio"].shape == (8000,)
     metadata = json.loads((output_dir / "metadata.json").read_text())
-    assert metadata["schema_version"] == segments.SCHEMA_VERSION
+    assert metadata["schema_version"] == SCHEMA_VERSION
     assert metadata["config"] == {
         "segment_length": 1.0,
         "video_sample_rate": 2.0,
@@ -105,11 +106,11 @@ def test_the_users_examples_work_as_written(tmp_path, example, name, num_frames,
     assert f"{name}: 2 matches" in result.stdout
     paths = sorted((tmp_path / name / "arena_01").iterdir())
     assert len(paths) == num_segments
-    segment = segments.read_segment(paths[0])
+    segment = storage.read_segment(paths[0])
     assert segment["video"].shape[0] == num_frames
     assert segment["audio"].shape == audio_shape
     assert segment["video"].std() > 10
-    metadata = segments.read_metadata(tmp_path / name)
+    metadata = read_metadata(tmp_path / name)
     assert metadata["data_shape"]["audio"] == audio_shape
 
 
@@ -200,7 +201,7 @@ def test_a_match_without_sound_is_converted_with_silence_and_a_warning(tmp_path,
     (folder / "mute.txt").touch()
     assert convert(folder, tmp_path / "out") == 0
     assert_matches(r"WARNING.*mute\.mp4: the video has no sound track: converted with silence", caplog.text)
-    segment = segments.read_segment(tmp_path / "out" / "mute" / "seg_00001_0.pkl")
+    segment = storage.read_segment(tmp_path / "out" / "mute" / "seg_00001_0.pkl")
     assert not segment["audio"].any()
     assert read_number(segment["video"][0]) == 30
 
@@ -221,7 +222,7 @@ def test_a_dataset_with_other_settings_is_refused_unless_overwrite(matches_dir, 
     )
     assert files_in(out) == before
     assert convert(matches_dir, out, "--overwrite", settings=["2", *SMALL[1:]]) == 0
-    assert segments.read_metadata(out)["config"]["segment_length"] == 2
+    assert read_metadata(out)["config"]["segment_length"] == 2
     assert len(pickles_in(out)) == 4
 
 
@@ -284,7 +285,7 @@ def test_conversion_loads_neither_tensorflow_nor_keras(matches_dir, tmp_path):
 
 def test_each_file_is_decoded_once_for_the_picture_and_once_for_the_sound(matches_dir, tmp_path, monkeypatch):
     decoded = []
-    original = data_converter.media.decode
+    original = media.decode
 
     def decode(packets, *more):
         frames = original(packets, *more)
@@ -292,20 +293,20 @@ def test_each_file_is_decoded_once_for_the_picture_and_once_for_the_sound(matche
         decoded.append(type(first).__name__)
         return itertools.chain([first], frames)
 
-    monkeypatch.setattr(data_converter.media, "decode", decode)
+    monkeypatch.setattr(media, "decode", decode)
     assert convert(matches_dir, tmp_path / "out") == 0
     assert sorted(decoded) == ["AudioFrame", "AudioFrame", "VideoFrame", "VideoFrame"]
 
 
 def test_a_failing_write_leaves_no_half_match(matches_dir, tmp_path, monkeypatch, caplog):
-    original = segments.write_segment
+    original = storage.write_segment
 
     def write_segment(segment_dir, index, *arguments):
         if segment_dir.name == "first" and index == 2:
             raise OSError(28, "No space left on device", "seg")
         original(segment_dir, index, *arguments)
 
-    monkeypatch.setattr(segments, "write_segment", write_segment)
+    monkeypatch.setattr(storage, "write_segment", write_segment)
     assert convert(matches_dir, tmp_path / "out") == 1
     assert_matches("No space left on device", caplog.text)
     assert visible_names(tmp_path / "out") == {"second", "metadata.json"}
@@ -322,7 +323,7 @@ def test_titles_with_spaces_and_signs(tmp_path):
     os.remove(folder / "x.mp4")
     assert convert(folder, tmp_path / "out") == 0
     assert visible_names(tmp_path / "out") == {*titles, "metadata.json"}
-    loaded = segments.read_segment(tmp_path / "out" / "v1.0" / "seg_00000_0.pkl")
+    loaded = storage.read_segment(tmp_path / "out" / "v1.0" / "seg_00000_0.pkl")
     assert np.abs(loaded["audio"]).max() == pytest.approx(1)
 
 

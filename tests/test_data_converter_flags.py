@@ -17,9 +17,12 @@ from clips import tone, write_clip
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import data_converter
-import interruption
-import segments
 from data_converter import main
+from videosummarizer import interruption, media
+from videosummarizer.argument_types import positive_number
+from videosummarizer.dataset import conversion, output_folder
+from videosummarizer.dataset.conversion import Conversion
+from videosummarizer.dataset.metadata import DataConfig
 
 SETTINGS = ["0.8", "2.5", "40", "16", "8000", "0"]
 
@@ -48,7 +51,7 @@ def pools(monkeypatch):
         pools.append(pool)
         return (function(*arguments, **more) for function, arguments, more in jobs)
 
-    monkeypatch.setattr(interruption, "start_pool", start_pool)
+    monkeypatch.setattr(interruption, "run_pool_ignoring_sigint", start_pool)
     return pools
 
 
@@ -59,10 +62,10 @@ def threads_of(monkeypatch):
 
     def convert_match(video_path, config, dataset_dir, num_threads):
         threads_of[video_path.stem] = num_threads
-        return data_converter.Conversion(video_path.stem, {"segment_count": 1, "highlight_count": 0})
+        return Conversion(video_path.stem, {"segment_count": 1, "highlight_count": 0})
 
-    monkeypatch.setattr(data_converter, "convert_match", convert_match)
-    monkeypatch.setattr(data_converter.segments, "write_metadata", lambda *_, **__: None)
+    monkeypatch.setattr(conversion, "convert_match", convert_match)
+    monkeypatch.setattr(data_converter, "write_metadata", lambda *_, **__: None)
     return threads_of
 
 
@@ -102,7 +105,7 @@ def test_counts_of_unequal_matches_are_each_matchs_own(unequal_dir, tmp_path, ca
 
 def test_metadata_says_when_and_with_what_the_dataset_was_made(unequal_dir, tmp_path, pools, threads_of, monkeypatch):
     written = []
-    monkeypatch.setattr(segments, "write_metadata", lambda *_, **more: written.append(more))
+    monkeypatch.setattr(data_converter, "write_metadata", lambda *_, **more: written.append(more))
     assert convert(unequal_dir, tmp_path / "out") == 0
     for more in written:
         assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", more["created"])
@@ -139,9 +142,9 @@ def test_the_longest_match_is_converted_first(tmp_path, pools, threads_of, monke
     for title in durations_sec:
         (tmp_path / f"{title}.mp4").touch()
         (tmp_path / f"{title}.txt").touch()
-    monkeypatch.setattr(data_converter.media, "probe_duration_sec", lambda path: durations_sec[path.stem])
+    monkeypatch.setattr(media, "probe_duration_sec", lambda path: durations_sec[path.stem])
     paths = [tmp_path / f"{title}.mp4" for title in "dcbae"]
-    config = segments.DataConfig(0.8, 2.5, 40, 16, 8000, False)
+    config = DataConfig(0.8, 2.5, 40, 16, 8000, False)
     conversions = data_converter.convert_matches(paths, config, tmp_path, 1, None)
     with contextlib.closing(conversions):
         assert [conversion.title for conversion in conversions] == ["e", "b", "c", "a", "d"]
@@ -160,7 +163,7 @@ def test_what_the_header_tells_is_reported_before_the_first_match_is_converted(
     (folder / "b_short.txt").unlink()
     (folder / "b_short.txt").write_text("typo,40\n")
     paths = sorted(folder.glob("*.mp4"))
-    config = segments.DataConfig(0.8, 2.5, 40, 16, 8000, False)
+    config = DataConfig(0.8, 2.5, 40, 16, 8000, False)
     conversions = data_converter.convert_matches(paths, config, tmp_path, 4, None)
     assert [next(conversions).title, next(conversions).title] == ["b_short", "z_broken"]
     assert not threads_of
@@ -208,7 +211,7 @@ def test_a_run_that_ends_early_keeps_the_matches_that_are_finished(
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(interruption, "start_pool", start_pool)
+        patched.setattr(interruption, "run_pool_ignoring_sigint", start_pool)
         assert convert(unequal_dir, out) == status
     assert message in caplog.messages[-1]
     assert caplog.records[-1].exc_info in (None, False)
@@ -274,7 +277,7 @@ def test_a_second_converter_changes_nothing(tmp_path, pools, caplog, flags):
     (out / ".part" / "x").mkdir(parents=True)
     os.utime(folder / "match.mp4")  # which would be a reason to convert it again
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != ".lock"}
-    with data_converter.dataset_folder.locked(out):
+    with output_folder.lock(out):
         assert convert(folder, out, *flags) == 1
     assert f"process {os.getpid()} on " in caplog.messages[-1]
     assert "is writing to this folder: wait until it has finished" in caplog.messages[-1]
@@ -345,8 +348,8 @@ def test_the_least_settings_that_are_accepted():
     }
     assert flags == {"workers": None, "scheduler": None, "output_dataset_dir": None}
     assert [args.check, args.decode, args.overwrite, args.debug] == [False] * 4
-    assert data_converter.positive(float)("1e-9") == 1e-9
-    assert data_converter.positive(int)("1") == 1
+    assert positive_number(float)("1e-9") == 1e-9
+    assert positive_number(int)("1") == 1
 
 
 @pytest.fixture
@@ -378,7 +381,7 @@ def dask(monkeypatch):
 
 
 def test_a_scheduler_gets_every_match_at_once_each_for_one_thread(unequal_dir, tmp_path, dask, threads_of, monkeypatch):
-    monkeypatch.setattr(interruption, "start_pool", None)
+    monkeypatch.setattr(interruption, "run_pool_ignoring_sigint", None)
     assert convert(unequal_dir, tmp_path / "out", "--workers", "12", "--scheduler", "tcp://elsewhere:8786") == 0
     assert dask == {
         "address": "tcp://elsewhere:8786",

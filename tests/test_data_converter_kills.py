@@ -11,8 +11,8 @@ from clips import tone, write_clip
 from held_process import ROOT, Hold
 from test_interruption import assert_readable, contents, kill_group
 
-import segments
 from data_converter import main
+from videosummarizer.dataset.metadata import read_metadata
 
 SETTINGS = ["0.7", "3", "24", "16", "4000", "0"]
 LABELS = {"match_0": "0.5,1.9\n", "match_1": "", "match_2": "0,60\n"}  # 1, 0 and 2 of 3 segments of 0.7 s
@@ -59,12 +59,17 @@ def kill_at(hold, matches_dir, out, *flags):
 
 
 MOMENTS = {
-    "the first segment is not written": ("segments.write_segment", "/match_0'), 0,", 1, []),
-    "a match is half written": ("segments.write_segment", "/match_1'), 2,", 1, ["match_0"]),
-    "a match is whole but not renamed": ("pathlib.Path.replace", "/match_1'", 1, ["match_0"]),
-    "a match is renamed but not in the metadata": ("segments.write_metadata", "'title': 'match_1'", 1, ["match_0"]),
-    "the metadata are written but not renamed": ("pathlib.Path.replace", "metadata.json.part", 3, ["match_0"]),
-    "all is done but the hidden folder remains": ("shutil.rmtree", "/.part'", 1, ["match_0", "match_1", "match_2"]),
+    "the first segment is not written": ("videosummarizer.dataset.storage:write_segment", "/match_0'), 0,", 1, []),
+    "a match is half written": ("videosummarizer.dataset.storage:write_segment", "/match_1'), 2,", 1, ["match_0"]),
+    "a match is whole but not renamed": ("pathlib:Path.replace", "/match_1'", 1, ["match_0"]),
+    "a match is renamed but not in the metadata": (
+        "videosummarizer.dataset.metadata:write_metadata",
+        "'title': 'match_1'",
+        1,
+        ["match_0"],
+    ),
+    "the metadata are written but not renamed": ("pathlib:Path.replace", "metadata.json.part", 3, ["match_0"]),
+    "all is done but the hidden folder remains": ("shutil:rmtree", "/.part'", 1, ["match_0", "match_1", "match_2"]),
 }
 
 
@@ -76,7 +81,7 @@ def test_a_kill_leaves_what_is_finished(matches_dir, undisturbed, tmp_path, caps
     assert_readable(out)
     assert (out / "metadata.json").exists() == bool(finished)
     if finished:
-        metadata = segments.read_metadata(out)
+        metadata = read_metadata(out)
         assert [video["title"] for video in metadata["videos"]] == finished
         assert metadata["missing"] == sorted(LABELS.keys() - set(finished))
     times = {path: path.stat().st_mtime_ns for title in finished for path in (out / title).iterdir()}
@@ -91,9 +96,9 @@ def test_a_kill_while_an_old_match_is_deleted_leaves_metadata_that_do_not_name_i
     shutil.copytree(matches_dir, folder)
     assert convert(folder, out) == 0
     os.utime(folder / "match_1.txt")
-    kill_at(Hold(tmp_path / "hold", "shutil.rmtree", "/out/match_1'"), folder, out)
-    assert [video["title"] for video in segments.read_metadata(out)["videos"]] == ["match_0", "match_2"]
-    assert segments.read_metadata(out)["missing"] == ["match_1"]
+    kill_at(Hold(tmp_path / "hold", "shutil:rmtree", "/out/match_1'"), folder, out)
+    assert [video["title"] for video in read_metadata(out)["videos"]] == ["match_0", "match_2"]
+    assert read_metadata(out)["missing"] == ["match_1"]
     assert convert(folder, out) == 0
     assert contents(out)[0] == undisturbed[0]
 
@@ -101,7 +106,7 @@ def test_a_kill_while_an_old_match_is_deleted_leaves_metadata_that_do_not_name_i
 def test_a_kill_while_a_dataset_is_overwritten_leaves_none(matches_dir, undisturbed, tmp_path):
     out = tmp_path / "out"
     assert convert(matches_dir, out) == 0
-    kill_at(Hold(tmp_path / "hold", "shutil.rmtree", "/out/match_"), matches_dir, out, "--overwrite")
+    kill_at(Hold(tmp_path / "hold", "shutil:rmtree", "/out/match_"), matches_dir, out, "--overwrite")
     assert not (out / "metadata.json").exists()
     assert convert(matches_dir, out) == 0
     assert contents(out) == undisturbed

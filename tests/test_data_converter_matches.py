@@ -11,11 +11,12 @@ import pytest
 from clips import write_clip
 
 import data_converter
-import dataset_folder
-import media
-import segments
+from videosummarizer import media
+from videosummarizer.dataset import conversion, output_folder, sampling, storage
+from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.labels import LabelError
 
-CONFIG = segments.DataConfig(0.8, 2.5, 40, 16, 8000, False)
+CONFIG = DataConfig(0.8, 2.5, 40, 16, 8000, False)
 WAIT_SEC = 60
 
 
@@ -44,7 +45,7 @@ def test_files_are_found_by_title_whatever_the_case_of_their_suffix(tmp_path):
     }
     matches = data_converter.find_matches(folder)
     assert [path.name for path in matches] == ["C.Mp4", "a.mp4", "b.MP4", "d.tar.mp4"]
-    assert [data_converter.label_path_of(path).name for path in matches] == ["C.Txt", "a.txt", "b.TXT", "d.tar.txt"]
+    assert [conversion.find_label_path(path).name for path in matches] == ["C.Txt", "a.txt", "b.TXT", "d.tar.txt"]
 
 
 def test_all_files_without_a_counterpart_are_listed_by_title(tmp_path):
@@ -69,16 +70,16 @@ def match(tmp_path):
 def test_one_match_is_written_into_the_hidden_folder_first_and_is_renamed_whole(match, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
-    original, written_to = segments.write_segment, []
+    original, written_to = storage.write_segment, []
 
     def write_segment(segment_dir, *arguments):
         assert not (out / "match").exists()
         written_to.append(segment_dir)
         original(segment_dir, *arguments)
 
-    monkeypatch.setattr(segments, "write_segment", write_segment)
-    conversion = data_converter.convert_match(match, CONFIG, out, 1)
-    assert conversion.error is None
+    monkeypatch.setattr(storage, "write_segment", write_segment)
+    result = conversion.convert_match(match, CONFIG, out, 1)
+    assert result.error is None
     assert {path.name for path in written_to} == {"match"}
     assert {path.parent.parent for path in written_to} == {out / ".part"}
     names = sorted(path.name for path in (out / "match").iterdir())
@@ -88,7 +89,7 @@ def test_one_match_is_written_into_the_hidden_folder_first_and_is_renamed_whole(
 
 def test_the_record_of_one_match(match, tmp_path):
     (tmp_path / "out").mkdir()
-    record = data_converter.convert_match(match, CONFIG, tmp_path / "out", 1).record
+    record = conversion.convert_match(match, CONFIG, tmp_path / "out", 1).record
     states = {path.name: path.stat() for path in (match, match.with_suffix(".txt"))}
     assert record["source_files"] == {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
     assert json.loads(json.dumps(record)) == record
@@ -101,19 +102,19 @@ def test_the_record_of_one_match(match, tmp_path):
     assert record["duration"] == pytest.approx(2.1, abs=1e-6)
     assert record["frame_rate"] == pytest.approx(30, abs=1e-6)
     assert record["sections"] == [[0.5, 1.4], [1.5, pytest.approx(2.1, abs=1e-6)]]
-    segment = segments.read_segment(tmp_path / "out" / "match" / "seg_00002_1.pkl")
+    segment = storage.read_segment(tmp_path / "out" / "match" / "seg_00002_1.pkl")
     assert segment["total_duration"] == pytest.approx(2.1, abs=1e-6)
 
 
 def test_warnings_of_the_labels_and_of_the_video_are_both_kept(match, tmp_path, caplog, capsys):
     (tmp_path / "out").mkdir()
-    conversion = data_converter.convert_match(match, CONFIG, tmp_path / "out", 1)
-    assert len(conversion.warnings) == 2
-    assert "match.txt, line 2: the section ends at 9.00 s, past the video's end" in conversion.warnings[0]
-    assert "match.mp4: the video has no sound track" in conversion.warnings[1]
-    data_converter.report(conversion)
+    result = conversion.convert_match(match, CONFIG, tmp_path / "out", 1)
+    assert len(result.warnings) == 2
+    assert "match.txt, line 2: the section ends at 9.00 s, past the video's end" in result.warnings[0]
+    assert "match.mp4: the video has no sound track" in result.warnings[1]
+    data_converter.report(result)
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert caplog.messages == conversion.warnings
+    assert caplog.messages == result.warnings
     assert capsys.readouterr().out == "match: 3 segments, 2 highlights\n"
 
 
@@ -128,14 +129,14 @@ def test_a_label_file_that_is_edited_meanwhile_makes_the_match_unfinished(match,
         return probe(path)
 
     monkeypatch.setattr(media, "probe", edit_and_probe)
-    record = data_converter.convert_match(match, CONFIG, out, 1).record
+    record = conversion.convert_match(match, CONFIG, out, 1).record
     assert record["source_files"]["match.txt"] == [before.st_size, before.st_mtime_ns]
     assert record["sections"] == [[0.5, 1.4], [1.5, pytest.approx(2.1, abs=1e-6)]]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left"), media.MediaError("bad"), segments.LabelError("worse")])
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), media.MediaError("bad"), LabelError("worse")])
 def test_a_match_that_fails_half_way_leaves_nothing_and_is_told(match, tmp_path, monkeypatch, caplog, capsys, error):
-    out, original = tmp_path / "out", segments.write_segment
+    out, original = tmp_path / "out", storage.write_segment
     out.mkdir()
 
     def write_segment(segment_dir, index, *arguments):
@@ -143,24 +144,24 @@ def test_a_match_that_fails_half_way_leaves_nothing_and_is_told(match, tmp_path,
             raise error
         original(segment_dir, index, *arguments)
 
-    monkeypatch.setattr(segments, "write_segment", write_segment)
-    conversion = data_converter.convert_match(match, CONFIG, out, 1)
-    assert (conversion.title, conversion.record, conversion.error) == ("match", None, str(error))
-    assert "in write_segment" in conversion.error_traceback
+    monkeypatch.setattr(storage, "write_segment", write_segment)
+    result = conversion.convert_match(match, CONFIG, out, 1)
+    assert (result.title, result.record, result.error) == ("match", None, str(error))
+    assert "in write_segment" in result.error_traceback
     assert list(out.rglob("*")) == [out / ".part"]
     with caplog.at_level("DEBUG", logger="data_converter"):
-        data_converter.report(conversion)
+        data_converter.report(result)
     assert [(record.levelname, record.message) for record in caplog.records][-2:] == [
         ("ERROR", str(error)),
-        ("DEBUG", conversion.error_traceback),
+        ("DEBUG", result.error_traceback),
     ]
     assert capsys.readouterr().out == ""
 
 
 def test_a_match_without_files_is_an_error_of_its_own(tmp_path):
     touch(tmp_path / "in", "gone.txt")
-    conversion = data_converter.convert_match(tmp_path / "in" / "gone.mp4", CONFIG, tmp_path, 1)
-    assert "gone.mp4" in conversion.error
+    result = conversion.convert_match(tmp_path / "in" / "gone.mp4", CONFIG, tmp_path, 1)
+    assert "gone.mp4" in result.error
     assert not (tmp_path / ".part").exists()
 
 
@@ -179,7 +180,7 @@ def test_a_match_without_files_is_an_error_of_its_own(tmp_path):
     ],
 )
 def test_parts_begin_at_multiples_of_eight(num_segments, num_parts, parts):
-    assert data_converter.split_indices(num_segments, num_parts) == [range(*part) for part in parts]
+    assert conversion.split_indices(num_segments, num_parts) == [range(*part) for part in parts]
 
 
 @pytest.fixture
@@ -192,8 +193,8 @@ def parts_read(monkeypatch):
         damaged_sec.add(indices.start)
         return ((f"frames {index}", f"audio {index}") for index in indices)
 
-    monkeypatch.setattr(segments, "SegmentAudio", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(segments, "read_segment_range", read_segment_range)
+    monkeypatch.setattr(sampling, "SegmentAudio", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(sampling, "read_segment_range", read_segment_range)
     return parts_read
 
 
@@ -213,10 +214,10 @@ def test_a_long_match_is_read_in_parts_of_four_threads_or_more(
     tmp_path, monkeypatch, parts_read, num_threads, num_restarts, parts
 ):
     written = []
-    monkeypatch.setattr(segments, "write_segment", lambda *arguments: written.append(arguments))
+    monkeypatch.setattr(storage, "write_segment", lambda *arguments: written.append(arguments))
     info = types.SimpleNamespace(restarts=[(0, 0)] * num_restarts, duration_sec=31.7)
     labels = [number % 3 // 2 for number in range(40)]
-    damaged = data_converter.write_segments(tmp_path, info, CONFIG, labels, tmp_path / "match", num_threads)
+    damaged = conversion.write_segments(tmp_path, info, CONFIG, labels, tmp_path / "match", num_threads)
     assert sorted(parts_read, key=lambda part: part[0].start) == parts
     assert damaged == {indices.start for indices, _ in parts}
     assert sorted(written, key=lambda arguments: arguments[1]) == [
@@ -241,12 +242,12 @@ def test_other_parts_of_a_match_stop_when_one_fails(tmp_path, monkeypatch, parts
         assert stops[0].wait(WAIT_SEC)
         return ((index, index) for index in indices)
 
-    monkeypatch.setattr(data_converter, "threading", types.SimpleNamespace(Event=Event))
-    monkeypatch.setattr(segments, "read_segment_range", read_segment_range)
-    monkeypatch.setattr(segments, "write_segment", lambda *arguments: written.append(arguments))
+    monkeypatch.setattr(conversion, "threading", types.SimpleNamespace(Event=Event))
+    monkeypatch.setattr(sampling, "read_segment_range", read_segment_range)
+    monkeypatch.setattr(storage, "write_segment", lambda *arguments: written.append(arguments))
     info = types.SimpleNamespace(restarts=[0, 1], duration_sec=12.8)
     with pytest.raises(media.MediaError, match="the first part fails"):
-        data_converter.write_segments(tmp_path, info, CONFIG, [0] * 16, tmp_path / "match", 8)
+        conversion.write_segments(tmp_path, info, CONFIG, [0] * 16, tmp_path / "match", 8)
     assert len(stops) == 1
     assert written == []
 
@@ -260,25 +261,25 @@ def test_sums_are_taken_by_one_thread_while_a_match_is_read(tmp_path, monkeypatc
         yield
         limits.append("left")
 
-    monkeypatch.setattr(data_converter.threadpoolctl, "threadpool_limits", threadpool_limits)
-    monkeypatch.setattr(segments, "write_segment", lambda *_: limits.append("written"))
+    monkeypatch.setattr(conversion.threadpoolctl, "threadpool_limits", threadpool_limits)
+    monkeypatch.setattr(storage, "write_segment", lambda *_: limits.append("written"))
     info = types.SimpleNamespace(restarts=[], duration_sec=1.6)
-    data_converter.write_segments(tmp_path, info, CONFIG, [0, 0], tmp_path / "match", 1)
+    conversion.write_segments(tmp_path, info, CONFIG, [0, 0], tmp_path / "match", 1)
     assert limits == [1, "written", "written", "left"]
 
 
 def test_damaged_pictures_of_a_match_are_told_when_it_is_converted(match, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     match.with_suffix(".txt").write_text("")
-    original = data_converter.write_segments
+    original = conversion.write_segments
 
     def write_segments(*arguments):
         assert original(*arguments) == set()
         return {1, 2}
 
-    monkeypatch.setattr(data_converter, "write_segments", write_segments)
-    conversion = data_converter.convert_match(match, CONFIG, tmp_path / "out", 1)
-    assert conversion.warnings == [
+    monkeypatch.setattr(conversion, "write_segments", write_segments)
+    result = conversion.convert_match(match, CONFIG, tmp_path / "out", 1)
+    assert result.warnings == [
         f"{match}: the video has no sound track: converted with silence",
         f"{match}: damaged at 1, 2 s: decoded around, the frame before is taken there",
     ]
@@ -295,7 +296,7 @@ def last_progress(text):
 def test_progress_counts_finished_matches_and_the_segments_under_way(
     tmp_path, capsys, total_sec, num_pickles, percentage, seconds
 ):
-    under_way = tmp_path / dataset_folder.PART_DIR_NAME / "x" / "match"
+    under_way = tmp_path / output_folder.PART_DIR_NAME / "x" / "match"
     under_way.mkdir(parents=True)
     touch(under_way, *(f"seg_{index:05d}_0.pkl" for index in range(num_pickles)), "other.txt")
     with data_converter.show_progress(total_sec, CONFIG, tmp_path) as add_finished_sec:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from conftest import LABELS, TITLES
 
-import segments
-from data_loader import SUBSETS, DataLoader, class_weights, subset_of
+from data_loader import DataLoader, assign_subset, class_weights
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import SUBSETS, DataConfig, write_metadata
 
 # The subsets of match_00 to match_99 by the formula of DESIGN.md: tRain, vAlid, tEst. Never change this table.
 PINNED = "rrrrrrraeaeerrrreereaaearrarrrerrrrrarrearerarrarrrrrrrrrrarrrrrrererrrrrarrrearrrarrerrrrrrearerrre"
@@ -16,7 +17,7 @@ PINNED = "rrrrrrraeaeerrrreereaaearrarrrerrrrrarrearerarrarrrrrrrrrrarrrrrrererr
 
 def test_the_split_of_a_hundred_titles_is_pinned():
     letters = {"train": "r", "valid": "a", "test": "e"}
-    assert "".join(letters[subset_of(f"match_{number:02d}")] for number in range(100)) == PINNED
+    assert "".join(letters[assign_subset(f"match_{number:02d}")] for number in range(100)) == PINNED
 
 
 @pytest.mark.parametrize(
@@ -25,14 +26,14 @@ def test_the_split_of_a_hundred_titles_is_pinned():
     [("a", "valid"), ("결승전 #3 (재경기)", "train"), ("arena_01", "valid"), ("pit_04", "test")],
 )
 def test_golden_split(title, subset):
-    assert subset_of(title) == subset
+    assert assign_subset(title) == subset
 
 
 def test_proportions_are_parameters():
     titles = [str(number) for number in range(2000)]
-    shares = [sum(subset_of(t, 0.5, 0.25) == subset for t in titles) / len(titles) for subset in SUBSETS]
+    shares = [sum(assign_subset(t, 0.5, 0.25) == subset for t in titles) / len(titles) for subset in SUBSETS]
     np.testing.assert_allclose(shares, [0.5, 0.25, 0.25], atol=0.04)
-    assert {subset_of(title, 1.0, 0.0) for title in titles} <= {"train", "test"}
+    assert {assign_subset(title, 1.0, 0.0) for title in titles} <= {"train", "test"}
 
 
 @pytest.mark.parametrize(
@@ -61,9 +62,9 @@ def test_proportions_are_parameters():
     ],
 )
 def test_titles_at_a_limit_of_the_split_are_pinned(title, ratios, subset):
-    assert subset_of(title, *ratios) == subset
+    assert assign_subset(title, *ratios) == subset
     if ratios == (0.6, 0.2):
-        assert subset_of(title) == subset
+        assert assign_subset(title) == subset
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_titles_at_a_limit_of_the_split_are_pinned(title, ratios, subset):
     ],
 )
 def test_a_title_is_hashed_as_it_is_written_in_utf_8(title, subset):
-    assert subset_of(title) == subset
+    assert assign_subset(title) == subset
 
 
 def test_a_loader_splits_by_its_own_proportions(tmp_path):
@@ -141,7 +142,7 @@ def test_the_rare_class_is_weighted(tmp_path):
     np.testing.assert_allclose(weights, [[4 / 6, 2, 4 / 6, 4 / 6]], rtol=1e-6)
 
 
-ONE_FRAME = segments.DataConfig(1, 1, 1, 1, 2, False)
+ONE_FRAME = DataConfig(1, 1, 1, 1, 2, False)
 
 
 def write_dataset(folder, labels_of, first_version=False, sections_of=None, config=ONE_FRAME, are_numbered=False):
@@ -165,7 +166,7 @@ def write_dataset(folder, labels_of, first_version=False, sections_of=None, conf
                 segment |= {"start_sec": np.float64(index), "end_sec": np.float64(index + 1), "total_duration": 9.5}
                 (folder / title / f"seg_{index:05d}_{label}.pkl").write_bytes(pickle.dumps(segment, protocol=4))
             else:
-                segments.write_segment(folder / title, index, label, frames, audio, config, float(len(labels)))
+                storage.write_segment(folder / title, index, label, frames, audio, config, float(len(labels)))
     metadata = {"created": "2020-08-25 16:36:56", "config": vars(config), "data_shape": config.data_shape}
     metadata["total_segment_count"] = sum(map(len, labels_of.values()))
     metadata["segment_counts"] = {title: len(labels) for title, labels in labels_of.items()}
@@ -176,7 +177,7 @@ def write_dataset(folder, labels_of, first_version=False, sections_of=None, conf
             {"title": title, "segment_count": len(labels)} | ({"sections": sections_of[title]} if sections_of else {})
             for title, labels in labels_of.items()
         ]
-        segments.write_metadata(folder, config, videos, missing=[], created="2026-11-24")
+        write_metadata(folder, config, videos, missing=[], created="2026-11-24")
     return folder
 
 
@@ -219,7 +220,7 @@ def test_a_loader_keeps_what_it_was_given(dataset_dir):
     loader = DataLoader(str(dataset_dir), 3, 0.5, 0.25, 7)
     assert (loader.batch_size, loader.train_ratio, loader.valid_ratio, loader.seed) == (3, 0.5, 0.25, 7)
     assert (loader.dataset_dir, loader.num_steps) == (dataset_dir, 2)
-    assert loader.config == segments.DataConfig(1.0, 2.0, 16, 16, 4000, False)
+    assert loader.config == DataConfig(1.0, 2.0, 16, 16, 4000, False)
     assert loader.data_shape == {"video": (2, 16, 16, 3), "audio": (4000,)}
     assert loader.metadata == json.loads((dataset_dir / "metadata.json").read_text()) | {
         "data_shape": loader.data_shape
@@ -232,14 +233,14 @@ def test_a_loader_keeps_what_it_was_given(dataset_dir):
     ("segment_length", "num_steps"), [(0.2, 1), (0.5, 1), (0.7, 1), (0.8, 2), (1.3, 3), (5, 10), (7.4, 15)]
 )
 def test_steps_are_about_half_a_second_long(tmp_path, segment_length, num_steps):
-    config = segments.DataConfig(segment_length, 10, 1, 1, 10, False)
+    config = DataConfig(segment_length, 10, 1, 1, 10, False)
     loader = DataLoader(write_dataset(tmp_path / "steps", {"match_07": [1]}, config=config))
     assert loader.num_steps == num_steps
     assert loader.batches("valid")[0][1]["steps"].shape == (1, 8, num_steps)
 
 
 def test_steps_of_every_match_of_a_subset(tmp_path):
-    config = segments.DataConfig(2, 2, 1, 1, 4, False)  # 4 steps a segment
+    config = DataConfig(2, 2, 1, 1, 4, False)  # 4 steps a segment
     sections_of = {"match_00": [[0.25, 2.0], [3.75, 4.75]], "match_01": [], "match_07": [[0, 1]]}
     labels_of = {"match_00": [1, 0, 0], "match_01": [0, 0], "match_07": [0]}
     loader = DataLoader(write_dataset(tmp_path / "steps", labels_of, sections_of=sections_of, config=config))
@@ -252,7 +253,7 @@ def test_steps_of_every_match_of_a_subset(tmp_path):
 
 
 def test_steps_are_equal_parts_of_a_segment(tmp_path):
-    config = segments.DataConfig(1.2, 10, 1, 1, 10, False)  # two steps of 0.6 s
+    config = DataConfig(1.2, 10, 1, 1, 10, False)  # two steps of 0.6 s
     sections_of = {"match_00": [[0.9, 1.5], [3.0, 3.3]]}
     folder = write_dataset(tmp_path / "steps", {"match_00": [0, 0, 0]}, sections_of=sections_of, config=config)
     np.testing.assert_allclose(DataLoader(folder).steps("train")["match_00"], [[0, 0.5], [0.5, 0], [0, 0.5]], atol=1e-6)

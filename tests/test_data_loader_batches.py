@@ -5,8 +5,11 @@ import pytest
 from conftest import LABELS
 from test_data_loader import write_dataset
 
-import segments
-from data_loader import DataLoader, read_arrays, roll_segments
+from data_loader import DataLoader, shift_in_time
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import DataConfig, write_metadata
+from videosummarizer.dataset.storage import read_arrays
+from videosummarizer.sections import label_segments
 
 TRAIN_TITLES = [f"match_{number:02d}" for number in (0, 1, 2, 3, 4, 5, 6, 12)]
 
@@ -33,7 +36,7 @@ def test_batches_hold_stretches_of_the_segments_own_arrays(dataset_dir):
         np.testing.assert_allclose(weights, [expected_weights], rtol=1e-6)
         for place, index in enumerate(order):
             label = LABELS[title][index]
-            segment = segments.read_segment(dataset_dir / title / f"seg_{index:05d}_{label}.pkl")
+            segment = storage.read_segment(dataset_dir / title / f"seg_{index:05d}_{label}.pkl")
             np.testing.assert_array_equal(inputs["video"][0, place], segment["video"])
             np.testing.assert_array_equal(inputs["audio"][0, place], segment["audio"])
             assert targets["highlight"][0, place].tolist() == [label]
@@ -83,17 +86,17 @@ def test_training_reads_each_segment_once_in_stretches_that_the_seed_and_the_epo
 
 
 def test_training_cuts_segments_where_the_dataset_does_not(tmp_path):
-    config = segments.DataConfig(2, 2, 1, 1, 4, False)  # 4 steps a segment, a frame and two samples each
+    config = DataConfig(2, 2, 1, 1, 4, False)  # 4 steps a segment, a frame and two samples each
     folder, rng = tmp_path / "steps", np.random.default_rng(0)
     (folder / "match_00").mkdir(parents=True)
     num_segments = 21
     sections_sec = np.array([[1.5, 5.5], [9.0, 10.0], [20.3, 31.0]])
-    labels = segments.label_segments(sections_sec, num_segments, 2.0)
+    labels = label_segments(sections_sec, num_segments, 2.0)
     for index, label in enumerate(labels):
         frames, audio = rng.integers(0, 256, (4, 1, 1, 3), np.uint8), rng.random(8).astype(np.float32)
-        segments.write_segment(folder / "match_00", index, label, frames, audio, config, 42.0)
+        storage.write_segment(folder / "match_00", index, label, frames, audio, config, 42.0)
     record = {"title": "match_00", "segment_count": num_segments, "duration": 42.0, "sections": sections_sec.tolist()}
-    segments.write_metadata(folder, config, [record], missing=[])
+    write_metadata(folder, config, [record], missing=[])
     loader = DataLoader(folder, batch_size=16)
     batches, seen = loader.batches("train"), set()
     for epoch in range(10):
@@ -139,12 +142,12 @@ def test_segments_are_cut_between_frames_and_between_steps(tmp_path):
             ((4.9, 3, 1, 1, 4, False), {0}),  # 14 frames and seven tenths, 10 steps
         ]
     ):
-        folder = write_dataset(tmp_path / str(number), labels_of, config=segments.DataConfig(*config))
+        folder = write_dataset(tmp_path / str(number), labels_of, config=DataConfig(*config))
         assert moves_of(folder) == expected
 
 
 def test_nothing_is_moved_where_little_would_be_left(tmp_path):
-    config = segments.DataConfig(2, 2, 1, 1, 4, False)
+    config = DataConfig(2, 2, 1, 1, 4, False)
     short = write_dataset(tmp_path / "short", {"match_00": [0], "match_03": [1]}, config=config)
     assert moves_of(short) == moves_of(short, batch_size=1) == {0}
     pairs = write_dataset(tmp_path / "pairs", {"match_00": [0, 1]}, config=config)
@@ -153,7 +156,7 @@ def test_nothing_is_moved_where_little_would_be_left(tmp_path):
 
 def test_mfccs_move_along_time():
     mfccs = np.arange(8).reshape(1, 2, 2, 2)  # of two segments, two coefficients, two frames
-    assert roll_segments(mfccs, 0.5, -1).tolist() == [[[[5, 0], [7, 2]], [[1, 4], [3, 6]]]]
+    assert shift_in_time(mfccs, 0.5, -1).tolist() == [[[[5, 0], [7, 2]], [[1, 4], [3, 6]]]]
 
 
 def test_matches_of_every_length_are_cut_without_empty_stretches(tmp_path):
@@ -262,7 +265,7 @@ def test_validation_is_cut_from_the_start_in_order(tmp_path):
 
 @pytest.mark.parametrize("num_segments", [1, 2, 3, 5, 11])
 def test_places_that_hang_over_are_mirrored_and_do_not_count(tmp_path, num_segments):
-    config = segments.DataConfig(1, 1, 1, 1, 2, False)
+    config = DataConfig(1, 1, 1, 1, 2, False)
     labels = [0, 1, 1, 0, 1, 0, 0, 1, 0, 0, 0][:num_segments]
     sections_of = {"match_00": [[i + 0.25, i + 0.25 + 0.06 * (i + 1)] for i in range(num_segments)]}
     folder = write_dataset(tmp_path / "hang", {"match_00": labels}, None, sections_of, config, are_numbered=True)
@@ -339,7 +342,7 @@ def moved_batch(folder, stretch, num_steps, batch_size=4):
     ],
 )
 def test_a_moved_batch_is_labelled_and_weighted_by_what_it_then_holds(tmp_path, stretch, num_steps, labels, weights):
-    config = segments.DataConfig(2, 2, 1, 1, 4, False)
+    config = DataConfig(2, 2, 1, 1, 4, False)
     sections_of = {"match_00": [[1.5, 4.0]]}
     folder = write_dataset(tmp_path / "moved", {"match_00": [0, 1, 0, 0]}, sections_of=sections_of, config=config)
     moved_labels, moved_weights = moved_batch(folder, stretch, num_steps)
@@ -348,7 +351,7 @@ def test_a_moved_batch_is_labelled_and_weighted_by_what_it_then_holds(tmp_path, 
 
 
 def test_mfccs_of_a_moved_batch_move_along_time_and_not_along_coefficients(tmp_path):
-    config = segments.DataConfig(2, 2, 1, 1, 1024, True)  # 40 coefficients of 5 frames
+    config = DataConfig(2, 2, 1, 1, 1024, True)  # 40 coefficients of 5 frames
     folder = write_dataset(tmp_path / "mfcc", {"match_00": [0, 0]}, config=config, are_numbered=True)
     batches = DataLoader(folder, batch_size=2).batches("train")
     batches.stretches, batches.num_steps_moved = [(batches.matches[0], 0)], np.array([1])
@@ -361,7 +364,7 @@ def test_mfccs_of_a_moved_batch_move_along_time_and_not_along_coefficients(tmp_p
 
 @pytest.mark.parametrize(("more_sec", "label"), [(0, 0), (0.001, 1), (-0.001, 0)])
 def test_exactly_half_a_moved_segment_is_no_highlight_whatever_its_rounding(tmp_path, more_sec, label):
-    config = segments.DataConfig(1.5, 2, 1, 1, 2, False)
+    config = DataConfig(1.5, 2, 1, 1, 2, False)
     sections_of = {"match_00": [[0.95, 1.3], [1.6 - more_sec, 2.0]]}  # of steps of 0.5 s 0.1, 0.6 and 0.8
     folder = write_dataset(tmp_path / "half", {"match_00": [0, 0]}, sections_of=sections_of, config=config)
     labels, weights = moved_batch(folder, (0, 2, 0), 2, batch_size=2)
@@ -370,7 +373,7 @@ def test_exactly_half_a_moved_segment_is_no_highlight_whatever_its_rounding(tmp_
 
 
 def test_each_batch_is_moved_by_a_number_of_its_own(tmp_path):
-    config = segments.DataConfig(2, 2, 1, 1, 4, False)
+    config = DataConfig(2, 2, 1, 1, 4, False)
     folder = write_dataset(tmp_path / "own", {"match_00": [0] * 40}, config=config)
     batches = DataLoader(folder, batch_size=8).batches("train")
     seen = set()
@@ -387,7 +390,7 @@ def test_each_batch_is_moved_by_a_number_of_its_own(tmp_path):
     [([2], True), ([1], False), ([3, 1], True), ([2, 1], False), ([1, 2], False), ([1, 1], False), ([4, 2], True)],
 )
 def test_a_batch_of_which_less_than_half_would_be_left_is_not_moved(tmp_path, lengths, is_moved):
-    config = segments.DataConfig(2, 2, 1, 1, 4, False)
+    config = DataConfig(2, 2, 1, 1, 4, False)
     labels_of = {title: [0] * length for title, length in zip(TRAIN_TITLES, lengths, strict=False)}
     batches = DataLoader(write_dataset(tmp_path / "half", labels_of, config=config), batch_size=16).batches("train")
     seen = set()
@@ -404,7 +407,7 @@ def test_a_batch_of_which_less_than_half_would_be_left_is_not_moved(tmp_path, le
 )
 def test_what_segments_hold_moves_as_in_one_row(shape, time_axis, moved, num_flat):
     array = np.random.default_rng(0).random(shape)
-    rolled = roll_segments(array, moved, time_axis)
+    rolled = shift_in_time(array, moved, time_axis)
     assert rolled.shape == shape
     for row in range(shape[0]):  # each stretch is one row of time
         before = np.concatenate(list(np.moveaxis(array[row], time_axis - 1 if time_axis > 0 else -1, 1)))

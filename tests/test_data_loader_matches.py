@@ -8,8 +8,10 @@ import pytest
 from conftest import LABELS, TITLES
 from test_data_loader import write_dataset
 
-import segments
-from data_loader import SUBSETS, DataLoader, list_segments
+from data_loader import DataLoader
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError
+from videosummarizer.dataset.storage import list_segments
 
 
 def test_matches_hold_what_the_dataset_says_of_them(dataset_dir):
@@ -62,7 +64,7 @@ def test_damaged_sections_are_named(tmp_path, record):
     metadata["videos"][0] |= {"duration": 2.0, "sections": [[1, 2]]} | record
     (folder / "metadata.json").write_text(json.dumps(metadata))
     message = r"damaged.metadata\.json: received a duration or sections of match_00 .* of 2 segments: convert the video"
-    with pytest.raises(segments.DatasetError, match=message):
+    with pytest.raises(DatasetError, match=message):
         DataLoader(folder).matches("train")
 
 
@@ -93,7 +95,7 @@ def test_sections_and_durations_that_are_right_are_taken(tmp_path, labels, recor
 
 
 def test_runs_of_labels_are_as_long_as_segments_are(tmp_path):
-    config = segments.DataConfig(2.5, 2, 1, 1, 4, False)
+    config = DataConfig(2.5, 2, 1, 1, 4, False)
     folder = write_dataset(tmp_path / "old", {"match_00": [0, 1, 1, 0, 1]}, first_version=True, config=config)
     (match,) = DataLoader(folder).matches("train")
     assert (match.segment_length, match.duration_sec) == (2.5, 12.5)
@@ -113,7 +115,7 @@ def test_runs_of_labels_are_as_long_as_segments_are(tmp_path):
 )
 def test_a_subset_without_both_classes_is_named(tmp_path, labels_of, message):
     loader = DataLoader(write_dataset(tmp_path / "few", labels_of))
-    with pytest.raises(segments.DatasetError, match=message):
+    with pytest.raises(DatasetError, match=message):
         loader.require_both_classes(*SUBSETS)
 
 
@@ -122,15 +124,15 @@ def test_only_the_subsets_asked_for_need_both_classes(tmp_path):
     loader = DataLoader(folder)
     loader.require_both_classes("train")
     with pytest.raises(
-        segments.DatasetError,
+        DatasetError,
         match=r"few: expected segments of both classes in train and test, but test lacks one \(train: 1 videos, 3 "
         r"segments, 1 highlights; valid: 1 videos, 2 segments, 0 highlights; test: 1 videos, 1 segments, 1 highlights"
         r"\)\. .* \(--split, here 0\.6 0\.2\)$",
     ):
         loader.require_both_classes("train", "test")
-    with pytest.raises(segments.DatasetError, match=r"in valid and test, but valid and test lack one \("):
+    with pytest.raises(DatasetError, match=r"in valid and test, but valid and test lack one \("):
         loader.require_both_classes("valid", "test")
-    with pytest.raises(segments.DatasetError, match=r"in valid, but valid lacks one \(.*--split, here 0\.25 0\.5\)"):
+    with pytest.raises(DatasetError, match=r"in valid, but valid lacks one \(.*--split, here 0\.25 0\.5\)"):
         DataLoader(folder, train_ratio=0.25, valid_ratio=0.5).require_both_classes("valid")
 
 
@@ -161,23 +163,21 @@ def test_segments_are_found_in_any_order_and_read_by_number():
     ],
 )
 def test_segments_that_are_as_many_but_others_are_named(names):
-    with pytest.raises(segments.DatasetError, match=r"title: received 3 segment files, expected 3 as metadata\.json"):
+    with pytest.raises(DatasetError, match=r"title: received 3 segment files, expected 3 as metadata\.json"):
         list_segments(NamedFiles(names), "title", 3)
 
 
 @pytest.mark.parametrize(("num_files", "num_segments"), [(4, 3), (1, 0), (0, 1)])
 def test_segments_of_another_number_are_named(num_files, num_segments):
     names = [f"seg_{index:05d}_0.pkl" for index in range(num_files)]
-    with pytest.raises(segments.DatasetError, match=rf"received {num_files} segment files, expected {num_segments} as"):
+    with pytest.raises(DatasetError, match=rf"received {num_files} segment files, expected {num_segments} as"):
         list_segments(NamedFiles(names), "title", num_segments)
 
 
 def test_missing_segments_are_named(tmp_path):
     folder = write_dataset(tmp_path / "damaged", {"match_00": [0, 1, 0]})
     (folder / "match_00" / "seg_00001_1.pkl").unlink()
-    with pytest.raises(
-        segments.DatasetError, match=r"match_00: received 2 segment files, expected 3 as metadata\.json"
-    ):
+    with pytest.raises(DatasetError, match=r"match_00: received 2 segment files, expected 3 as metadata\.json"):
         DataLoader(folder)
 
 
@@ -189,8 +189,8 @@ def test_a_file_name_of_endless_digits_is_no_segment(tmp_path):
 
 def test_arrays_of_another_shape_are_named(tmp_path):
     folder = write_dataset(tmp_path / "damaged", {"match_00": [0]})
-    config = segments.DataConfig(1, 1, 2, 2, 2, False)
+    config = DataConfig(1, 1, 2, 2, 2, False)
     frames, audio = np.zeros((1, 2, 2, 3), np.uint8), np.zeros(2, np.float32)
-    segments.write_segment(folder / "match_00", 0, 0, frames, audio, config, 1.0)
-    with pytest.raises(segments.DatasetError, match=r"seg_00000_0\.pkl: received arrays of shapes .*\(1, 2, 2, 3\)"):
+    storage.write_segment(folder / "match_00", 0, 0, frames, audio, config, 1.0)
+    with pytest.raises(DatasetError, match=r"seg_00000_0\.pkl: received arrays of shapes .*\(1, 2, 2, 3\)"):
         DataLoader(folder).batches("train")[0]

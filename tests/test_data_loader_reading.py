@@ -10,12 +10,15 @@ import pytest
 from conftest import TITLES
 from test_data_loader import write_dataset
 
-import data_loader
-import segments
-from data_loader import DataLoader, read_ahead, read_arrays
+from data_loader import DataLoader
+from videosummarizer import prefetching
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import DataConfig, DatasetError
+from videosummarizer.dataset.storage import read_arrays
+from videosummarizer.prefetching import prefetch
 
 DEADLINE_SEC = 20
-FEW_PIXELS = segments.DataConfig(1, 1, 2, 2, 4, False)  # enough for segments to be read straight into a batch
+FEW_PIXELS = DataConfig(1, 1, 2, 2, 4, False)  # enough for segments to be read straight into a batch
 
 
 def test_a_match_is_read_in_order(dataset_dir):
@@ -25,15 +28,15 @@ def test_a_match_is_read_in_order(dataset_dir):
     arrays = list(loader.read_match(files))
     assert len(arrays) == 8
     for file, (video, audio) in zip(files, arrays, strict=True):
-        segment = segments.read_segment(file.path)
+        segment = storage.read_segment(file.path)
         np.testing.assert_array_equal(video, segment["video"])
         np.testing.assert_array_equal(audio, segment["audio"])
 
 
 def test_a_pickle_is_read_only_when_its_batch_is_asked_for(dataset_dir, monkeypatch):
     read = []
-    original = data_loader.read_into
-    monkeypatch.setattr(data_loader, "read_into", lambda file, *to: read.append(file.name) or original(file, *to))
+    original = storage.read_into
+    monkeypatch.setattr(storage, "read_into", lambda file, *to: read.append(file.name) or original(file, *to))
     loader = DataLoader(dataset_dir, batch_size=4)
     batches = loader.batches("test")
     loader.labels("test")
@@ -63,7 +66,7 @@ def test_what_is_unlike_the_segment_before_it_is_not_taken_for_one(tmp_path, cha
                 "of another layout": written.replace(b"video", b"vodei"),
             }[change]
         )
-    with pytest.raises(segments.DatasetError, match=r"seg_00002_1\.pkl"):
+    with pytest.raises(DatasetError, match=r"seg_00002_1\.pkl"):
         batches[2]
 
 
@@ -127,22 +130,22 @@ def test_what_is_read_ahead_comes_in_order_though_a_later_one_is_done_first():
             was_second_read.set()
         return 10 * item
 
-    assert list(read_ahead(read, range(7), 3)) == [0, 10, 20, 30, 40, 50, 60]
+    assert list(prefetch(read, range(7), 3)) == [0, 10, 20, 30, 40, 50, 60]
 
 
 def test_so_many_are_read_ahead_and_no_more():
     taken = []
     items = (taken.append(item) or item for item in range(9))
-    ahead = read_ahead(str, items, 3)
+    ahead = prefetch(str, items, 3)
     assert taken == []
     num_taken = [(next(ahead), len(taken)) for _ in range(9)]
     assert num_taken == list(zip("012345678", [4, 5, 6, 7, 8, 9, 9, 9, 9], strict=True))
 
 
 def test_nothing_and_less_than_is_read_ahead():
-    assert list(read_ahead(str, [], 3)) == []
-    assert list(read_ahead(str, [1, 2], 3)) == ["1", "2"]
-    assert list(read_ahead(str, [1, 2, 3], 0)) == ["1", "2", "3"]
+    assert list(prefetch(str, [], 3)) == []
+    assert list(prefetch(str, [1, 2], 3)) == ["1", "2"]
+    assert list(prefetch(str, [1, 2, 3], 0)) == ["1", "2", "3"]
 
 
 def test_two_threads_read_at_once():
@@ -152,7 +155,7 @@ def test_two_threads_read_at_once():
         threads.add(threading.get_ident())
         both.wait(DEADLINE_SEC)
 
-    list(read_ahead(read, range(8), 8))
+    list(prefetch(read, range(8), 8))
     assert len(threads) == 2
     assert threading.get_ident() not in threads
 
@@ -160,12 +163,12 @@ def test_two_threads_read_at_once():
 def test_an_error_of_a_thread_is_raised_where_its_item_comes():
     def read(item):
         if item == 2:
-            raise segments.DatasetError("the third is damaged")
+            raise DatasetError("the third is damaged")
         return item
 
-    ahead = read_ahead(read, range(9), 4)
+    ahead = prefetch(read, range(9), 4)
     assert [next(ahead), next(ahead)] == [0, 1]
-    with pytest.raises(segments.DatasetError, match="the third is damaged"):
+    with pytest.raises(DatasetError, match="the third is damaged"):
         next(ahead)
     assert list(ahead) == []
 
@@ -186,13 +189,13 @@ def test_what_nobody_waits_for_any_more_is_not_read(monkeypatch, ends_by):
         read_items.append(item)
         if item == 0:
             if ends_by == "an error":
-                raise segments.DatasetError("damaged")
+                raise DatasetError("damaged")
             return item
         assert ends.wait(DEADLINE_SEC)
 
-    monkeypatch.setattr(data_loader, "ThreadPoolExecutor", Pool)
-    ahead = read_ahead(read, range(20), 10)
-    with contextlib.suppress(segments.DatasetError):
+    monkeypatch.setattr(prefetching, "ThreadPoolExecutor", Pool)
+    ahead = prefetch(read, range(20), 10)
+    with contextlib.suppress(DatasetError):
         next(ahead)
     ahead.close()
     assert set(read_items) <= {0, 1, 2}  # the first, and those that two threads had begun
@@ -200,8 +203,8 @@ def test_what_nobody_waits_for_any_more_is_not_read(monkeypatch, ends_by):
 
 def test_sixteen_segments_of_a_match_and_two_batches_are_read_ahead(dataset_dir, monkeypatch):
     num_ahead = []
-    original = data_loader.read_ahead
-    monkeypatch.setattr(data_loader, "read_ahead", lambda *args: num_ahead.append(args[2]) or original(*args))
+    original = prefetching.prefetch
+    monkeypatch.setattr(prefetching, "prefetch", lambda *args: num_ahead.append(args[2]) or original(*args))
     loader = DataLoader(dataset_dir, batch_size=4)
     files = loader.files_by_match("test")[0]
     assert len(list(loader.read_match(files))) == len(files) == 12
@@ -232,7 +235,7 @@ def test_there_is_no_batch_before_the_first_or_after_the_last(dataset_dir, numbe
 
 
 def test_pixels_of_the_first_version_are_rounded(tmp_path):
-    config = segments.DataConfig(1, 1, 16, 16, 4, False)
+    config = DataConfig(1, 1, 16, 16, 4, False)
     folder = write_dataset(tmp_path / "old", {"match_07": [0]}, first_version=True, config=config)
     path = folder / "match_07" / "seg_00000_0.pkl"
     pixels = np.arange(3 * 256, dtype=np.uint16).reshape(1, 16, 16, 3) % 256
@@ -259,9 +262,9 @@ def test_a_segment_of_another_shape_is_named_however_many_were_read_before(tmp_p
     message = (
         r"other.match_07.seg_00002_0\.pkl: received arrays of shapes .* expected .*'audio': \(4,\).*convert its video"
     )
-    with pytest.raises(segments.DatasetError, match=message):
+    with pytest.raises(DatasetError, match=message):
         batches[2]
-    with pytest.raises(segments.DatasetError, match=message):
+    with pytest.raises(DatasetError, match=message):
         read_arrays(loader.segment_files["valid"][2], loader.data_shape)
 
 
@@ -273,10 +276,8 @@ def test_arrays_of_a_segment_cannot_be_written_to(dataset_dir):
 
 def test_segments_after_the_first_of_a_match_are_read_straight_into_their_batch(dataset_dir, monkeypatch):
     read_in_full = []
-    original = data_loader.read_arrays
-    monkeypatch.setattr(
-        data_loader, "read_arrays", lambda file, shape: read_in_full.append(file) or original(file, shape)
-    )
+    original = storage.read_arrays
+    monkeypatch.setattr(storage, "read_arrays", lambda file, shape: read_in_full.append(file) or original(file, shape))
     batches = DataLoader(dataset_dir, batch_size=4).batches("test")
     for number in range(len(batches)):
         batches[number]

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-import dissolves
-import fingerprints
-from fingerprints import Pictures, Placement
+from videosummarizer.labelling import dissolves, fingerprints
+from videosummarizer.labelling.fingerprints import FrameTransform, Thumbnails
 
 HEIGHT_PX, WIDTH_PX = 27, 48
 TIMES_SEC = np.arange(-1.6, 1.6, 1 / 16)
@@ -51,14 +50,14 @@ def textures(num_pictures, seed):
 
 def make_fades(monkeypatch, offset_sec, share, num_near=None):
     """Fades of an edit of 10 s at 25 fps, of which a share(times_sec) is a match's picture and the rest another's."""
-    match = Pictures(np.arange(0, 40, 1 / 16), textures(640, 1).astype(np.uint8))
+    match = Thumbnails(np.arange(0, 40, 1 / 16), textures(640, 1).astype(np.uint8))
     edit_times_sec = np.arange(250) / 25
     # Each picture of the edit shows that of the match which comes up while it lasts.
     shown = np.maximum(np.searchsorted(match.times_sec, edit_times_sec + offset_sec + 0.0399) - 1, 0)
     part = share(edit_times_sec)[:, None, None]
     mixed = part * match.thumbnails[shown] + (1 - part) * textures(250, 2)
-    edit = Pictures(edit_times_sec, mixed.clip(0, 255).astype(np.uint8))
-    comparer = fingerprints.PictureComparer(edit, match, Placement())
+    edit = Thumbnails(edit_times_sec, mixed.clip(0, 255).astype(np.uint8))
+    comparer = fingerprints.FrameDescriber(edit, match, FrameTransform())
     asked = []
 
     def read_pictures(path, start_sec, end_sec, rate_fps):
@@ -67,8 +66,8 @@ def make_fades(monkeypatch, offset_sec, share, num_near=None):
         first, last = np.searchsorted(match.times_sec, [start_sec - 1, end_sec])
         return match.take(np.arange(first, last)[: num_near or 10_000])
 
-    monkeypatch.setattr(fingerprints, "read_pictures", read_pictures)
-    return dissolves.Fades(edit, match, comparer, "match.mp4"), asked
+    monkeypatch.setattr(fingerprints, "read_thumbnails", read_pictures)
+    return dissolves.DissolveRefiner(edit, match, comparer, "match.mp4"), asked
 
 
 @pytest.mark.parametrize("end_sec", [5.4, 6.0])

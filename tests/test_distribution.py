@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import main as trainer
-import segments
 from data_loader import DataLoader
-from model import load_checkpoint
+from videosummarizer.training import validation
+from videosummarizer.training.checkpoint import read_checkpoint_attributes
+from videosummarizer.training.inference import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 # The trainer's own command with the small network, which also keeps the weights that each process ends an epoch's
@@ -22,18 +23,19 @@ PROGRAM = """
 import sys
 import numpy as np
 import main, model, small_network
+from videosummarizer.training import optimization
 
 model.build_model = small_network.build_small_network
 
-def train_epoch(network, average, batches, on_batch, plain=model.train_epoch):
+def train_epoch(network, average, batches, on_batch, plain=optimization.train_epoch):
     loss = plain(network, average, batches, on_batch)
     np.savez(sys.argv[1], *network.get_weights())
     return loss
 
 if sys.argv[1] != "-":
-    model.train_epoch = train_epoch
+    optimization.train_epoch = train_epoch
 status = main.main(sys.argv[2:])
-print("loaded:", "distribution" in sys.modules, file=sys.stderr)
+print("loaded:", "videosummarizer.training.distribution" in sys.modules, file=sys.stderr)
 sys.exit(status)
 """
 
@@ -115,8 +117,8 @@ def test_one_process_on_one_device_loads_nothing_of_it(runs):
 
 def test_a_checkpoint_of_jax_is_one_of_tensorflow(runs, dataset_dir, tmp_path):
     (path,) = (runs[0] / "ckpt_0").glob("*.hdf5")
-    assert set(segments.read_checkpoint_attributes(path)["versions"]) == {"keras", "jax", "numpy"}
-    scores, _ = trainer.predict(load_checkpoint(path), DataLoader(dataset_dir), "test")
+    assert set(read_checkpoint_attributes(path)["versions"]) == {"keras", "jax", "numpy"}
+    scores, _ = validation.predict(load_checkpoint(path), DataLoader(dataset_dir), "test")
     with open(runs[0] / "ckpt_0" / "predictions.csv", newline="") as file:
         expected = [float(row["score"]) for row in csv.DictReader(file)]
     np.testing.assert_allclose(scores, expected, atol=1e-4)

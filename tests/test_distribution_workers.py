@@ -10,9 +10,9 @@ pytest.importorskip("jax")
 
 from small_network import build_small_network
 
-import distribution
 from data_loader import DataLoader
-from distribution import DistributionError, Workers, wait_for
+from videosummarizer.training import distribution
+from videosummarizer.training.distribution import DataParallelRun, DistributionError, wait_until_listening
 
 SETTINGS = {"--batch_size": 32, "--seed": 0}
 
@@ -59,7 +59,7 @@ def connections(monkeypatch, *answers):
 )
 def test_waiting_ends_once_something_listens(coordinator, address, monkeypatch, clock):
     asked = connections(monkeypatch, ConnectionRefusedError(), TimeoutError(), None)
-    assert wait_for(coordinator) is None
+    assert wait_until_listening(coordinator) is None
     assert asked == [(*address, 5)] * 3 + ["closed"]
     assert clock.sleeps == [0.5, 0.5]
 
@@ -67,7 +67,7 @@ def test_waiting_ends_once_something_listens(coordinator, address, monkeypatch, 
 def test_waiting_ends_after_five_minutes(monkeypatch, clock):
     asked = connections(monkeypatch, ConnectionRefusedError("nobody"))
     with pytest.raises(ConnectionRefusedError, match="nobody"):
-        wait_for("h:1")
+        wait_until_listening("h:1")
     assert clock.now_sec == 1300.5  # the first moment after 300 s
     assert len(asked) == 602
 
@@ -75,7 +75,7 @@ def test_waiting_ends_after_five_minutes(monkeypatch, clock):
 def test_a_host_that_is_none_is_not_waited_for(monkeypatch, clock):
     asked = connections(monkeypatch, socket.gaierror("no such host"))
     with pytest.raises(socket.gaierror, match="no such host"):
-        wait_for("h:1")
+        wait_until_listening("h:1")
     assert (len(asked), clock.sleeps) == (1, [])
 
 
@@ -91,7 +91,9 @@ class Jax:
             distributed=SimpleNamespace(shutdown=lambda: self.calls.append("shutdown")),
         )
         monkeypatch.setattr(distribution, "jax", jax)
-        monkeypatch.setattr(distribution, "wait_for", lambda coordinator: self.calls.append(("wait", coordinator)))
+        monkeypatch.setattr(
+            distribution, "wait_until_listening", lambda coordinator: self.calls.append(("wait", coordinator))
+        )
         self.gathered = []
         monkeypatch.setattr(distribution.multihost_utils, "process_allgather", self.gather)
         keras_distribution = SimpleNamespace(
@@ -113,7 +115,7 @@ DATA_PARALLEL = ("data parallel", False)
 @pytest.mark.parametrize("process_id", [0, 1])
 def test_processes_meet_at_the_coordinator(process_id, monkeypatch):
     jax = Jax(monkeypatch, process_id)
-    workers = Workers("h:1", 2, process_id, SETTINGS)
+    workers = DataParallelRun("h:1", 2, process_id, SETTINGS, 8)
     waiting = [("wait", "h:1")] * process_id  # process 0 is where the others wait
     assert jax.calls == [*waiting, ("initialize", "h:1", 2, process_id), ("set", DATA_PARALLEL)]
     assert workers.share == (process_id, 2)
@@ -123,7 +125,7 @@ def test_processes_meet_at_the_coordinator(process_id, monkeypatch):
 
 def test_the_devices_of_one_process_need_no_coordinator(monkeypatch):
     jax = Jax(monkeypatch, num_processes=1)
-    workers = Workers(None, None, None, SETTINGS)
+    workers = DataParallelRun(None, None, None, SETTINGS, 8)
     workers.part()
     assert jax.calls == [("set", DATA_PARALLEL), ("set", None)]
 
@@ -137,7 +139,7 @@ def test_processes_that_do_not_meet_are_told_so_in_a_line(error, monkeypatch):
 
     monkeypatch.setattr(distribution.keras.distribution, "initialize", initialize)
     with pytest.raises(DistributionError) as refused:
-        Workers("h:1", 3, 0, SETTINGS)
+        DataParallelRun("h:1", 3, 0, SETTINGS, 8)
     assert str(refused.value) == (
         "--coordinator: received h:1, expected 3 processes to meet there, each with a --process_id of its own (a)"
     )
@@ -147,12 +149,12 @@ def test_processes_with_other_settings_are_refused(monkeypatch):
     jax = Jax(monkeypatch)
     jax.others_differ = True
     with pytest.raises(DistributionError, match=r"^--coordinator: this process has .*'--seed': 0.*another has other"):
-        Workers("h:1", 2, 0, SETTINGS)
+        DataParallelRun("h:1", 2, 0, SETTINGS, 8)
     Jax(monkeypatch)
     digests = []
     for settings in (SETTINGS, dict(SETTINGS), {**SETTINGS, "--seed": 1}):
         jax = Jax(monkeypatch)
-        Workers(None, None, None, settings)
+        DataParallelRun(None, None, None, settings, 8)
         digests.append(int(jax.gathered[0]))
     assert digests[0] == digests[1] != digests[2]
 
@@ -160,10 +162,10 @@ def test_processes_with_other_settings_are_refused(monkeypatch):
 def test_a_batch_holds_a_stretch_for_each_device(monkeypatch):
     Jax(monkeypatch, num_devices=4)
     for batch_size in (32, 64, 96):
-        Workers(None, None, None, {"--batch_size": batch_size})
+        DataParallelRun(None, None, None, {"--batch_size": batch_size}, 8)
     for batch_size in (8, 16, 31, 33, 48):
         with pytest.raises(DistributionError) as refused:
-            Workers(None, None, None, {"--batch_size": batch_size})
+            DataParallelRun(None, None, None, {"--batch_size": batch_size}, 8)
         assert str(refused.value) == (
             f"--batch_size: received {batch_size}, expected a multiple of 32: 8 segments for each of 4 devices"
         )
@@ -174,7 +176,7 @@ def test_each_process_scores_every_other_match(process_id, dataset_dir, monkeypa
     loader, names = DataLoader(dataset_dir), ("sound_steps", "highlight")
     network = build_small_network(loader.data_shape, 4000, 2)
     jax = Jax(monkeypatch, process_id)
-    workers = Workers(None, None, None, SETTINGS)
+    workers = DataParallelRun(None, None, None, SETTINGS, 8)
     scored = []
 
     def score_segments(scorer, arrays, names):

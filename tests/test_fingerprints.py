@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from clips import read_number, write_clip
 
-import fingerprints
-import media
-from fingerprints import Pictures, Placement
+from videosummarizer import media
+from videosummarizer.labelling import fingerprints
+from videosummarizer.labelling.fingerprints import FrameTransform, Thumbnails
 
 HEIGHT_PX, WIDTH_PX, GRID_HEIGHT, GRID_WIDTH = 27, 48, 14, 24
 
@@ -39,14 +39,14 @@ def test_sound_is_read_to_its_end_however_long_it_is(monkeypatch, duration_sec):
         yield from np.split(samples, range(12_347, len(samples), 12_347))
 
     monkeypatch.setattr(media, "read_audio", read_audio)
-    found = fingerprints.read_sound("a.mp4")
+    found = fingerprints.read_audio_features("a.mp4")
     assert asked == [("a.mp4", 8000)]
     np.testing.assert_allclose(found, reference_sound(samples), atol=2e-3)
 
 
 def test_silence_has_a_fingerprint_of_zeros(monkeypatch):
     monkeypatch.setattr(media, "read_audio", lambda *_: iter([np.zeros(16_000, np.float32)]))
-    assert np.abs(fingerprints.read_sound("a.mp4")).max() < 1e-5
+    assert np.abs(fingerprints.read_audio_features("a.mp4")).max() < 1e-5
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -70,10 +70,10 @@ def test_rows_of_median_length_come_to_two_thirds():
     # Lengths 5, 10 and 1: the median of those above 0 is 5; each is divided by its length and 2.5.
     rows = np.array([[3.0, 4.0], [6.0, 8.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     expected = [[3 / 7.5, 4 / 7.5], [6 / 12.5, 8 / 12.5], [0, 0], [0, 1 / 3.5], [0, 0]]
-    shortened = fingerprints.shorten(rows)
+    shortened = fingerprints.soft_normalise(rows)
     assert shortened.dtype == np.float32
     np.testing.assert_allclose(shortened, expected, rtol=1e-6)
-    assert fingerprints.shorten(np.zeros((2, 3))).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert fingerprints.soft_normalise(np.zeros((2, 3))).tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_sounds_are_compared_by_what_the_match_is_like():
@@ -86,7 +86,7 @@ def test_sounds_are_compared_by_what_the_match_is_like():
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         expected.append(rows / (lengths + 0.5 * np.median(lengths)))
     # Directions have no sign: likenesses are compared.
-    edit_rows, match_rows = fingerprints.compare_sounds(edit, match)
+    edit_rows, match_rows = fingerprints.compare_audio(edit, match)
     np.testing.assert_allclose(edit_rows @ match_rows.T, expected[0] @ expected[1].T, atol=1e-5)
     np.testing.assert_allclose(edit_rows @ edit_rows.T, expected[0] @ expected[0].T, atol=1e-5)
 
@@ -94,7 +94,7 @@ def test_sounds_are_compared_by_what_the_match_is_like():
 def numbered_pictures(times_sec):
     """Pictures that are all of one grey level each: 1, 2, 3 ..."""
     levels = np.arange(1, len(times_sec) + 1, dtype=np.uint8)
-    return Pictures(np.array(times_sec, float), np.tile(levels[:, None, None], (1, HEIGHT_PX, WIDTH_PX)))
+    return Thumbnails(np.array(times_sec, float), np.tile(levels[:, None, None], (1, HEIGHT_PX, WIDTH_PX)))
 
 
 def levels_of(pictures):
@@ -112,10 +112,10 @@ def test_some_pictures_are_spread_evenly(num_wanted, levels):
 
 def test_joined_pictures_are_in_order_each_time_once():
     parts = [numbered_pictures([3.0, 4.0]), numbered_pictures([]), numbered_pictures([1.0, 3.5, 4.0])]
-    joined = fingerprints.join_pictures(parts)
+    joined = fingerprints.join_thumbnails(parts)
     assert joined.times_sec.tolist() == [1.0, 3.0, 3.5, 4.0]
     assert levels_of(joined) == [1, 1, 2, 2]
-    nothing = fingerprints.join_pictures([])
+    nothing = fingerprints.join_thumbnails([])
     assert nothing.thumbnails.shape == (0, HEIGHT_PX, WIDTH_PX)
     assert nothing.times_sec.shape == (0,)
 
@@ -136,46 +136,46 @@ def numbers_and_times(pictures):
 
 
 def test_every_picture_is_read_at_its_time(clip):
-    assert numbers_and_times(fingerprints.read_pictures(clip)) == [*range(90)]
+    assert numbers_and_times(fingerprints.read_thumbnails(clip)) == [*range(90)]
 
 
 def test_keyframes_alone_are_read(clip):
-    assert numbers_and_times(fingerprints.read_pictures(clip, keyframes=True)) == [0, 20, 40, 60, 80]
+    assert numbers_and_times(fingerprints.read_thumbnails(clip, keyframes=True)) == [0, 20, 40, 60, 80]
 
 
 def test_pictures_are_read_from_the_keyframe_before_the_start_up_to_the_end(clip):
-    assert numbers_and_times(fingerprints.read_pictures(clip, 1.5, 2.1)) == [*range(40, 63)]
-    assert numbers_and_times(fingerprints.read_pictures(clip, 0, 0.5)) == [*range(15)]
-    assert numbers_and_times(fingerprints.read_pictures(clip, 0.0, 0.5001)) == [*range(16)]
+    assert numbers_and_times(fingerprints.read_thumbnails(clip, 1.5, 2.1)) == [*range(40, 63)]
+    assert numbers_and_times(fingerprints.read_thumbnails(clip, 0, 0.5)) == [*range(15)]
+    assert numbers_and_times(fingerprints.read_thumbnails(clip, 0.0, 0.5001)) == [*range(16)]
 
 
 def test_pictures_are_read_at_most_so_many_a_second(clip):
-    every = numbers_and_times(fingerprints.read_pictures(clip, rate_fps=5))
+    every = numbers_and_times(fingerprints.read_thumbnails(clip, rate_fps=5))
     assert np.diff(every).min() >= 6
     assert np.diff(every).max() <= 8
     # Only pictures that others refer to.
-    referred = numbers_and_times(fingerprints.read_pictures(clip, rate_fps=30))
+    referred = numbers_and_times(fingerprints.read_thumbnails(clip, rate_fps=30))
     assert 45 < len(referred) < 75
     assert set(every) <= set(referred)
 
 
 def test_ten_pictures_a_second_are_three_frames_apart(tmp_path):
     path = write_clip(tmp_path / "clip.mp4", 31, options={"crf": "10", "bf": "0"})
-    assert numbers_and_times(fingerprints.read_pictures(path, rate_fps=10)) == [*range(0, 31, 3)]
+    assert numbers_and_times(fingerprints.read_thumbnails(path, rate_fps=10)) == [*range(0, 31, 3)]
 
 
 def test_pictures_near_places_are_read_once(clip):
-    pictures = fingerprints.read_pictures_near(clip, [(2.1, 2.2), (-0.5, 0.1), (2.15, 2.4)], np.inf)
+    pictures = fingerprints.read_thumbnails_near(clip, [(2.1, 2.2), (-0.5, 0.1), (2.15, 2.4)], np.inf)
     assert numbers_and_times(pictures) == [0, 1, 2, *range(60, 72)]
 
 
 @pytest.mark.parametrize(
     "placement",
     [
-        Placement(),
-        Placement(width=0.75, height=0.85),
-        Placement(0.45, 0.59, 0.8, 0.5),
-        Placement(0.52, 0.47, 1.33, 1.1),
+        FrameTransform(),
+        FrameTransform(width=0.75, height=0.85),
+        FrameTransform(0.45, 0.59, 0.8, 0.5),
+        FrameTransform(0.52, 0.47, 1.33, 1.1),
     ],
 )
 def test_a_grid_s_blocks_are_means_of_what_lies_in_them(placement):
@@ -190,7 +190,7 @@ def test_a_grid_s_blocks_are_means_of_what_lies_in_them(placement):
     across, down = (a.reshape(len(a), -1, fine).sum(axis=2) for a in (across, down))
     expected = np.stack([down @ thumbnail @ across.T for thumbnail in thumbnails.astype(float)])
     is_covered = (down.sum(axis=1) > 0.9)[:, None] & (across.sum(axis=1) > 0.9)
-    rows, is_inside = fingerprints.grid_rows(thumbnails, placement)
+    rows, is_inside = fingerprints.block_means(thumbnails, placement)
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows.reshape(expected.shape), expected, atol=1)
     assert is_inside.tolist() == is_covered.ravel().tolist()
@@ -200,7 +200,7 @@ def test_a_grid_of_many_pictures_is_in_their_order():
     random = np.random.default_rng(4)
     levels = random.integers(0, 256, 1500).astype(np.uint8)
     thumbnails = np.broadcast_to(levels[:, None, None], (1500, HEIGHT_PX, WIDTH_PX))
-    rows, _ = fingerprints.grid_rows(thumbnails, Placement())
+    rows, _ = fingerprints.block_means(thumbnails, FrameTransform())
     np.testing.assert_allclose(rows, np.tile(levels[:, None], (1, 336)), rtol=1e-4)
 
 
@@ -240,7 +240,7 @@ def is_used():
 
 def test_detail_is_what_differs_from_around_it(is_used):
     rows = np.random.default_rng(5).uniform(0, 255, (3, 336))
-    contrasts = fingerprints.relief_of(rows, is_used)
+    contrasts = fingerprints.high_pass(rows, is_used)
     assert contrasts.shape == (3, GRID_HEIGHT, GRID_WIDTH)
     for row, grid in zip(rows, contrasts, strict=True):
         shifted = np.where(is_used, row - row[is_used].mean(), 0).reshape(GRID_HEIGHT, GRID_WIDTH)
@@ -249,10 +249,10 @@ def test_detail_is_what_differs_from_around_it(is_used):
 
 def test_detail_knows_neither_brightness_nor_contrast(is_used):
     rows = np.random.default_rng(6).uniform(0, 255, (3, 336))
-    details = fingerprints.detail_of(rows, is_used)
+    details = fingerprints.local_contrast_normalise(rows, is_used)
     expected = [detail_by_hand(row, is_used) for row in rows]
     np.testing.assert_allclose(details, expected, atol=1e-5)
-    np.testing.assert_allclose(fingerprints.detail_of(0.9 * rows + 20, is_used), details, atol=2e-3)
+    np.testing.assert_allclose(fingerprints.local_contrast_normalise(0.9 * rows + 20, is_used), details, atol=2e-3)
 
 
 @pytest.mark.parametrize(("deviation", "shows"), [(3.9, False), (4.1, True)])
@@ -260,11 +260,11 @@ def test_a_picture_of_little_contrast_shows_nothing(is_used, deviation, shows):
     row = np.random.default_rng(7).normal(size=336)
     row = (row - row[is_used].mean()) / row[is_used].std() * deviation + 100
     row[~is_used] = 255
-    assert fingerprints.detail_of(row[None], is_used).any() == shows
+    assert fingerprints.local_contrast_normalise(row[None], is_used).any() == shows
 
 
 def test_an_even_picture_has_no_detail():
-    assert not fingerprints.detail_of(np.full((2, 336), 77.0), np.ones(336, bool)).any()
+    assert not fingerprints.local_contrast_normalise(np.full((2, 336), 77.0), np.ones(336, bool)).any()
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_an_even_picture_has_no_detail():
 def test_cuts_are_where_the_picture_changes_much_more_than_around(changes, cuts_sec):
     levels = np.cumsum([0, *(change * (-1) ** i for i, change in enumerate(changes))])
     thumbnails = np.tile((levels - levels.min()).astype(np.uint8)[:, None, None], (1, HEIGHT_PX, WIDTH_PX))
-    pictures = Pictures(np.arange(len(levels)) / 10, thumbnails)
+    pictures = Thumbnails(np.arange(len(levels)) / 10, thumbnails)
     np.testing.assert_allclose(fingerprints.find_cuts(pictures), cuts_sec)
 
 
@@ -301,9 +301,9 @@ def test_a_change_is_the_mean_over_the_picture_in_either_direction():
     # The first half of the picture goes from 0 to 255, the other the other way; no overflow, no cancelling.
     thumbnails = np.full((21, HEIGHT_PX, WIDTH_PX), 255, np.uint8)
     thumbnails[:10, :, :24], thumbnails[10:, :, 24:] = 0, 0
-    np.testing.assert_allclose(fingerprints.find_cuts(Pictures(np.arange(21) / 25, thumbnails)), [0.4])
+    np.testing.assert_allclose(fingerprints.find_cuts(Thumbnails(np.arange(21) / 25, thumbnails)), [0.4])
 
 
 def test_without_pictures_there_is_no_cut():
-    empty = Pictures(np.zeros(0), np.zeros((0, HEIGHT_PX, WIDTH_PX), np.uint8))
+    empty = Thumbnails(np.zeros(0), np.zeros((0, HEIGHT_PX, WIDTH_PX), np.uint8))
     assert fingerprints.find_cuts(empty).tolist() == []

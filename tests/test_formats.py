@@ -11,8 +11,9 @@ import pytest
 from clips import read_number, tone, write_clip
 
 import data_converter
-import media
-import segments
+from videosummarizer import media
+from videosummarizer.dataset import sampling, storage
+from videosummarizer.dataset.metadata import DataConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "raw" / "base_01.mp4"
@@ -33,7 +34,7 @@ def num_left_out(path):
     """How many packets the rule leaves out when nothing is sampled."""
     with media.open_media(path) as container:
         stream = container.streams.video[0]
-        rule = media.disposable_rule(stream)
+        rule = media.disposable_test(stream)
         return sum(rule(packet) for packet in container.demux(stream) if packet.size)
 
 
@@ -56,7 +57,7 @@ def test_leaving_out_h264_pictures_changes_no_sampled_pixel(tmp_path, monkeypatc
     path = encode(tmp_path / "clip.mp4", "-c:v", "libx264", "-preset", "veryfast", "-x264-params", parameters, "-an")
     found = sample(path)
     assert (num_left_out(path) > 20) == (parameters != "bframes=0")
-    monkeypatch.setattr(media, "disposable_rule", lambda stream: lambda packet: False)
+    monkeypatch.setattr(media, "disposable_test", lambda stream: lambda packet: False)
     np.testing.assert_array_equal(found, sample(path))
 
 
@@ -74,7 +75,7 @@ def test_leaving_out_hevc_pictures_changes_no_sampled_pixel(tmp_path, monkeypatc
                   "-x265-params", f"log-level=none:{parameters}")  # fmt: skip
     found = sample(path)
     assert (num_left_out(path) > 20) == leaves_out
-    monkeypatch.setattr(media, "disposable_rule", lambda stream: lambda packet: False)
+    monkeypatch.setattr(media, "disposable_test", lambda stream: lambda packet: False)
     np.testing.assert_array_equal(found, sample(path))
 
 
@@ -166,13 +167,13 @@ def test_of_several_sound_tracks_the_default_one_is_taken(tmp_path):
     assert np.argmax(np.abs(np.fft.rfft(heard))) / 2 == pytest.approx(2000, abs=2)
 
 
-SMALL = segments.DataConfig(1, 2, 40, 16, 8000, False)
+SMALL = DataConfig(1, 2, 40, 16, 8000, False)
 
 
 @pytest.mark.parametrize("sound_sec", [0.7, 2.2, 9.0])
 def test_sound_that_stops_early_or_outlasts_the_picture(tmp_path, sound_sec):
     path = write_clip(tmp_path / "clip.mp4", num_frames=105, audio=tone(440, sound_sec))
-    found = list(segments.read_segments(path, media.probe(path), SMALL))
+    found = list(sampling.read_segments(path, media.probe(path), SMALL))
     assert len(found) == 4
     audio = np.concatenate([audio for _, audio in found])
     end = round(min(sound_sec, 3.5) * 8000)
@@ -190,7 +191,7 @@ def test_a_video_shorter_than_one_segment(tmp_path):
     write_clip(tmp_path / "in" / "short.mp4", num_frames=1, audio=tone(440, 0.1))
     (tmp_path / "in" / "short.txt").touch()
     assert convert(tmp_path / "in", tmp_path / "out") == 0
-    segment = segments.read_segment(tmp_path / "out" / "short" / "seg_00000_0.pkl")
+    segment = storage.read_segment(tmp_path / "out" / "short" / "seg_00000_0.pkl")
     assert segment["video"].shape == (2, 16, 40, 3)
     assert not segment["video"][1].any()
 
@@ -206,13 +207,13 @@ def test_damaged_packets_are_decoded_around_and_reported(tmp_path, caplog):
     (tmp_path / "in").mkdir()
     path = encode(tmp_path / "in" / "match.mp4", "-c:v", "libx264", "-g", "35", "-an", "-movflags", "+faststart")
     (tmp_path / "in" / "match.txt").touch()
-    expected = list(segments.read_segments(path, media.probe(path), SMALL))
+    expected = list(sampling.read_segments(path, media.probe(path), SMALL))
     damage(path, 0.49, 0.51)
     assert convert(tmp_path / "in", tmp_path / "out") == 0
     assert "match.mp4: damaged at " in caplog.text
     assert "decoded around" in caplog.text
     for index in (0, 1, 6, 7):
-        segment = segments.read_segment(tmp_path / "out" / "match" / f"seg_{index:05d}_0.pkl")
+        segment = storage.read_segment(tmp_path / "out" / "match" / f"seg_{index:05d}_0.pkl")
         np.testing.assert_array_equal(segment["video"], expected[index][0])
 
 
@@ -299,7 +300,7 @@ def test_titles_of_every_kind(tmp_path):
         (tmp_path / "in" / f"{title}.txt").write_text("0,30\n")
     assert convert(tmp_path / "in", tmp_path / "out") == 0
     for title in TITLES:
-        segment = segments.read_segment(tmp_path / "out" / title / "seg_00000_1.pkl")
+        segment = storage.read_segment(tmp_path / "out" / title / "seg_00000_1.pkl")
         assert segment["title"] == title
         assert [read_number(frame) for frame in segment["video"]] == [0, 15]
     assert convert(tmp_path / "in", tmp_path / "out") == 0

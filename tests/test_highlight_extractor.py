@@ -14,15 +14,17 @@ import opentimelineio
 import pytest
 from clips import read_number, tone, write_clip
 
-import highlight_extractor
-import match_scores
-import media
-import reel
-import segments
-from highlight_extractor import ENDINGS, main
+from highlight_extractor import main
+from videosummarizer import media
+from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.extraction import outputs, reel, scoring
+from videosummarizer.extraction.job import CUT_SUFFIXES, SUFFIXES
+from videosummarizer.labels import read_label_file, resolve_sections
+from videosummarizer.training import inference
+from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint_attributes
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = segments.DataConfig(1, 2, 16, 16, 4000, False)
+CONFIG = DataConfig(1, 2, 16, 16, 4000, False)
 POINT = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "dip_share": 0.7}
 SCORES = [0.125, 0.875, 0.75, 0.25, 0.375, 0.625]  # a second each: sections at 1 to 3 s and 5 to 6 s
 STEP_SCORES = [[score, score] for score in SCORES]
@@ -31,7 +33,7 @@ STEP_SCORES = [[score, score] for score in SCORES]
 def write_checkpoint(path, **attributes):
     with h5py.File(path, "w"):
         pass
-    segments.write_checkpoint_attributes(path, {"config": asdict(CONFIG), "operating_point": POINT, **attributes})
+    write_checkpoint_attributes(path, {"config": asdict(CONFIG), "operating_point": POINT, **attributes})
     return path
 
 
@@ -56,7 +58,7 @@ def scored(monkeypatch):
         titles.append(video_path.stem)
         return np.array(SCORES), np.array(STEP_SCORES)
 
-    monkeypatch.setattr(match_scores, "score_match", score_match)
+    monkeypatch.setattr(scoring, "score_match", score_match)
     return titles
 
 
@@ -84,7 +86,7 @@ def test_every_file_tells_the_same(extract, match, tmp_path, capsys):
     match.with_suffix(".txt").write_text("60,120\n")
     assert extract(match) == 0
     out = tmp_path / "out"
-    assert sorted(path.name for path in out.iterdir()) == sorted(f"match{ending}" for ending in ENDINGS)
+    assert sorted(path.name for path in out.iterdir()) == sorted(f"match{ending}" for ending in SUFFIXES)
     assert (out / "match.txt").read_text() == "30,90,00:00:01,00:00:03\n150,180,00:00:05,00:00:06\n"
     report = json.loads((out / "match.json").read_text())
     assert report["sections"][0] == {
@@ -144,8 +146,8 @@ def test_frame_numbers_where_the_frame_rate_varies(extract, tmp_path):
     labels = tmp_path / "out" / "vfr.txt"
     assert labels.read_text() == "30,50,00:00:01,00:00:03\n110,134,00:00:05,00:00:05\n"
     info = media.probe(match)
-    rows = segments.read_label_file(labels)
-    sections_sec, warnings = segments.resolve_sections(labels, rows, info.frame_times_sec, info.duration_sec)
+    rows = read_label_file(labels)
+    sections_sec, warnings = resolve_sections(labels, rows, info.frame_times_sec, info.duration_sec)
     assert sections_sec == pytest.approx(np.array([[1, 3], [5, 5.8]]))
     assert warnings == []
     assert frames_in(tmp_path / "out" / "vfr_highlights.mp4") == [*range(30, 50), *range(110, 134)]
@@ -163,9 +165,7 @@ def test_what_is_there_is_kept(extract, match, tmp_path, scored, capsys):
 
 @pytest.mark.parametrize("stage", ["score_match", "render_reel", "write_report"])
 def test_interrupted_it_continues(extract, match, tmp_path, scored, monkeypatch, caplog, stage):
-    module = {"score_match": match_scores, "render_reel": reel, "write_report": highlight_extractor.match_outputs}[
-        stage
-    ]
+    module = {"score_match": scoring, "render_reel": reel, "write_report": outputs}[stage]
 
     def interrupt(*arguments):
         raise KeyboardInterrupt
@@ -179,7 +179,7 @@ def test_interrupted_it_continues(extract, match, tmp_path, scored, monkeypatch,
     assert extract(match) == 0
     after = contents(tmp_path / "out")
     assert {name: after[name] for name in written} == written
-    assert len(after) == len(ENDINGS)
+    assert len(after) == len(SUFFIXES)
     assert scored == ["match"] * (2 if stage == "write_report" else 1)  # scores that were written are read again
 
 
@@ -228,7 +228,7 @@ def test_overwrite_replaces_without_scoring_again(extract, match, tmp_path, scor
 
 def test_sections_begin_and_end_within_segments(extract, match, tmp_path, scored, monkeypatch):
     steps = [[0.1, 0.2], [0.9, 0.9], [0.6, 0.8], [0.9, 0.1], [0.1, 0.3], [0.2, 0.7]]
-    monkeypatch.setattr(match_scores, "score_match", lambda *_: (np.array(SCORES), np.array(steps)))
+    monkeypatch.setattr(scoring, "score_match", lambda *_: (np.array(SCORES), np.array(steps)))
     assert extract(match) == 0
     label_path = tmp_path / "out" / "match.txt"
     apart = "30,60,00:00:01,00:00:02\n75,105,00:00:02,00:00:03\n"  # 0.6 is above the threshold, but a dip
@@ -324,7 +324,7 @@ def test_without_an_operating_point_it_says_so_where_that_matters(match, tmp_pat
     path = tmp_path / "old.hdf5"
     with h5py.File(path, "w"):
         pass
-    segments.write_checkpoint_attributes(path, {"config": asdict(CONFIG)})
+    write_checkpoint_attributes(path, {"config": asdict(CONFIG)})
     assert extract(match, *arguments, ckpt=path) == 0
     says_so = "names no operating point, sections are found at a score of 0.5" in caplog.text
     assert says_so == (arguments == [])
@@ -346,7 +346,7 @@ def test_a_match_without_sections(extract, match, tmp_path, capsys, caplog):
     out = tmp_path / "out"
     assert (out / "match.txt").read_text() == ""
     names = {path.name for path in out.iterdir()}
-    assert names == {f"match{ending}" for ending in ENDINGS} - {f"match{e}" for e in highlight_extractor.CUT_ENDINGS}
+    assert names == {f"match{ending}" for ending in SUFFIXES} - {f"match{e}" for e in CUT_SUFFIXES}
     assert extract(match, "--threshold", "0.95") == 0
     assert "finished already" in capsys.readouterr().out
 
@@ -407,20 +407,21 @@ def test_help_starts_neither_tensorflow_nor_librosa():
 
 def test_scores_are_those_of_conversion_and_prediction(tmp_path, trainable_matches_dir, dataset_dir):
     """A network whose weights are random tells arrays apart as well as a trained one."""
-    import main as trainer
     from data_loader import DataLoader
-    from model import build_model, keras
+    from model import build_model
+    from videosummarizer.training import validation
+    from videosummarizer.training.keras_backend import keras
 
     keras.utils.set_random_seed(3)
     loader = DataLoader(dataset_dir, batch_size=4)
     path = tmp_path / "random.hdf5"
     build_model(loader.data_shape, loader.config.audio_sample_rate).save(path)
-    segments.write_checkpoint_attributes(path, {"config": asdict(loader.config), "operating_point": POINT})
-    checkpoint = match_scores.read_checkpoint(path)
+    write_checkpoint_attributes(path, {"config": asdict(loader.config), "operating_point": POINT})
+    checkpoint = read_checkpoint(path)
     video_path = trainable_matches_dir / "match_08.mp4"
-    network = match_scores.load_network(checkpoint)
-    received = match_scores.score_match(video_path, media.probe(video_path), checkpoint.config, lambda: network)
-    for scores, expected in zip(received, trainer.predict(network, loader, "test"), strict=True):
+    network = inference.load_network(checkpoint)
+    received = scoring.score_match(video_path, media.probe(video_path), checkpoint.config, lambda: network)
+    for scores, expected in zip(received, validation.predict(network, loader, "test"), strict=True):
         assert scores == pytest.approx(expected[: len(scores)], abs=1e-4)  # match_08 comes first
         assert np.ptp(scores) > 1e-3
 
@@ -430,10 +431,10 @@ def test_a_network_with_other_inputs_is_a_one_line_error(tmp_path):
 
     path = tmp_path / "other.hdf5"
     build_model({"video": (4, 8, 8, 3), "audio": (500,)}).save(path)
-    segments.write_checkpoint_attributes(path, {"config": asdict(CONFIG), "operating_point": POINT})
-    checkpoint = match_scores.read_checkpoint(path)
-    with pytest.raises(segments.CheckpointError, match=r"other\.hdf5: received a network whose input 'video' is"):
-        match_scores.load_network(checkpoint)
+    write_checkpoint_attributes(path, {"config": asdict(CONFIG), "operating_point": POINT})
+    checkpoint = read_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r"other\.hdf5: received a network whose input 'video' is"):
+        inference.load_network(checkpoint)
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path):

@@ -9,8 +9,8 @@ from test_highlight_extractor import frames_in
 from test_highlight_extractor_reruns import LABELS, POINT, Extractor, all_files
 
 import highlight_extractor
-import media
 from highlight_extractor import parse_args
+from videosummarizer import media
 
 
 @pytest.fixture(scope="session")

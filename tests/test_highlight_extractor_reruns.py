@@ -16,15 +16,16 @@ from clips import tone, write_clip
 from test_highlight_extractor import contents
 
 import highlight_extractor
-import match_outputs
-import match_scores
-import media
-import reel
-import segments
+from videosummarizer import media
+from videosummarizer.atomic_file import atomic_write
+from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.extraction import outputs, reel, scoring
+from videosummarizer.training import inference
+from videosummarizer.training.checkpoint import CheckpointError, write_checkpoint_attributes
 
 ENDINGS = [".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", ".fcpxml", ".otio", ".edl"]
 ENDINGS += ["_highlights.mp4"]
-CONFIG = segments.DataConfig(0.5, 2, 16, 16, 4000, False)
+CONFIG = DataConfig(0.5, 2, 16, 16, 4000, False)
 POINT = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "dip_share": 0.0}
 SCORES = [0.1234567, 0.8765434, 0.4999996, 0.25, 0.7]
 # Steps of 0.25 s, 7.5 frames. To six decimals, 0.4999996 is 0.5, the threshold: 0.5 to 1.25 s and 2 to 2.4 s are found.
@@ -42,9 +43,9 @@ class Extractor:
         self.folder, self.clip, self.scored, self.loaded = folder, clip, [], []
         self.out = folder / "out"
         self.ckpt = self.write_checkpoint("best.hdf5")
-        monkeypatch.setattr(match_scores, "score_match", self.score_match)
-        monkeypatch.setattr(match_scores, "load_network", lambda checkpoint: self.loaded.append(checkpoint.path.name))
-        monkeypatch.setattr(match_outputs, "draw_timeline", lambda findings: b"a picture")
+        monkeypatch.setattr(scoring, "score_match", self.score_match)
+        monkeypatch.setattr(inference, "load_network", lambda checkpoint: self.loaded.append(checkpoint.path.name))
+        monkeypatch.setattr(outputs, "draw_timeline", lambda findings: b"a picture")
 
     def score_match(self, video_path, info, config, network, on_progress):
         network()
@@ -57,7 +58,7 @@ class Extractor:
         with h5py.File(self.folder / name, "w"):
             pass
         attributes = {"config": asdict(CONFIG), "operating_point": point, **attributes}
-        segments.write_checkpoint_attributes(self.folder / name, attributes)
+        write_checkpoint_attributes(self.folder / name, attributes)
         return self.folder / name
 
     def match(self, title="match"):
@@ -174,7 +175,7 @@ def test_what_cannot_be_scored_replaces_nothing(extract, monkeypatch, caplog):
     def fail(*arguments):
         raise media.MediaError("match.mp4: cannot be read")
 
-    monkeypatch.setattr(match_scores, "score_match", fail)
+    monkeypatch.setattr(scoring, "score_match", fail)
     other = extract.write_checkpoint("other.hdf5", epoch=2)
     assert extract(match, "--overwrite", ckpt=other) == 1
     assert caplog.messages == ["match.mp4: cannot be read"]
@@ -248,7 +249,7 @@ def test_the_report_says_what_the_files_were_made_with(extract):
 
 
 def test_the_report_comes_first_and_the_reel_last(extract, monkeypatch):
-    written, write_whole, render_reel = [], segments.write_whole, reel.render_reel
+    written, write_whole, render_reel = [], atomic_write, reel.render_reel
 
     def record_whole(path, content):
         written.append(Path(path).name)
@@ -258,7 +259,7 @@ def test_the_report_comes_first_and_the_reel_last(extract, monkeypatch):
         written.append(Path(arguments[3]).name)
         render_reel(*arguments)
 
-    monkeypatch.setattr(segments, "write_whole", record_whole)
+    monkeypatch.setattr(highlight_extractor, "atomic_write", record_whole)
     monkeypatch.setattr(reel, "render_reel", record_reel)
     assert extract(extract.match()) == 0
     assert (written[0], written[-1]) == ("match.json", "match_highlights.mp4")
@@ -324,9 +325,9 @@ def test_every_match_that_fails_is_named_and_one_alone_is_named_once(extract, ca
 
 def test_a_network_that_cannot_be_read_stops_the_command(extract, monkeypatch, caplog):
     def refuse(checkpoint):
-        raise segments.CheckpointError("best.hdf5: received a network without the outputs")
+        raise CheckpointError("best.hdf5: received a network without the outputs")
 
-    monkeypatch.setattr(match_scores, "load_network", refuse)
+    monkeypatch.setattr(inference, "load_network", refuse)
     assert extract(extract.match("first"), extract.match("second")) == 1
     assert caplog.messages == ["best.hdf5: received a network without the outputs"]
 

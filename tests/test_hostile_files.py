@@ -19,15 +19,21 @@ import keras
 import numpy as np
 import numpy.testing._private.utils
 import pytest
-from test_segment_pickle import text
+from test_safe_pickle import text
 
-import checkpoint_file
-import match_scores
-import segments
-from segments import CheckpointError, DatasetError
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import DataConfig, DatasetError
+from videosummarizer.training import inference, safe_hdf5
+from videosummarizer.training.checkpoint import (
+    CHECKPOINT_ATTRIBUTE,
+    CheckpointError,
+    read_checkpoint,
+    read_checkpoint_attributes,
+    write_checkpoint_attributes,
+)
 
 ARRAYS = {"video": np.zeros((2, 2, 2, 3), np.uint8), "audio": np.zeros(4, np.float32)}
-CONFIG = vars(segments.DataConfig(5.0, 3.0, 64, 64, 11025, False))
+CONFIG = vars(DataConfig(5.0, 3.0, 64, 64, 11025, False))
 GIGA = 10**11  # bytes that no file here has
 
 
@@ -93,7 +99,7 @@ def test_nothing_runs(tmp_path, monkeypatch, name):
     content = RUNNING_BYTES.get(name) or pickle.dumps({**ARRAYS, "title": RUNNING[name]})
     path = hostile(tmp_path, content)
     with pytest.raises(DatasetError, match=r"seg_00000_0\.pkl: not a segment pickle \(it (names|uses)") as raised:
-        segments.read_segment(path)
+        storage.read_segment(path)
     assert "\n" not in str(raised.value)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     ran = pickle.loads(content)  # what is tried here does run where it is let
@@ -125,7 +131,7 @@ def test_nothing_runs(tmp_path, monkeypatch, name):
 def test_what_no_segment_holds_is_named(tmp_path, value, named):
     for protocol in (4, 5):
         with pytest.raises(DatasetError, match=rf"seg_00000_0\.pkl: not a segment pickle \({named}"):
-            segments.read_segment(hostile(tmp_path, pickle.dumps({**ARRAYS, "more": value}, protocol)))
+            storage.read_segment(hostile(tmp_path, pickle.dumps({**ARRAYS, "more": value}, protocol)))
 
 
 def laughs(first, double, times=60):
@@ -193,7 +199,7 @@ def test_bombs_cost_nothing_and_are_named(tmp_path, name):
     tracemalloc.start()
     try:
         with pytest.raises(DatasetError, match=r"seg_00000_0\.pkl: (not a|cannot be read as a) segment") as raised:
-            segments.read_segment(path)
+            storage.read_segment(path)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000 + 3 * len(BOMBS[name])
     finally:
         tracemalloc.stop()
@@ -205,7 +211,7 @@ def test_a_truncated_pickle_is_damaged_wherever_it_ends():
     content = pickle.dumps(ARRAYS)
     for length in range(len(content)):
         with pytest.raises(DatasetError, match=r"^a\.pkl: cannot be read as a segment \(damaged at byte \d+ of"):
-            segments.parse_segment("a.pkl", content[:length])
+            storage.decode_segment("a.pkl", content[:length])
 
 
 def test_what_is_no_plain_file_is_named(tmp_path):
@@ -214,14 +220,14 @@ def test_what_is_no_plain_file_is_named(tmp_path):
     (tmp_path / "folder.pkl").mkdir()
     for name in ("fifo.pkl", "zeros.pkl", "folder.pkl"):
         with pytest.raises(DatasetError, match=rf"{name}: (received what is no plain file|cannot be read)"):
-            segments.read_segment(tmp_path / name)
+            storage.read_segment(tmp_path / name)
 
 
 def test_a_file_that_is_large_on_paper_is_not_read(tmp_path):
     path = hostile(tmp_path, b"")
     os.truncate(path, GIGA)
     with pytest.raises(DatasetError, match=rf"seg_00000_0\.pkl: received {GIGA} bytes, expected at most"):
-        segments.read_segment(path)
+        storage.read_segment(path)
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
@@ -244,7 +250,7 @@ def test_first_version_pickles_are_read_whatever_wrote_them(tmp_path, protocol, 
                 prefixes = [before % len(name) if after else before for name in (old, new)]
                 content = content.replace(prefixes[0] + old, prefixes[1] + new)
         assert b"_core" not in content
-    read = segments.read_segment(hostile(tmp_path, content))
+    read = storage.read_segment(hostile(tmp_path, content))
     for name in ("video", "audio"):
         np.testing.assert_array_equal(read[name], segment[name])
         assert read[name].dtype == np.float16
@@ -283,7 +289,7 @@ def write_checkpoint(path, config):
         group = weights.create_group("last")
         group.attrs["weight_names"] = ["kernel", "bias"]
         group["kernel"], group["bias"] = np.arange(8, dtype=np.float32).reshape(4, 2), np.ones(2, np.float32)
-    segments.write_checkpoint_attributes(path, {"config": {}})
+    write_checkpoint_attributes(path, {"config": {}})
     return path
 
 
@@ -333,7 +339,7 @@ def test_a_network_of_other_things_than_known_layers_is_refused(tmp_path, name):
     config, named = HOSTILE_NETWORKS[name]
     path = write_checkpoint(tmp_path / "evil.hdf5", config)
     with pytest.raises(CheckpointError, match=rf"evil\.hdf5: the network in it .*{named}") as raised:
-        checkpoint_file.read_network(path)
+        safe_hdf5.read_network(path)
     assert "\n" not in str(raised.value)
 
 
@@ -341,12 +347,12 @@ def test_the_resampling_of_long_segments_is_admitted(tmp_path):
     from data_loader import STEP_SEC
     from model import FRAMES_PER_STEP
 
-    config = segments.DataConfig(60.0, 3.0, 64, 64, 44100, True)
+    config = DataConfig(60.0, 3.0, 64, 64, 44100, True)
     num_from = config.data_shape["audio"][1]
     num_to = FRAMES_PER_STEP * round(config.segment_length / STEP_SEC)
     resampling = layer("video_summarizer>ResampleTime", "last", ["input"], num_from=num_from, num_to=num_to)
     path = write_checkpoint(tmp_path / "long.hdf5", network(resampling))
-    assert checkpoint_file.read_network(path) == (network(resampling), 10)
+    assert safe_hdf5.read_network(path) == (network(resampling), 10)
 
 
 def with_link(link):
@@ -421,13 +427,13 @@ def test_a_file_that_leads_elsewhere_or_claims_more_than_it_holds_is_refused(tmp
         other["data"] = np.zeros(3, np.float32)
     spoil, named = HOSTILE_HDF5[name]
     path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
-    assert checkpoint_file.read_network(path) == (network(dense()), 10)
+    assert safe_hdf5.read_network(path) == (network(dense()), 10)
     with h5py.File(path, "r+") as file:
         spoil(file)
     tracemalloc.start()
     try:
         with pytest.raises(CheckpointError, match=rf"evil\.hdf5: .*{named}"):
-            checkpoint_file.read_network(path)
+            safe_hdf5.read_network(path)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
@@ -445,40 +451,40 @@ def test_texts_that_do_not_end_where_their_place_does_are_refused_before_hdf5_re
     content[place + 8 : place + 16] = (end - place + num_bytes).to_bytes(8, "little")
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"evil\.hdf5: cannot be read as a checkpoint \(its texts are damaged\)"):
-        segments.read_checkpoint_attributes(path)
+        read_checkpoint_attributes(path)
 
 
 @pytest.mark.parametrize("value", ["[]", "junk", "[" * 100_000, "3", 5, ["a", "b"]])
 def test_attributes_that_are_none_of_this_toolkit_are_named(tmp_path, value):
     path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
     with h5py.File(path, "r+") as file:
-        file.attrs[segments.CHECKPOINT_ATTRIBUTE] = value
+        file.attrs[CHECKPOINT_ATTRIBUTE] = value
     with pytest.raises(CheckpointError, match=r"evil\.hdf5: received an HDF5 file without this toolkit's attributes"):
-        segments.read_checkpoint_attributes(path)
+        read_checkpoint_attributes(path)
 
 
 def test_a_network_of_other_outputs_is_refused(tmp_path):
     path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
-    segments.write_checkpoint_attributes(path, {"config": CONFIG})
+    write_checkpoint_attributes(path, {"config": CONFIG})
     with pytest.raises(CheckpointError, match=r"evil\.hdf5: received a network without the outputs 'highlight' and"):
-        match_scores.load_network(match_scores.read_checkpoint(path))
+        inference.load_network(read_checkpoint(path))
 
 
-@pytest.mark.parametrize(("name", "config"), [("Loudness", {"num_frames": 0}), ("Loudness", {"num_frames": 7})])
+@pytest.mark.parametrize(("name", "config"), [("LogEnergy", {"num_frames": 0}), ("LogEnergy", {"num_frames": 7})])
 def test_layers_that_do_not_fit_together_are_named(name, config):
-    import model
+    from videosummarizer.training import inference, layers
 
     x = keras.Input((None, 1, 1, 1, 3), name="video", dtype="uint8")
     y = keras.Input((None, 4), name="audio")
-    steps = getattr(model, name)(**config)(y)
+    steps = getattr(layers, name)(**config)(y)
     network = keras.Model({"video": x, "audio": y}, {"highlight": steps, "steps": steps})
     segment = np.zeros((1, 1, 1, 3), np.uint8), np.zeros(4, np.float32)
     with pytest.raises(CheckpointError, match="the network cannot score segments"):
-        list(model.score_segments(network, iter([segment] * 3)))
+        list(inference.score_segments(network, iter([segment] * 3)))
 
 
 def test_a_network_larger_than_its_weights_is_refused_before_memory_is_taken(tmp_path):
-    from model import load_checkpoint
+    from videosummarizer.training.inference import load_checkpoint
 
     inputs, good = np.ones((1, 4), np.float32), tmp_path / "good.hdf5"
     write_checkpoint(good, network(dense()))
@@ -520,10 +526,10 @@ def test_a_network_larger_than_its_weights_is_refused_before_memory_is_taken(tmp
 )
 def test_attributes_of_other_types_or_beyond_reason_are_named(tmp_path, changes):
     path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
-    segments.write_checkpoint_attributes(path, {"config": CONFIG, **changes})
+    write_checkpoint_attributes(path, {"config": CONFIG, **changes})
     with pytest.raises(
         CheckpointError, match=r"evil\.hdf5: received a checkpoint whose data config or operating point"
     ):
-        match_scores.read_checkpoint(path)
-    segments.write_checkpoint_attributes(path, {"config": CONFIG, "operating_point": {"threshold": 0.5}})
-    assert match_scores.read_checkpoint(path).config == segments.DataConfig(**CONFIG)
+        read_checkpoint(path)
+    write_checkpoint_attributes(path, {"config": CONFIG, "operating_point": {"threshold": 0.5}})
+    assert read_checkpoint(path).config == DataConfig(**CONFIG)

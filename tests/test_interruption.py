@@ -18,9 +18,9 @@ import pytest
 from clips import tone, write_clip
 from held_process import WAIT_SEC, Hold, wait_until
 
-import dataset_folder
-import segments
 from data_converter import main
+from videosummarizer.dataset import output_folder, storage
+from videosummarizer.dataset.metadata import read_metadata
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ["1", "6", "64", "64", "8000", "1"]
@@ -72,11 +72,11 @@ def assert_readable(out):
     """What lies in the folder holds no half match that anything would read."""
     if not (out / "metadata.json").exists():
         return
-    for video in segments.read_metadata(out)["videos"]:
+    for video in read_metadata(out)["videos"]:
         paths = sorted((out / video["title"]).iterdir())
         assert len(paths) == video["segment_count"]
         for path in paths:
-            segments.read_segment(path)
+            storage.read_segment(path)
 
 
 def kill_group(process, signal_number):
@@ -106,7 +106,10 @@ def test_kills_at_twenty_random_moments(matches_dir, undisturbed, tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on_and_finished_matches_are_kept(matches_dir, undisturbed, tmp_path, capsys):
-    out, hold = tmp_path / "out", Hold(tmp_path / "hold", "segments.write_segment", "/match_2'), 5,")
+    out, hold = (
+        tmp_path / "out",
+        Hold(tmp_path / "hold", "videosummarizer.dataset.storage:write_segment", "/match_2'), 5,"),
+    )
     process = start(matches_dir, out, workers="1", env=hold.environment)
     assert hold.wait(process) == process.pid
     os.kill(process.pid, signal.SIGINT)
@@ -116,7 +119,7 @@ def test_ctrl_c_says_how_to_go_on_and_finished_matches_are_kept(matches_dir, und
     assert "Traceback" not in err
     assert not (out / ".part").exists()
     assert_readable(out)
-    finished = [video["title"] for video in segments.read_metadata(out)["videos"]]
+    finished = [video["title"] for video in read_metadata(out)["videos"]]
     assert finished == ["match_0", "match_1"]
     times = {title: (out / title / "seg_00000_0.pkl").stat().st_mtime_ns for title in finished[1:2]}
     assert convert(matches_dir, out) == 0
@@ -176,7 +179,10 @@ def test_ctrl_c_while_a_script_is_imported_is_one_line(tmp_path, script):
 
 
 def test_a_killed_worker_is_told_and_costs_nothing_that_is_finished(matches_dir, undisturbed, tmp_path):
-    out, hold = tmp_path / "out", Hold(tmp_path / "hold", "segments.write_segment", "/match_2'), 5,")
+    out, hold = (
+        tmp_path / "out",
+        Hold(tmp_path / "hold", "videosummarizer.dataset.storage:write_segment", "/match_2'), 5,"),
+    )
     process = start(matches_dir, out, workers="2", env=hold.environment)
     worker_pid = hold.wait(process)
     assert worker_pid in [worker.pid for worker in worker_processes(process)]
@@ -247,7 +253,7 @@ def test_a_match_added_later_joins_and_one_moved_away_stays(matches_dir, undistu
 
 def test_a_second_converter_is_refused_and_told_who_writes(matches_dir, tmp_path, caplog):
     out = tmp_path / "out"
-    with dataset_folder.locked(out):
+    with output_folder.lock(out):
         process = start(matches_dir, out)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -256,7 +262,10 @@ def test_a_second_converter_is_refused_and_told_who_writes(matches_dir, tmp_path
 
 
 def test_the_lock_of_a_dead_process_is_not_in_the_way(matches_dir, undisturbed, tmp_path):
-    out, hold = tmp_path / "out", Hold(tmp_path / "hold", "segments.write_segment", "/match_2'), 5,")
+    out, hold = (
+        tmp_path / "out",
+        Hold(tmp_path / "hold", "videosummarizer.dataset.storage:write_segment", "/match_2'), 5,"),
+    )
     process = start(matches_dir, out, env=hold.environment)
     hold.wait(process)
     kill_group(process, signal.SIGKILL)
@@ -303,7 +312,10 @@ def start_cluster(stack, environment):
 
 
 def test_a_cluster_of_two_gives_the_same_bytes_though_a_worker_is_killed(matches_dir, undisturbed, tmp_path):
-    out, hold = tmp_path / "out", Hold(tmp_path / "hold", "segments.write_segment", "/match_2'), 5,")
+    out, hold = (
+        tmp_path / "out",
+        Hold(tmp_path / "hold", "videosummarizer.dataset.storage:write_segment", "/match_2'), 5,"),
+    )
     with contextlib.ExitStack() as stack:
         address, worker_pids = start_cluster(stack, hold.environment)
         process = start(matches_dir, out, "1", "--scheduler", address)

@@ -8,7 +8,7 @@ from multiprocessing import resource_tracker
 
 import pytest
 
-import interruption
+from videosummarizer import interruption
 
 HANDLERS_KEPT = (signal.SIG_IGN, signal.SIG_DFL, lambda number, frame: None)
 
@@ -59,12 +59,12 @@ def pool(monkeypatch):
 
 def test_a_pools_processes_start_with_ctrl_c_blocked_and_this_one_hears_it_again(pool):
     jobs = object()
-    assert interruption.start_pool(pool, jobs) is pool.results
+    assert interruption.run_pool_ignoring_sigint(pool, jobs) is pool.results
     assert pool.jobs is jobs
     assert pool.is_blocked
     assert pool.is_blocked_for_tracker == [False]
     assert not is_blocked()
-    assert signal.getsignal(signal.SIGINT) is interruption.interrupt
+    assert signal.getsignal(signal.SIGINT) is interruption.raise_keyboard_interrupt
     assert pool.results.thrown == []
 
 
@@ -81,38 +81,38 @@ def test_the_resource_tracker_is_told_to_be_quiet_and_other_filters_stay(pool, m
         monkeypatch.delenv("PYTHONWARNINGS")
     else:
         monkeypatch.setenv("PYTHONWARNINGS", before)
-    interruption.start_pool(pool, ())
+    interruption.run_pool_ignoring_sigint(pool, ())
     assert pool.warnings == after
 
 
 @pytest.mark.parametrize("handler", HANDLERS_KEPT, ids=["ignored", "default", "own"])
 def test_another_handler_is_left_in_its_place(pool, handler):
     signal.signal(signal.SIGINT, handler)
-    interruption.start_pool(pool, ())
+    interruption.run_pool_ignoring_sigint(pool, ())
     assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_signals_that_were_blocked_before_stay_blocked(pool):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
-    interruption.start_pool(pool, ())
+    interruption.run_pool_ignoring_sigint(pool, ())
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {signal.SIGINT, signal.SIGUSR1}
 
 
 def test_ctrl_c_while_a_pool_starts_is_thrown_into_it_once_it_has(pool):
     pool.during = lambda: os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        interruption.start_pool(pool, ())
+        interruption.run_pool_ignoring_sigint(pool, ())
     assert pool.results.thrown == [KeyboardInterrupt]
-    assert threading.excepthook is interruption.say_nothing
+    assert threading.excepthook is interruption.ignore_thread_exception
     assert not is_blocked()
 
 
 def test_ctrl_c_after_a_pool_has_started_interrupts_without_a_word_of_its_threads(pool):
-    interruption.start_pool(pool, ())
-    assert threading.excepthook is not interruption.say_nothing
+    interruption.run_pool_ignoring_sigint(pool, ())
+    assert threading.excepthook is not interruption.ignore_thread_exception
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    assert threading.excepthook is interruption.say_nothing
+    assert threading.excepthook is interruption.ignore_thread_exception
     assert pool.results.thrown == []
 
 
@@ -122,14 +122,14 @@ def test_a_pool_that_cannot_start_leaves_signals_as_they_were(pool):
 
     pool.during = fail
     with pytest.raises(OSError, match="no more processes"):
-        interruption.start_pool(pool, ())
+        interruption.run_pool_ignoring_sigint(pool, ())
     assert not is_blocked()
-    assert signal.getsignal(signal.SIGINT) is interruption.interrupt
+    assert signal.getsignal(signal.SIGINT) is interruption.raise_keyboard_interrupt
 
 
 def test_other_threads_start_pools_without_touching_signals(pool):
     found = []
-    thread = threading.Thread(target=lambda: found.append(interruption.start_pool(pool, ())))
+    thread = threading.Thread(target=lambda: found.append(interruption.run_pool_ignoring_sigint(pool, ())))
     thread.start()
     thread.join(60)
     assert found == [pool.results]
@@ -143,13 +143,13 @@ def test_systems_without_signal_masks_start_pools_as_they_are(pool, monkeypatch)
     with monkeypatch.context() as patched:
         patched.delattr(signal, "pthread_sigmask")
         pool.during = lambda: None
-        results = interruption.start_pool(lambda jobs: ("results", jobs), "jobs")
+        results = interruption.run_pool_ignoring_sigint(lambda jobs: ("results", jobs), "jobs")
     assert results == ("results", "jobs")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_errors_of_threads_are_not_told_once_the_work_is_interrupted(capsys):
-    assert interruption.say_nothing(("kind", "error", "trace", "thread")) is None
+    assert interruption.ignore_thread_exception(("kind", "error", "trace", "thread")) is None
     assert capsys.readouterr() == ("", "")
 
 
@@ -159,7 +159,7 @@ class OwnInterrupt(KeyboardInterrupt):
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, OwnInterrupt])
 def test_an_uncaught_ctrl_c_is_one_line_and_the_shells_status(capsys, kind):
-    interruption.say_it_in_one_line()
+    interruption.install_interrupt_hook()
     with pytest.raises(SystemExit) as exit_info:
         sys.excepthook(kind, kind(), None)
     assert exit_info.value.code == 130
@@ -170,7 +170,7 @@ def test_an_uncaught_ctrl_c_is_one_line_and_the_shells_status(capsys, kind):
 def test_other_uncaught_errors_are_shown_as_ever(capsys, monkeypatch):
     shown = []
     monkeypatch.setattr(sys, "__excepthook__", lambda *what: shown.append(what))
-    interruption.say_it_in_one_line()
+    interruption.install_interrupt_hook()
     error = ValueError("odd")
     sys.excepthook(ValueError, error, "trace")
     assert shown == [(ValueError, error, "trace")]

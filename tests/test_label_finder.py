@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import data_converter
-import dissolves
 import label_finder
-import media
 from label_finder import Shot
+from videosummarizer import media
+from videosummarizer.labelling import dissolves
 
 ROOT = Path(__file__).resolve().parent.parent
 MATCH = ROOT / "data" / "raw" / "city_03.mp4"

@@ -8,8 +8,8 @@ import pytest
 from clips import write_clip
 
 import label_finder
-import media
 from label_finder import Shot
+from videosummarizer import media
 
 # In the edit, in the match, how surely, by sound and by picture.
 SHOTS = [
@@ -120,9 +120,9 @@ def asked(monkeypatch):
     def find_labels(title, match, edit, output_dir, min_confidence):
         calls.append((title, match, edit, output_dir, min_confidence))
         if title.startswith("bad"):
-            return label_finder.Finding(title, error=f"{title} cannot be read", error_traceback="the traceback")
+            return label_finder.LabelResult(title, error=f"{title} cannot be read", error_traceback="the traceback")
         Path(output_dir / f"{title}.txt").write_text("new\n")
-        return label_finder.Finding(title, 3, 61.6, 0.456, warnings=[f"a warning of {title}"])
+        return label_finder.LabelResult(title, 3, 61.6, 0.456, warnings=[f"a warning of {title}"])
 
     monkeypatch.setattr(label_finder, "find_labels", find_labels)
     return calls

@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import zoom
 
 import label_finder
-import media
+from videosummarizer import media
 
 MATCH_SEC, MATCH_FPS, EDIT_FPS, SAMPLE_RATE_HZ = 170, 12, 25, 8000
 WIDTH_PX, HEIGHT_PX = 96, 54

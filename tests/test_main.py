@@ -18,9 +18,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_data_loader import write_dataset
 
 import main as trainer
-import segments
-from data_loader import Batches, DataLoader, subset_of
-from model import OUTPUTS, SHARES_LAYER, build_model, load_checkpoint
+from data_loader import Batches, DataLoader, assign_subset
+from model import build_model
+from videosummarizer.dataset.metadata import DatasetError, read_metadata
+from videosummarizer.training import validation
+from videosummarizer.training.checkpoint import read_checkpoint_attributes, write_checkpoint_attributes
+from videosummarizer.training.fusion import FUSION_LAYER, OUTPUTS
+from videosummarizer.training.inference import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["--epochs", "25", "--learning_rate", "0.003"]
@@ -128,8 +132,8 @@ def test_testing_a_checkpoint_gives_the_numbers_of_training(trained, dataset_dir
 
 
 def test_a_checkpoint_says_how_it_was_made(trained, dataset_dir):
-    attributes = segments.read_checkpoint_attributes(checkpoints_in(trained[1])[0])
-    assert attributes["config"] == segments.read_metadata(dataset_dir)["config"]
+    attributes = read_checkpoint_attributes(checkpoints_in(trained[1])[0])
+    assert attributes["config"] == read_metadata(dataset_dir)["config"]
     assert attributes["split"] == [0.6, 0.2]
     assert attributes["seed"] == 0
 
@@ -138,31 +142,31 @@ def test_the_operating_point_is_chosen_once_and_used(trained, dataset_dir, tmp_p
     best = checkpoints_in(trained[1])[-1]
     report = json.loads((trained[1] / "test_report.json").read_text())
     assert report["operating_point_chosen_on"] == "valid"
-    assert report["model"]["operating_point"] == segments.read_checkpoint_attributes(best)["operating_point"]
+    assert report["model"]["operating_point"] == read_checkpoint_attributes(best)["operating_point"]
     assert list(trained[1].glob("*.part*")) == []
     # Another point in the file is another point of the test; without one it is said.
     copy = tmp_path / "copy.hdf5"
     shutil.copy(best, copy)
     arguments = ["--mode", "test", "--ckpt", str(copy), "--data_dir", str(dataset_dir)]
-    attributes = segments.read_checkpoint_attributes(copy)
-    segments.write_checkpoint_attributes(copy, attributes | {"operating_point": {"threshold": 0.0, "dip_share": 0.0}})
+    attributes = read_checkpoint_attributes(copy)
+    write_checkpoint_attributes(copy, attributes | {"operating_point": {"threshold": 0.0, "dip_share": 0.0}})
     assert trainer.main(arguments) == 0
     report = json.loads((tmp_path / "test_report.json").read_text())
     assert report["model"]["per_segment"]["confusion_matrix"] == [[0, 19], [0, 1]]
     del attributes["operating_point"], attributes["loudness_operating_point"]
-    segments.write_checkpoint_attributes(copy, attributes)
+    write_checkpoint_attributes(copy, attributes)
     assert trainer.main(arguments) == 0
     assert "the checkpoint names none, a score of 0.5 is taken" in capsys.readouterr().out
     assert json.loads((tmp_path / "test_report.json").read_text())["loudness"] is None
-    segments.write_checkpoint_attributes(copy, attributes | {"operating_point": {"cut": 3}})
+    write_checkpoint_attributes(copy, attributes | {"operating_point": {"cut": 3}})
     assert trainer.main(arguments) == 1
 
 
 def test_a_checkpoint_scores_as_it_was_validated(trained, dataset_dir):
     best = checkpoints_in(trained[1])[-1]
     network, loader = load_checkpoint(best), DataLoader(dataset_dir)
-    loss = trainer.validate(trainer.predict(network, loader, "valid")[0], loader)["val_loss"]
-    assert loss == pytest.approx(segments.read_checkpoint_attributes(best)["val_loss"], abs=1e-4)
+    loss = validation.validate(validation.predict(network, loader, "valid")[0], loader)["val_loss"]
+    assert loss == pytest.approx(read_checkpoint_attributes(best)["val_loss"], abs=1e-4)
 
 
 def test_training_sees_segments_that_are_cut_elsewhere(small_network, dataset_dir, tmp_path, monkeypatch):
@@ -185,9 +189,9 @@ def test_senses_that_are_wrong_are_not_believed(dataset_dir):
     lost = np.repeat(np.where([1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0], 0.9, 0.1)[:, np.newaxis], right.shape[1], axis=1)
     said = np.stack([right, 1 - right, lost])  # by loudness, sound and picture
     said[:, :, 1:] = said[::-1, :, 1:]  # of steps it is the picture that is right
-    valid_rows = trainer.weigh_senses(network, np.concatenate(said, axis=1), loader)
+    valid_rows = validation.tune_fusion_weights(network, np.concatenate(said, axis=1), loader)
     for name, shares in zip(OUTPUTS, ([1, 0, 0], [0, 0, 1]), strict=True):
-        assert network.get_layer(SHARES_LAYER.format(name)).shares.numpy().tolist() == shares
+        assert network.get_layer(FUSION_LAYER.format(name)).shares.numpy().tolist() == shares
     np.testing.assert_allclose(valid_rows, right)
 
 
@@ -210,7 +214,7 @@ def test_another_split_than_the_checkpoints_is_refused(trained, dataset_dir, cap
 def test_a_checkpoint_without_a_split_is_refused(dataset_dir, tmp_path, split, caplog):
     ckpt = tmp_path / "foreign.hdf5"
     h5py.File(ckpt, "w").close()
-    segments.write_checkpoint_attributes(ckpt, {} if split is None else {"split": split})
+    write_checkpoint_attributes(ckpt, {} if split is None else {"split": split})
     assert trainer.main(["--mode", "test", "--ckpt", str(ckpt), "--data_dir", str(dataset_dir)]) == 1
     assert f"received a checkpoint with the split {split}" in caplog.text
 
@@ -351,8 +355,8 @@ def test_a_subset_without_both_classes_ends_before_training(tmp_path, caplog):
 def test_a_split_can_be_chosen_for_a_small_collection(tmp_path):
     titles = [f"match_{number:02d}" for number in range(7)]
     dataset = write_dataset(tmp_path / "few", {title: [0, 1] for title in titles})
-    assert {subset_of(title) for title in titles} == {"train"}
-    with pytest.raises(segments.DatasetError, match="valid and test lack one"):
+    assert {assign_subset(title) for title in titles} == {"train"}
+    with pytest.raises(DatasetError, match="valid and test lack one"):
         trainer.load_data(trainer.parse_args(["--data_dir", str(dataset)]))
     loader = trainer.load_data(trainer.parse_args(["--data_dir", str(dataset), "--split", "0.3", "0.15"]))
     assert min(loader.num_videos.values()) > 0

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import re
+import sys
 from types import SimpleNamespace
 
 import h5py
@@ -15,10 +16,13 @@ import sklearn.metrics
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import main as trainer
-import model
-import report_pictures
-import segments
 from data_loader import Batches
+from videosummarizer.dataset import storage
+from videosummarizer.evaluation import plots
+from videosummarizer.training import inference, optimization, run_folder, validation
+from videosummarizer.training.checkpoint import read_checkpoint_attributes
+from videosummarizer.training.keras_backend import keras
+from videosummarizer.training.validation import TrainingError
 
 pytestmark = pytest.mark.usefixtures("small_network")
 
@@ -91,11 +95,13 @@ def play(monkeypatch, dataset_dir, tmp_path):
         with monkeypatch.context() as patch:
             patch.setattr(trainer, "tqdm", Bar)
             patch.setattr(Bar, "write", trainer.tqdm.write)
-            patch.setattr(model, "train_epoch", script.train_epoch)
-            patch.setattr(trainer, "predict_outputs", script.predict_outputs)
-            patch.setattr(trainer, "weigh_senses", lambda network, rows, loader: rows)
-            patch.setattr(trainer, "test", lambda args, loader, path: script.__setattr__("tested", path) or [])
-            patch.setattr(report_pictures, "draw_history", lambda history: json.dumps(history).encode())
+            patch.setattr(optimization, "train_epoch", script.train_epoch)
+            patch.setattr(validation, "predict_outputs", script.predict_outputs)
+            patch.setattr(validation, "tune_fusion_weights", lambda network, rows, loader: rows)
+            patch.setattr(
+                trainer, "test_checkpoint", lambda args, loader, path: script.__setattr__("tested", path) or []
+            )
+            patch.setattr(plots, "plot_history", lambda history: json.dumps(history).encode())
             patch.setattr(
                 Batches, "start_epoch", lambda self, epoch: (script.started.append(epoch), plain_start(self, epoch))
             )
@@ -104,7 +110,7 @@ def play(monkeypatch, dataset_dir, tmp_path):
                 "batches",
                 lambda *arguments: script.shares.append(arguments[1:]) or plain_batches(*arguments),
             )
-            patch.setattr(trainer, "operating_point_of", point_of or (lambda *arguments: {"threshold": 0.5}))
+            patch.setattr(validation, "fit_operating_point", point_of or (lambda *arguments: {"threshold": 0.5}))
             arguments = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(ckpt_dir), "--epochs", str(len(scores))]
             script.status = trainer.main([*arguments, *flags])
         path = ckpt_dir / "history.csv"
@@ -159,7 +165,7 @@ def test_averaged_weights_are_validated_and_saved_and_training_goes_on_from_the_
         assert all_at(seen.validated, epoch / 8)
     for path, epoch in zip(script.checkpoints, (1, 2, 3), strict=True):
         assert all_at(weights_in(path), epoch / 8)
-        assert all_at(model.load_checkpoint(path).get_weights(), epoch / 8)
+        assert all_at(inference.load_checkpoint(path).get_weights(), epoch / 8)
     for epoch, seen in enumerate(script.seen[1:], start=1):
         assert all_at(seen.weights, epoch)
         assert all_at(seen.average, epoch / 8)
@@ -191,7 +197,7 @@ def test_a_checkpoint_has_the_operating_point_of_its_own_epoch(play, dataset_dir
     loudness, *of_epochs = asked
     assert [path.name.rsplit("-", 2)[1] for path in script.checkpoints] == ["0001", "0002", "0004"]
     for path, epoch in zip(script.checkpoints, (1, 2, 4), strict=True):
-        attributes = segments.read_checkpoint_attributes(path)
+        attributes = read_checkpoint_attributes(path)
         assert attributes["operating_point"] == {"threshold": highs[epoch - 1]}
         assert attributes["epoch"] == epoch
         assert attributes["val_loss"] == pytest.approx(loss_of(scores_with(highs[epoch - 1])))
@@ -208,7 +214,7 @@ def test_a_checkpoint_has_the_operating_point_of_its_own_epoch(play, dataset_dir
 def valid_segments(dataset_dir):
     """The sound of each segment of validation."""
     paths = [path for title in ("match_07", "match_09") for path in sorted((dataset_dir / title).glob("*.pkl"))]
-    return [segments.read_segment(path)["audio"] for path in paths]
+    return [storage.read_segment(path)["audio"] for path in paths]
 
 
 def test_the_best_epoch_is_tested_and_named(play, capsys):
@@ -281,7 +287,7 @@ def test_the_progress_bar_counts_batches(play):
 )
 def test_patience_is_lost_after_so_many_epochs_without_a_lower_loss(losses, patience, has_lost_it):
     history = [{"val_loss": loss, "loss": -number} for number, loss in enumerate(losses)]
-    assert trainer.has_lost_patience(history, patience) == has_lost_it
+    assert trainer.should_stop_early(history, patience) == has_lost_it
 
 
 def test_a_run_stops_once_patience_is_lost(play, capsys):
@@ -330,18 +336,18 @@ def test_a_resumed_run_without_a_better_epoch_tests_the_best_of_before(play):
 
 
 def test_scores_that_are_no_numbers_end_the_run(play, monkeypatch, caplog):
-    monkeypatch.setattr(trainer, "weigh_senses", trainer.weigh_senses)
-    with pytest.raises(trainer.TrainingError, match="valid: the network's scores are not numbers"):
-        trainer.require_numbers(np.array([[0.1, 0.2], [0.3, np.nan]]), "valid")
-    trainer.require_numbers(np.array([[0.0, 1.0]]), "valid")
+    monkeypatch.setattr(validation, "tune_fusion_weights", validation.tune_fusion_weights)
+    with pytest.raises(TrainingError, match="valid: the network's scores are not numbers"):
+        validation.check_finite(np.array([[0.1, 0.2], [0.3, np.nan]]), "valid")
+    validation.check_finite(np.array([[0.0, 1.0]]), "valid")
 
 
 def test_whoever_trains_is_told_of_each_epoch(dataset_dir, tmp_path, monkeypatch):
     script, told = Script([scores_with(high) for high in (0.6, 0.7)]), []
-    monkeypatch.setattr(model, "train_epoch", script.train_epoch)
-    monkeypatch.setattr(trainer, "predict_outputs", script.predict_outputs)
-    monkeypatch.setattr(trainer, "weigh_senses", lambda network, rows, loader: rows)
-    monkeypatch.setattr(report_pictures, "draw_history", lambda history: b"")
+    monkeypatch.setattr(optimization, "train_epoch", script.train_epoch)
+    monkeypatch.setattr(validation, "predict_outputs", script.predict_outputs)
+    monkeypatch.setattr(validation, "tune_fusion_weights", lambda network, rows, loader: rows)
+    monkeypatch.setattr(plots, "plot_history", lambda history: b"")
     arguments = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(tmp_path / "deep" / "ckpt"), "--epochs", "2"]
     args = trainer.parse_args(arguments)
     path = trainer.train(args, trainer.load_data(args), lambda history: told.append([dict(row) for row in history]))
@@ -353,7 +359,7 @@ def test_whoever_trains_is_told_of_each_epoch(dataset_dir, tmp_path, monkeypatch
 
 
 class Workers:
-    """Stands for distribution.Workers: this process is one of two."""
+    """Stands for distribution.DataParallelRun: this process is one of two."""
 
     def __init__(self, process_id):
         self.share, self.has_parted = (process_id, 2), False
@@ -374,7 +380,7 @@ def test_of_several_processes_the_first_writes_and_all_score_together(process_id
         made.append((Workers(process_id), settings))
         return made[0][0]
 
-    monkeypatch.setattr(trainer, "find_workers", find_workers)
+    monkeypatch.setattr(trainer, "init_distribution", find_workers)
     monkeypatch.setattr(trainer, "require_backend", lambda args: None)
     flags = ["--coordinator", "127.0.0.1:1", "--num_processes", "2", "--process_id", str(process_id)]
     script = play([scores_with(0.9)] * 2, *flags, "--patience", "1")
@@ -394,8 +400,8 @@ def test_of_several_processes_the_first_writes_and_all_score_together(process_id
 
 
 def backend_is(monkeypatch, name, num_devices):
-    monkeypatch.setattr(model.keras.backend, "backend", lambda: name)
-    monkeypatch.setattr(model.keras.distribution, "get_device_count", lambda: num_devices, raising=False)
+    monkeypatch.setattr(keras.backend, "backend", lambda: name)
+    monkeypatch.setattr(keras.distribution, "get_device_count", lambda: num_devices, raising=False)
 
 
 @pytest.mark.parametrize(
@@ -408,23 +414,24 @@ def test_workers_are_there_for_several_devices_of_jax(backend, num_devices, coor
     class DistributionError(Exception):
         pass
 
-    made = SimpleNamespace(Workers=lambda *arguments: arguments, DistributionError=DistributionError)
-    monkeypatch.setitem(__import__("sys").modules, "distribution", made)
+    made = SimpleNamespace(DataParallelRun=lambda *arguments: arguments, DistributionError=DistributionError)
+    monkeypatch.setitem(sys.modules, "videosummarizer.training.distribution", made)
+    monkeypatch.setattr("videosummarizer.training.distribution", made, raising=False)
     args = SimpleNamespace(coordinator=coordinator, num_processes=3, process_id=1)
-    workers = trainer.find_workers(args, {"--seed": 0})
-    assert workers == ((coordinator, 3, 1, {"--seed": 0}) if has_workers else None)
+    workers = trainer.init_distribution(args, {"--seed": 0})
+    assert workers == ((coordinator, 3, 1, {"--seed": 0}, 8) if has_workers else None)
     if has_workers:
 
         def refuse(*arguments):
             raise DistributionError("these cannot")
 
-        made.Workers = refuse
-        with pytest.raises(trainer.TrainingError, match="these cannot"):
-            trainer.find_workers(args, {})
+        made.DataParallelRun = refuse
+        with pytest.raises(TrainingError, match="these cannot"):
+            trainer.init_distribution(args, {})
 
 
 def test_another_backend_than_tensorflow_writes_no_events(monkeypatch, tmp_path):
-    events = functools.partial(trainer.make_event_log, tmp_path)
-    assert type(events()) is model.keras.callbacks.TensorBoard
+    events = functools.partial(run_folder.make_event_log, tmp_path)
+    assert type(events()) is keras.callbacks.TensorBoard
     backend_is(monkeypatch, "jax", 1)
-    assert type(events()) is model.keras.callbacks.Callback
+    assert type(events()) is keras.callbacks.Callback

@@ -14,10 +14,15 @@ from small_network import build_small_network
 from test_data_loader import write_dataset
 
 import main as trainer
-import model
-import segments
 from data_loader import DataLoader
-from operating_point import ScoredMatch, choose_operating_point
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import DataConfig, DatasetError, write_metadata
+from videosummarizer.evaluation import plots
+from videosummarizer.evaluation.operating_point import ScoredMatch, choose_operating_point
+from videosummarizer.training import inference, optimization, validation
+from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint_attributes, write_checkpoint_attributes
+from videosummarizer.training.keras_backend import keras
+from videosummarizer.training.validation import TrainingError
 
 POINT = {"threshold": 0.6, "smoothing": 3, "min_length_sec": 1.0, "max_gap_sec": 0.5, "dip_share": 0.7}
 LOUDNESS_POINT = {"threshold": 0.2, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "dip_share": 0.5}
@@ -31,7 +36,7 @@ def loader(dataset_dir):
 @pytest.fixture(scope="module")
 def network(loader):
     """A network whose outputs all differ."""
-    model.keras.utils.set_random_seed(5)
+    keras.utils.set_random_seed(5)
     network = build_small_network(loader.data_shape, 4000, 2)
     for number, name in enumerate(("highlight", "steps")):
         network.get_layer(f"shares_of_{name}").shares.assign((0.02 + number / 100, 0.5, 1.0))
@@ -44,19 +49,19 @@ def checkpoint(network, loader, tmp_path_factory):
     path = tmp_path_factory.mktemp("own") / "own.hdf5"
     network.save(path)
     attributes = {"config": vars(loader.config), "split": [0.6, 0.2], "operating_point": POINT}
-    segments.write_checkpoint_attributes(path, attributes | {"loudness_operating_point": LOUDNESS_POINT})
+    write_checkpoint_attributes(path, attributes | {"loudness_operating_point": LOUDNESS_POINT})
     return path
 
 
 def sounds_of(dataset_dir, title):
     paths = sorted((dataset_dir / title).glob("*.pkl"))
-    return np.stack([segments.read_segment(path)["audio"] for path in paths])
+    return np.stack([storage.read_segment(path)["audio"] for path in paths])
 
 
 def outputs_of(network, dataset_dir, title):
     """What the network says of a match, all its segments at once."""
     paths = sorted((dataset_dir / title).glob("*.pkl"))
-    read = [segments.read_segment(path) for path in paths]
+    read = [storage.read_segment(path) for path in paths]
     inputs = {name: np.stack([segment[name] for segment in read])[np.newaxis] for name in ("video", "audio")}
     return {name: output[0] for name, output in network.predict_on_batch(inputs).items()}
 
@@ -66,12 +71,12 @@ def outputs_of(network, dataset_dir, title):
 
 @pytest.mark.parametrize("subset", ["train", "valid", "test"])
 def test_scores_are_those_of_the_subset_in_order(network, loader, dataset_dir, subset):
-    scores, step_scores = trainer.predict(network, loader, subset)
+    scores, step_scores = validation.predict(network, loader, subset)
     expected = [outputs_of(network, dataset_dir, title) for title in TITLES[subset]]
     np.testing.assert_allclose(scores, np.concatenate([each["highlight"] for each in expected])[:, 0], atol=1e-5)
     np.testing.assert_allclose(step_scores, np.concatenate([each["steps"] for each in expected]), atol=1e-5)
     names = ("picture_steps", "loudness_highlight")
-    rows = trainer.predict_outputs(network, loader, subset, names)
+    rows = validation.predict_outputs(network, loader, subset, names)
     expected = [np.concatenate([each[name] for name in names], axis=1) for each in expected]
     np.testing.assert_allclose(rows, np.concatenate(expected), atol=1e-5)
     assert np.ptp(rows, axis=0).min() > 1e-3
@@ -81,15 +86,15 @@ def test_scores_are_those_of_the_subset_in_order(network, loader, dataset_dir, s
 
 
 def test_validations_classes_count_as_trainings(loader):
-    labels, weights = trainer.labels_and_weights(loader)
+    labels, weights = validation.labels_and_weights(loader)
     assert labels.tolist() == LABELS["match_07"] + LABELS["match_09"]
     # Of 20 segments of training 5 are highlights; of 11 of validation 7 are.
     assert weights.tolist() == pytest.approx([20 / (2 * (5 if label else 15)) for label in labels])
 
 
 def test_a_score_of_a_half_is_a_highlight(loader):
-    scores = np.where(trainer.labels_and_weights(loader)[0], 0.5, 0.49)
-    found = trainer.validate(scores, loader)
+    scores = np.where(validation.labels_and_weights(loader)[0], 0.5, 0.49)
+    found = validation.validate(scores, loader)
     assert (found["val_precision"], found["val_recall"]) == (1, 1)
 
 
@@ -105,7 +110,7 @@ def test_the_operating_point_is_the_best_on_the_sections_of_validation(loader):
             ScoredMatch(title, 1.0, duration_sec, labels[part], sections_sec, steps[part].mean(axis=1), steps[part])
         )
     expected = vars(choose_operating_point(matches))
-    assert trainer.operating_point_of(rng.random(11), steps, loader) == expected
+    assert validation.fit_operating_point(rng.random(11), steps, loader) == expected
     assert json.loads(json.dumps(expected)) == expected
 
 
@@ -123,7 +128,7 @@ def test_fusion_weights_have_the_lowest_weighted_loss_on_validation(seed, networ
     weights = np.where(labels, 20 / 10, 20 / 30)
     logits = [target[:, np.newaxis] * 2 - 2 + rng.normal(0, 2, (11, 3, target.shape[1])) for target in targets]
     rows = expit(np.concatenate(logits, axis=2)).reshape(11, -1)
-    received = trainer.weigh_senses(network, rows, loader)
+    received = validation.tune_fusion_weights(network, rows, loader)
     expected, unweighted = [], []
     for name, values, target in zip(("highlight", "steps"), logits, targets, strict=True):
         for found, sample_weight in ((expected, np.repeat(weights, target.shape[1])), (unweighted, None)):
@@ -143,8 +148,8 @@ def test_fusion_weights_have_the_lowest_weighted_loss_on_validation(seed, networ
 def test_outputs_that_are_no_numbers_are_named(network, loader):
     rows = np.full((11, 9), 0.5)
     rows[7, 8] = np.nan
-    with pytest.raises(trainer.TrainingError, match=r"^valid: the network's scores are not numbers"):
-        trainer.weigh_senses(network, rows, loader)
+    with pytest.raises(TrainingError, match=r"^valid: the network's scores are not numbers"):
+        validation.tune_fusion_weights(network, rows, loader)
 
 
 # ---- The test
@@ -187,7 +192,7 @@ def test_the_files_of_a_test_hold_what_was_scored(checkpoint, dataset_dir, tmp_p
     args.ckpt_dir = tmp_path / "deep" / "results"
     loader = trainer.load_data(args)
     report, scored, _, _ = trainer.evaluate(loader, str(checkpoint), "test")
-    names = trainer.test(args, loader, str(checkpoint))
+    names = trainer.test_checkpoint(args, loader, str(checkpoint))
     assert names == ["test_report.json", "predictions.csv", "precision_recall.png", "test_matches.png"]
     assert sorted(path.name for path in args.ckpt_dir.iterdir()) == sorted(names)
     written = json.loads((args.ckpt_dir / "test_report.json").read_text())
@@ -212,7 +217,7 @@ def test_the_files_of_a_test_hold_what_was_scored(checkpoint, dataset_dir, tmp_p
 def test_loudness_is_left_out_where_no_point_was_chosen_for_it(checkpoint, loader, network, tmp_path):
     path = tmp_path / "copy.hdf5"
     network.save(path)
-    segments.write_checkpoint_attributes(path, {"config": vars(loader.config), "split": [0.6, 0.2]})
+    write_checkpoint_attributes(path, {"config": vars(loader.config), "split": [0.6, 0.2]})
     report, _, point, levels = trainer.evaluate(loader, str(path), "test")
     assert (report["loudness"], levels, report["operating_point_chosen_on"]) == (None, None, None)
     assert (point.threshold, point.smoothing) == (0.5, 1)
@@ -220,17 +225,17 @@ def test_loudness_is_left_out_where_no_point_was_chosen_for_it(checkpoint, loade
 
 def test_steps_that_are_no_numbers_end_a_test(checkpoint, loader, monkeypatch):
     nothing = np.full((20, 2), np.nan)
-    monkeypatch.setattr(trainer, "predict", lambda network, loader, subset: (np.zeros(20), nothing))
-    with pytest.raises(trainer.TrainingError, match=r"^test: the network's scores are not numbers"):
+    monkeypatch.setattr(validation, "predict", lambda network, loader, subset: (np.zeros(20), nothing))
+    with pytest.raises(TrainingError, match=r"^test: the network's scores are not numbers"):
         trainer.evaluate(loader, str(checkpoint), "test")
 
 
 @pytest.mark.parametrize("values", [{"cut": 3}, {}, {"threshold": "x"}, {"threshold": 0.5, "smoothing": 0}, [0.5]])
 def test_a_point_of_another_version_is_named(values, tmp_path):
     path = tmp_path / "other.hdf5"
-    model.keras.Sequential([model.keras.layers.Input((1,))]).save(path)
-    segments.write_checkpoint_attributes(path, {"loudness_operating_point": values})
-    with pytest.raises(segments.CheckpointError, match=r"other\.hdf5: received an loudness_operating_point of another"):
+    keras.Sequential([keras.layers.Input((1,))]).save(path)
+    write_checkpoint_attributes(path, {"loudness_operating_point": values})
+    with pytest.raises(CheckpointError, match=r"other\.hdf5: received an loudness_operating_point of another"):
         trainer.read_operating_point(str(path), "loudness_operating_point")
     assert trainer.read_operating_point(str(path), "operating_point") is None
 
@@ -246,21 +251,21 @@ PLACES_OF_SPLIT = {
 
 def write_loud_dataset(folder, labels_of):
     """A dataset of grey frames and noise that is loud in highlights."""
-    config, rng = segments.DataConfig(1, 1, 1, 1, 400, False), np.random.default_rng(0)
+    config, rng = DataConfig(1, 1, 1, 1, 400, False), np.random.default_rng(0)
     videos = []
     for title, labels in labels_of.items():
         (folder / title).mkdir(parents=True)
         for index, label in enumerate(labels):
             audio = rng.normal(0, 0.3 if label else 0.02, 400).astype(np.float32)
             video = rng.integers(0, 256, config.data_shape["video"], np.uint8)
-            segments.write_segment(folder / title, index, label, video, audio, config, float(len(labels)))
+            storage.write_segment(folder / title, index, label, video, audio, config, float(len(labels)))
         videos.append({"title": title, "segment_count": len(labels)})
-    segments.write_metadata(folder, config, videos, missing=[], created="2026-11-24")
+    write_metadata(folder, config, videos, missing=[], created="2026-11-24")
     return folder
 
 
 def test_a_checkpoint_is_tested_by_the_split_that_it_was_trained_with(small_network, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(trainer.report_pictures, "draw_test", lambda scored, point, levels: {})
+    monkeypatch.setattr(plots, "plot_test", lambda scored, point, levels: {})
     labels_of = {title: [0, 1, 0, 0] for title in PLACES_OF_SPLIT}
     dataset = write_loud_dataset(tmp_path / "dataset", labels_of)
     arguments = ["--data_dir", str(dataset), "--epochs", "1", "--split", "0.2", "0.25"]
@@ -269,7 +274,7 @@ def test_a_checkpoint_is_tested_by_the_split_that_it_was_trained_with(small_netw
     (path,) = (tmp_path / "ckpt").glob("*.hdf5")
     expected = [title for title, place in PLACES_OF_SPLIT.items() if place >= 0.45]
     assert any(PLACES_OF_SPLIT[title] < 0.6 for title in expected)  # of the default split's train
-    assert segments.read_checkpoint_attributes(path)["split"] == [0.2, 0.25]
+    assert read_checkpoint_attributes(path)["split"] == [0.2, 0.25]
     arguments = ["--mode", "test", "--ckpt", str(path), "--data_dir", str(dataset)]
     assert trainer.main([*arguments, "--ckpt_dir", str(tmp_path / "tested")]) == 0
     for folder in ("ckpt", "tested"):
@@ -280,7 +285,7 @@ def test_a_checkpoint_is_tested_by_the_split_that_it_was_trained_with(small_netw
     loader = trainer.load_data(trainer.parse_args([*arguments, "--split", "0.2", "0.25"]))
     assert sorted(match.title for match in loader.matches("test")) == sorted(expected)
     for split in (["0.6", "0.2"], ["0.25", "0.2"]):
-        with pytest.raises(trainer.TrainingError, match="another split would test it on videos that it has seen"):
+        with pytest.raises(TrainingError, match="another split would test it on videos that it has seen"):
             trainer.load_data(trainer.parse_args([*arguments, "--split", *split]))
 
 
@@ -289,13 +294,13 @@ def test_only_the_subset_that_is_tested_needs_both_classes(tmp_path, checkpoint)
     dataset = write_dataset(tmp_path / "few", labels_of)
     config = vars(DataLoader(dataset).config)
     path = tmp_path / "x.hdf5"
-    model.keras.Sequential([model.keras.layers.Input((1,))]).save(path)
-    segments.write_checkpoint_attributes(path, {"config": config, "split": [0.6, 0.2]})
+    keras.Sequential([keras.layers.Input((1,))]).save(path)
+    write_checkpoint_attributes(path, {"config": config, "split": [0.6, 0.2]})
     args = trainer.parse_args(["--mode", "test", "--ckpt", str(path), "--data_dir", str(dataset), "--batch_size", "5"])
     loader = trainer.load_data(args)
     assert (loader.num_videos, loader.batch_size) == ({"train": 1, "valid": 1, "test": 1}, 5)
-    segments.write_checkpoint_attributes(path, {"config": config, "split": [0.7, 0.28]})  # its test is empty
-    with pytest.raises(segments.DatasetError, match="both classes in test, but test lacks one"):
+    write_checkpoint_attributes(path, {"config": config, "split": [0.7, 0.28]})  # its test is empty
+    with pytest.raises(DatasetError, match="both classes in test, but test lacks one"):
         trainer.load_data(args)
 
 
@@ -303,7 +308,7 @@ def test_a_loader_for_training_needs_both_classes_in_every_subset(tmp_path):
     for number, lacking in enumerate(("match_00", "match_07", "match_08")):
         labels_of = {title: [0, 1] for title in ("match_00", "match_07", "match_08")} | {lacking: [0, 0]}
         dataset = write_dataset(tmp_path / str(number), labels_of)
-        with pytest.raises(segments.DatasetError, match=f"but {('train', 'valid', 'test')[number]} lacks one"):
+        with pytest.raises(DatasetError, match=f"but {('train', 'valid', 'test')[number]} lacks one"):
             trainer.load_data(trainer.parse_args(["--data_dir", str(dataset)]))
 
 
@@ -311,7 +316,7 @@ def test_a_loader_for_training_needs_both_classes_in_every_subset(tmp_path):
 def test_damaged_sections_are_named_before_training(tmp_path, title):
     sections_of = {"match_00": [[0, 1]], "match_07": [[0, 1]], "match_08": [[0, 1]], title: [[5, 4]]}
     dataset = write_dataset(tmp_path / "damaged", {name: [1, 0] for name in sections_of}, sections_of=sections_of)
-    with pytest.raises(segments.DatasetError, match=f"sections of {title}"):
+    with pytest.raises(DatasetError, match=f"sections of {title}"):
         trainer.load_data(trainer.parse_args(["--data_dir", str(dataset)]))
 
 
@@ -345,7 +350,7 @@ def test_rare_highlights_count_as_much_as_all_the_rest(small_network, tmp_path, 
     rare = [int(index == 7) for index in range(20)]
     labels_of = {"match_00": rare, "match_01": rare, "match_07": rare, "match_08": rare}
     dataset, seen = write_dataset(tmp_path / "rare", labels_of), []
-    plain = model.train_epoch
+    plain = optimization.train_epoch
 
     def train_epoch(network, average, batches, on_batch):
         batches = list(batches)
@@ -354,15 +359,15 @@ def test_rare_highlights_count_as_much_as_all_the_rest(small_network, tmp_path, 
         seen.append((weights[labels == 1].sum(), weights[labels == 0].sum(), (weights > 0).sum()))
         return plain(network, average, batches, on_batch)
 
-    monkeypatch.setattr(model, "train_epoch", train_epoch)
-    monkeypatch.setattr(trainer, "operating_point_of", lambda *arguments: {"threshold": 0.5})  # takes long
+    monkeypatch.setattr(optimization, "train_epoch", train_epoch)
+    monkeypatch.setattr(validation, "fit_operating_point", lambda *arguments: {"threshold": 0.5})  # takes long
     arguments = ["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), "--learning_rate", "0.1"]
     args = trainer.parse_args([*arguments, "--epochs", "12", "--batch_size", "40"])
     path = trainer.train(args, trainer.load_data(args))
     for highlights, others, num_counted in seen:
         assert (highlights, others, num_counted) == (pytest.approx(20), pytest.approx(20), 40)
-    scores, _ = trainer.predict(model.load_checkpoint(path), DataLoader(dataset), "test")
+    scores, _ = validation.predict(inference.load_checkpoint(path), DataLoader(dataset), "test")
     assert scores == pytest.approx(np.full(20, 0.5), abs=0.05)
     # As if half of the segments were highlights; 19 of 20 would be at a loss of less than 0.4 each otherwise.
-    val_loss = segments.read_checkpoint_attributes(path)["val_loss"]
+    val_loss = read_checkpoint_attributes(path)["val_loss"]
     assert val_loss == pytest.approx(math.log(2), abs=0.01)

@@ -14,8 +14,13 @@ from test_data_loader import write_dataset
 
 import main as trainer
 import model
-import segments
 from data_loader import DataLoader
+from videosummarizer.dataset import audit
+from videosummarizer.dataset.metadata import SCHEMA_VERSION, DatasetError, read_metadata
+from videosummarizer.training import optimization, resume_point, run_folder
+from videosummarizer.training.checkpoint import CheckpointError, write_checkpoint_attributes
+from videosummarizer.training.keras_backend import keras
+from videosummarizer.training.validation import TrainingError
 
 LABELS_OF = {title: [0, 1, 0] for titles in TITLES.values() for title in titles}
 
@@ -142,7 +147,7 @@ def test_the_loader_has_the_batch_size_the_seed_and_the_split(dataset):
 def ran(monkeypatch, dataset, tmp_path, *flags):
     """main()'s status, where neither training nor a test takes place."""
     monkeypatch.setattr(trainer, "train", lambda args, loader: "best.hdf5")
-    monkeypatch.setattr(trainer, "test", lambda args, loader, path: ["report.json"])
+    monkeypatch.setattr(trainer, "test_checkpoint", lambda args, loader, path: ["report.json"])
     return trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), *flags])
 
 
@@ -159,10 +164,10 @@ def test_a_run_says_what_there_is_and_what_it_wrote(dataset, tmp_path, monkeypat
 
 def test_a_test_trains_nothing(dataset, tmp_path, monkeypatch, capsys):
     path = tmp_path / "x.hdf5"
-    model.keras.Sequential([model.keras.layers.Input((1,))]).save(path)
+    keras.Sequential([keras.layers.Input((1,))]).save(path)
     config = vars(DataLoader(dataset).config)
-    segments.write_checkpoint_attributes(path, {"config": config, "split": [0.6, 0.2]})
-    monkeypatch.setattr(trainer.dataset_audit, "find_leaks", lambda *arguments: pytest.fail("not of a test"))
+    write_checkpoint_attributes(path, {"config": config, "split": [0.6, 0.2]})
+    monkeypatch.setattr(audit, "find_leaks", lambda *arguments: pytest.fail("not of a test"))
     assert ran(monkeypatch, dataset, tmp_path, "--mode", "test", "--ckpt", str(path)) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"Look at: {tmp_path / 'ckpt' / 'report.json'}, {path}"
 
@@ -188,13 +193,15 @@ def test_group_by_warns_of_series_on_two_sides(dataset, tmp_path, monkeypatch, c
 
 def make(loader, *flags):
     args = trainer.parse_args(list(flags))
-    model.keras.utils.set_random_seed(args.seed)
+    keras.utils.set_random_seed(args.seed)
     return trainer.make_network(args, loader)
 
 
 def test_the_network_is_built_for_the_data_and_compiled_for_all_updates(small_network, dataset_dir, monkeypatch):
-    compiled, plain = [], model.compile_network
-    monkeypatch.setattr(model, "compile_network", lambda *arguments: compiled.append(arguments) or plain(*arguments))
+    compiled, plain = [], optimization.compile_network
+    monkeypatch.setattr(
+        optimization, "compile_network", lambda *arguments: compiled.append(arguments) or plain(*arguments)
+    )
     network = make(DataLoader(dataset_dir, batch_size=8), "--learning_rate", "0.02", "--epochs", "7")
     assert network.input["audio"].shape[2:] == (4000,)
     assert network.output["steps"].shape[-1] == 2
@@ -205,7 +212,7 @@ def test_the_network_is_built_for_the_data_and_compiled_for_all_updates(small_ne
 def test_the_real_network_hears_at_the_datasets_rate(dataset_dir, monkeypatch):
     built = []
     monkeypatch.setattr(model, "build_model", lambda *arguments: built.append(arguments))
-    monkeypatch.setattr(model, "compile_network", lambda *arguments: None)
+    monkeypatch.setattr(optimization, "compile_network", lambda *arguments: None)
     trainer.make_network(trainer.parse_args([]), DataLoader(dataset_dir))
     assert built == [({"video": (2, 16, 16, 3), "audio": (4000,)}, 4000, 2)]
 
@@ -214,23 +221,23 @@ def test_init_ckpt_gives_the_first_weights(small_network, dataset_dir, tmp_path)
     loader = DataLoader(dataset_dir)
     other, path = make(loader, "--seed", "4"), tmp_path / "other.hdf5"
     other.save(path)
-    segments.write_checkpoint_attributes(path, {"config": vars(loader.config)})
+    write_checkpoint_attributes(path, {"config": vars(loader.config)})
     new, tuned = make(loader), make(loader, "--init_ckpt", str(path))
     for weights, expected in zip(tuned.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(weights, expected)
     assert any((a != b).any() for a, b in zip(new.get_weights(), tuned.get_weights(), strict=True))
     assert tuned.optimizer is not None
-    segments.write_checkpoint_attributes(path, {"config": {**vars(loader.config), "apply_mfcc": True}})
-    with pytest.raises(trainer.TrainingError, match=r"other\.hdf5 trained on a dataset with .*'apply_mfcc': True"):
+    write_checkpoint_attributes(path, {"config": {**vars(loader.config), "apply_mfcc": True}})
+    with pytest.raises(TrainingError, match=r"other\.hdf5 trained on a dataset with .*'apply_mfcc': True"):
         make(loader, "--init_ckpt", str(path))
 
 
 def test_init_ckpt_of_another_network_is_refused(small_network, dataset_dir, tmp_path):
     loader, path = DataLoader(dataset_dir), tmp_path / "other.hdf5"
-    inputs = model.keras.Input((1,))
-    model.keras.Model(inputs, model.keras.layers.Dense(1)(inputs)).save(path)
-    segments.write_checkpoint_attributes(path, {"config": vars(loader.config)})
-    with pytest.raises(trainer.TrainingError, match=r"--init_ckpt: .*other\.hdf5 holds another version's network"):
+    inputs = keras.Input((1,))
+    keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(path)
+    write_checkpoint_attributes(path, {"config": vars(loader.config)})
+    with pytest.raises(TrainingError, match=r"--init_ckpt: .*other\.hdf5 holds another version's network"):
         make(loader, "--init_ckpt", str(path))
 
 
@@ -245,7 +252,7 @@ def trained_weights(monkeypatch, dataset, tmp_path, *flags):
         found.extend(network.get_weights())
         raise Stop
 
-    monkeypatch.setattr(model, "train_epoch", train_epoch)
+    monkeypatch.setattr(optimization, "train_epoch", train_epoch)
     args = parse(dataset, "--ckpt_dir", str(tmp_path / "ckpt"), *flags)
     with pytest.raises(Stop):
         trainer.train(args, trainer.load_data(args))
@@ -265,7 +272,7 @@ def test_what_has_to_be_the_same_for_a_run_to_be_resumed(dataset):
     args = parse(dataset, *flags)
     settings = trainer.run_settings(args, trainer.load_data(args))
     config = settings.pop("data config")
-    assert config == segments.read_metadata(dataset)["config"]
+    assert config == read_metadata(dataset)["config"]
     assert settings == {
         "--learning_rate": 0.01,
         "--epochs": 3,
@@ -280,10 +287,10 @@ def test_what_has_to_be_the_same_for_a_run_to_be_resumed(dataset):
 def test_what_a_checkpoint_says_of_itself(dataset):
     args = parse(dataset, "--learning_rate", "0.01", "--batch_size", "5", "--seed", "7", "--split", "0.61", "0.1")
     attributes = trainer.checkpoint_attributes(args, trainer.load_data(args))
-    metadata = segments.read_metadata(dataset)
+    metadata = read_metadata(dataset)
     assert attributes.pop("config") == metadata["config"]
     assert attributes.pop("data_shape") == metadata["data_shape"]
-    assert attributes.pop("schema_version") == segments.SCHEMA_VERSION
+    assert attributes.pop("schema_version") == SCHEMA_VERSION
     assert set(attributes.pop("versions")) == {"keras", "tensorflow", "numpy"}
     assert attributes == {
         "split": [0.61, 0.1],
@@ -302,13 +309,13 @@ def test_an_epochs_line_names_its_numbers():
     row |= {"val_f1": 0.3334, "val_average_precision": 0.4446}
     expected = "epoch   7/120  loss 0.1234 | valid: loss 0.9877  precision 0.111  recall 0.223  F1 0.333  "
     expected += "average precision 0.445"
-    assert trainer.describe_epoch(row, 120, False) == expected
-    assert trainer.describe_epoch(row, 120, True) == f"{expected}  saved"
+    assert run_folder.format_epoch(row, 120, False) == expected
+    assert run_folder.format_epoch(row, 120, True) == f"{expected}  saved"
 
 
 def test_the_history_is_a_table(tmp_path):
     history = [{"epoch": 1, "loss": 0.1 + 0.2, "val_loss": math.nan}, {"epoch": 2, "loss": 1e-7, "val_loss": 2.0}]
-    trainer.write_history(tmp_path / "history.csv", history)
+    run_folder.write_history(tmp_path / "history.csv", history)
     expected = "epoch,loss,val_loss\n1,0.30000000000000004,nan\n2,1e-07,2.0\n"
     assert (tmp_path / "history.csv").read_bytes() == expected.encode()
 
@@ -328,10 +335,10 @@ def ends_with(monkeypatch, error, *flags):
     ("error", "status"),
     [
         (None, 0),
-        (segments.DatasetError("no data"), 1),
-        (segments.CheckpointError("no data"), 1),
-        (trainer.resume_point.ResumeError("no data"), 1),
-        (trainer.TrainingError("no data"), 1),
+        (DatasetError("no data"), 1),
+        (CheckpointError("no data"), 1),
+        (resume_point.ResumeError("no data"), 1),
+        (TrainingError("no data"), 1),
         (OSError("no data"), 1),
         (KeyboardInterrupt(), 130),
     ],
@@ -354,9 +361,9 @@ def test_an_error_of_the_program_itself_is_not_hidden(monkeypatch):
 
 
 def test_debug_shows_where_an_error_comes_from(monkeypatch, caplog):
-    assert ends_with(monkeypatch, trainer.TrainingError("no data"), "--debug") == 1
+    assert ends_with(monkeypatch, TrainingError("no data"), "--debug") == 1
     (record,) = (record for record in caplog.records if record.levelno == logging.ERROR)
-    assert record.exc_info[0] is trainer.TrainingError
+    assert record.exc_info[0] is TrainingError
 
 
 @pytest.mark.parametrize(("process_id", "level"), [(None, logging.WARNING), (0, logging.WARNING), (1, logging.ERROR)])
@@ -388,7 +395,7 @@ def test_the_backend_has_to_be_there(backend, coordinator, message, monkeypatch)
     if message is None:
         trainer.require_backend(args)
     else:
-        with pytest.raises(trainer.TrainingError, match=re.escape(message)):
+        with pytest.raises(TrainingError, match=re.escape(message)):
             trainer.require_backend(args)
 
 

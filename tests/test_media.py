@@ -9,7 +9,7 @@ import pytest
 from clips import FRAME_RATE_FPS, read_number, tone, write_clip, write_exact_sound
 from moviepy.editor import VideoFileClip
 
-import media
+from videosummarizer import media
 
 SLOWING_TICKS = np.cumsum([0] + [1] * 30 + [2] * 30 + [3] * 20).tolist()
 RAGGED_TICKS = np.cumsum([0] + [1, 3, 1, 1, 7, 2, 2, 5, 1, 1, 1, 20, 1, 2, 3] * 3).tolist()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clips import FRAME_RATE_FPS, read_number, tone, write_clip
 
-import media
+from videosummarizer import media
 
 TICKS_PER_SEC = 90_000
 
@@ -228,31 +228,31 @@ def info(**changes):
 
 
 def test_a_sound_film_has_no_faults():
-    assert media.describe_faults("a/film.mp4", info(), set()) == []
+    assert media.describe_problems("a/film.mp4", info(), set()) == []
 
 
 def test_faults_are_told_one_by_one():
-    assert media.describe_faults("film.mp4", info(audio=None), set()) == [
+    assert media.describe_problems("film.mp4", info(audio=None), set()) == [
         "film.mp4: the video has no sound track: converted with silence"
     ]
-    assert media.describe_faults("film.mp4", info(stated_duration_sec=71.26), set()) == [
+    assert media.describe_problems("film.mp4", info(stated_duration_sec=71.26), set()) == [
         "film.mp4: the picture ends at 60.0 s of the 71.3 s that the header states: converted up to there"
     ]
-    assert media.describe_faults("film.mp4", info(), {12, 7, 100}) == [
+    assert media.describe_problems("film.mp4", info(), {12, 7, 100}) == [
         "film.mp4: damaged at 7, 12, 100 s: decoded around, the frame before is taken there"
     ]
-    assert len(media.describe_faults("film.mp4", info(audio=None, stated_duration_sec=90.0), {1})) == 3
+    assert len(media.describe_problems("film.mp4", info(audio=None, stated_duration_sec=90.0), {1})) == 3
 
 
 @pytest.mark.parametrize(("stated_sec", "is_fault"), [(0.0, False), (50.0, False), (61.0, False), (61.001, True)])
 def test_a_second_more_in_the_header_is_no_fault(stated_sec, is_fault):
-    assert len(media.describe_faults("film.mp4", info(stated_duration_sec=stated_sec), set())) == is_fault
+    assert len(media.describe_problems("film.mp4", info(stated_duration_sec=stated_sec), set())) == is_fault
 
 
 def test_of_many_damaged_seconds_the_first_20_are_named():
-    (fault,) = media.describe_faults("film.mp4", info(), set(range(50, 30, -1)))
+    (fault,) = media.describe_problems("film.mp4", info(), set(range(50, 30, -1)))
     assert fault.startswith(f"film.mp4: damaged at {', '.join(map(str, range(31, 51)))} s: ")
-    (fault,) = media.describe_faults("film.mp4", info(), set(range(51, 30, -1)))
+    (fault,) = media.describe_problems("film.mp4", info(), set(range(51, 30, -1)))
     assert fault.startswith(f"film.mp4: damaged at {', '.join(map(str, range(31, 51)))} and more s: ")
 
 
@@ -283,7 +283,7 @@ def test_other_errors_are_not_taken_for_those_of_the_film(tmp_path):
 
 def test_free_memory_is_given_back_whenever_a_film_is_closed(tmp_path, monkeypatch):
     path, calls = write_clip(tmp_path / "clip.mp4", num_frames=2), []
-    monkeypatch.setattr(media, "return_free_memory", lambda: calls.append(1))
+    monkeypatch.setattr(media, "trim_malloc", lambda: calls.append(1))
     with media.open_media(path):
         assert calls == []
     assert calls == [1]
@@ -299,5 +299,5 @@ def test_memory_is_given_back_where_the_system_takes_it(monkeypatch):
         calls.clear()
         monkeypatch.setattr(sys, "platform", platform)
         monkeypatch.setattr(media.ctypes, "CDLL", lambda name, library=library: libraries[library])
-        media.return_free_memory()
+        media.trim_malloc()
         assert calls == expected

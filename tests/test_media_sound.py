@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from clips import tone, write_clip, write_exact_sound
 
-import media
+from videosummarizer import media
 
 RATE_HZ = 8000
 RAMP = np.arange(1, 8001, dtype=np.float32) / 8000  # one second in which no sample is like another, and none is 0

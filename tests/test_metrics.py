@@ -10,7 +10,7 @@ import sklearn.metrics
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-import metrics
+from videosummarizer.evaluation import metrics
 
 LABELS = np.array([1, 0, 1, 0, 0])
 SCORES = np.array([0.9, 0.8, 0.5, 0.4, 0.1])
@@ -228,8 +228,8 @@ def test_a_section_whose_iou_is_the_threshold_but_for_rounding_is_found():
     assert metrics.evaluate_events(reference, [sections([0.6, 0.9])], 0.3)["matched"] == 1
     assert metrics.evaluate_events(reference, [sections([0.6, 0.899999])], 0.3)["matched"] == 0
     scores = np.array([0.5])
-    assert metrics.match_ranked(*reference, sections([0.6, 0.9]), scores, 0.3).tolist() == [True]
-    assert metrics.match_ranked(*reference, sections([0.6, 0.899999]), scores, 0.3).tolist() == [False]
+    assert metrics.match_by_score(*reference, sections([0.6, 0.9]), scores, 0.3).tolist() == [True]
+    assert metrics.match_by_score(*reference, sections([0.6, 0.899999]), scores, 0.3).tolist() == [False]
 
 
 def test_counts_of_each_match():
@@ -270,21 +270,21 @@ def test_mean_average_precision_of_the_perfect_and_of_nothing():
 
 def test_the_better_scored_section_takes_the_label():
     reference, predicted = sections([0, 10]), sections([0, 4], [4, 10])
-    assert metrics.match_ranked(reference, predicted, np.array([0.9, 0.1]), 0.3).tolist() == [True, False]
-    assert metrics.match_ranked(reference, predicted, np.array([0.1, 0.9]), 0.3).tolist() == [False, True]
-    assert metrics.match_ranked(reference, predicted, np.array([0.9, 0.1]), 0.5).tolist() == [False, True]
+    assert metrics.match_by_score(reference, predicted, np.array([0.9, 0.1]), 0.3).tolist() == [True, False]
+    assert metrics.match_by_score(reference, predicted, np.array([0.1, 0.9]), 0.3).tolist() == [False, True]
+    assert metrics.match_by_score(reference, predicted, np.array([0.9, 0.1]), 0.5).tolist() == [False, True]
 
 
 def test_a_section_takes_the_label_that_it_fits_best():
     # The first prediction fits the first label better (7 of 16 s, 6 of 17), the second one the second alone.
     reference, scores = sections([0, 10], [10, 20]), np.array([0.9, 0.1])
-    assert metrics.match_ranked(reference, sections([3, 16], [16, 20]), scores, 0.3).tolist() == [True, True]
+    assert metrics.match_by_score(reference, sections([3, 16], [16, 20]), scores, 0.3).tolist() == [True, True]
     # The other way round in time; whoever is right, the rest is wrong.
     predicted = sections([0, 4], [4, 17])
-    assert metrics.match_ranked(reference, predicted, np.array([0.1, 0.9]), 0.3).tolist() == [True, True]
+    assert metrics.match_by_score(reference, predicted, np.array([0.1, 0.9]), 0.3).tolist() == [True, True]
     predicted = sections([0, 4.5], [4.5, 16])
-    assert metrics.match_ranked(reference, predicted, np.array([0.1, 0.9]), 0.3).tolist() == [True, True]
-    assert metrics.match_ranked(sections([0, 10]), predicted, np.array([0.1, 0.9]), 0.3).tolist() == [False, True]
+    assert metrics.match_by_score(reference, predicted, np.array([0.1, 0.9]), 0.3).tolist() == [True, True]
+    assert metrics.match_by_score(sections([0, 10]), predicted, np.array([0.1, 0.9]), 0.3).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -340,18 +340,18 @@ def test_matches_drawn_without_a_label_have_no_mean_average_precision():
 
 
 def test_matches_are_drawn_with_replacement_by_the_seed():
-    weights = metrics.resample(5, num_resamples=200)
+    weights = metrics.bootstrap_weights(5, num_resamples=200)
     assert weights.shape == (200, 5)
     assert (weights.sum(axis=1) == 5).all()
     assert weights.mean(axis=0) == pytest.approx(np.ones(5), abs=0.3)
-    np.testing.assert_array_equal(weights, metrics.resample(5, num_resamples=200))
-    assert (metrics.resample(5, num_resamples=200, seed=1) != weights).any()
+    np.testing.assert_array_equal(weights, metrics.bootstrap_weights(5, num_resamples=200))
+    assert (metrics.bootstrap_weights(5, num_resamples=200, seed=1) != weights).any()
 
 
 def test_a_thousand_resamples_in_which_each_match_is_drawn_as_often_as_any_other():
-    weights = metrics.resample(4)
+    weights = metrics.bootstrap_weights(4)
     assert weights.shape == (1000, 4)
-    assert (weights == metrics.resample(4, 1000, 0)).all()
+    assert (weights == metrics.bootstrap_weights(4, 1000, 0)).all()
     # Four draws of one in four: a match is not drawn at all with probability (3/4)^4, and all times with (1/4)^4.
     assert (weights == 0).mean(axis=0) == pytest.approx(np.full(4, 0.316), abs=0.05)
     assert (weights == 4).mean() == pytest.approx(1 / 256, abs=0.004)
@@ -378,9 +378,9 @@ def test_resampled_scores_are_those_of_the_matches_repeated():
 
 def test_an_interval_leaves_out_what_is_not_known():
     resampled = np.append(np.arange(101) / 100, np.nan)
-    assert metrics.interval(resampled) == pytest.approx([0.025, 0.975])
-    assert metrics.interval(resampled[::-1], level=0.5) == pytest.approx([0.25, 0.75])
-    both_unknown = metrics.interval(np.array([np.nan]))
+    assert metrics.percentile_interval(resampled) == pytest.approx([0.025, 0.975])
+    assert metrics.percentile_interval(resampled[::-1], level=0.5) == pytest.approx([0.25, 0.75])
+    both_unknown = metrics.percentile_interval(np.array([np.nan]))
     assert len(both_unknown) == 2
     assert all(map(math.isnan, both_unknown))
     ranking = metrics.ranking_scores(

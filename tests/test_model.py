@@ -11,26 +11,21 @@ import numpy as np
 import pytest
 import scipy.fft
 
-import segments
-from model import (
-    NUM_MEL_BANDS,
-    OUTPUTS,
-    SHARES_LAYER,
-    WINDOW_LENGTH,
-    BestCheckpoint,
-    FrameJitter,
-    FramesWithMotion,
-    InverseCosineTransform,
-    Loudness,
-    ResampleTime,
-    SpectrogramMask,
-    WeightedSum,
-    build_model,
-    choose_shares,
-    compile_network,
-    load_checkpoint,
-    score_segments,
+from model import NUM_MEL_BANDS, build_model
+from videosummarizer.training import run_folder
+from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint_attributes, write_checkpoint_attributes
+from videosummarizer.training.fusion import FUSION_LAYER, OUTPUTS, LateFusion, search_fusion_weights
+from videosummarizer.training.inference import INFERENCE_WINDOW, load_checkpoint, score_segments
+from videosummarizer.training.layers import (
+    AveragePoolToLength,
+    FrameAugmentation,
+    FrameDifference,
+    InverseDCT,
+    LogEnergy,
+    SpecAugment,
 )
+from videosummarizer.training.optimization import compile_network
+from videosummarizer.training.run_folder import BestCheckpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {
@@ -54,7 +49,7 @@ def with_loudness(network):
     """The network, its three senses counting differently, loudness by weights of its own and not so much that all
     else drowns in what is not normalised yet."""
     for name in OUTPUTS:
-        network.get_layer(SHARES_LAYER.format(name)).shares.assign((0.02, 0.5, 1.0))
+        network.get_layer(FUSION_LAYER.format(name)).shares.assign((0.02, 0.5, 1.0))
     rng = np.random.default_rng(1)
     for layer in network.layers:
         if isinstance(getattr(layer, "kernel_initializer", None), keras.initializers.Ones):
@@ -117,44 +112,42 @@ def test_segments_of_a_match_are_taken_as_they_are_needed():
     segment = np.zeros(data_shape["video"], np.uint8), np.zeros(data_shape["audio"], np.float32)
     segments_left = iter([segment] * 100)
     next(score_segments(build_model(data_shape, 100), segments_left))
-    assert len(list(segments_left)) == 100 - WINDOW_LENGTH
+    assert len(list(segments_left)) == 100 - INFERENCE_WINDOW
 
 
 def test_mfccs_become_the_smoothed_log_mel_picture():
     rng = np.random.default_rng(0)
     smooth = np.cumsum(rng.standard_normal((6, NUM_MEL_BANDS)), axis=1)
     mfcc = scipy.fft.dct(smooth, norm="ortho")
-    np.testing.assert_allclose(InverseCosineTransform(NUM_MEL_BANDS)(mfcc), smooth, atol=1e-4)
+    np.testing.assert_allclose(InverseDCT(NUM_MEL_BANDS)(mfcc), smooth, atol=1e-4)
     few = np.zeros_like(mfcc)
     few[:, :40] = mfcc[:, :40]
-    np.testing.assert_allclose(
-        InverseCosineTransform(NUM_MEL_BANDS)(mfcc[:, :40]), scipy.fft.idct(few, norm="ortho"), atol=1e-4
-    )
+    np.testing.assert_allclose(InverseDCT(NUM_MEL_BANDS)(mfcc[:, :40]), scipy.fft.idct(few, norm="ortho"), atol=1e-4)
 
 
 def test_time_is_resampled_by_means_within_segments():
     x = np.arange(8.0).reshape(1, 8, 1)  # two segments of four
-    np.testing.assert_allclose(ResampleTime(4, 2)(x)[0, :, 0], [0.5, 2.5, 4.5, 6.5])
-    np.testing.assert_allclose(ResampleTime(4, 3)(x)[0, :3, 0], [0.25, 1.5, 2.75], atol=1e-6)
-    np.testing.assert_allclose(ResampleTime(2, 4)(x)[0, :, 0], np.repeat(np.arange(8.0), 2))
+    np.testing.assert_allclose(AveragePoolToLength(4, 2)(x)[0, :, 0], [0.5, 2.5, 4.5, 6.5])
+    np.testing.assert_allclose(AveragePoolToLength(4, 3)(x)[0, :3, 0], [0.25, 1.5, 2.75], atol=1e-6)
+    np.testing.assert_allclose(AveragePoolToLength(2, 4)(x)[0, :, 0], np.repeat(np.arange(8.0), 2))
 
 
 def test_motion_runs_across_segments():
     video = np.zeros((1, 2, 2, 1, 1, 3), np.float32)
     video[0, 1, 0] = 3
-    frames = np.asarray(FramesWithMotion()(video))
+    frames = np.asarray(FrameDifference()(video))
     assert frames.shape == (4, 1, 1, 6)
     np.testing.assert_array_equal(frames[:, 0, 0, 3], [0, 0, 3, -3])
 
 
 def test_loudness_is_the_power_of_a_segment_whatever_surrounds_it():
     power = np.random.default_rng(0).random((1, 12, 64)).astype(np.float32)
-    loudness = np.asarray(Loudness(4)(np.log(power)))
+    loudness = np.asarray(LogEnergy(4)(np.log(power)))
     np.testing.assert_allclose(np.exp(loudness[0, :, 0]), power.reshape(3, -1).sum(axis=1), rtol=1e-4)
 
 
 def test_sound_and_picture_are_summed_in_training_and_the_senses_as_chosen_afterwards():
-    layer, logits = WeightedSum(), [np.full((1, 2, 1), value, np.float32) for value in (1, 10, 100)]
+    layer, logits = LateFusion(), [np.full((1, 2, 1), value, np.float32) for value in (1, 10, 100)]
     assert np.unique(layer(logits)).tolist() == [110]
     layer.shares.assign((1.0, 0.5, 0.0))
     assert np.unique(layer(logits)).tolist() == [6]
@@ -172,18 +165,20 @@ def test_the_shares_of_the_senses_are_those_of_the_lowest_loss():
     expected = 1 / (1 + np.exp(-(logits[:, 0] + 0.5 * logits[:, 1])))
     for num_columns in (1, 3):  # of segments, of steps
         targets = np.repeat(labels[:, np.newaxis], num_columns, axis=1)
-        shares, scores = choose_shares(said[:, :, :num_columns].astype(np.float32), targets, weights)
+        shares, scores = search_fusion_weights(said[:, :, :num_columns].astype(np.float32), targets, weights)
         assert shares == (1.0, 0.5, 0.0)
         np.testing.assert_allclose(scores, expected[:, :num_columns], atol=1e-4)
-        assert any(choose_shares(1 - said[:, :, :num_columns], targets, weights)[0])  # even where nothing is better
+        assert any(
+            search_fusion_weights(1 - said[:, :, :num_columns], targets, weights)[0]
+        )  # even where nothing is better
 
 
 def test_augmentation_is_of_training_alone():
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (8, 2, 1, 6, 6, 3), dtype=np.uint8)
-    plain = np.asarray(FrameJitter()(video))
+    plain = np.asarray(FrameAugmentation()(video))
     np.testing.assert_allclose(plain, video / 64)
-    changed = np.asarray(FrameJitter()(video, training=True))
+    changed = np.asarray(FrameAugmentation()(video, training=True))
     # A stretch is the frames it was, or their mirror image, each channel scaled and shifted.
     for stretch, original in zip(changed, plain, strict=True):
         fits = []
@@ -192,8 +187,8 @@ def test_augmentation_is_of_training_alone():
                 fits.append(np.corrcoef(stretch[..., channel].ravel(), candidate[..., channel].ravel())[0, 1])
         assert min(fits[:3]) > 0.999 or min(fits[3:]) > 0.999
     picture = np.ones((4, 100, NUM_MEL_BANDS), np.float32)
-    np.testing.assert_array_equal(SpectrogramMask()(picture), picture)
-    masked = np.asarray(SpectrogramMask()(picture, training=True))
+    np.testing.assert_array_equal(SpecAugment()(picture), picture)
+    masked = np.asarray(SpecAugment()(picture, training=True))
     assert set(np.unique(masked)) == {0, 1}
     assert 0.2 < masked.mean() < 0.95
 
@@ -248,7 +243,7 @@ def test_a_checkpoint_appears_whole_or_not_at_all(checkpoint, tmp_path, monkeypa
     def write_checkpoint_attributes(path, attributes):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(segments, "write_checkpoint_attributes", write_checkpoint_attributes)
+    monkeypatch.setattr(run_folder, "write_checkpoint_attributes", write_checkpoint_attributes)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.on_epoch_end(1, {"val_loss": 0.5})
     assert [p.name for p in tmp_path.glob("ckpt*")] == ["ckpt-20261124-0001-0.7000.hdf5"]
@@ -257,14 +252,14 @@ def test_a_checkpoint_appears_whole_or_not_at_all(checkpoint, tmp_path, monkeypa
 
 def test_a_checkpoint_tells_of_its_data_and_predicts_the_same_in_a_new_process(checkpoint, tmp_path):
     checkpoint.on_epoch_end(2, {"val_loss": 0.25})
-    attributes = segments.read_checkpoint_attributes(checkpoint.best_path)
+    attributes = read_checkpoint_attributes(checkpoint.best_path)
     assert attributes == {"config": {"segment_length": 5.0}, "epoch": 3, "val_loss": 0.25}
     inputs = random_inputs(SHAPES["waveform"])
     np.savez(tmp_path / "inputs.npz", **inputs)
     code = (
-        "import sys, numpy as np, model\n"
+        "import sys, numpy as np\nfrom videosummarizer.training import inference\n"
         "inputs = dict(np.load(sys.argv[2]))\n"
-        "np.save(sys.argv[3], model.load_checkpoint(sys.argv[1]).predict(inputs, verbose=0)['highlight'])"
+        "np.save(sys.argv[3], inference.load_checkpoint(sys.argv[1]).predict(inputs, verbose=0)['highlight'])"
     )
     paths = [checkpoint.best_path, str(tmp_path / "inputs.npz"), str(tmp_path / "scores.npy")]
     result = subprocess.run([sys.executable, "-c", code, *paths], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -276,20 +271,20 @@ def test_a_checkpoint_tells_of_its_data_and_predicts_the_same_in_a_new_process(c
 def test_files_that_are_no_checkpoint_are_named(checkpoint, tmp_path):
     text = tmp_path / "text.hdf5"
     text.write_text("no HDF5")
-    with pytest.raises(segments.CheckpointError, match=r"text\.hdf5: cannot be read as a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"text\.hdf5: cannot be read as a checkpoint"):
         load_checkpoint(text)
-    with pytest.raises(segments.CheckpointError, match=r"nothing\.hdf5: cannot be read as a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"nothing\.hdf5: cannot be read as a checkpoint"):
         load_checkpoint(tmp_path / "nothing.hdf5")
     foreign = tmp_path / "foreign.hdf5"
     h5py.File(foreign, "w").close()
-    with pytest.raises(segments.CheckpointError, match="without this toolkit's attributes"):
+    with pytest.raises(CheckpointError, match="without this toolkit's attributes"):
         load_checkpoint(foreign)
     checkpoint.on_epoch_end(0, {"val_loss": 0.5})
     os.truncate(checkpoint.best_path, 50_000)
-    with pytest.raises(segments.CheckpointError, match="cannot be read as a checkpoint"):
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
         load_checkpoint(checkpoint.best_path)
-    segments.write_checkpoint_attributes(foreign, {})
-    with pytest.raises(segments.CheckpointError, match=r"foreign\.hdf5: the network in it cannot be read"):
+    write_checkpoint_attributes(foreign, {})
+    with pytest.raises(CheckpointError, match=r"foreign\.hdf5: the network in it cannot be read"):
         load_checkpoint(foreign)
 
 
@@ -297,6 +292,6 @@ def test_a_strangers_checkpoint_runs_nothing(tmp_path):
     path = tmp_path / "evil.hdf5"
     x = keras.Input((1,))
     keras.Model(x, keras.layers.Lambda(lambda x: x)(x)).save(path)
-    segments.write_checkpoint_attributes(path, {})
-    with pytest.raises(segments.CheckpointError, match=r"evil\.hdf5: the network in it has the layer Lambda"):
+    write_checkpoint_attributes(path, {})
+    with pytest.raises(CheckpointError, match=r"evil\.hdf5: the network in it has the layer Lambda"):
         load_checkpoint(path)

@@ -5,6 +5,18 @@ import numpy as np
 import pytest
 
 import model
+from videosummarizer.training.fusion import LateFusion
+from videosummarizer.training.layers import (
+    AveragePoolToLength,
+    FrameAugmentation,
+    FrameDifference,
+    InverseDCT,
+    LogCompression,
+    LogEnergy,
+    MergeTime,
+    SpecAugment,
+    SplitTime,
+)
 
 # ---- Augmentation
 
@@ -15,7 +27,7 @@ def jittered():
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (3000, 2, 2, 1, 4, 3), dtype=np.uint8)
     keras.utils.set_random_seed(1)
-    return video, np.asarray(model.FrameJitter()(video, training=True))
+    return video, np.asarray(FrameAugmentation()(video, training=True))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +76,7 @@ def test_brightness_varies_alike_in_all_channels(fitted):
 
 
 def test_the_next_batch_is_changed_otherwise(jittered):
-    layer = model.FrameJitter()
+    layer = FrameAugmentation()
     first, second = (np.asarray(layer(jittered[0][:3], training=True)) for _ in range(2))
     assert (first != second).any()
 
@@ -74,7 +86,7 @@ def masked():
     """(200, 700, 64) bool: what is masked in 200 pictures."""
     keras.utils.set_random_seed(2)
     picture = np.full((200, 700, 64), 3, np.float32)
-    masked = np.asarray(model.SpectrogramMask()(picture, training=True))
+    masked = np.asarray(SpecAugment()(picture, training=True))
     assert set(np.unique(masked)) == {0, 3}
     return masked == 0
 
@@ -113,11 +125,11 @@ def test_masks_lie_anywhere(masked):
 
 
 def test_silence_has_a_logarithm_of_0():
-    np.testing.assert_allclose(model.Logarithm()(np.array([0, np.e - 1, 1e6])), [0, 1, 13.815512], atol=1e-5)
+    np.testing.assert_allclose(LogCompression()(np.array([0, np.e - 1, 1e6])), [0, 1, 13.815512], atol=1e-5)
 
 
 def test_the_fusion_weights_of_training_are_fixed_and_not_trained():
-    layer = model.WeightedSum()
+    layer = LateFusion()
     layer(3 * [np.zeros((1, 1), np.float32)])
     assert (layer.trainable_weights, len(layer.weights)) == ([], 1)
     assert (layer.shares.name, np.asarray(layer.shares).tolist()) == ("shares", [0, 1, 1])
@@ -130,13 +142,13 @@ def test_the_fusion_weights_of_training_are_fixed_and_not_trained():
 def test_time_is_resampled_for_each_stretch_and_channel():
     x = np.arange(2 * 6 * 2, dtype=np.float32).reshape(2, 6, 2)  # two stretches, two segments of three, two channels
     expected = np.stack([x[:, [0, 3]], x[:, [1, 4]], x[:, [2, 5]]]).mean(axis=0)
-    np.testing.assert_allclose(model.ResampleTime(3, 1)(x), expected, atol=1e-6)
-    np.testing.assert_allclose(model.ResampleTime(3, 2)(x)[1, 1], x[1, 1] / 3 + x[1, 2] * 2 / 3, atol=1e-6)
+    np.testing.assert_allclose(AveragePoolToLength(3, 1)(x), expected, atol=1e-6)
+    np.testing.assert_allclose(AveragePoolToLength(3, 2)(x)[1, 1], x[1, 1] / 3 + x[1, 2] * 2 / 3, atol=1e-6)
 
 
 def test_motion_is_the_difference_to_the_frame_before_in_the_same_stretch():
     video = np.random.default_rng(0).normal(size=(2, 2, 3, 2, 5, 3)).astype(np.float32)
-    received = np.asarray(model.FramesWithMotion()(video)).reshape(2, 6, 2, 5, 6)
+    received = np.asarray(FrameDifference()(video)).reshape(2, 6, 2, 5, 6)
     for stretch in range(2):
         frames = video[stretch].reshape(6, 2, 5, 3)
         for place in range(6):
@@ -146,17 +158,17 @@ def test_motion_is_the_difference_to_the_frame_before_in_the_same_stretch():
 
 
 SHAPES = {
-    "jitter": (model.FrameJitter(), [(2, 3, 4, 5, 6, 3)], (2, 3, 4, 5, 6, 3), (None, None, 4, 5, 6, 3)),
-    "motion": (model.FramesWithMotion(), [(2, 3, 4, 5, 6, 3)], (24, 5, 6, 6), (None, 5, 6, 6)),
-    "fold a vector": (model.Fold(), [(2, 3, 7)], (6, 7, 1), (None, 7, 1)),
-    "fold a matrix": (model.Fold(), [(2, 3, 7, 4)], (6, 7, 4), (None, 7, 4)),
-    "unfold": (model.Unfold(), [(6, 7, 4), (2, 3, 8)], (2, 21, 4), (None, None, 4)),
-    "resample": (model.ResampleTime(4, 3), [(2, 8, 5)], (2, 6, 5), (None, None, 5)),
-    "cosines": (model.InverseCosineTransform(9), [(2, 8, 5)], (2, 8, 9), (None, None, 9)),
-    "loudness": (model.Loudness(4), [(2, 8, 5)], (2, 2, 1), (None, None, 1)),
-    "logarithm": (model.Logarithm(), [(2, 8, 5)], (2, 8, 5), (None, None, 5)),
-    "sum": (model.WeightedSum(), 3 * [(2, 8, 1)], (2, 8, 1), (None, None, 1)),
-    "mask": (model.SpectrogramMask(), [(2, 8, 5)], (2, 8, 5), (None, None, 5)),
+    "jitter": (FrameAugmentation(), [(2, 3, 4, 5, 6, 3)], (2, 3, 4, 5, 6, 3), (None, None, 4, 5, 6, 3)),
+    "motion": (FrameDifference(), [(2, 3, 4, 5, 6, 3)], (24, 5, 6, 6), (None, 5, 6, 6)),
+    "fold a vector": (MergeTime(), [(2, 3, 7)], (6, 7, 1), (None, 7, 1)),
+    "fold a matrix": (MergeTime(), [(2, 3, 7, 4)], (6, 7, 4), (None, 7, 4)),
+    "unfold": (SplitTime(), [(6, 7, 4), (2, 3, 8)], (2, 21, 4), (None, None, 4)),
+    "resample": (AveragePoolToLength(4, 3), [(2, 8, 5)], (2, 6, 5), (None, None, 5)),
+    "cosines": (InverseDCT(9), [(2, 8, 5)], (2, 8, 9), (None, None, 9)),
+    "loudness": (LogEnergy(4), [(2, 8, 5)], (2, 2, 1), (None, None, 1)),
+    "logarithm": (LogCompression(), [(2, 8, 5)], (2, 8, 5), (None, None, 5)),
+    "sum": (LateFusion(), 3 * [(2, 8, 1)], (2, 8, 1), (None, None, 1)),
+    "mask": (SpecAugment(), [(2, 8, 5)], (2, 8, 5), (None, None, 5)),
 }
 
 
@@ -172,7 +184,7 @@ def test_a_layer_states_the_shape_that_it_has(name):
 
 
 def test_layers_keep_their_numbers_in_a_file():
-    layers = [model.ResampleTime(4, 3), model.InverseCosineTransform(9), model.Loudness(5)]
+    layers = [AveragePoolToLength(4, 3), InverseDCT(9), LogEnergy(5)]
     kept = [{"num_from": 4, "num_to": 3}, {"num_bands": 9}, {"num_frames": 5}]
     for layer, numbers in zip(layers, kept, strict=True):
         layer.trainable = False

@@ -8,6 +8,7 @@ import pytest
 import scipy.signal
 
 import model
+from videosummarizer.training.fusion import LateFusion
 
 NUM_STEPS, NUM_SEGMENTS = 2, 3
 rng = np.random.default_rng(0)
@@ -59,7 +60,7 @@ def sigmoid(x):
 def randomise(network):
     """Give all layers but the sums random weights, variances above 0; returns those of each layer that has some."""
     of_layers = []
-    for layer in (layer for layer in network.layers if not isinstance(layer, model.WeightedSum)):
+    for layer in (layer for layer in network.layers if not isinstance(layer, LateFusion)):
         weights = []
         for variable in layer.weights:
             fan_in = max(1, int(np.prod(variable.shape[:-1])))
@@ -85,7 +86,7 @@ def assert_close(received, expected):
 
 def test_the_picture_is_encoded_by_four_convolutions_and_one_over_time():
     video = keras.Input((None, 3, 34, 21, 3), dtype="uint8")
-    network = keras.Model(video, model.encode_video(video, NUM_STEPS))
+    network = keras.Model(video, model.video_encoder(video, NUM_STEPS))
     weights = iter(randomise(network))
     frames = rng.integers(0, 256, (2, NUM_SEGMENTS, 3, 34, 21, 3), dtype=np.uint8)
     x = frames.reshape(2, 9, 34, 21, 3) / 64
@@ -108,7 +109,7 @@ def test_the_picture_is_encoded_by_four_convolutions_and_one_over_time():
 
 def test_the_sound_is_encoded_with_its_attack_by_three_convolutions_and_one_over_time():
     sound = keras.Input((None, 64))
-    network = keras.Model(sound, model.encode_sound(sound))
+    network = keras.Model(sound, model.audio_encoder(sound))
     weights = iter(randomise(network))
     picture = rng.normal(size=(2, 24 * 3, 64)).astype(np.float32)
     gamma, beta, mean, variance = next(weights)
@@ -129,7 +130,7 @@ def test_the_sound_is_encoded_with_its_attack_by_three_convolutions_and_one_over
 
 def test_logits_come_from_steps_that_know_those_around_them():
     features = keras.Input((None, 64))
-    network = keras.Model(features, model.judge(features, NUM_STEPS))
+    network = keras.Model(features, model.classification_head(features, NUM_STEPS))
     weights = randomise(network)
     dense = {kernel_and_bias[0].shape: kernel_and_bias for kernel_and_bias in weights if len(kernel_and_bias) == 2}
     weights = iter([arrays for arrays in weights if len(arrays) != 2])
@@ -151,7 +152,7 @@ def test_logits_come_from_steps_that_know_those_around_them():
 def test_loudness_speaks_for_a_segment_for_a_step_and_for_the_time_around_a_step():
     num_steps = 3
     sound = keras.Input((None, 64))
-    network = keras.Model(sound, model.judge_loudness(sound, num_steps))
+    network = keras.Model(sound, model.loudness_head(sound, num_steps))
     first = {layer.get_weights()[0].shape: layer for layer in network.layers if isinstance(layer, keras.layers.Dense)}
     assert {shape: layer.get_weights()[0].tolist() for shape, layer in first.items()} == {
         (1, 1): [[1]],
@@ -204,7 +205,7 @@ def mel_reference(samples, sample_rate, hop_length, num_frames):
 )
 def test_a_waveform_becomes_a_log_mel_picture(num_samples, num_frames, hop_length):
     audio = keras.Input((None, num_samples))
-    network = keras.Model(audio, model.draw_sound(audio, 8000, num_frames))
+    network = keras.Model(audio, model.log_mel_spectrogram(audio, 8000, num_frames))
     waveforms = rng.normal(size=(2, NUM_SEGMENTS, num_samples)).astype(np.float32) * [[[1]], [[0.01]]]
     whole = np.zeros((2, NUM_SEGMENTS, hop_length * num_frames))
     num_kept = min(num_samples, hop_length * num_frames)
@@ -220,7 +221,7 @@ def test_a_waveform_becomes_a_log_mel_picture(num_samples, num_frames, hop_lengt
 def test_mfccs_become_frames_of_each_segment():
     mfcc = rng.normal(size=(2, NUM_SEGMENTS, 40, 6)).astype(np.float32)
     audio = keras.Input((None, 40, 6))
-    network = keras.Model(audio, model.draw_sound(audio, 8000, 12))
+    network = keras.Model(audio, model.log_mel_spectrogram(audio, 8000, 12))
     whole = np.zeros((2, NUM_SEGMENTS, 64, 6))
     whole[:, :, :40] = mfcc
     order = np.arange(64)

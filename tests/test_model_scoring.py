@@ -2,6 +2,7 @@
 
 import logging
 import os
+from types import SimpleNamespace
 
 import absl.logging
 import h5py
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 
 import model
-import segments
+from videosummarizer.training import inference
+from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint_attributes
+from videosummarizer.training.keras_backend import silence_native_stderr
+from videosummarizer.training.run_folder import BestCheckpoint
 
 
 def build(num_frames, num_steps, num_samples=60):
@@ -27,6 +31,11 @@ class Neighbours:
         self.output = {"steps": np.empty((1, 1, num_steps))}
         self.input = {"video": np.empty((1, 1, num_frames, 1, 1, 3))}
         self.num_steps, self.reach, self.lengths = num_steps, reach, []
+        self.layers = [
+            SimpleNamespace(name=f"{modality}_temporal_convolution_{dilation}", dilation_rate=(dilation,))
+            for modality in ("audio", "video")
+            for dilation in (1, 2, 4)
+        ]
 
     def predict_on_batch(self, inputs):
         assert inputs["video"].dtype == np.uint8
@@ -73,7 +82,7 @@ CONTEXTS = [
 
 @pytest.mark.parametrize(("num_steps", "num_frames", "context"), CONTEXTS)
 def test_context_is_what_the_convolutions_reach(num_steps, num_frames, context):
-    assert model.count_context(Neighbours(num_steps, num_frames, 0)) == context
+    assert inference.receptive_field(Neighbours(num_steps, num_frames, 0)) == context
 
 
 @pytest.mark.parametrize(("num_steps", "num_frames"), [(10, 15), (10, 2), (3, 2), (5, 1), (9, 30)])
@@ -82,7 +91,7 @@ def test_a_score_depends_on_no_segment_further_away_than_the_context(num_steps, 
     network = build(num_frames, num_steps)
     for layer in network.layers:  # all weights above 0, so that no rectification hides what is further away
         layer.set_weights([np.abs(weight) + 0.01 for weight in layer.get_weights()])
-    context = model.count_context(network)
+    context = inference.receptive_field(network)
     num_segments, middle = 2 * context + 5, context + 2
     rng = np.random.default_rng(0)
     inputs = {
@@ -117,7 +126,7 @@ def test_each_segment_is_scored_once_with_all_of_its_neighbours(num_steps, num_f
         longest + 3 * num_new + 1,
     }:
         network = Neighbours(num_steps, num_frames, context)
-        scores = np.stack(list(model.score_segments(network, match_of(num_segments), window_length)))
+        scores = np.stack(list(inference.score_segments(network, match_of(num_segments), window_length)))
         expected = expected_scores(num_segments, context)
         np.testing.assert_array_equal(scores[:, 0], expected)
         np.testing.assert_array_equal(scores[:, 1:], np.array(expected)[:, np.newaxis] + np.arange(1, num_steps + 1))
@@ -129,19 +138,21 @@ def test_each_segment_is_scored_once_with_all_of_its_neighbours(num_steps, num_f
 
 def test_a_window_holds_24_segments_by_default():
     network = Neighbours(10, 15, 1)
-    list(model.score_segments(network, match_of(50)))
+    list(inference.score_segments(network, match_of(50)))
     assert network.lengths == [24, 24, 6]  # 23 new ones, then 22, then 4: the last with two that were there
 
 
 def test_outputs_of_other_names_are_given_in_their_order():
     network = Neighbours(3, 2, 0)
-    scores = list(model.score_segments(network, match_of(2), names=("picture_steps", "sound_highlight", "highlight")))
+    scores = list(
+        inference.score_segments(network, match_of(2), names=("picture_steps", "sound_highlight", "highlight"))
+    )
     assert [row.tolist() for row in scores] == [[-1001, -1002, -1003, 2000, 1000], [-1002, -1003, -1004, 2002, 1001]]
 
 
 def test_a_match_without_segments_has_no_scores():
     network = Neighbours(3, 2, 0)
-    assert list(model.score_segments(network, match_of(0))) == []
+    assert list(inference.score_segments(network, match_of(0))) == []
     assert network.lengths == []
 
 
@@ -152,8 +163,8 @@ def test_a_network_that_fails_is_named_by_the_first_line_of_its_error():
         raise RuntimeError("\n shapes differ \nmore of it")
 
     network.predict_on_batch = predict_on_batch
-    with pytest.raises(segments.CheckpointError) as raised:
-        list(model.score_segments(network, match_of(2)))
+    with pytest.raises(CheckpointError) as raised:
+        list(inference.score_segments(network, match_of(2)))
     assert str(raised.value) == "the network cannot score segments (shapes differ )"
     assert isinstance(raised.value.__cause__, RuntimeError)
 
@@ -168,7 +179,7 @@ def test_a_network_that_fails_is_named_by_the_first_line_of_its_error():
     ],
 )
 def test_the_first_line_of_an_error_or_its_kind(error, line):
-    assert model.first_line(error) == line
+    assert inference.first_line(error) == line
 
 
 # ---- Memory
@@ -181,9 +192,9 @@ def dense(num_inputs, num_units):
 
 def test_a_network_may_want_ten_thousand_numbers_more_than_are_stored():
     network = dense(999, 20)  # 20,000 weights
-    assert model.excess(network, 20_000) is None
-    assert model.excess(network, 10_000) is None
-    assert model.excess(network, 9_999) == "it wants 20000 weights, and 9999 are there"
+    assert inference.find_excess(network, 20_000) is None
+    assert inference.find_excess(network, 10_000) is None
+    assert inference.find_excess(network, 9_999) == "it wants 20000 weights, and 9999 are there"
 
 
 def repeated(num_inputs, num_repeats, *more_inputs):
@@ -207,13 +218,13 @@ def repeated(num_inputs, num_repeats, *more_inputs):
 def test_a_layer_may_make_256_times_as_many_values_as_there_are_inputs(
     num_inputs, num_repeats, more_inputs, is_allowed
 ):
-    problem = model.excess(repeated(num_inputs, num_repeats, *more_inputs), 0)
+    problem = inference.find_excess(repeated(num_inputs, num_repeats, *more_inputs), 0)
     assert problem == (None if is_allowed else "its layer 'many' makes more values of a segment than memory holds")
 
 
 def test_values_are_of_one_segment():
-    assert model.count_values(keras.KerasTensor((None, None, 3, 4, 5))) == 60
-    assert model.count_values(keras.KerasTensor((None, 7))) == 7
+    assert inference.num_elements(keras.KerasTensor((None, None, 3, 4, 5))) == 60
+    assert inference.num_elements(keras.KerasTensor((None, 7))) == 7
 
 
 # ---- Checkpoints
@@ -230,7 +241,7 @@ def small_network():
 @pytest.fixture
 def make_callback(tmp_path, small_network):
     def make(folder=tmp_path):
-        callback = model.BestCheckpoint(folder, "run", {"config": {"a": 1}, "operating_point": {"threshold": 0.25}})
+        callback = BestCheckpoint(folder, "run", {"config": {"a": 1}, "operating_point": {"threshold": 0.25}})
         callback.set_model(small_network)
         return callback
 
@@ -246,11 +257,11 @@ def test_a_checkpoint_holds_what_was_true_in_its_epoch(make_callback, tmp_path, 
     callback.on_epoch_end(12, {"val_loss": 0.2, "loss": 0.001})
     assert [path.name for path in tmp_path.iterdir()] == ["run-0012-0.1235.hdf5"]
     assert callback.best_path == str(tmp_path / "run-0012-0.1235.hdf5")
-    loaded = model.load_checkpoint(callback.best_path)
+    loaded = inference.load_checkpoint(callback.best_path)
     assert [weight.ravel().tolist() for weight in loaded.get_weights()] == [[1, 2], [3]]
     assert not loaded.compiled
     assert loaded.jit_compile is (keras.backend.backend() == "jax")
-    assert segments.read_checkpoint_attributes(callback.best_path) == {
+    assert read_checkpoint_attributes(callback.best_path) == {
         "config": {"a": 1},
         "operating_point": {"threshold": 0.25},
         "epoch": 12,
@@ -290,8 +301,8 @@ def test_a_loaded_network_whose_weights_are_of_another_shape_is_refused(make_cal
         name = group.attrs["weight_names"][0]
         del group[name]
         group[name] = np.zeros((3, 1), np.float32)
-    with pytest.raises(segments.CheckpointError, match=r"0\.5000\.hdf5: the network in it cannot be read \("):
-        model.load_checkpoint(callback.best_path)
+    with pytest.raises(CheckpointError, match=r"0\.5000\.hdf5: the network in it cannot be read \("):
+        inference.load_checkpoint(callback.best_path)
 
 
 def test_libraries_are_told_to_be_quiet_and_to_give_the_same_weights_for_the_same_seed():
@@ -305,7 +316,7 @@ def test_what_native_code_writes_is_silenced_only_for_a_while(capfd):
     num_open = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
     def fail_in_silence():
-        with model.native_stderr_silenced():
+        with silence_native_stderr():
             os.write(2, b"silenced")
             raise ZeroDivisionError
 

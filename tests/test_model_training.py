@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import model
+from videosummarizer.training import optimization
+from videosummarizer.training.fusion import search_fusion_weights
+from videosummarizer.training.optimization import ExponentialMovingAverage
 
 DATA_SHAPE = {"video": (1, 2, 2, 3), "audio": (40,)}
 NAMES = ["highlight", "steps"] + [
@@ -21,7 +24,7 @@ def network():
     """A network that is compiled with a peak of 1 for 100 updates."""
     keras.utils.set_random_seed(0)
     network = model.build_model(DATA_SHAPE, 100, 3)
-    model.compile_network(network, 1.0, 100)
+    optimization.compile_network(network, 1.0, 100)
     return network
 
 
@@ -32,7 +35,7 @@ def rates(num_updates, places):
     """The learning rates at some places of a schedule whose peak is 0.2."""
     network = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
     network.output_names = []
-    model.compile_network(network, 0.2, num_updates)
+    optimization.compile_network(network, 0.2, num_updates)
     return [float(network.optimizer._learning_rate(place)) for place in places]
 
 
@@ -67,7 +70,7 @@ def test_weights_decay_but_biases_and_normalisation_do_not(network):
 @pytest.mark.parametrize(("norm", "clipped"), [(7.0, 1.0), (0.5, 0.5)])
 def test_gradients_are_clipped_by_the_norm_of_all(norm, clipped):
     network = model.build_model(DATA_SHAPE, 100, 3)
-    model.compile_network(network, 0.001, 10)
+    optimization.compile_network(network, 0.001, 10)
     gradients = [np.ones(variable.shape, np.float32) for variable in network.trainable_variables]
     num_weights = sum(gradient.size for gradient in gradients)
     gradients = [gradient * norm / math.sqrt(num_weights) for gradient in gradients]
@@ -81,7 +84,7 @@ def test_gradients_are_clipped_by_the_norm_of_all(norm, clipped):
 
 def test_the_optimizers_numbers_are_there_before_the_first_step():
     network = model.build_model(DATA_SHAPE, 100, 3)
-    model.compile_network(network, 0.001, 10)
+    optimization.compile_network(network, 0.001, 10)
     assert isinstance(network.optimizer, keras.optimizers.AdamW)
     assert network.jit_compile is (keras.backend.backend() == "jax")
     assert len(network.optimizer.variables) >= 2 * len(network.trainable_variables)
@@ -160,7 +163,7 @@ class Recorder:
 def test_an_epoch_trains_each_output_on_its_own_target_and_averages_after_each_step():
     recorder = Recorder([1.0, 2.0, 6.0])
     batches = [(f"inputs {i}", {"highlight": f"label {i}", "steps": f"steps {i}"}, f"weights {i}") for i in range(3)]
-    loss = model.train_epoch(recorder, recorder, iter(batches), recorder.on_batch)
+    loss = optimization.train_epoch(recorder, recorder, iter(batches), recorder.on_batch)
     assert loss == 3
     assert isinstance(loss, float)
     expected = []
@@ -174,10 +177,10 @@ def test_an_epoch_trains_each_output_on_its_own_target_and_averages_after_each_s
 def test_a_network_learns_in_an_epoch_and_its_average_follows():
     keras.utils.set_random_seed(3)
     network = model.build_model(DATA_SHAPE, 100, 3)
-    model.compile_network(network, 0.02, 3)
+    optimization.compile_network(network, 0.02, 3)
     network.run_eagerly = True  # faster for three steps
-    average, first, seen = model.WeightAverage(network), network.get_weights(), []
-    loss = model.train_epoch(
+    average, first, seen = ExponentialMovingAverage(network), network.get_weights(), []
+    loss = optimization.train_epoch(
         network, average, [batch(seed=s) for s in range(3)], lambda: seen.append(network.get_weights())
     )
     assert loss > 0
@@ -200,7 +203,7 @@ def average_of(*weights):
     """A WeightAverage of a network whose weights the test sets."""
     network = SimpleNamespace(weights=[np.array(w, np.float64) for w in weights])
     network.get_weights = lambda: [w.copy() for w in network.weights]
-    return model.WeightAverage(network), network
+    return ExponentialMovingAverage(network), network
 
 
 def test_the_average_is_early_over_few_updates():
@@ -229,7 +232,7 @@ def test_the_average_is_later_over_a_hundred_updates(num_updates, part):
 def test_the_average_takes_the_statistics_of_batches_in():
     x = keras.Input((2,))
     network = keras.Model(x, keras.layers.BatchNormalization()(x))
-    average = model.WeightAverage(network)
+    average = ExponentialMovingAverage(network)
     network.set_weights([np.full(2, value, np.float32) for value in (2, 3, 4, 5)])
     average.update()
     assert [variable.name for variable in network.weights] == ["gamma", "beta", "moving_mean", "moving_variance"]
@@ -267,7 +270,7 @@ def test_fusion_weights_are_those_of_the_lowest_weighted_loss(num_columns):
         said = {c: 1 / (1 + np.exp(-sum(logits[:, place] * c[place] for place in range(3)))) for c in tried}
         losses = {c: log_loss_by_hand(labels, said[c], weights) for c in tried}
         best = min(losses, key=losses.get)
-        chosen, fused = model.choose_shares(scores.astype(np.float64), labels, weights)
+        chosen, fused = search_fusion_weights(scores.astype(np.float64), labels, weights)
         assert chosen == best
         np.testing.assert_allclose(fused, said[best], atol=1e-9)
         assert fused.shape == labels.shape
@@ -279,14 +282,14 @@ def test_fusion_weights_are_those_of_the_lowest_weighted_loss(num_columns):
 
 
 def test_of_equally_good_fusion_weights_the_largest_are_taken():
-    chosen, fused = model.choose_shares(np.full((4, 3, 1), 0.5), np.array([[0], [1], [1], [0]]), np.ones(4))
+    chosen, fused = search_fusion_weights(np.full((4, 3, 1), 0.5), np.array([[0], [1], [1], [0]]), np.ones(4))
     assert chosen == (1, 1, 1)
     assert fused.tolist() == [[0.5]] * 4
 
 
 def test_scores_of_0_and_1_count_as_a_ten_millionth_from_there():
     scores = np.array([[[0.0]] * 3, [[1.0]] * 3], np.float32)
-    chosen, fused = model.choose_shares(scores, np.array([[0.5], [0.5]]), np.ones(2))
+    chosen, fused = search_fusion_weights(scores, np.array([[0.5], [0.5]]), np.ones(2))
     assert sorted(chosen) == [0, 0, 0.5]  # the least sure
     # Half of the logit of 1e-7.
     expected = 1 / (1 + math.sqrt((1 - 1e-7) / 1e-7))

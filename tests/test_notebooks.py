@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from test_dataset_files import zip_up
+from test_storage import zip_up
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_EPOCHS = 2
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("repository")
     for path in [*ROOT.glob("*.py"), ROOT / "run_trainer.ipynb"]:
         shutil.copy(path, folder)
-    shutil.copytree(ROOT / "page", folder / "page")
+    shutil.copytree(ROOT / "videosummarizer", folder / "videosummarizer", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "data").symlink_to(ROOT / "data")
     return folder
 

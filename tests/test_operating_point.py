@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-import segments
-from operating_point import (
+from videosummarizer.evaluation.operating_point import (
+    ConcatenatedMatches,
     OperatingPoint,
     ScoredMatch,
-    Timeline,
     candidate_thresholds,
     choose_operating_point,
     find_sections,
     middle_of_plateau,
-    smooth,
+    moving_average,
 )
+from videosummarizer.sections import label_segments
 
 LENGTH_SEC = 2.0
 
@@ -31,7 +31,7 @@ def random_matches(seed, num_matches=4, num_segments=40, separation=1.5, num_ste
     rng = np.random.default_rng(seed)
     matches = []
     for number in range(num_matches):
-        labels = (smooth(rng.random(num_segments), 5) > 0.55).astype(int)
+        labels = (moving_average(rng.random(num_segments), 5) > 0.55).astype(int)
         noise = rng.normal(size=(num_segments, num_steps))
         scores = 1 / (1 + np.exp(-separation * (2 * labels[:, np.newaxis] - 1) - noise))
         matches.append(match(labels, scores, LENGTH_SEC * num_segments - number / 3))
@@ -150,9 +150,9 @@ def test_segments_are_found_as_they_are_labelled():
 def test_what_is_searched_is_what_find_sections_finds(seed, num_steps):
     matches = random_matches(seed, num_steps=num_steps)
     step_sec = LENGTH_SEC / num_steps
-    timeline = Timeline(matches)
+    timeline = ConcatenatedMatches(matches)
     for smoothing in (1, 3):
-        smoothed = np.concatenate([smooth(scores, smoothing) for scores in timeline.clear_scores])
+        smoothed = np.concatenate([moving_average(scores, smoothing) for scores in timeline.clear_scores])
         for threshold in candidate_thresholds(smoothed, timeline.labelled_share)[::6]:
             f1 = timeline.evaluate(timeline.runs(smoothed, threshold))
             assert f1.shape == (4, 3)
@@ -208,11 +208,11 @@ def test_equal_scores_and_no_labels():
 
 def test_a_match_at_the_end_of_another_is_not_merged_with_it():
     matches = [match([0, 0, 1], [0, 0, 1]), match([1, 0, 0], [1, 0, 0])]
-    timeline = Timeline(matches)
+    timeline = ConcatenatedMatches(matches)
     assert len(timeline.runs(np.array([0, 0, 1, 1, 0, 0.0]), 0.5)) == 2
     assert (timeline.evaluate(timeline.runs(np.array([0, 0, 1, 1, 0, 0.0]), 0.5))[:, 0] == 1).all()
 
 
 def test_segments_past_the_end_are_clipped():
     assert match([0, 1], [0, 1], duration_sec=3.0).found_sections_sec(OperatingPoint(0.5)).tolist() == [[2, 3]]
-    assert segments.label_segments(np.array([[2.0, 3.0]]), 2, LENGTH_SEC).tolist() == [0, 0]
+    assert label_segments(np.array([[2.0, 3.0]]), 2, LENGTH_SEC).tolist() == [0, 0]

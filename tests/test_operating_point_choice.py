@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from test_operating_point import plain_f1
 
-from operating_point import ScoredMatch, candidate_thresholds, choose_operating_point, smooth
+from videosummarizer.evaluation.operating_point import (
+    ScoredMatch,
+    candidate_thresholds,
+    choose_operating_point,
+    moving_average,
+)
 
 
 def plain_clear(match):
@@ -54,7 +59,9 @@ def grid_matches(seed):
     """Three matches of segments of 1.4 s with two steps, scores in 64ths, whose sums are exact in float64."""
     rng, matches = np.random.default_rng(seed), []
     for number, num_segments in enumerate((34, 19, 31)):
-        labels = (smooth(rng.random(num_segments), 3) > (0.55, 2, 0.5)[number]).astype(int)  # one has no highlight
+        labels = (moving_average(rng.random(num_segments), 3) > (0.55, 2, 0.5)[number]).astype(
+            int
+        )  # one has no highlight
         scores = np.clip(0.35 + 0.25 * labels[:, None] + rng.normal(0, 0.2, (num_segments, 2)), 0, 1)
         runs = np.flatnonzero(np.diff(labels, prepend=0, append=0)).reshape(-1, 2)
         duration_sec, steps = num_segments * 1.4 - (0, 0.3, 1.2)[number], np.round(scores * 64) / 64

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from test_operating_point import LENGTH_SEC, find, match
 
-from operating_point import (
+from videosummarizer.evaluation.operating_point import (
+    ConcatenatedMatches,
     OperatingPoint,
     ScoredMatch,
-    Timeline,
-    clear_dips,
+    moving_average,
     parse_operating_point,
-    smooth,
+    suppress_non_maxima,
 )
 
 # ---- What a checkpoint states
@@ -64,17 +64,17 @@ def test_an_operating_point_with_other_names_is_refused(values):
     ("duration_sec", "num_left"), [(2.1, 3), (2.0999, 3), (2.101, 4), (2.8, 4), (0.7, 1), (0.1, 1), (50, 5)]
 )
 def test_steps_that_begin_before_the_end_are_left(duration_sec, num_left):
-    clear = clear_dips(np.full(5, 0.5, np.float32), 0.7, duration_sec)  # 2.1 / 0.7 is a rounding error above 3
+    clear = suppress_non_maxima(np.full(5, 0.5, np.float32), 0.7, duration_sec)  # 2.1 / 0.7 is a rounding error above 3
     assert clear.tolist() == [0.5] * num_left
     assert clear.dtype == np.float64
 
 
 def test_a_score_that_is_just_the_share_of_the_highest_is_no_dip():
     # 0.375 is three quarters of 0.5, in float64 too.
-    assert clear_dips([0.5, 0.375, 0.3749], 1.0, 3.0, dip_share=0.75).tolist() == [0.5, 0.375, 0]
-    assert clear_dips([0.5, 0.41, 0.39], 1.0, 3.0).tolist() == [0.5, 0.41, 0]  # 0.8 by default
+    assert suppress_non_maxima([0.5, 0.375, 0.3749], 1.0, 3.0, dip_share=0.75).tolist() == [0.5, 0.375, 0]
+    assert suppress_non_maxima([0.5, 0.41, 0.39], 1.0, 3.0).tolist() == [0.5, 0.41, 0]  # 0.8 by default
     assert match([0, 0, 0], [0.5, 0.41, 0.39]).clear_scores() == pytest.approx([0.5, 0.41, 0])
-    assert clear_dips([0.5, 0.0, 0.01], 1.0, 3.0, dip_share=0.0).tolist() == [0.5, 0, 0.01]
+    assert suppress_non_maxima([0.5, 0.0, 0.01], 1.0, 3.0, dip_share=0.0).tolist() == [0.5, 0, 0.01]
 
 
 @pytest.mark.parametrize(("step_sec", "reach"), [(0.5, 10), (0.7, 7), (1.0, 5), (2.0, 2), (4.0, 1), (20.0, 1)])
@@ -82,19 +82,19 @@ def test_the_highest_within_five_seconds_counts_before_and_after(step_sec, reach
     scores = np.full(41, 0.25)
     scores[20] = 1
     expected = [0.25] * (20 - reach) + [0] * reach + [1] + [0] * reach + [0.25] * (20 - reach)
-    assert clear_dips(scores, step_sec, 41 * step_sec).tolist() == expected
+    assert suppress_non_maxima(scores, step_sec, 41 * step_sec).tolist() == expected
 
 
 def test_the_highest_after_the_end_does_not_count():
-    assert clear_dips([0.25, 0.25, 1.0], 1.0, 2.0).tolist() == [0.25, 0.25]
+    assert suppress_non_maxima([0.25, 0.25, 1.0], 1.0, 2.0).tolist() == [0.25, 0.25]
 
 
 def test_an_even_number_of_scores_is_averaged_over_one_more_before():
     scores = np.array([0.0, 0.6, 0.3, 0.9])
-    assert smooth(scores, 2) == pytest.approx([0, 0.3, 0.45, 0.6])
-    assert smooth(scores, 4) == pytest.approx([0.3, 0.3, 0.45, 0.6])
-    assert smooth(scores, 5) == pytest.approx([0.3, 0.45, 0.45, 0.6])
-    assert smooth(np.array([0.4]), 9) == pytest.approx([0.4])
+    assert moving_average(scores, 2) == pytest.approx([0, 0.3, 0.45, 0.6])
+    assert moving_average(scores, 4) == pytest.approx([0.3, 0.3, 0.45, 0.6])
+    assert moving_average(scores, 5) == pytest.approx([0.3, 0.45, 0.45, 0.6])
+    assert moving_average(np.array([0.4]), 9) == pytest.approx([0.4])
 
 
 # ---- Sections
@@ -183,7 +183,7 @@ def test_a_match_finds_with_its_own_steps_and_its_own_end():
 
 def test_matches_lie_one_after_another_with_their_own_ends():
     first, second = match([0, 1, 1], [0.1, 0.9, 0.8], duration_sec=5.0), match([1, 0], [0.7, 0.2], duration_sec=4.0)
-    timeline = Timeline([first, second])
+    timeline = ConcatenatedMatches([first, second])
     apart_sec = timeline.starts_sec[3]
     assert apart_sec > 5.0 + 3 * LENGTH_SEC  # no gap that is merged is as long
     assert timeline.starts_sec.tolist() == [0, 2, 4, apart_sec, apart_sec + 2]
@@ -199,7 +199,7 @@ def test_matches_lie_one_after_another_with_their_own_ends():
 
 def test_gaps_and_lengths_are_tried_in_steps():
     matches = [match([0, 1], [[0, 0, 0, 0], [1, 1, 1, 1]])]
-    timeline = Timeline(matches)
+    timeline = ConcatenatedMatches(matches)
     assert timeline.max_gaps_sec == [0, 0.5, 1, 1.5]
     assert timeline.min_lengths_sec == [0, 1, 1.5]
 
@@ -208,7 +208,9 @@ def test_gaps_and_lengths_are_tried_in_steps():
 def test_on_the_timeline_a_gap_and_a_length_just_as_long_count(step_sec):
     labels = np.array([1, 1, 1, 0, 0, 0, 0, 0, 0])
     runs_sec = np.array([[0, 2], [3, 4], [5, 8]]) * step_sec + 7 * step_sec
-    timeline = Timeline([ScoredMatch("match", step_sec, 9 * step_sec, labels, runs_sec[:2], labels, labels[:, None])])
+    timeline = ConcatenatedMatches(
+        [ScoredMatch("match", step_sec, 9 * step_sec, labels, runs_sec[:2], labels, labels[:, None])]
+    )
     # Without gaps: 2 of 3 found are right. A gap of a step makes all one, whose IoU with either label is at most 1/4.
     f1 = timeline.evaluate(runs_sec)
     assert f1[0] == pytest.approx([4 / 5, 2 / 4, 0])

@@ -1,5 +1,6 @@
 """What holds for the repository as a whole."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = sorted(path.stem for path in ROOT.glob("*.py"))
+SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
+PACKAGE = sorted((ROOT / "videosummarizer").rglob("*.py"))
+MODULES = [*SCRIPTS, *(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PACKAGE)]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -17,6 +20,37 @@ def test_importing_does_nothing(module, tmp_path):
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_top_level_holds_the_six_stage_scripts():
+    expected = ["data_converter", "data_loader", "highlight_extractor", "label_finder", "main", "model"]
+    assert expected == SCRIPTS
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_module_of_the_package_imports_a_script(path):
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported.add(node.module.split(".")[0])
+    assert imported & set(SCRIPTS) == set()
+
+
+# From the outermost to the innermost; a module may import those of its own sub-package and of the later ones.
+LAYERS = ["notebooks", "extraction", "training", "evaluation", "dataset"]
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_of_the_package_run_one_way(path):
+    own = path.parent.name
+    allowed = {"labelling"} if own == "labelling" else set(LAYERS[LAYERS.index(own) :]) if own in LAYERS else set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("videosummarizer."):
+            sub_package = node.module.split(".")[1]
+            assert sub_package in allowed or not (ROOT / "videosummarizer" / sub_package).is_dir(), node.module
 
 
 def test_requirements_are_plain_names_and_versions():

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from conftest import LABELS, TITLES
 
-import metrics
-import quality_report
-import report_pictures
-import segments
-from data_loader import DataLoader, Match
-from operating_point import OperatingPoint, ScoredMatch
+from data_loader import DataLoader
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import DataConfig, Match
+from videosummarizer.evaluation import metrics, plots, quality_report
+from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
+from videosummarizer.training import validation
 
 POINT = OperatingPoint(threshold=0.5, smoothing=1, min_length_sec=0.0, max_gap_sec=2.0)
 TITLE = 'final, "rematch" $5^2$ 결승전'
@@ -74,8 +74,8 @@ def test_intervals_hold_the_figures_and_are_repeatable(matches):
     assert figures["intervals"] == quality_report.evaluate(many, POINT)["intervals"]
     for group in (["per_segment"], ["per_event", "iou_0.3"], ["per_event", "iou_0.5"]):
         for name in ("precision", "recall", "f1"):
-            low, high = quality_report.at(figures["intervals"], group, name)
-            assert low <= quality_report.at(figures, group, name) <= high
+            low, high = quality_report.lookup(figures["intervals"], group, name)
+            assert low <= quality_report.lookup(figures, group, name) <= high
     for group, name in (
         ("per_segment", "average_precision"),
         ("per_segment", "roc_auc"),
@@ -123,7 +123,7 @@ def test_tables_show_every_figure(matches):
         "operating_point_chosen_on": "valid",
         **quality_report.compare(matches, POINT, matches, POINT),
     }
-    text = quality_report.describe(report)
+    text = quality_report.format_report(report)
     assert "Test: 2 videos, 11 segments, 2 highlights, 2 labelled sections" in text
     assert "Operating point, chosen on valid: a score of 0.500, gaps of up to 2 s closed" in text
     rows = [line.split() for line in text.splitlines()]
@@ -136,7 +136,7 @@ def test_tables_show_every_figure(matches):
         "operating_point_chosen_on": None,
         **quality_report.compare(matches, POINT, None, None),
     }
-    text = quality_report.describe(report)
+    text = quality_report.format_report(report)
     assert "the checkpoint names none, a score of 0.5 is taken" in text
     assert "loudness: not known" in text
 
@@ -162,11 +162,11 @@ def test_smoothing_decides_and_does_not_rank(matches):
 
 def test_loudness_is_the_root_mean_square_of_the_sound(dataset_dir):
     loader = DataLoader(dataset_dir)
-    levels, step_levels = quality_report.loudness(loader, "test")
+    levels, step_levels = validation.rms_levels(loader, "test")
     assert (levels.shape, step_levels.shape) == ((20,), (20, 2))
     segments_of_test = [(title, *item) for title in TITLES["test"] for item in enumerate(LABELS[title])]
     for row, (title, index, label) in enumerate(segments_of_test):
-        sound = segments.read_segment(dataset_dir / title / f"seg_{index:05d}_{label}.pkl")["audio"]
+        sound = storage.read_segment(dataset_dir / title / f"seg_{index:05d}_{label}.pkl")["audio"]
         assert levels[row] == pytest.approx(np.sqrt((sound.astype(float) ** 2).mean()))
         halves = sound.astype(float).reshape(2, -1)
         assert step_levels[row] == pytest.approx(np.sqrt((halves**2).mean(axis=1)))
@@ -177,9 +177,9 @@ def test_loudness_is_the_root_mean_square_of_the_sound(dataset_dir):
 
 def test_loudness_is_not_known_of_mfccs():
     class MfccLoader:
-        config = segments.DataConfig(1, 1, 1, 1, 4000, apply_mfcc=True)
+        config = DataConfig(1, 1, 1, 1, 4000, apply_mfcc=True)
 
-    assert quality_report.loudness(MfccLoader(), "test") is None
+    assert validation.rms_levels(MfccLoader(), "test") is None
 
 
 def size_of(png):
@@ -190,12 +190,12 @@ def size_of(png):
 def test_pictures_have_a_row_for_each_match(matches, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of letters that no font has
-        pictures = report_pictures.draw_test(matches, OperatingPoint(0.5, smoothing=3), np.linspace(0, 1, 11))
+        pictures = plots.plot_test(matches, OperatingPoint(0.5, smoothing=3), np.linspace(0, 1, 11))
     assert list(pictures) == ["precision_recall.png", "test_matches.png"]
     size_of(pictures["precision_recall.png"])
     width, height = size_of(pictures["test_matches.png"])
-    more = report_pictures.draw_matches(matches * 2, POINT)
+    more = plots.plot_matches(matches * 2, POINT)
     assert size_of(more[0])[0] == width
     assert size_of(more[0])[1] > height + 2 * 100
-    monkeypatch.setattr(report_pictures, "NUM_ROWS", 3)
-    assert list(report_pictures.draw_test(matches * 2, POINT, None))[1:] == ["test_matches.png", "test_matches_2.png"]
+    monkeypatch.setattr(plots, "NUM_ROWS", 3)
+    assert list(plots.plot_test(matches * 2, POINT, None))[1:] == ["test_matches.png", "test_matches_2.png"]

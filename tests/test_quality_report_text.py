@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from test_quality_report import POINT
 
-import metrics
-import quality_report
-from operating_point import OperatingPoint, ScoredMatch
+from videosummarizer.evaluation import metrics, quality_report
+from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
 
 
 def make_match(title, scores, labels, sections_sec, duration_sec):
@@ -35,7 +34,7 @@ DRAWN = np.array([
 def test_intervals_are_of_the_figures_of_matches_drawn_again(three, monkeypatch):
     asked, two_fifths = [], make_match("d", [0.1, 0.7, 0.65, 0.1], [0, 1, 0, 0], [[2, 3.6]], 8.0)
     matches = [*three, two_fifths]  # the last section found has an IoU of 0.4
-    monkeypatch.setattr(metrics, "resample", lambda num_matches: asked.append(num_matches) or DRAWN)
+    monkeypatch.setattr(metrics, "bootstrap_weights", lambda num_matches: asked.append(num_matches) or DRAWN)
     intervals = quality_report.evaluate(matches, POINT)["intervals"]
     assert asked == [4]
     drawn = [[match for match, times in zip(matches, row, strict=True) for _ in range(times)] for row in DRAWN]
@@ -145,13 +144,13 @@ def test_predictions_are_written_to_the_letter():
     ],
 )
 def test_an_operating_point_in_words(point, chosen_on, expected):
-    assert quality_report.describe_point(asdict(OperatingPoint(0.25, **point)), chosen_on) == expected
+    assert quality_report.format_operating_point(asdict(OperatingPoint(0.25, **point)), chosen_on) == expected
 
 
 def test_figures_that_are_not_there_are_none():
     figures = {"a": {"b": 0.5}}
-    assert quality_report.at(figures, ["a"], "b") == 0.5
-    assert quality_report.at(None, ["a"], "b") is None
+    assert quality_report.lookup(figures, ["a"], "b") == 0.5
+    assert quality_report.lookup(None, ["a"], "b") is None
 
 
 # A # stands for an interval. By hand: of 5 highlights 4 are found and one other segment, of 4 sections 3 and one other,
@@ -198,12 +197,12 @@ def test_the_tables_to_the_letter(three):
     expected = TABLES
     for low, high in [*in_order, *of_events, intervals["per_event"]["mean_average_precision"]]:
         expected = expected.replace("#", f"[{low:.3f}, {high:.3f}]", 1)
-    assert quality_report.describe({"subset": "test", "operating_point_chosen_on": "valid", **report}) == expected
+    assert quality_report.format_report({"subset": "test", "operating_point_chosen_on": "valid", **report}) == expected
 
 
 def test_what_is_not_known_is_a_dash(three):
     head = {"subset": "valid", "operating_point_chosen_on": None}
-    text = quality_report.describe({**head, **quality_report.compare(three[:1], POINT, None, None)})
+    text = quality_report.format_report({**head, **quality_report.compare(three[:1], POINT, None, None)})
     lines = text.splitlines()
     assert lines[0] == "Valid: 1 videos, 5 segments, 2 highlights, 1 labelled sections"
     assert (
@@ -212,4 +211,4 @@ def test_what_is_not_known_is_a_dash(three):
     last = "loudness: not known of MFCCs, which have none, or where the checkpoint names no threshold for it"
     assert last in lines
     report = quality_report.compare(three[:1], POINT, three[:1], POINT)
-    assert last not in quality_report.describe({**head, **report})
+    assert last not in quality_report.format_report({**head, **report})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from clips import HEIGHT_PX, WIDTH_PX, read_number, tone, write_clip
 
-import media
-import reel
+from videosummarizer import media
+from videosummarizer.extraction import reel
 
 RATE_HZ = 48000
 BEEP_FRAME = 40

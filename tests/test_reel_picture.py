@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from clips import HEIGHT_PX, WIDTH_PX, draw_number, read_number, tone, write_clip
 
-import media
-import reel
+from videosummarizer import media
+from videosummarizer.extraction import reel
 
 
 def ffmpeg(*arguments):
@@ -152,7 +152,7 @@ def test_a_smaller_picture_is_the_mean_of_what_it_is_made_of(tmp_path):
 
 @pytest.mark.parametrize(("length", "expected"), [(0.3, 2), (1, 2), (3, 4), (5, 4), (82.4, 82), (83.1, 84), (640, 640)])
 def test_lengths_are_made_even(length, expected):
-    assert reel.even(length) == expected
+    assert reel.round_to_even(length) == expected
 
 
 def test_colours_are_named_and_full_range_becomes_limited(tmp_path):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from clips import tone, write_clip, write_exact_sound
 
-import media
-import reel
+from videosummarizer import media
+from videosummarizer.extraction import reel
 
 RATE_HZ = 8000
 MATCH_SEC = 4

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-import resume_point
-from resume_point import FILE_NAME, ResumeError, ResumePoint
+from videosummarizer.training import resume_point
+from videosummarizer.training.resume_point import FILE_NAME, ResumeError, TrainingState
 
 SETTINGS = {"--seed": 3, "--split": [0.6, 0.2], "data config": {"segment_length": 1.5}, "segments": [4, 3, 2]}
 
@@ -48,7 +48,7 @@ def test_training_goes_on_as_if_it_had_not_stopped():
     network = make_network()
     average = make_average(network)
     train(network, average, 3)
-    numbers = resume_point.capture(network, average)
+    numbers = resume_point.snapshot(network, average)
     expected, expected_weights = train(network, average, 3), network.get_weights()
     expected_values = average.values
     other = make_network()
@@ -66,9 +66,9 @@ def test_training_goes_on_as_if_it_had_not_stopped():
 def test_every_number_that_training_changes_is_captured():
     network = make_network()
     average = make_average(network)
-    before = resume_point.capture(network, average)
+    before = resume_point.snapshot(network, average)
     train(network, average, 2)
-    after = resume_point.capture(network, average)
+    after = resume_point.snapshot(network, average)
     assert len(before) == len(after)  # the metrics that training made are none of them
     num_weights = len(network.get_weights())
     assert (before[0].tolist(), after[0].tolist()) == (0, 2)
@@ -86,7 +86,7 @@ def test_every_number_that_training_changes_is_captured():
 def test_captured_numbers_are_copies():
     network = make_network()
     average = make_average(network)
-    numbers = resume_point.capture(network, average)
+    numbers = resume_point.snapshot(network, average)
     kept = [np.copy(number) for number in numbers]
     train(network, average, 1)
     for number, value in zip(numbers, kept, strict=True):
@@ -100,18 +100,18 @@ def test_captured_numbers_are_copies():
 def test_numbers_of_another_network_are_refused_and_change_nothing():
     network, larger = make_network(), make_network(num_units=5)
     average = make_average(network)
-    before = resume_point.capture(network, average)
-    for numbers in (resume_point.capture(larger, make_average(larger)), before[:-1], [*before, np.zeros(2)]):
+    before = resume_point.snapshot(network, average)
+    for numbers in (resume_point.snapshot(larger, make_average(larger)), before[:-1], [*before, np.zeros(2)]):
         with pytest.raises(ResumeError, match=r"resume\.npz: received the numbers of another version's network"):
             resume_point.restore(network, average, numbers)
-    for number, value in zip(resume_point.capture(network, average), before, strict=True):
+    for number, value in zip(resume_point.snapshot(network, average), before, strict=True):
         np.testing.assert_array_equal(number, value)
 
 
 def a_point(**more):
     history = [{"epoch": 1, "loss": 0.5, "val_loss": 0.1 + 0.2}, {"epoch": 2, "loss": 1 / 3, "val_loss": 0.25}]
     variables = [np.array(7), *(np.full((2, number), number, np.float32) for number in range(12))]
-    return ResumePoint(**{
+    return TrainingState(**{
         "settings": SETTINGS,
         "history": history,
         "run_name": "ckpt-20260102-030405",

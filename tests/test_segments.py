@@ -10,9 +10,19 @@ import numpy as np
 import pytest
 from clips import read_number, tone, write_clip
 
-import media
-import segments
-from segments import DataConfig, DatasetError, LabelError
+from videosummarizer import media
+from videosummarizer.dataset import sampling, storage
+from videosummarizer.dataset.metadata import DataConfig, DatasetError, read_metadata
+from videosummarizer.labels import (
+    LabelError,
+    format_time,
+    is_time,
+    parse_frame,
+    parse_time,
+    read_label_file,
+    resolve_sections,
+)
+from videosummarizer.sections import label_segments
 
 FRAME_TIMES_SEC = np.arange(300) / 30  # ten seconds at 30 fps
 DURATION_SEC = 10.0
@@ -21,8 +31,8 @@ DURATION_SEC = 10.0
 def resolve(tmp_path, text, frame_times_sec=FRAME_TIMES_SEC, duration_sec=DURATION_SEC):
     path = tmp_path / "match.txt"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    rows = segments.read_label_file(path)
-    return segments.resolve_sections(path, rows, frame_times_sec, duration_sec)
+    rows = read_label_file(path)
+    return resolve_sections(path, rows, frame_times_sec, duration_sec)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +146,7 @@ def test_times_less_than_a_second_off_are_no_warning(tmp_path):
 )
 def test_golden_labels(sections, segment_length, labels):
     sections_sec = np.array(sections, dtype=float).reshape(-1, 2)
-    assert segments.label_segments(sections_sec, len(labels), segment_length).tolist() == labels
+    assert label_segments(sections_sec, len(labels), segment_length).tolist() == labels
 
 
 @pytest.mark.parametrize(
@@ -223,8 +233,8 @@ def test_shapes_of_a_segments_arrays(config, shapes):
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "00:00:00"), (59.999, "00:00:59"), (3661.5, "01:01:01")])
 def test_format_time(seconds, text):
-    assert segments.format_time(seconds) == text
-    assert segments.parse_time(text) == int(seconds)
+    assert format_time(seconds) == text
+    assert parse_time(text) == int(seconds)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +251,7 @@ def test_format_time(seconds, text):
     ],
 )
 def test_times_of_every_length_are_written_as_people_write_them(seconds, text):
-    assert segments.format_time(seconds) == text
+    assert format_time(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -262,8 +272,8 @@ def test_times_of_every_length_are_written_as_people_write_them(seconds, text):
     ],
 )
 def test_times_as_people_write_them(text, seconds):
-    assert segments.parse_time(text) == pytest.approx(seconds, abs=1e-9)
-    assert segments.is_time(text)
+    assert parse_time(text) == pytest.approx(seconds, abs=1e-9)
+    assert is_time(text)
 
 
 @pytest.mark.parametrize(
@@ -272,19 +282,19 @@ def test_times_as_people_write_them(text, seconds):
 )
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
-        segments.parse_time(text)
-    assert not segments.is_time(text)
+        parse_time(text)
+    assert not is_time(text)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "1e3", "５", "٣", " 5", "5\n", "x"])
 def test_what_is_no_frame_number_is_refused(text):
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
-        segments.parse_frame(text)
-    assert [segments.parse_frame(number) for number in ("0", "007", "123456")] == [0, 7, 123456]
+        parse_frame(text)
+    assert [parse_frame(number) for number in ("0", "007", "123456")] == [0, 7, 123456]
 
 
 def segments_of(path, config):
-    return list(segments.read_segments(path, media.probe(path), config))
+    return list(sampling.read_segments(path, media.probe(path), config))
 
 
 def test_segments_hold_the_frames_of_their_seconds_and_the_last_is_padded(tmp_path):
@@ -342,7 +352,7 @@ def write_one_segment(tmp_path):
     audio = np.linspace(-1, 1, 10, dtype=np.float32)
     folder = tmp_path / "경기 #1"
     folder.mkdir()
-    segments.write_segment(folder, 7, 1, frames, audio, config, 12.5)
+    storage.write_segment(folder, 7, 1, frames, audio, config, 12.5)
     return folder / "seg_00007_1.pkl", frames, audio
 
 
@@ -352,7 +362,7 @@ def test_a_pickle_holds_what_the_design_says(tmp_path):
     keys = "schema_version title index label start_sec end_sec total_duration video audio"
     assert " ".join(segment) == keys
     assert [segment[key] for key in list(segment)[1:7]] == ["경기 #1", 7, 1, 7, 8, 12.5]
-    read = segments.read_segment(path)
+    read = storage.read_segment(path)
     np.testing.assert_array_equal(read["video"], frames)
     np.testing.assert_array_equal(read["audio"], audio)
 
@@ -367,7 +377,7 @@ def test_a_strangers_pickle_is_data_and_runs_nothing(tmp_path, monkeypatch):
     path = tmp_path / "seg_00000_0.pkl"
     path.write_bytes(pickle.dumps({"video": Evil(), "audio": np.zeros(3)}))
     with pytest.raises(DatasetError, match=r"seg_00000_0\.pkl: not a segment pickle \(it names builtins\.eval"):
-        segments.read_segment(path)
+        storage.read_segment(path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -375,17 +385,17 @@ def test_a_damaged_pickle_is_named(tmp_path):
     path, _, _ = write_one_segment(tmp_path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DatasetError, match=r"seg_00007_1\.pkl: .*segment"):
-        segments.read_segment(path)
+        storage.read_segment(path)
     path.write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(DatasetError, match="it holds no dict with the arrays"):
-        segments.read_segment(path)
+        storage.read_segment(path)
 
 
 def test_metadata_that_is_missing_or_damaged_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r"received a folder without metadata\.json, expected a dataset"):
-        segments.read_metadata(tmp_path)
+        read_metadata(tmp_path)
     (tmp_path / "metadata.json").write_text("{}")
     with pytest.raises(
         DatasetError, match=r"metadata\.json: damaged or from something else .*convert the videos again"
     ):
-        segments.read_metadata(tmp_path)
+        read_metadata(tmp_path)

@@ -1,0 +1,373 @@
+"""The audit's functions, one by one: what is compared, from when on two matches are one, and what is told of them."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_data_loader import write_dataset
+
+from data_loader import DataLoader
+from videosummarizer.dataset import audit, storage
+from videosummarizer.dataset.metadata import DataConfig, DatasetError
+
+CONFIG = DataConfig(1, 1, 1, 1, 2, False)
+ADVICE = "Scores on matches that were trained on are too good: convert each match once, under one title"
+
+
+def test_every_damaged_segment_of_every_subset_is_counted_and_twenty_are_told(tmp_path, caplog):
+    labels_of = {"match_00": [0] * 10, "match_07": [1] * 9, "match_08": [0] * 8}  # train, valid, test
+    dataset = write_dataset(tmp_path / "damaged", labels_of)
+    names = [
+        f"{title}/seg_{index:05d}_{label}.pkl" for title in labels_of for index, label in enumerate(labels_of[title])
+    ]
+    bad = names[:9] + names[10:18] + names[19:25]  # 9 of 10, 8 of 9, 6 of 8
+    for name in bad:
+        (dataset / name).write_bytes(b"junk")
+    with pytest.raises(DatasetError, match=r"damaged: 23 of 27 segments cannot be used$"):
+        audit.check_segments(DataLoader(dataset))
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 20
+    assert [message.startswith(str(dataset / name)) for message, name in zip(caplog.messages, bad, strict=False)] == [
+        True
+    ] * 20
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_sound_that_is_no_number_is_named(tmp_path, caplog, value):
+    dataset = write_dataset(tmp_path / "odd", {"match_00": [0, 1], "match_08": [0]})
+    frames, audio = np.zeros((1, 1, 1, 3), np.uint8), np.array([0, value], np.float32)
+    storage.write_segment(dataset / "match_08", 0, 0, frames, audio, CONFIG, 1.0)
+    with pytest.raises(DatasetError, match=r"odd: 1 of 3 segments cannot be used"):
+        audit.check_segments(DataLoader(dataset))
+    path = dataset / "match_08" / "seg_00000_0.pkl"
+    assert caplog.messages == [f"{path}: its sound holds what is no number: convert its video again"]
+
+
+def test_a_dataset_without_damage_is_read_whole_and_nothing_is_told(tmp_path, caplog, capsys):
+    audit.check_segments(DataLoader(write_dataset(tmp_path / "whole", {"match_00": [0, 1], "match_08": [0]})))
+    assert caplog.messages == []
+    assert "3/3 [" in capsys.readouterr().err
+
+
+# ---- Which pairs are one
+
+
+def rows_of(*columns, num_columns=42):
+    """(12, 42) float32: rows of length 1 in the given columns; None for a row of zeros, which cannot be compared."""
+    rows = np.zeros((12, num_columns), np.float32)
+    for row, column in zip(rows, columns, strict=False):
+        if column is not None:
+            row[column] = 1
+    return rows
+
+
+@pytest.fixture
+def pairs_of(monkeypatch):
+    """A function that gives the pairs of matches with the given `sound` and `pictures` by title and subset."""
+
+    def pairs_of(sketches, subset_of):
+        monkeypatch.setattr(audit, "signature", lambda loader, files: sketches[files])
+        matches = {subset: {title: title for title in subset_of} for subset in ("train", "valid", "test")}
+        return audit.same_contents(None, matches, subset_of)
+
+    return pairs_of
+
+
+NOTHING = rows_of()
+
+
+@pytest.mark.parametrize(
+    ("num_alike", "num_compared", "is_same"),
+    [
+        (0, 0, False),
+        (1, 1, False),
+        (2, 2, True),
+        (2, 3, False),
+        (3, 4, True),
+        (5, 7, False),
+        (6, 8, True),
+        (8, 11, False),
+        (8, 12, False),
+        (9, 12, True),
+        (12, 12, True),
+    ],
+)
+@pytest.mark.parametrize("what", ["sound", "pictures"])
+def test_matches_are_one_if_three_quarters_and_two_of_their_segments_are_alike(
+    pairs_of, what, num_alike, num_compared, is_same
+):
+    first = rows_of(*range(num_compared))
+    second = rows_of(*range(num_alike), *range(20, 20 + num_compared - num_alike), *range(30, 42 - num_compared))
+    other = {"sound": "pictures", "pictures": "sound"}[what]
+    sketches = {"b": {what: first, other: NOTHING}, "a": {what: second, other: NOTHING}}
+    pairs = pairs_of(sketches, {"b": "train", "a": "test"})
+    assert pairs == ({("a", "b"): f"have the same {what}"} if is_same else {})
+
+
+@pytest.mark.parametrize(("likeness", "is_same"), [(0.89, False), (0.91, True), (-0.95, False)])
+def test_segments_are_alike_above_nine_tenths(pairs_of, likeness, is_same):
+    first, second = rows_of(0, 1), rows_of()
+    for row in (0, 1):
+        second[row, [row, 20]] = likeness, np.sqrt(1 - likeness**2)
+    sketches = {"a": {"sound": first, "pictures": NOTHING}, "b": {"sound": second, "pictures": NOTHING}}
+    assert bool(pairs_of(sketches, {"a": "train", "b": "valid"})) == is_same
+
+
+def test_segments_are_compared_at_the_same_places_alone(pairs_of):
+    sketches = {
+        "a": {"sound": rows_of(0, 1, 2), "pictures": NOTHING},
+        "b": {"sound": rows_of(1, 2, 0), "pictures": NOTHING},
+    }
+    assert pairs_of(sketches, {"a": "train", "b": "valid"}) == {}
+
+
+def test_pairs_within_a_subset_are_no_leak_and_pictures_are_named_before_sound(pairs_of):
+    same, other = {"sound": rows_of(0, 1, 2), "pictures": rows_of(3, 4)}, {"sound": rows_of(5, 6), "pictures": NOTHING}
+    sketches = {"a": same, "b": other, "c": same, "d": same, "e": other, "f": {"sound": NOTHING, "pictures": NOTHING}}
+    subset_of = {"a": "train", "b": "test", "c": "train", "d": "valid", "e": "train", "f": "test"}
+    assert pairs_of(sketches, subset_of) == {
+        ("a", "d"): "have the same pictures",
+        ("c", "d"): "have the same pictures",
+        ("b", "e"): "have the same sound",
+    }
+
+
+def test_alike_segments_are_counted_for_each_pair():
+    num_alike, num_compared = audit.count_similar([rows_of(0, 1, 2), rows_of(0, None, 3), rows_of(4, 1)])
+    assert num_alike.tolist() == [[3, 1, 1], [1, 2, 0], [1, 0, 2]]
+    assert num_compared.tolist() == [[3, 2, 2], [2, 2, 1], [2, 1, 2]]
+
+
+def test_a_file_under_three_titles_is_a_pair_for_each_side_it_changes_to():
+    titles = ["z_train", "a_train", "m_test", "unknown"]
+    videos = [
+        {"title": title, "source": "x.mp4", "source_files": {"x.mp4": [700, 1]}, "duration": 60.5} for title in titles
+    ]
+    subset_of = {"a_train": "train", "m_test": "test", "z_train": "train"}
+    assert audit.same_files({"videos": videos}, subset_of) == {
+        ("a_train", "m_test"): "were converted from files of the same size and length",
+        ("m_test", "z_train"): "were converted from files of the same size and length",
+    }
+    assert audit.same_files({"videos": videos}, dict.fromkeys(titles, "valid")) == {}
+
+
+@pytest.mark.parametrize(("size", "duration", "is_same"), [(700, 60.5, True), (700, 60.6, False), (701, 60.5, False)])
+def test_files_are_one_if_both_size_and_length_are(size, duration, is_same):
+    videos = [
+        {"title": "a", "source": "a.mp4", "source_files": {"a.txt": [5, 1], "a.mp4": [700, 1]}, "duration": 60.5},
+        {"title": "b", "source": "b.mp4", "source_files": {"b.txt": [6, 1], "b.mp4": [size, 2]}, "duration": duration},
+    ]
+    pairs = audit.same_files({"videos": videos}, {"a": "train", "b": "test"})
+    assert list(pairs) == [("a", "b")] * is_same
+
+
+# ---- What is compared: independent arithmetic with loops
+
+
+def block_means(array, *sizes):
+    """Means of an array's blocks by plain loops: block i of n begins at i * length // n of each axis."""
+    sizes = [min(size, length) for size, length in zip(sizes, array.shape, strict=True)]
+    means = np.zeros(sizes)
+    for place in np.ndindex(*sizes):
+        block = tuple(
+            slice(i * length // size, (i + 1) * length // size)
+            for i, size, length in zip(place, sizes, array.shape, strict=True)
+        )
+        means[place] = np.mean(array[block], dtype=np.float64)
+    return means
+
+
+def test_blocks_by_hand():
+    np.testing.assert_allclose(audit.block_means(np.arange(10.0), 4), [0.5, 3, 5.5, 8])  # of 2, 3, 2, 3 values
+    np.testing.assert_allclose(audit.block_means(np.array([1.0, 5.0, 9.0]), 64), [1, 5, 9])
+    array = np.array([[0.0, 2, 10], [4, 6, 20], [100, 102, 30]])
+    np.testing.assert_allclose(audit.block_means(array, 2, 2), [[0, 6], [52, 39.5]])
+    np.testing.assert_allclose(audit.block_means(array, 1), [[104 / 3, 110 / 3, 20]])
+
+
+def test_a_segment_is_shrunk_to_grey_blocks_and_to_loudness(tmp_path):
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (7, 20, 33, 3), dtype=np.uint8)
+    audio = rng.normal(0, 0.3, 1000).astype(np.float32)
+    found = audit.describe_segment(video, audio)
+    grey = block_means(video.astype(np.float64).mean(axis=3), 4, 9, 16)
+    loudness = block_means(np.abs(audio), 64)
+    assert found["pictures"].shape == (4 * 9 * 16,)
+    assert found["sound"].shape == (64,)
+    np.testing.assert_allclose(found["pictures"], (grey - grey.mean()).ravel(), atol=1e-3)
+    np.testing.assert_allclose(found["sound"], loudness - loudness.mean(), atol=1e-5)
+    assert {values.dtype.kind for values in found.values()} == {"f"}
+
+
+def test_mfccs_are_shrunk_to_ten_bands_each_without_its_mean():
+    rng = np.random.default_rng(1)
+    audio = (rng.normal(0, 1, (40, 130)) + np.arange(40)[:, np.newaxis]).astype(np.float16)
+    found = audit.describe_segment(np.zeros((1, 2, 3, 3), np.uint8), audio)
+    bands = block_means(audio, 10, 64)
+    assert found["sound"].shape == (640,)
+    np.testing.assert_allclose(found["sound"], (bands - bands.mean(axis=1, keepdims=True)).ravel(), atol=1e-4)
+    assert found["pictures"].shape == (1 * 2 * 3,)
+
+
+def test_rows_are_what_sets_a_segment_apart_at_length_one():
+    values = [None, np.array([6.0, 8, 1]), None, np.array([0.0, 0, 1])]
+    rows = audit.normalise_rows(values, 3, 1.0)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, [[0, 0, 0], [0.6, 0.8, 0], [0, 0, 0], [-0.6, -0.8, 0]], atol=1e-6)
+    assert not audit.normalise_rows([None, None], 3, 1.0).any()
+
+
+@pytest.mark.parametrize(("min_deviation", "is_told"), [(2.4, True), (2.6, False)])
+def test_rows_flatter_than_the_least_deviation_are_zeros(min_deviation, is_told):
+    values = [np.array([3.0, 4, 0, 0]), np.array([-3.0, -4, 0, 0])]  # root mean squares of 5 / 2
+    rows = audit.normalise_rows(values, 4, min_deviation)
+    np.testing.assert_allclose(rows, np.array([[0.6, 0.8, 0, 0], [-0.6, -0.8, 0, 0]]) * is_told, atol=1e-6)
+
+
+def loader_of(monkeypatch, arrays, data_shape):
+    """A stand-in for a loader whose files are their indices; None is a damaged one."""
+    read = []
+
+    def read_arrays(file, shape):
+        assert shape == data_shape
+        read.append(file)
+        if arrays[file] is None:
+            raise DatasetError("damaged")
+        return arrays[file]
+
+    monkeypatch.setattr(audit, "read_arrays", read_arrays)
+    return SimpleNamespace(data_shape=data_shape), read
+
+
+def test_a_dozen_segments_at_growing_distances_are_compared(monkeypatch):
+    rng = np.random.default_rng(2)
+    shapes = {"video": (2, 9, 16, 3), "audio": (128,)}
+    arrays = [(rng.integers(0, 256, shapes["video"], dtype=np.uint8), rng.normal(0, 1, 128)) for _ in range(150)]
+    loader, read = loader_of(monkeypatch, arrays, shapes)
+    found = audit.signature(loader, list(range(150)))
+    assert read == [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144]
+    values = np.array([block_means(np.abs(arrays[index][1]), 64) for index in read])
+    values -= values.mean(axis=1, keepdims=True)
+    values -= values.mean(axis=0)
+    np.testing.assert_allclose(found["sound"], values / np.linalg.norm(values, axis=1, keepdims=True), atol=1e-4)
+    pixels = np.array([arrays[index][0].mean(axis=3).ravel() for index in read])
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    pixels -= pixels.mean(axis=0)
+    np.testing.assert_allclose(found["pictures"], pixels / np.linalg.norm(pixels, axis=1, keepdims=True), atol=1e-4)
+
+
+def test_short_matches_and_damaged_segments_leave_rows_of_zeros(monkeypatch):
+    rng = np.random.default_rng(3)
+    shapes = {"video": (1, 9, 16, 3), "audio": (64,)}
+    arrays = [(rng.integers(0, 256, shapes["video"], dtype=np.uint8), rng.normal(0, 1, 64)) for _ in range(6)]
+    arrays[1] = None
+    loader, read = loader_of(monkeypatch, arrays, shapes)
+    found = audit.signature(loader, list(range(6)))
+    assert read == [0, 1, 2, 3, 5]
+    for rows in found.values():
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("grey_levels", "loudness", "told"),
+    [
+        (5, 4.8e-4, {"pictures": True, "sound": True}),
+        (3, 4.8e-4, {"pictures": False, "sound": True}),
+        (5, 3.6e-4, {"pictures": True, "sound": False}),
+    ],
+)
+def test_flat_pictures_and_silence_say_nothing(monkeypatch, grey_levels, loudness, told):
+    # Half of the second segment is higher by so much: by a quarter of it both deviate from the mean of the two.
+    video, audio = np.full((1, 2, 2, 3), 100, np.uint8), np.zeros(64)
+    marked, loud = video.copy(), audio.copy()
+    marked[:, 0] += np.uint8(grey_levels)
+    loud[::2] += loudness
+    loader, _ = loader_of(monkeypatch, [(video, audio), (marked, loud)], {"video": (1, 2, 2, 3), "audio": (64,)})
+    found = audit.signature(loader, [0, 1])
+    assert {what: bool(rows.any()) for what, rows in found.items()} == told
+
+
+# ---- What is told
+
+
+@pytest.mark.parametrize(
+    ("num_lines", "last"),
+    [(0, None), (1, "line 0"), (5, "line 4"), (6, "... and 1 more pairs"), (9, "... and 4 more pairs")],
+)
+def test_five_lines_are_shown_and_the_rest_counted(num_lines, last):
+    shown = audit.truncate_lines([f"line {number}" for number in range(num_lines)], "pairs")
+    assert shown[:5] == [f"line {number}" for number in range(min(num_lines, 5))]
+    assert len(shown) == min(num_lines, 6)
+    assert (shown or [None])[-1] == last
+
+
+@pytest.mark.parametrize(
+    ("num_titles", "text"),
+    [(1, "t0"), (4, "t0, t1, t2, t3"), (5, "t0, t1, t2, t3 and 1 more"), (9, "t0, t1, t2, t3 and 5 more")],
+)
+def test_four_titles_are_listed_and_the_rest_counted(num_titles, text):
+    assert audit.truncate_list([f"t{number}" for number in range(num_titles)]) == text
+
+
+def test_series_are_told_by_name_and_sides_in_the_order_of_the_subsets():
+    subset_of = {
+        "b_2": "test",
+        "b_1": "train",
+        "b_3": "valid",
+        "a_9": "valid",
+        "a_8": "test",
+        "c_1": "train",
+        "a_1": "test",
+    }
+    assert audit.split_series(re.compile("^(.)_"), subset_of) == [
+        "series 'a' is on 2 sides: valid: a_9; test: a_1, a_8",
+        "series 'b' is on 3 sides: train: b_1; valid: b_3; test: b_2",
+    ]
+
+
+def test_titles_that_a_patterns_group_leaves_out_are_a_series_too():
+    subset_of = {"x1": "train", "x2": "test", "1": "train", "2": "valid"}
+    assert audit.split_series(re.compile(r"(x)?\d"), subset_of) == [
+        "series 'x' is on 2 sides: train: x1; test: x2",
+        "series None is on 2 sides: train: 1; valid: 2",
+    ]
+
+
+def test_all_leaks_of_a_dataset_are_told_in_order(tmp_path, monkeypatch):
+    dataset = write_dataset(tmp_path / "leaky", {f"match_{number:02d}": [0, 1] for number in (0, 1, 7, 8)})
+    found = {("match_01", "match_07"): "look alike", ("match_00", "match_08"): "have the same pictures"}
+    monkeypatch.setattr(audit, "same_contents", lambda *_: found)
+    files = {("match_00", "match_08"): "are one file", ("match_00", "match_07"): "are one file"}
+    monkeypatch.setattr(audit, "same_files", lambda *_: files)
+    loader = DataLoader(dataset)
+    pairs = [
+        "match_00 (train) and match_07 (valid) are one file",
+        "match_00 (train) and match_08 (test) have the same pictures",
+        "match_01 (train) and match_07 (valid) look alike",
+        ADVICE,
+    ]
+    assert audit.find_leaks(loader) == pairs
+    warnings = audit.find_leaks(loader, re.compile("^match_0"))
+    assert warnings[:5] == [
+        *pairs,
+        "series 'match_0' is on 3 sides: train: match_00, match_01; valid: match_07; test: match_08",
+    ]
+    assert len(warnings) == 6
+    assert warnings[5].startswith("Scores on games of a series that was trained on may be too good: believe those")
+    assert audit.find_leaks(loader, re.compile("nothing")) == pairs
+
+
+def test_of_many_pairs_five_are_told_and_the_rest_counted(tmp_path, monkeypatch):
+    found = {(f"match_0{a}", f"match_{b}"): "look alike" for a in (0, 1) for b in ("07", "08", "09", "10")}
+    monkeypatch.setattr(audit, "same_contents", lambda *_: found)
+    titles = [f"match_{number:02d}" for number in (0, 1, 7, 8, 9, 10)]
+    warnings = audit.find_leaks(DataLoader(write_dataset(tmp_path / "many", {title: [0] for title in titles})))
+    assert [line.split(" look")[0] for line in warnings] == [
+        "match_00 (train) and match_07 (valid)",
+        "match_00 (train) and match_08 (test)",
+        "match_00 (train) and match_09 (valid)",
+        "match_00 (train) and match_10 (test)",
+        "match_01 (train) and match_07 (valid)",
+        "... and 3 more pairs",
+        ADVICE,
+    ]

@@ -1,0 +1,216 @@
+"""What `data_converter.py --check` prints, with and without `--decode`: cells, errors, warnings, the exit status."""
+
+import re
+
+import av
+import numpy as np
+import pytest
+from clips import tone, write_clip
+
+import data_converter
+from videosummarizer import media
+from videosummarizer.dataset import input_check
+
+SETTINGS = ["0.8", "2.5", "40", "16", "8000", "0"]
+
+
+def info_of(times_sec, duration_sec, **more):
+    """A VideoInfo by hand."""
+    values = {"stated_duration_sec": duration_sec, "frame_rate_fps": 29.966, "width_px": 64, "height_px": 48}
+    values |= {"codec": "h264", "audio": "aac stereo 48000 Hz", "restarts": np.empty((0, 2), np.int64)}
+    return media.VideoInfo(duration_sec, frame_times_sec=np.array(times_sec, np.float64), **values | more)
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    """A function that checks a match of the given VideoInfo and lines of labels."""
+
+    def check(info, labels, decode=False, damaged_sec=()):
+        asked = []
+        monkeypatch.setattr(media, "probe", lambda path: info)
+        monkeypatch.setattr(media, "find_damage", lambda path: asked.append(path) or set(damaged_sec))
+        label_path = tmp_path / "match.txt"
+        label_path.write_text(labels)
+        found = input_check.check_match("match", tmp_path / "match.mp4", label_path, decode)
+        assert asked == ([tmp_path / "match.mp4"] if decode else [])
+        return found
+
+    return check
+
+
+def test_the_cells_of_a_match(check):
+    found = check(info_of(np.arange(40000) / 10, 3999.999), "00:10:00,00:12:00\n2000.5,2100.5\n00:11:50,00:12:10\n")
+    assert found.cells == [
+        "match",
+        "01:06:39",
+        "29.97 constant",
+        "64x48",
+        "h264",
+        "aac stereo 48000 Hz",
+        "2",  # 600 to 730 s and 2000.5 to 2100.5 s
+        "5.8%",  # 230 of 4000 s
+    ]
+    assert found.errors == []
+    assert [warning.split(", ", 1)[1] for warning in found.warnings] == [
+        "line 3: the section begins before the one above it: sorted"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("times_sec", "word"),
+    [
+        ([0], "constant"),
+        ([0, 0.5], "constant"),
+        ([0, 0.033, 0.067, 0.1], "constant"),  # whole milliseconds of 30 frames a second
+        ([0, 0.033, 0.0679], "constant"),  # 1.9 ms of jitter
+        ([0, 0.033, 0.0681], "variable"),  # 2.1 ms
+        ([0, 0.033, 0.066, 0.132], "variable"),
+        ([0, 0.066, 0.099, 0.132], "variable"),
+    ],
+)
+def test_frame_rates_are_constant_up_to_two_milliseconds(check, times_sec, word):
+    assert check(info_of(times_sec, 1), "").cells[2] == f"29.97 {word}"
+
+
+def test_a_match_without_sound_and_highlights(check, tmp_path):
+    found = check(info_of([0, 0.5], 1, audio=None), "")
+    assert found.cells[5:] == ["none", "0", "0.0%"]
+    assert found.errors == []
+    assert found.warnings == [f"{tmp_path / 'match.mp4'}: the video has no sound track: converted with silence"]
+
+
+def test_all_errors_of_a_label_file_are_listed_and_its_cells_stay_open(check, tmp_path):
+    found = check(info_of([0, 0.5], 1), "ten,20\n0,1\n7,9\n5,4\n")
+    assert [re.match(r".*(line \d): (received \S+ \S+ \S+)", error).groups() for error in found.errors] == [
+        ("line 1", "received 'ten' as start"),
+        ("line 4", "received a section from"),
+        ("line 3", "received a section that"),
+    ]
+    assert all(isinstance(error, str) for error in found.errors)
+    assert found.cells == ["match", "00:00:01", "29.97 constant", "64x48", "h264", "aac stereo 48000 Hz", "-", "-"]
+
+
+def test_warnings_of_labels_and_video_follow_each_other(check, tmp_path):
+    info = info_of([0, 0.5], 1, stated_duration_sec=9, audio=None)
+    found = check(info, "0,5\n", decode=True, damaged_sec=[4, 0])
+    label_path, video_path = tmp_path / "match.txt", tmp_path / "match.mp4"
+    assert [warning[:90] for warning in found.warnings] == [
+        warning[:90]
+        for warning in (
+            f"{label_path}, line 1: the section ends at frame 5, past the video's end (2 frames, 1.00 s): clipped",
+            f"{video_path}: the video has no sound track: converted with silence",
+            f"{video_path}: the picture ends at 1.0 s of the 9.0 s that the header states",
+            f"{video_path}: damaged at 0, 4 s: decoded around, the frame before is taken there",
+        )
+    ]
+
+
+def test_a_missing_video_is_the_only_error_of_its_title(tmp_path):
+    (tmp_path / "match.txt").write_text("ten,20\n")
+    found = input_check.check_match("match", None, tmp_path / "match.txt", True)
+    assert found.cells == ["match", "-", "-", "-", "-", "-", "-", "-"]
+    assert found.errors == [f"{tmp_path / 'match.txt'} has no match.mp4: add it, or move the txt elsewhere"]
+    assert found.warnings == []
+
+
+def test_a_broken_video_and_its_label_files_errors_are_told_together(tmp_path):
+    (tmp_path / "match.mp4").write_bytes(b"no video")
+    (tmp_path / "match.txt").write_text("ten,20\n0,9\nx,2\n")
+    found = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", True)
+    assert found.cells == ["match", "-", "-", "-", "-", "-", "-", "-"]
+    assert len(found.errors) == 3
+    assert re.search(r"match\.mp4: cannot be read as a video .*: record or download it again, or move", found.errors[0])
+    assert "match.txt, line 1: received 'ten'" in found.errors[1]
+    assert "match.txt, line 3: received 'x'" in found.errors[2]
+
+
+def test_a_label_file_that_is_no_text_is_an_error(check, tmp_path, monkeypatch):
+    monkeypatch.setattr(media, "probe", lambda path: info_of([0, 0.5], 1))
+    (tmp_path / "match.txt").write_bytes(b"\xff\xfe1\x00")
+    found = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", False)
+    assert len(found.errors) == 1
+    assert "match.txt: received bytes that are not UTF-8 text" in found.errors[0]
+    (tmp_path / "match.txt").unlink()
+    (tmp_path / "match.txt").mkdir()
+    found = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", False)
+    assert len(found.errors) == 1
+    assert "match.txt" in found.errors[0]
+
+
+def test_the_table_and_the_messages_below_it(tmp_path, monkeypatch, capsys):
+    def check_match(title, video_path, label_path, decode):
+        assert decode
+        cells = [title, "1", "22", "333", "4", "", "6", "77" if title == "b" else "-"]
+        has_both = video_path is not None and label_path is not None
+        errors = [] if has_both else [f"{title} lacks a file", f"{title} is no match"]
+        return input_check.MatchCheck(cells, errors, [f"{title} is short"])
+
+    monkeypatch.setattr(input_check, "check_match", check_match)
+    videos = {title: tmp_path / f"{title}.mp4" for title in ("long title", "b")}
+    labels = {title: tmp_path / f"{title}.txt" for title in ("a", "b")}
+    assert input_check.check_matches(videos, labels, True) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "title       length  frame rate  size  codec  audio  sections  highlight",
+        "a           1       22          333   4             6         -",
+        "b           1       22          333   4             6         77",
+        "long title  1       22          333   4             6         -",
+        "error: a lacks a file",
+        "error: a is no match",
+        "warning: a is short",
+        "warning: b is short",
+        "error: long title lacks a file",
+        "error: long title is no match",
+        "warning: long title is short",
+        "1 of 3 matches can be converted",
+    ]
+    assert input_check.check_matches({"b": videos["b"]}, {"b": labels["b"]}, True) == 0
+    assert capsys.readouterr().out.endswith("\n1 of 1 matches can be converted\n")
+
+
+def damage_frame(path, number):
+    """Overwrite the packet of one frame of a clip, so that a decoder refuses it."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
+    (packet,) = (packet for packet in packets if round(packet.pts * packet.time_base * 30) == number)
+    content = bytearray(path.read_bytes())
+    content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def checked_dir(tmp_path_factory):
+    """Two matches of 5 s of which one has a damaged picture at 2.07 s, in the middle of the file."""
+    folder = tmp_path_factory.mktemp("checked")
+    for title in ("sound", "damaged"):
+        write_clip(folder / f"{title}.mp4", num_frames=150, audio=tone(440, 5), options={"crf": "10", "g": "30"})
+        (folder / f"{title}.txt").write_text("30,90\n")
+    damage_frame(folder / "damaged.mp4", 62)
+    return folder
+
+
+@pytest.mark.parametrize("flags", [["--check"], ["--check", "--decode"]])
+def test_decoding_finds_the_damage_in_the_middle_that_check_alone_does_not(checked_dir, tmp_path, capsys, flags):
+    out = tmp_path / "out"
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in checked_dir.iterdir()}
+    assert data_converter.main([str(checked_dir), *SETTINGS, str(out), *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cells = ["00:00:05", "30.00 constant", "160x64", "h264", "aac mono 44100 Hz", "1", "40.0%"]
+    assert [re.split("  +", line) for line in lines[1:3]] == [["damaged", *cells], ["sound", *cells]]
+    warning = f"warning: {checked_dir / 'damaged.mp4'}: damaged at 2 s: decoded around, the frame before is taken there"
+    assert lines[3:] == ([warning] if "--decode" in flags else []) + ["2 of 2 matches can be converted"]
+    assert not out.exists()
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in checked_dir.iterdir()} == before
+
+
+def test_check_writes_nothing_to_a_dataset_that_is_there(checked_dir, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "diary.txt").touch()  # which a conversion would refuse
+    monkeypatch.setattr(data_converter, "convert_matches", None)
+    assert data_converter.main([str(checked_dir), *SETTINGS, str(out), "--check", "--overwrite"]) == 0
+    assert [path.name for path in out.iterdir()] == ["diary.txt"]
+
+
+def test_a_folder_that_does_not_exist_cannot_be_checked(tmp_path, caplog):
+    assert data_converter.main([str(tmp_path / "in"), *SETTINGS, "--check"]) == 1
+    assert "in: no such folder" in caplog.text

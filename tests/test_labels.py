@@ -1,0 +1,251 @@
+"""Label files line by line, sections on a video's clock, and the labels of segments, at their limits."""
+
+import numpy as np
+import pytest
+
+from videosummarizer.labels import LabelError, LabelRow, parse_label_line, read_label_file, resolve_sections
+from videosummarizer.sections import coverage, label_segments, merge_sections
+
+FRAME_TIMES_SEC = np.arange(300) / 30  # ten seconds at 30 fps
+
+
+def read(tmp_path, text, errors=None):
+    path = tmp_path / "match.txt"
+    path.write_text(text)
+    return read_label_file(path, errors)
+
+
+def resolve(rows, errors=None, frame_times_sec=FRAME_TIMES_SEC, duration_sec=10.0):
+    sections, warnings = resolve_sections("a/match.txt", rows, frame_times_sec, duration_sec, errors)
+    return sections.tolist(), warnings
+
+
+def frames(start, end, line=1, times_sec=None):
+    return LabelRow(line, (start, end), times_sec)
+
+
+def times(start, end, line=1):
+    return LabelRow(line, None, (start, end))
+
+
+def test_rows_hold_what_the_lines_say_under_the_numbers_that_an_editor_shows(tmp_path):
+    text = "\n30,60,00:00:02,00:00:01\n\n 7 , 9\n1:05,70.5\n2.0,00:03\n"
+    assert read(tmp_path, text) == [
+        LabelRow(2, (30, 60), (2.0, 1.0)),  # the order of times is not looked at where frames are given
+        LabelRow(4, (7, 9), None),
+        LabelRow(5, None, (65.0, 70.5)),
+        LabelRow(6, None, (2.0, 3.0)),
+    ]
+
+
+def test_all_errors_of_a_file_are_told_and_the_other_lines_kept(tmp_path):
+    errors = []
+    rows = read(tmp_path, "1,2\nx,y\nstart,end\n5,4\n3,4,1\n6,8\n", errors)
+    assert rows == [LabelRow(1, (1, 2), None), LabelRow(6, (6, 8), None)]
+    path = tmp_path / "match.txt"
+    assert [str(error)[: len(str(path)) + 8] for error in errors] == [f"{path}, line {line}" for line in (2, 3, 4, 5)]
+    with pytest.raises(LabelError, match=r"match\.txt, line 2: received 'x' as start frame number"):
+        read(tmp_path, "1,2\nx,y\nstart,end\n5,4\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("start,end", "received a header or text ('start,end')"),
+        ("Anfang,Ende,von,bis", "received a header or text"),
+        ("시작,종료", "received a header or text"),
+        ("just text", "received a header or text"),
+        ("s,e", "received 's' as start frame number"),  # one letter may be a slip of the finger
+        ("start,60", "received 'start' as start frame number"),
+        ("30,end", "received 'end' as end frame number"),
+        ("1_2,x3", "received '1_2' as start frame number"),
+        ("1.0,x.5", "received 'x.5' as end time, expected HH:MM:SS[.fff], MM:SS or seconds"),
+        ("x.5,2.0", "received 'x.5' as start time"),
+        ("1.0,x", "received 'x' as end time"),
+        ("-3,1.0", "received '-3' as start time"),
+        ("16,0:20", "received one time and one whole number ('16,0:20')"),
+        ("16.0,20", "received one time and one whole number ('16.0,20')"),
+        ("0:20,16", "received one time and one whole number"),
+        ("30,60,1.0,x", "received 'x' as end time"),
+        ("30,60,y,1.0", "received 'y' as start time"),
+        ("30,x,1.0,2.0", "received 'x' as end frame number, expected a whole number of 0 or more"),
+        ("60,30,1.0,2.0", "received a section from frame number 60 to 30, expected its end after its start"),
+        ("2.0,2.0", "received a section from time 2.0 to 2.0, expected its end after its start"),
+        ("1,2,3", "received 3 columns ('1,2,3'), expected 4"),
+        ("1", "received 1 column ('1'), expected 4"),
+    ],
+)
+def test_a_line_that_cannot_be_used_says_why(line, message):
+    with pytest.raises(LabelError) as raised:
+        parse_label_line("match.txt, line 3", 3, line)
+    assert str(raised.value).startswith(f"match.txt, line 3: {message}")
+
+
+# ---- Sections
+
+
+def test_a_section_may_begin_at_the_last_frame_and_end_at_the_end():
+    assert resolve([frames(299, 300)]) == ([[299 / 30, 10.0]], [])
+    assert resolve([times(9.999, 10.0)]) == ([[9.999, 10.0]], [])
+    assert resolve([frames(0, 300)]) == ([[0.0, 10.0]], [])
+
+
+@pytest.mark.parametrize("row", [frames(300, 301, 4), frames(400, 500, 4), times(10.0, 11.0, 4), times(12.5, 13.0, 4)])
+def test_a_section_after_the_end_is_an_error_that_can_be_collected(row):
+    errors = []
+    assert resolve([frames(30, 60), row, times(4, 5)], errors)[0] == [[1, 2], [4, 5]]
+    begin = f"frame {row.frames[0]}" if row.frames else f"{row.times_sec[0]:.2f} s"
+    assert [str(error) for error in errors] == [
+        f"a/match.txt, line 4: received a section that begins at {begin}, expected a begin before the video's end "
+        "(300 frames, 10.00 s): does the file belong to this video?"
+    ]
+    with pytest.raises(LabelError, match=f"line 4: received a section that begins at {begin}"):
+        resolve([row])
+
+
+def test_an_end_a_rounding_error_past_the_videos_is_clipped_without_a_word():
+    assert resolve([times(9.0, 10.0000005)]) == ([[9.0, 10.0]], [])
+    sections, (warning,) = resolve([times(9.0, 10.000002, 7)])
+    assert sections == [[9.0, 10.0]]
+    assert (
+        warning
+        == "a/match.txt, line 7: the section ends at 10.00 s, past the video's end (300 frames, 10.00 s): clipped"
+    )
+    sections, (warning,) = resolve([frames(270, 301, 8)])
+    assert sections == [[9.0, 10.0]]
+    assert warning.startswith("a/match.txt, line 8: the section ends at frame 301, past the video's end (300 frames")
+
+
+@pytest.mark.parametrize(
+    ("given_sec", "apart"),
+    [
+        ((1.0, 2.0), None),
+        ((2.0, 3.0), None),  # a whole second is not more than one
+        ((0.0, 1.0), None),
+        ((2.001, 2.5), "1.0"),
+        ((1.2, 3.25), "1.2"),
+        ((0.5, 0.5), "1.5"),
+        ((4.0, 2.0), "3.0"),
+    ],
+)
+def test_times_that_disagree_with_the_frames_by_more_than_a_second_are_told(given_sec, apart):
+    sections, warnings = resolve([frames(30, 60, 2, given_sec)])
+    assert sections == [[1.0, 2.0]]
+    expected = (
+        f"a/match.txt, line 2: frames 30,60 are shown at 1.00,2.00 s, {apart} s from the times given: the frames "
+    )
+    assert warnings == ([expected + "are taken"] if apart else [])
+
+
+def test_times_past_the_end_are_compared_with_the_end():
+    assert resolve([frames(270, 300, 1, (9.0, 14.0))]) == ([[9.0, 10.0]], [])
+
+
+def test_frames_are_taken_where_the_video_shows_them_at_a_variable_rate_that_does_not_begin_at_0():
+    uneven_sec = np.array([0.5, 0.6, 1.4, 1.5, 4.0])
+    rows = [frames(0, 1), frames(2, 4), frames(4, 5)]
+    found, warnings = resolve(rows, frame_times_sec=uneven_sec, duration_sec=4.3)
+    assert found == [[0.5, 0.6], [1.4, 4.3]]
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("sections", "warned"),
+    [
+        ([(1, 2), (2, 3)], []),  # they touch: nothing to say
+        ([(1, 2), (2 - 5e-7, 3)], []),
+        ([(1, 2), (1.99999, 3)], [(2, "overlaps")]),
+        ([(1, 2), (1, 3)], [(2, "overlaps")]),
+        ([(1, 2), (0.5, 0.7)], [(2, "begins before")]),
+        ([(3, 4), (1, 2), (2.5, 2.7)], [(2, "begins before"), (3, "overlaps")]),
+        ([(1, 8), (2, 3), (4, 5)], [(2, "overlaps"), (3, "overlaps")]),
+        ([(0, 1), (5, 6), (4, 4.5), (4.2, 7)], [(3, "begins before"), (4, "overlaps")]),
+    ],
+)
+def test_what_was_put_in_order_is_told_line_by_line(sections, warned):
+    _, warnings = resolve([times(start, end, line) for line, (start, end) in enumerate(sections, start=1)])
+    told = {"begins before": "begins before the one above it: sorted", "overlaps": "overlaps one above it: merged"}
+    assert warnings == [f"a/match.txt, line {line}: the section {told[what]}" for line, what in warned]
+
+
+@pytest.mark.parametrize(
+    ("sections", "merged"),
+    [
+        ([], []),
+        ([(1, 2)], [(1, 2)]),
+        ([(1, 2), (2, 3)], [(1, 3)]),
+        ([(0.1, 0.1 + 0.2), (0.3, 0.4)], [(0.1, 0.4)]),
+        ([(0, 0.3), (0.1 + 0.2, 0.4)], [(0, 0.4)]),  # the second begins 6e-17 s after the first ends
+        ([(0, 0.7 * 3), (2.1, 3)], [(0, 3)]),
+        ([(1, 2), (2.0000005, 3)], [(1, 3)]),
+        ([(1, 2), (2.000002, 3)], [(1, 2), (2.000002, 3)]),
+        ([(1, 2), (2.04, 3)], [(1, 2), (2.04, 3)]),  # a frame apart: two sections
+        ([(2, 3), (1, 2)], [(1, 3)]),
+        ([(5, 6), (1, 9), (2, 3)], [(1, 9)]),
+        ([(1, 9), (2, 3), (8.5, 9.5)], [(1, 9.5)]),
+        ([(7, 8), (1, 2), (4, 5), (1.5, 3)], [(1, 3), (4, 5), (7, 8)]),
+        ([(1, 2), (1, 3), (1, 2.5)], [(1, 3)]),
+        ([(1, 2), (2, 3), (3, 4), (4, 5)], [(1, 5)]),
+    ],
+)
+def test_sections_that_overlap_or_touch_become_one(sections, merged):
+    found = merge_sections(sections)
+    assert found.shape == (len(merged), 2)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, np.array(merged).reshape(-1, 2), rtol=0, atol=1e-15)
+
+
+def test_sections_of_a_label_file_that_only_touch_become_one(tmp_path):
+    rows = read(tmp_path, "30,60,00:00:01,00:00:02\n60,90,00:00:02,00:00:03\n2:30,2:40\n\n2:40,2:45.5\n")
+    sections, warnings = resolve(rows, frame_times_sec=np.arange(9000) / 30, duration_sec=300.0)
+    assert sections == [[1, 3], [150, 165.5]]
+    assert warnings == []
+
+
+# ---- Labels
+
+
+@pytest.mark.parametrize(
+    ("sections", "length", "parts"),
+    [
+        ([], 5, [0, 0]),
+        ([(0, 5)], 5, [1, 0]),
+        ([(2, 3)], 5, [0.2, 0]),
+        ([(4, 6)], 5, [0.2, 0.2]),
+        ([(1, 2), (3, 3.5), (9, 10)], 5, [0.3, 0.2]),
+        ([(1, 14)], 5, [0.8, 1, 0.8]),
+        ([(0.5, 4.25)], 2, [0.75, 1, 0.125]),
+        ([(0, 100)], 2.5, [1, 1, 1, 1]),
+        ([(5, 10)], 5, [0, 1, 0]),
+    ],
+)
+def test_coverage_is_the_part_of_each_segment_that_sections_fill(sections, length, parts):
+    sections_sec = np.array(sections, float).reshape(-1, 2)
+    found = coverage(sections_sec, len(parts), length)
+    assert found.shape == (len(parts),)
+    np.testing.assert_allclose(found, parts, atol=1e-12)
+
+
+def test_labels_of_ragged_sections_equal_those_of_a_count_by_milliseconds():
+    generator, length_ms = np.random.default_rng(4), 2300
+    edges_ms = np.sort(generator.choice(120_000, 60, replace=False)).reshape(-1, 2)
+    is_highlight = np.zeros(53 * length_ms, bool)
+    for start_ms, end_ms in edges_ms:
+        is_highlight[start_ms:end_ms] = True
+    num_covered_ms = is_highlight.reshape(53, length_ms).sum(axis=1)
+    labels = label_segments(edges_ms / 1000, 53, length_ms / 1000)
+    assert labels.tolist() == (2 * num_covered_ms > length_ms).astype(int).tolist()
+    assert 10 < labels.sum() < 43
+    assert labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("length", [0.1, 0.3, 0.7, 1.1, 2.5, 5, 60])
+def test_exactly_half_of_a_segment_is_no_highlight_wherever_it_is(length):
+    for first in range(0, 400, 7):
+        start = first * length
+        halves = np.array([(start + length / 4, start + length * 3 / 4)])
+        assert not label_segments(halves, first + 2, length).any()
+        across = np.array([(start + length / 2, start + length * 3 / 2)])
+        assert not label_segments(across, first + 3, length).any()
+        more = halves + np.array([0, 5e-6])
+        assert np.flatnonzero(label_segments(more, first + 2, length)).tolist() == [first]

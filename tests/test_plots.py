@@ -1,0 +1,195 @@
+"""What is in the pictures of training and of a test, as matplotlib was told to draw it."""
+
+import warnings
+
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from videosummarizer.evaluation import plots
+from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
+
+POINT = OperatingPoint(threshold=0.45, max_gap_sec=1.0, dip_share=0.0)
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn from now on."""
+    drawn, plain = [], plots.to_png
+    monkeypatch.setattr(plots, "to_png", lambda figure: drawn.append(figure) or plain(figure))
+    return drawn
+
+
+def make_match(title, step_scores, sections_sec, duration_sec):
+    """A match of 2 s segments with two steps each."""
+    steps = np.array(step_scores, np.float32).reshape(-1, 2)
+    sections_sec = np.array(sections_sec, float).reshape(-1, 2)
+    middles_sec = np.arange(len(steps)) * 2 + 1
+    labels = np.array([int(any(start < middle < end for start, end in sections_sec)) for middle in middles_sec])
+    return ScoredMatch(title, 2.0, duration_sec, labels, sections_sec, steps.mean(axis=1), steps)
+
+
+@pytest.fixture
+def matches():
+    return [
+        make_match("final $5^2$", [0.1, 0.2, 0.9, 0.8, 0.3, 0.7, 0.2, 0.0], [[2.0, 4.0]], 7.5),
+        make_match("quiet", [0.2, 0.1, 0.5, 0.3], [], 4.0),
+        make_match("late", [0.1, 0.1, 0.2, 0.1, 0.6, 0.9], [[3.5, 6.0]], 6.0),
+    ]
+
+
+def lines_of(axes):
+    return {line.get_label(): line for line in axes.get_lines()}
+
+
+def test_the_history_shows_losses_left_and_metrics_right(figures):
+    history = [
+        {"epoch": 1, "loss": 0.9, "val_loss": 0.8, "val_f1": 0.1, "val_average_precision": 0.3},
+        {"epoch": 2, "loss": 0.5, "val_loss": 0.7, "val_f1": 0.6, "val_average_precision": 0.4},
+        {"epoch": 3, "loss": 0.2, "val_loss": 0.75, "val_f1": 0.5, "val_average_precision": 0.45},
+    ]
+    picture = plots.plot_history(history)
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    (figure,) = figures
+    left, right = figure.axes
+    curves = {label: line.get_ydata() for axes in (left, right) for label, line in lines_of(axes).items()}
+    assert list(curves) == ["train", "valid", "f1", "average precision"]
+    for received, expected in zip(
+        curves.values(), ([0.9, 0.5, 0.2], [0.8, 0.7, 0.75], [0.1, 0.6, 0.5], [0.3, 0.4, 0.45]), strict=True
+    ):
+        assert list(received) == expected
+    assert len(lines_of(left)) == len(lines_of(right)) == 2
+    for axes, title in ((left, "Loss"), (right, "Validation")):
+        assert [list(line.get_xdata()) for line in axes.get_lines()] == [[1, 2, 3]] * 2
+        assert (axes.get_title(), axes.get_xlabel()) == (title, "epoch")
+        assert all(line.get_marker() == "." for line in axes.get_lines())  # one epoch is no line
+        assert axes.get_legend() is not None
+        assert all(float(tick).is_integer() for tick in axes.xaxis.get_major_locator().tick_values(1, 3))
+    assert (left.get_ylabel(), right.get_ylim()) == ("loss", (0, 1))
+
+
+def test_precision_over_recall_has_a_curve_for_each_kind_of_scores(figures):
+    labels = np.array([0, 1, 0, 0, 1, 0, 1, 0])
+    scores = {"model": np.array([0.2, 0.9, 0.4, 0.1, 0.8, 0.85, 0.3, 0.0]), "loudness": np.linspace(1, 0, 8)}
+    plots.plot_precision_recall(labels, scores, 2 / 3, 0.4)
+    (axes,) = figures[0].axes
+    lines = lines_of(axes)
+    # Of the model's ranking 1 0 1 0 1: found at ranks 1, 3 and 5; of loudness at ranks 2, 5 and 7.
+    names = [
+        f"model, average precision {(1 + 2 / 3 + 3 / 5) / 3:.3f}",
+        f"loudness, average precision {(1 / 2 + 2 / 5 + 3 / 7) / 3:.3f}",
+        "everything is a highlight, 0.375",
+        "operating point",
+    ]
+    assert list(lines) == names
+    for name, values in zip(names, scores.values(), strict=False):
+        precision, recall, _ = sklearn.metrics.precision_recall_curve(labels, values)
+        np.testing.assert_array_equal(lines[name].get_xdata(), recall)
+        np.testing.assert_array_equal(lines[name].get_ydata(), precision)
+        assert lines[name].get_drawstyle() == "steps-post"
+    assert lines[names[0]].get_linewidth() > lines[names[1]].get_linewidth()
+    assert len({lines[name].get_color() for name in names}) == 4
+    assert list(lines[names[2]].get_ydata()) == [0.375, 0.375]
+    assert (list(lines[names[3]].get_xdata()), list(lines[names[3]].get_ydata())) == ([2 / 3], [0.4])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("recall", "precision")
+    assert axes.get_legend() is not None
+    for limits in (axes.get_xlim(), axes.get_ylim()):
+        assert limits[0] == 0
+        assert 1 < limits[1] < 1.1
+
+
+def test_the_operating_point_of_a_test_is_where_its_sections_are(matches, figures):
+    levels = np.linspace(0, 1, 9)
+    pictures = plots.plot_test(matches, POINT, levels)
+    assert list(pictures) == ["precision_recall.png", "test_matches.png"]
+    curves, rows = [figure for figure in figures if len(figure.axes) == 1], [f for f in figures if len(f.axes) == 3]
+    assert len(curves) == len(rows) == 1
+    lines = lines_of(curves[0].axes[0])
+    # Found: 2 to 6 s of the first match, 2 to 3 s of the second, 4 to 6 s of the last: of 9 segments 1, 2 and 8; the
+    # labels are of 1, 7 and 8.
+    assert [label for match in matches for label in match.labels] == [0, 1, 0, 0, 0, 0, 0, 0, 1]
+    (point,) = (line for name, line in lines.items() if name == "operating point")
+    assert (list(point.get_xdata()), list(point.get_ydata())) == ([1], [2 / 3])
+    assert [name.split(",")[0] for name in lines][:2] == ["model", "loudness"]
+    (loudness,) = (line for name, line in lines.items() if name.startswith("loudness"))
+    labels = np.concatenate([match.labels for match in matches])
+    np.testing.assert_array_equal(loudness.get_xdata(), sklearn.metrics.precision_recall_curve(labels, levels)[1])
+
+
+def test_nothing_found_is_a_precision_of_0_and_loudness_may_be_unknown(matches, figures):
+    plots.plot_test(matches, OperatingPoint(threshold=1.0), None)
+    lines = lines_of(next(figure for figure in figures if len(figure.axes) == 1).axes[0])
+    (point,) = (line for name, line in lines.items() if name == "operating point")
+    assert (list(point.get_xdata()), list(point.get_ydata())) == ([0], [0])
+    assert not any(name.startswith("loudness") for name in lines)
+
+
+def test_a_row_shows_a_matchs_scores_sections_and_labels(matches, figures):
+    plots.plot_matches(matches, POINT)
+    (figure,) = figures
+    assert figure.get_size_inches().tolist() == pytest.approx([13, 0.6 + 3 * 1.9])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["final $5^2$", "quiet", "late"]
+    found = [[(2.0, 4.0)], [(2.0, 1.0)], [(4.0, 2.0)]]
+    labelled = [[(2.0, 2.0)], [], [(3.5, 2.5)]]
+    for axes, match, found_bars, labelled_bars in zip(figure.axes, matches, found, labelled, strict=True):
+        assert axes.get_xlim() == (0, match.duration_sec)
+        assert list(axes.get_yticks()) == [0, 0.5, 1]
+        assert not axes._left_title.get_parse_math()
+        curve = next(patch for patch in axes.patches if patch.get_label() == "score").get_data()
+        np.testing.assert_array_equal(curve.values, match.step_scores.ravel())
+        edges_sec = np.minimum(np.arange(match.step_scores.size + 1), match.duration_sec)
+        np.testing.assert_array_equal(curve.edges, edges_sec)
+        assert list(lines_of(axes)["threshold"].get_ydata()) == [0.45, 0.45]
+        bars = {bar.get_label(): bar for bar in axes.collections}
+        for name, expected in (("found", found_bars), ("labelled", labelled_bars)):
+            extents = [path.get_extents() for path in bars[name].get_paths()]
+            assert [(box.x0, pytest.approx(box.width)) for box in extents] == [
+                (start, pytest.approx(width)) for start, width in expected
+            ]
+    assert figure.axes[0].get_legend() is not None
+    assert [axes.get_legend() for axes in figure.axes[1:]] == [None, None]
+
+
+def test_many_matches_are_on_several_pages(matches, figures, monkeypatch):
+    many = [make_match(f"match {number}", [0.1, 0.9], [[0, 2]], 2.0) for number in range(7)]
+    monkeypatch.setattr(plots, "NUM_ROWS", 3)
+    pages = plots.plot_matches(many, POINT)
+    assert [[axes.get_title(loc="left") for axes in figure.axes] for figure in figures] == [
+        ["match 0", "match 1", "match 2"],
+        ["match 3", "match 4", "match 5"],
+        ["match 6"],
+    ]
+    names = ["test_matches.png", "test_matches_2.png", "test_matches_3.png"]
+    pictures = plots.plot_test(many, POINT, None)
+    assert list(pictures)[1:] == names
+    assert [pictures[name] for name in names] == pages
+
+
+def test_a_page_of_as_many_as_fit_is_one(matches, monkeypatch):
+    monkeypatch.setattr(plots, "NUM_ROWS", 3)
+    assert len(plots.plot_matches(matches, POINT)) == 1
+
+
+def test_a_full_page_is_no_higher_than_a_picture_may_be():
+    assert (0.6 + plots.ROW_HEIGHT_INCH * plots.NUM_ROWS) * 90 < 65535
+    assert plots.NUM_ROWS >= 50
+
+
+def test_titles_are_drawn_by_fonts_that_are_there(monkeypatch):
+    from matplotlib import font_manager
+
+    monkeypatch.setattr(font_manager, "get_font_names", lambda: ["Arial", "NanumGothic", "DejaVu Sans"])
+    assert plots.title_fonts() == ["DejaVu Sans", "NanumGothic"]
+
+
+def test_a_letter_without_a_font_is_a_box_and_other_warnings_are_heard():
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.text(0.5, 0.5, "\U00010330", fontfamily="DejaVu Sans")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert plots.to_png(figure)[:4] == b"\x89PNG"
+    figure.savefig = lambda *arguments, **settings: warnings.warn("something else", UserWarning, stacklevel=1)
+    with pytest.warns(UserWarning, match="something else"):
+        plots.to_png(figure)

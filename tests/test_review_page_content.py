@@ -1,0 +1,130 @@
+"""What match_page.py puts into the page: the match's data, its frame times, and where its video lies."""
+
+import base64
+import json
+import os
+import re
+import zlib
+
+import numpy as np
+import pytest
+from review_page_browser import info_of
+
+from videosummarizer.extraction import review_page
+
+SCORES = np.array([0.12344, 0.12346, 0.98765432, 1.0, 0.0])
+
+
+def content_of(page):
+    """The JSON that a page holds."""
+    return json.loads(re.search(rb'<script type="application/json" id="match">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def times_of(packed):
+    """Frame times as the page unpacks them: differences in microseconds."""
+    return np.cumsum(np.frombuffer(zlib.decompress(base64.b64decode(packed["deltas"])), "<f8")) / 1e6
+
+
+def render(tmp_path, title="a match", sections=((1, 3), (5, 8)), labelled=None, scores=SCORES):
+    info = info_of(np.arange(8) / 8 + 0.5, 1.625)
+    labelled = None if labelled is None else np.array(labelled, np.int64).reshape(-1, 2)
+    sections = np.array(sections, np.int64).reshape(-1, 2)
+    return review_page.render_page(
+        tmp_path / "matches" / f"{title}.mp4", tmp_path / "out", info, sections, labelled, scores, 0.4, 0.37
+    )
+
+
+def test_the_page_holds_what_it_was_given(tmp_path):
+    content = content_of(render(tmp_path, labelled=[[2, 6]]))
+    times = content.pop("frame_times")
+    assert times_of(times) == pytest.approx(np.arange(8) / 8 + 0.5, abs=1e-12)
+    assert times["end_sec"] == 1.625
+    assert content == {
+        "title": "a match",
+        "labels_name": "a match.txt",
+        "video_url": "../matches/a%20match.mp4",
+        "step_sec": 0.4,
+        "scores": [0.1234, 0.1235, 0.9877, 1.0, 0.0],
+        "threshold": 0.37,
+        "sections": [[1, 3], [5, 8]],
+        "labelled": [[2, 6]],
+    }
+
+
+def test_a_match_without_labels_differs_from_one_labelled_as_without_highlights(tmp_path):
+    assert content_of(render(tmp_path))["labelled"] is None
+    assert content_of(render(tmp_path, labelled=[]))["labelled"] == []
+    assert content_of(render(tmp_path, sections=()))["sections"] == []
+
+
+@pytest.mark.parametrize(
+    "title", ["</script><!-- a", "PAGE_STYLE MATCH_TITLE", "MATCH_DATA", 'a "b" & c', "경기 #1 100%?", "\\u003c"]
+)
+def test_any_title_arrives_as_it_is(tmp_path, title):
+    title = title.replace("/", "∕")
+    page = render(tmp_path, title)
+    assert content_of(page)["title"] == title
+    assert content_of(page)["labels_name"] == f"{title}.txt"
+    head, _, _ = page.decode().partition("<style>")
+    escaped = title.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+    assert f"<title>{escaped}</title>" in head
+    assert page.decode().count("</script>") == 2
+
+
+def test_the_page_is_made_of_all_its_parts_in_their_order(tmp_path):
+    page = render(tmp_path).decode()
+    folder = review_page.PARTS_DIR
+    parts = [
+        (folder / name).read_text(encoding="utf-8") for name in ("page.css", "match.js", "timeline.js", "controls.js")
+    ]
+    places = [page.index(part) for part in parts]
+    assert places == sorted(places)
+    for name in ("PAGE_STYLE", "PAGE_SCRIPT", "MATCH_DATA", "MATCH_TITLE"):
+        assert name not in page
+
+
+@pytest.mark.parametrize(
+    ("times_sec", "end_sec"),
+    [
+        (np.arange(100_000) * 1001 / 60000, 100_000 * 1001 / 60000),
+        (0.4 + np.arange(3000) / 24, 125.4),
+        (np.sort(np.random.default_rng(3).uniform(0, 9000, 5000)), 9001.5),
+        (np.array([0.0]), 0.04),
+    ],
+)
+def test_packed_frame_times_are_right_to_half_a_microsecond(times_sec, end_sec):
+    packed = review_page.pack_frame_times(times_sec, end_sec)
+    assert len(times_of(packed)) == len(times_sec)
+    assert np.abs(times_of(packed) - times_sec).max() < 0.51e-6
+    assert packed["end_sec"] == end_sec
+
+
+def test_a_constant_rate_takes_few_bytes_even_over_three_hours():
+    packed = review_page.pack_frame_times(np.arange(3 * 3600 * 60) / 60, 10800.0)
+    assert len(packed["deltas"]) < 20_000
+
+
+def test_the_video_is_named_relative_to_the_page(tmp_path):
+    video_path = tmp_path / "matches" / "a b#1?.mp4"
+    assert review_page.relative_url(video_path, tmp_path / "matches") == "a%20b%231%3F.mp4"
+    assert review_page.relative_url(video_path, tmp_path / "x" / "y") == "../../matches/a%20b%231%3F.mp4"
+    assert review_page.relative_url(video_path, tmp_path) == "matches/a%20b%231%3F.mp4"
+
+
+def test_links_are_followed_and_paths_may_be_relative(tmp_path, monkeypatch):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
+    assert review_page.relative_url(tmp_path / "a.mp4", tmp_path / "link") == "../../a.mp4"
+    assert review_page.relative_url(tmp_path / "link" / "a.mp4", tmp_path) == "far/away/a.mp4"
+    monkeypatch.chdir(tmp_path / "far")
+    assert review_page.relative_url("b.mp4", ".") == "b.mp4"
+    assert review_page.relative_url("b.mp4", "away") == "../b.mp4"
+
+
+def test_a_video_on_another_drive_is_named_by_a_file_url(tmp_path, monkeypatch):
+    def refuse(path, start):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", refuse)
+    video_path = tmp_path / "a b.mp4"
+    assert review_page.relative_url(video_path, tmp_path) == f"file://{tmp_path.as_posix()}/a%20b.mp4"

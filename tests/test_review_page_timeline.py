@@ -1,0 +1,368 @@
+"""The page's timeline under the mouse: zoom, scroll, the strip below, what can be taken hold of; and what is drawn."""
+
+import numpy as np
+import pytest
+from review_page_browser import SECTIONS
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+pytest_plugins = ["review_page_browser"]
+
+WIDE_PX, NARROW_PX = 1360, 1000
+
+
+def close(seconds):
+    """Within a quarter of a pixel of the timeline, about."""
+    return pytest.approx(seconds, abs=2e-3)
+
+
+def test_the_wheel_zooms_around_the_pointer(page):
+    sec = page.turn_wheel(7, 0, -150)
+    assert page.view == close([sec - sec * np.exp(-0.5), sec + (10 - sec) * np.exp(-0.5)])
+    view = page.view
+    sec = page.turn_wheel(6, 0, 60, view=view)
+    assert page.view == close([sec - (sec - view[0]) * np.exp(0.2), sec + (view[1] - sec) * np.exp(0.2)])
+    page.turn_wheel(6, 0, 3000, view=page.view)  # a whole match is all there is to see
+    assert page.view == [0, 10]
+    assert page("return scrollY") == 0
+
+
+def test_one_turn_of_the_wheel_zooms_by_e_at_most_and_down_to_2_seconds(page):
+    page.turn_wheel(5, 0, -1000)
+    start, end = page.view
+    assert end - start == close(10 / np.e)
+    sec = page.turn_wheel(4, 0, -1000, view=(start, end))
+    assert page.view[1] - page.view[0] == close(2)
+    assert page.view[0] == close(sec - (sec - start) / np.e)
+    page("setView(4, 6.5)")
+    page.turn_wheel(5, 0, 1000, view=(4, 6.5))
+    start, end = page.view
+    assert end - start == close(2.5 * np.e)
+
+
+def test_a_sideways_wheel_and_a_wheel_with_shift_scroll(page):
+    page("setView(3, 6)")
+    width = page("return axis.clientWidth")
+    page.turn_wheel(4, 200, 10, view=(3, 6))
+    shift_sec = 200 / width * 3
+    assert page.view == close([3 + shift_sec, 6 + shift_sec])
+    page.turn_wheel(4, 0, -100, keys=[Keys.SHIFT], view=page.view)
+    assert page.view == close([3 + shift_sec / 2, 6 + shift_sec / 2])
+    page.turn_wheel(4, -3000, 0, view=page.view)
+    assert page.view == close([0, 3])
+    page.turn_wheel(1, 9000, 0, view=page.view)
+    assert page.view == close([7, 10])
+
+
+def test_the_strip_below_scrolls_by_a_click_and_by_dragging(page):
+    page("setView(0, 3)")
+    sec = page.move_on_timeline(7, y=11, canvas="overview")
+    assert page.view == close([sec - 1.5, sec + 1.5])
+    sec = page.move_on_timeline(6, 4, y=11, canvas="overview")
+    assert page.view == close([sec - 1.5, sec + 1.5])
+    page.hover(8, 11, canvas="overview")  # no button is pressed
+    assert page.view == close([sec - 1.5, sec + 1.5])
+    page.move_on_timeline(0.3, y=11, canvas="overview")
+    assert page.view == close([0, 3])
+    page.move_on_timeline(4, 10.1, y=11, canvas="overview")  # on outside the strip
+    assert page.view == close([7, 10])
+    assert page.sections == SECTIONS
+    assert page.frame == 0
+
+
+def test_zooming_by_keys_and_buttons_keeps_the_playhead_where_it_is(page):
+    page("goTo(4)")
+    for key, view in (
+        ("+", [2, 7]),
+        ("=", [3, 5.5]),
+        ("+", [3.5, 5.5]),  # 2 s is the least
+        ("-", [3, 7]),
+        ("-", [2, 10]),
+        ("0", [0, 10]),
+    ):
+        page.press(key)
+        assert page.view == close(view)
+    page("goTo(9.5)")
+    for button, view in (
+        ("zoomIn", [4.75, 9.75]),
+        ("zoomOut", [0, 10]),
+        ("zoomIn", [4.75, 9.75]),
+        ("zoomAll", [0, 10]),
+    ):
+        page.click(f"#{button}")
+        assert page.view == close(view)
+    page("setView(0, 4)")
+    page.press("+")  # the playhead is out of sight: the middle stays
+    assert page.view == close([1, 3])
+    page("setView(2, 5)")
+    page("goTo(0.5)")
+    page.press("-")
+    assert page.view == close([0.5, 6.5])
+
+
+def test_the_section_is_zoomed_to_with_half_its_length_at_either_side(page):
+    assert not page.find("#zoomSection").is_enabled()
+    page.press("z")
+    assert page.view == [0, 10]
+    page("select(sections[1].id)")
+    page.click("#zoomSection")
+    assert page.view == close([5 - 5 / 6, 20 / 3 + 5 / 6])
+    page("select(sections[2].id)")
+    page.press("z")  # 2 s, at the end of the match
+    assert page.view == close([6, 10])
+
+
+def test_a_selected_section_comes_into_view_only_where_it_is_not(page):
+    for view, place, expected in (
+        ([0, 3], 2, [7, 10]),  # [7.5, 10.5], moved back into the match
+        ([0, 3], 1, [5.833 - 1.5, 5.833 + 1.5]),
+        ([5.5, 8.5], 1, [5.833 - 1.5, 5.833 + 1.5]),  # its start is out of view
+        ([3.5, 6.5], 1, [5.833 - 1.5, 5.833 + 1.5]),  # its end is
+        ([4.5, 7.5], 1, [4.5, 7.5]),
+        ([2, 4], 1, [5.833 - 1.25, 5.833 + 1.25]),  # one and a half times its length
+        ([5, 20 / 3], 1, [5, 7]),
+    ):
+        page(f"setView({view[0]}, {view[1]})")
+        page(f"select(sections[{place}].id)")
+        assert page.view == close(expected)
+
+
+def test_the_cursor_tells_what_can_be_taken_hold_of(page):
+    page("select(sections[1].id)")
+    for sec, shift_px, y, cursor in (
+        (5, -10, 38, "ew-resize"),  # the grip outside a selected section is 9 px wide, and 2 px more can be taken
+        (5, -13, 38, "crosshair"),
+        (5, 3, 38, "ew-resize"),
+        (5, 7, 38, "pointer"),
+        (20 / 3, 10, 38, "ew-resize"),
+        (20 / 3, 13, 38, "crosshair"),
+        (20 / 3, -3, 38, "ew-resize"),
+        (20 / 3, -7, 38, "pointer"),
+        (5, -2, 120, "ew-resize"),  # the line below a selected section's end
+        (5, -5, 120, "crosshair"),
+        (20 / 3, 2, 120, "ew-resize"),
+        (5.5, 0, 120, "crosshair"),
+        (5.5, 0, 23, "pointer"),
+        (5.5, 0, 53, "pointer"),
+        (5.5, 0, 19, "crosshair"),  # the ruler
+        (1, -2, 38, "ew-resize"),  # another section's ends
+        (1, -5, 38, "crosshair"),
+        (1, 4, 38, "ew-resize"),
+        (1, 7, 38, "pointer"),
+        (2, 2, 38, "ew-resize"),
+        (2, 5, 38, "crosshair"),
+        (2, -4, 38, "ew-resize"),
+        (1, 0, 120, "crosshair"),
+    ):
+        page.hover(sec, y, shift_px=shift_px)
+        assert page("return axis.style.cursor") == cursor, (sec, shift_px, y)
+
+
+def test_an_end_of_a_section_that_is_not_selected_can_be_dragged_at_once(page):
+    page.move_on_timeline(2, 3.0, shift_px=-1)
+    assert page.sections == [[30, 70], *SECTIONS[1:]]
+    assert page.selected == 0
+    assert page.clock[1] == 69
+
+
+def test_a_press_on_a_section_selects_it_and_goes_to_that_time(page):
+    page("goTo(9)")
+    page("setView(4, 8)")
+    sec = page.move_on_timeline(6, view=(4, 8))
+    assert page.selected == 1
+    assert page("return now()") == pytest.approx(sec, abs=2e-4)
+    assert page.view == [4, 8]
+    page.move_on_timeline(20 / 3, shift_px=2, view=(4, 8))  # on its end, without moving: the last frame is shown
+    assert page.clock[1] == 119
+    assert page.sections == SECTIONS
+    assert not page.find("#undo").is_enabled()
+    page.move_on_timeline(7.5, view=(4, 8))
+    assert page.selected == 1
+    page("select(null); setView(5.5, 8.5)")
+    page.move_on_timeline(6, view=(5.5, 8.5))  # what lies under the mouse stays there
+    assert page.selected == 1
+    assert page.view == [5.5, 8.5]
+
+
+def test_the_playhead_is_dragged_up_to_the_ends_of_the_view_only(page):
+    page("setView(2, 5)")
+    page.move_on_timeline(4, 1.95, y=150, view=(2, 5))
+    assert page("return now()") == pytest.approx(2, abs=2e-4)
+    page.move_on_timeline(4, 5.03, y=150, view=(2, 5))
+    assert page("return now()") == pytest.approx(5, abs=2e-4)
+    assert not page.find("#undo").is_enabled()
+
+
+def test_a_drag_that_moves_nothing_or_is_of_the_right_button_changes_nothing(page):
+    page("select(sections[1].id)")
+    x, y, _ = page.point(5 - 0.02, 38)
+    away, _, _ = page.point(4, 38)
+    actions = ActionChains(page.browser, duration=20)
+    actions.w3c_actions.pointer_action.move_to_location(x, y).pointer_down().move_to_location(away, y)
+    actions.w3c_actions.pointer_action.move_to_location(x, y).pointer_up()
+    actions.perform()
+    assert page.sections == SECTIONS
+    actions = ActionChains(page.browser, duration=20)
+    actions.w3c_actions.pointer_action.move_to_location(x, y).pointer_down(2).move_to_location(away, y).pointer_up(2)
+    actions.perform()
+    assert page.sections == SECTIONS
+    page.hover(3, 38)
+    assert page.sections == SECTIONS
+    assert page.clock[1] == 90
+
+
+def test_a_drag_that_the_system_cancels_ends_where_it_is(page):
+    page("select(sections[1].id)")
+    x, y, _ = page.point(5 - 0.02, 38)
+    target, _, _ = page.point(3.5 - 0.02, 38)
+    further, _, _ = page.point(2.5, 38)
+    actions = ActionChains(page.browser, duration=20)
+    actions.w3c_actions.pointer_action.move_to_location(x, y).pointer_down().move_to_location(target, y)
+    actions.perform()
+    assert page.sections[1] == [75, 120]
+    page("axis.dispatchEvent(new PointerEvent('pointercancel', {pointerId: 1}))")
+    assert page.find("#undo").is_enabled()
+    actions = ActionChains(page.browser, duration=20)
+    actions.w3c_actions.pointer_action.move_to_location(further, y).pointer_up()
+    actions.perform()
+    assert page.sections[1] == [75, 120]
+    page.click("#undo")
+    assert page.sections == SECTIONS
+
+
+def test_the_wheel_on_the_timeline_does_not_scroll_the_page(page):
+    event = "new WheelEvent('wheel', {deltaY: 10, clientX: 300, cancelable: true, bubbles: true})"
+    assert not page(f"return axis.dispatchEvent({event})")  # its default is prevented
+    assert page(f"return list.dispatchEvent({event})")
+
+
+def test_a_drag_shows_the_frame_at_the_end_while_it_lasts_and_is_one_step_of_history(page):
+    page("select(sections[1].id)")
+    x, y, _ = page.point(20 / 3, 38, shift_px=3)
+    for target_sec, frame in ((7, 129), (7.5, 144), (6, 99)):
+        target, _, _ = page.point(target_sec, 38, shift_px=3)
+        actions = ActionChains(page.browser, duration=20)
+        if frame == 129:
+            actions.w3c_actions.pointer_action.move_to_location(x, y).pointer_down()
+        actions.w3c_actions.pointer_action.move_to_location(target, y)
+        actions.perform()
+        assert page.clock[1] == frame
+        assert page.find("#end").get_attribute("value") == str(frame + 1)
+    actions = ActionChains(page.browser, duration=20)
+    actions.w3c_actions.pointer_action.pointer_up()
+    actions.perform()
+    assert page.sections[1] == [90, 100]
+    page.press(Keys.CONTROL, "z")
+    assert page.sections == SECTIONS
+    assert page.selected == 1
+
+
+def rectangles(page, canvas, tone):
+    """(left, width) of the filled rectangles of a colour on a canvas, as the page draws it once."""
+    context = "const context = document.createElement('canvas').getContext('2d');"
+    colour = page(f"{context} context.fillStyle = tones.{tone}; return context.fillStyle")
+    return [(x, width) for name, fill, x, _, width, _ in page.drawn("fillRect") if (name, fill) == (canvas, colour)]
+
+
+def test_sections_labels_and_the_playhead_are_drawn_where_they_are_in_the_view(page):
+    width = page("return axis.clientWidth")
+    page("select(sections[1].id)")
+    page("setView(2.5, 7.5)")
+    page.wait_until("return !video.seeking")
+    scale = width / 5
+    found = rectangles(page, "axis", "found")
+    assert found == [pytest.approx(((5 - 2.5) * scale, 5 / 3 * scale), abs=0.01)]  # the others are out of view
+    # Labelled were frames 40 to 80: 1.33 s to 4 s.
+    assert rectangles(page, "axis", "labelled") == [pytest.approx(((4 / 3 - 2.5) * scale, 8 / 3 * scale), abs=0.01)]
+    now_sec = page("return now()")
+    assert now_sec == pytest.approx(5.01, abs=2e-3)
+    assert rectangles(page, "axis", "playhead") == [pytest.approx(((now_sec - 2.5) * scale - 0.75, 1.5), abs=0.01)]
+    lines = [x for x, breadth in rectangles(page, "axis", "text") if breadth == 1]
+    assert lines == pytest.approx([2.5 * scale - 0.5, 25 / 6 * scale - 0.5], abs=0.01)
+
+
+def test_the_strip_below_shows_all_sections_the_playhead_and_the_view(page):
+    width = page("return overview.clientWidth")
+    page("setView(2, 7)")
+    page("goTo(4)")
+    page.wait_until("return !video.seeking")
+    scale = width / 10
+    expected = [(1, 1), (5, 5 / 3), (8, 2)]
+    found = rectangles(page, "overview", "found")
+    assert np.array(found) / scale == pytest.approx(np.array(expected), abs=1e-3)
+    assert rectangles(page, "overview", "playhead") == [pytest.approx((4 * scale - 0.5, 1.5), abs=0.2)]
+    ((name, _, left, _, breadth, _),) = page.drawn("strokeRect")
+    assert name == "overview"
+    assert (left, left + breadth) == pytest.approx((2 * scale, 7 * scale), abs=1)
+
+
+def test_the_ruler_names_times_as_close_as_there_is_room(page):
+    def labels(start, end):
+        page(f"setView({start}, {end})")
+        return [(text, x) for canvas, _, text, x, _ in page.drawn("fillText") if canvas == "axis"]
+
+    width = page("return axis.clientWidth")
+    assert 1300 < width < 1360  # so that 1 s of 10 s, and 0.5 s of 2 s, have more than 84 px, but the step below less
+    found = labels(0, 10)
+    assert [text for text, _ in found] == [f"00:{second:02d}" for second in range(11)]
+    assert [x for _, x in found] == pytest.approx([second * width / 10 + 4 for second in range(11)], abs=0.01)
+    found = labels(3.2, 5.2)
+    assert [text for text, _ in found] == ["00:03.5", "00:04.0", "00:04.5", "00:05.0"]
+    assert [x for _, x in found] == pytest.approx([sec * width / 2 + 4 for sec in (0.3, 0.8, 1.3, 1.8)], abs=0.01)
+
+
+def test_long_matches_show_hours_and_every_peak_of_the_scores(open_page):
+    scores = np.full(4000, 0.02)
+    scores[[1000, 1005, 2501]] = 0.95
+    page = open_page(np.arange(8000.0), 8000.0, sections=[[2000, 2010]], labelled=None, scores=scores)
+    width = page("return axis.clientWidth")
+    texts = [text for canvas, _, text, *_ in page.drawn("fillText") if canvas == "axis"]
+    in_the_first_hour = ["00:00", "10:00", "20:00", "30:00", "40:00", "50:00"]
+    later = ["01:00:00", "01:10:00", "01:20:00", "01:30:00", "01:40:00", "01:50:00", "02:00:00", "02:10:00"]
+    assert texts == [*in_the_first_hour, *later]
+    # Three steps lie in each pixel: the lines to 0.95, at 72 + 114 * 0.05 px, are at the peaks.
+    high = [x for canvas, _, x, y in page.drawn("lineTo") if canvas == "axis" and abs(y - (186 - 0.95 * 114)) < 0.01]
+    for peak_sec in (2000, 2010, 5002):
+        assert any(abs(x - peak_sec / 8000 * width) < 1.01 for x in high)
+    assert all(min(abs(x - peak / 8000 * width) for peak in (2000, 2010, 5002)) < 1.01 for x in high)
+    assert not page.find("#labelledLegend").is_displayed()
+    # The last line in a pixel is at the highest of its steps.
+    drawn = {int(x): y for canvas, _, x, y in page.drawn("lineTo")[:4000] if canvas == "axis"}
+    highest = {}
+    for place, score in enumerate(scores):
+        column = int(place * 2 / 8000 * width)
+        highest[column] = max(score, highest.get(column, 0))
+    assert {column: (186 - y) / 114 for column, y in drawn.items()} == pytest.approx(highest)
+    # A section of 10 s is 1.6 px wide, but drawn 2 px wide.
+    assert rectangles(page, "axis", "found")[0][1] == 2
+
+
+def test_scores_are_drawn_as_steps_up_to_the_end_and_the_threshold_at_its_height(open_page):
+    page = open_page(
+        np.arange(70) / 10, 7.0, sections=np.zeros((0, 2), int), labelled=None, scores=np.array([0.1, 0.9, 0.5, 0.2])
+    )
+    width = page("return axis.clientWidth")
+    lines = [(x / width * 7, (186 - y) / 114) for canvas, _, x, y in page.drawn("lineTo") if canvas == "axis"]
+    steps = [(0, 0.1), (2, 0.1), (2, 0.9), (4, 0.9), (4, 0.5), (6, 0.5), (6, 0.2), (7, 0.2), (7, 0)]
+    assert np.array(lines[:9]) == pytest.approx(np.array(steps), abs=1e-6)
+    assert lines[9] == pytest.approx((7, 0.5))
+    page("setView(2.5, 5)")
+    lines = [(2.5 + x / width * 2.5, (186 - y) / 114) for canvas, _, x, y in page.drawn("lineTo") if canvas == "axis"]
+    assert np.array(lines[:5]) == pytest.approx(np.array([(2, 0.9), (4, 0.9), (4, 0.5), (6, 0.5), (6, 0)]), abs=1e-6)
+    assert len(page.drawn("fill")) == 2  # the plot and the playhead: there is no section
+
+
+def test_the_page_is_drawn_again_in_another_size_and_in_dark(page):
+    page.wait_until("return !changed")
+    ground = page("return tones.ground")
+    try:
+        page.browser.set_window_size(NARROW_PX, 900)
+        page.wait_until(f"return innerWidth === {NARROW_PX} && !changed && axis.width === axis.clientWidth")
+        page.browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        )
+        page.wait_until("return tones.ground === 'rgb(20, 23, 28)'")
+        assert ground == "rgb(244, 245, 247)"
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        page.browser.set_window_size(WIDE_PX, 900)

@@ -1,0 +1,369 @@
+"""What a checkpoint says of itself, and a match on its way through the network."""
+
+import hashlib
+import logging
+import threading
+import time
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from clips import tone, write_clip
+
+from videosummarizer import media
+from videosummarizer.dataset import sampling
+from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.evaluation.operating_point import OperatingPoint
+from videosummarizer.extraction import scoring
+from videosummarizer.extraction.scoring import prefetched, read_match, score_match
+from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint_attributes
+from videosummarizer.training.inference import load_network
+
+CONFIG = DataConfig(0.7, 4, 16, 8, 4000, False)  # 2 frames of 8 by 16, 2800 samples
+POINT = {"threshold": 0.25, "smoothing": 3, "min_length_sec": 1.5, "max_gap_sec": 2.0, "dip_share": 0.6}
+DEADLINE_SEC = 10
+
+
+def write_network(path, video=(2, 8, 16, 3), audio=(2800,), outputs=("highlight", "steps"), **attributes):
+    """A checkpoint of a network that is small but has these inputs and outputs."""
+    inputs = {"video": keras.Input((None, *video), dtype="uint8", name="video")}
+    inputs["audio"] = keras.Input((None, *audio), name="audio")
+    x = keras.layers.Dense(1, name="last")(inputs["audio"])
+    network = keras.Model(inputs, dict.fromkeys(outputs, x) if outputs else x)
+    network.save(path)
+    write_checkpoint_attributes(path, {"config": asdict(CONFIG), **attributes})
+    return path
+
+
+# ---- What a checkpoint says
+
+
+@pytest.fixture(scope="module")
+def ckpt(tmp_path_factory):
+    return write_network(tmp_path_factory.mktemp("ckpt") / "named.hdf5", operating_point=POINT)
+
+
+def test_a_checkpoint_is_read_with_its_point_and_its_fingerprint(ckpt):
+    checkpoint = read_checkpoint(ckpt)
+    assert checkpoint.path == ckpt
+    assert checkpoint.sha256 == hashlib.sha256(ckpt.read_bytes()).hexdigest()
+    assert (checkpoint.config, checkpoint.names_point) == (CONFIG, True)
+    assert asdict(checkpoint.point) == POINT
+
+
+def test_a_checkpoint_without_a_point_calls_half_a_highlight(tmp_path):
+    checkpoint = read_checkpoint(write_network(tmp_path / "a.hdf5"))
+    assert not checkpoint.names_point
+    assert checkpoint.point == OperatingPoint(0.5, 1, 0.0, 0.0, 0.8)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(
+        CheckpointError, match=r"/gone\.hdf5: no such file, expected a \.hdf5 file that main\.py saved$"
+    ):
+        read_checkpoint(tmp_path / "gone.hdf5")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"config": {**asdict(CONFIG), "new_setting": 1}},
+        {"operating_point": {**POINT, "new_setting": 1}},
+        {"operating_point": {"smoothing": 3}},
+        {"operating_point": None},
+    ],
+)
+def test_another_versions_settings_are_named(tmp_path, ckpt, attributes):
+    path = tmp_path / "other.hdf5"
+    path.write_bytes(ckpt.read_bytes())
+    write_checkpoint_attributes(path, {"config": asdict(CONFIG), "operating_point": POINT, **attributes})
+    with pytest.raises(CheckpointError, match=r"other\.hdf5: received a checkpoint whose .* is another version's \("):
+        read_checkpoint(path)
+
+
+# ---- The network
+
+
+def test_a_network_that_fits_its_config_is_loaded(ckpt):
+    network = load_network(read_checkpoint(ckpt))
+    assert sorted(network.output) == ["highlight", "steps"]
+
+
+def test_further_outputs_do_no_harm(tmp_path):
+    path = write_network(tmp_path / "a.hdf5", outputs=("highlight", "more", "steps"))
+    assert len(load_network(read_checkpoint(path)).output) == 3
+
+
+@pytest.mark.parametrize("outputs", [("highlight",), ("steps",), ("highlights", "steps"), None])
+def test_a_network_without_both_outputs_is_refused(tmp_path, outputs):
+    path = write_network(tmp_path / "a.hdf5", outputs=outputs)
+    with pytest.raises(
+        CheckpointError, match=r"a\.hdf5: received a network without the outputs 'highlight' and 'steps'"
+    ):
+        load_network(read_checkpoint(path))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "named"),
+    [
+        ({"video": (3, 8, 16, 3)}, r"'video' is \(None, None, 3, 8, 16, 3\), expected \(2, 8, 16, 3\)"),
+        ({"video": (2, 16, 8, 3)}, r"'video' is \(None, None, 2, 16, 8, 3\), expected \(2, 8, 16, 3\)"),
+        ({"video": (16, 3)}, r"'video' is \(None, None, 16, 3\), expected \(2, 8, 16, 3\)"),
+        ({"audio": (2801,)}, r"'audio' is \(None, None, 2801\), expected \(2800,\)"),
+        ({"audio": (40, 6)}, r"'audio' is \(None, None, 40, 6\), expected \(2800,\)"),
+    ],
+)
+def test_a_network_for_other_arrays_is_refused(tmp_path, shapes, named):
+    path = write_network(tmp_path / "a.hdf5", **shapes)
+    with pytest.raises(CheckpointError, match=rf"a\.hdf5: received a network whose input {named} as its data config"):
+        load_network(read_checkpoint(path))
+
+
+# ---- Reading ahead
+
+
+def wait_until(is_true):
+    deadline = time.monotonic() + DEADLINE_SEC
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def reader_threads():
+    return [thread for thread in threading.enumerate() if thread.name.endswith("(read)")]
+
+
+def test_items_are_read_before_they_are_asked_for_and_no_more_than_told():
+    taken = []
+
+    def items():
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    with prefetched(items(), 3) as ahead:
+        wait_until(lambda: len(taken) == 4)  # three wait, the fourth is in the reader's hands
+        assert next(ahead) == 0
+        wait_until(lambda: len(taken) == 5)
+        assert list(ahead) == list(range(1, 50))
+        assert next(ahead, "end") == "end"
+
+
+def test_items_of_any_kind_pass_and_an_empty_sequence_ends():
+    odd = [None, "end", "error", ValueError("an item, not an error"), ("end", None)]
+    with prefetched(iter(odd), 2) as ahead:
+        assert list(ahead) == odd
+    with prefetched(iter([]), 1) as ahead:
+        assert list(ahead) == []
+
+
+def test_an_error_comes_after_the_items_before_it():
+    def items():
+        yield from (1, 2, 3)
+        raise media.MediaError("a.mp4: cannot be read")
+
+    with prefetched(items(), 10) as ahead:
+        assert [next(ahead) for _ in range(3)] == [1, 2, 3]
+        with pytest.raises(media.MediaError, match=r"a\.mp4: cannot be read"):
+            next(ahead)
+    assert reader_threads() == []
+
+
+def finish(function):
+    """Run a function in a thread that the tests do not wait for longer than the deadline; raises what it raises."""
+    ending = []
+
+    def run():
+        try:
+            function()
+            ending.append(None)
+        except BaseException as error:
+            ending.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(DEADLINE_SEC)
+    assert ending, "still running at the deadline"
+    if ending[0] is not None:
+        raise ending[0]
+
+
+@pytest.mark.parametrize("num_taken", [0, 1, 5])
+def test_a_reader_with_a_full_queue_stops_when_its_items_are_not_wanted(num_taken):
+    read = []
+
+    def endless():
+        while True:
+            read.append(1)
+            yield 1
+
+    def use():
+        with prefetched(endless(), 2) as ahead:
+            for _ in range(num_taken):
+                next(ahead)
+            wait_until(lambda: len(read) == num_taken + 3)
+            assert [thread.daemon for thread in reader_threads()] == [True]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finish(use)
+    assert reader_threads() == []
+    assert len(read) == num_taken + 3
+
+
+def test_a_reader_stops_where_nothing_fails_and_items_are_left():
+    def use():
+        with prefetched(iter(range(10**9)), 1) as ahead:
+            assert next(ahead) == 0
+
+    finish(use)
+    assert reader_threads() == []
+
+
+# ---- A match
+
+
+@pytest.fixture(scope="module")
+def match(tmp_path_factory):
+    """A match of 10.1 s, 15 segments of 0.7 s of which the last is short, louder at its end."""
+    path = tmp_path_factory.mktemp("match") / "match.mp4"
+    audio = np.concatenate([tone(440, 5, amplitude=0.1), tone(660, 5.1, amplitude=0.8)])
+    return write_clip(path, num_frames=303, audio=audio)
+
+
+class Average:
+    """Stands for a network that scores a segment by its frames' mean, and its steps by its sound's level."""
+
+    def __init__(self):
+        self.layers = [
+            SimpleNamespace(name=f"{modality}_temporal_convolution_{dilation}", dilation_rate=(dilation,))
+            for modality in ("audio", "video")
+            for dilation in (1, 2, 4)
+        ]
+        self.output, self.input = {"steps": np.empty((1, 1, 5))}, {"video": np.empty((1, 1, 2, 8, 16, 3))}
+        self.lengths = []
+
+    def predict_on_batch(self, inputs):
+        self.lengths.append(inputs["video"].shape[1])
+        highlight = inputs["video"].mean(axis=(2, 3, 4, 5), dtype=np.float64)[..., np.newaxis] / 255
+        level = np.abs(inputs["audio"]).mean(axis=2, keepdims=True)
+        return {"highlight": highlight.astype(np.float32), "steps": np.repeat(level, 5, axis=2).astype(np.float32)}
+
+
+def test_a_match_is_scored_segment_by_segment_as_it_would_be_converted(match):
+    info, network, seconds = media.probe(match), Average(), []
+    scores, step_scores = score_match(match, info, CONFIG, lambda: network, seconds.append)
+    arrays = list(sampling.read_segments(match, info, CONFIG))
+    assert (scores.shape, step_scores.shape, scores.dtype, step_scores.dtype) == ((15,), (15, 5), "f8", "f8")
+    np.testing.assert_allclose(scores, [video.mean() / 255 for video, _ in arrays], atol=1e-6)
+    np.testing.assert_allclose(step_scores, [[np.abs(audio).mean()] * 5 for _, audio in arrays], atol=1e-6)
+    assert np.ptp(scores) > 0.01
+    assert np.ptp(step_scores) > 0.1
+    assert seconds == [0.7] * 15
+    # 1.4 + 1 segments around, 3 then: windows of 12, of which the second holds six that were there.
+    assert network.lengths == [12, 9]
+    assert reader_threads() == []
+
+
+def test_progress_follows_what_was_read(match):
+    """Each segment's seconds are told once it is taken and before the next is, not all at the end."""
+    info, network, told = media.probe(match), Average(), []
+    at_windows = []
+    predict = network.predict_on_batch
+
+    def predict_on_batch(inputs):
+        at_windows.append(len(told))
+        return predict(inputs)
+
+    network.predict_on_batch = predict_on_batch
+    score_match(match, info, CONFIG, lambda: network, told.append)
+    assert at_windows == [11, 15]
+
+
+def test_eight_segments_are_scored_together(match):
+    config = DataConfig(0.7, 4, 16, 8, 4000, False)
+    network = Average()
+    network.output, network.input = {"steps": np.empty((1, 1, 10))}, {"video": np.empty((1, 1, 15, 8, 16, 3))}
+    score_match(match, media.probe(match), config, lambda: network)
+    assert network.lengths == [8, 8, 3]  # a segment around: 7, then 6, then 2 that are new
+
+
+def test_the_match_is_read_while_the_network_is_made(match, monkeypatch):
+    read = []
+
+    def read_segments(*arguments):
+        for number in range(40):
+            read.append(number)
+            yield np.zeros((2, 8, 16, 3), np.uint8), np.zeros(2800, np.float32)
+
+    monkeypatch.setattr(scoring, "read_match", read_segments)
+
+    def make_network():
+        wait_until(lambda: len(read) == 25)  # 24 wait, one is in the reader's hands
+        return Average()
+
+    scores, _ = score_match(match, media.probe(match), CONFIG, make_network)
+    assert len(scores) == 40
+
+
+def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog):
+    info = media.probe(match)
+    original = read_match
+
+    def damaged(video_path, info, config, damaged_sec):
+        yield from original(video_path, info, config, damaged_sec)
+        damaged_sec |= {7, 3}
+
+    monkeypatch.setattr(scoring, "read_match", damaged)
+    with caplog.at_level(logging.WARNING):
+        score_match(match, info, CONFIG, Average)
+    assert caplog.messages == [f"{match}: damaged at 3, 7 s: decoded around, the frame before is taken there"]
+    assert caplog.records[0].name == "videosummarizer.extraction.scoring"
+
+
+def test_an_undamaged_match_is_scored_without_a_word(match, caplog):
+    score_match(match, media.probe(match), CONFIG, Average)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("failing", ["network", "window"])
+def test_a_network_that_fails_ends_the_reading(match, failing):
+    network = Average()
+
+    def fail(*_):
+        raise CheckpointError("a.hdf5: bad")
+
+    if failing == "window":
+        network.predict_on_batch = fail
+    with pytest.raises(CheckpointError, match="bad"):
+        score_match(match, media.probe(match), CONFIG, fail if failing == "network" else lambda: network)
+    assert reader_threads() == []
+
+
+def test_what_does_not_decode_is_handed_on(match, monkeypatch):
+    asked = []
+
+    def read_segment_range(video_path, info, config, segment_audio, indices, num_threads=0, damaged_sec=None):
+        asked.append((video_path, info.duration_sec, config, list(indices)))
+        assert isinstance(segment_audio, sampling.SegmentAudio)
+        assert not segment_audio.spool.closed
+        opened.append(segment_audio.spool)
+        damaged_sec.add(5)
+        yield "arrays"
+
+    opened, damaged_sec = [], set()
+    monkeypatch.setattr(sampling, "read_segment_range", read_segment_range)
+    info = media.probe(match)
+    assert list(read_match(match, info, CONFIG, damaged_sec)) == ["arrays"]
+    assert asked == [(match, info.duration_sec, CONFIG, list(range(15)))]
+    assert damaged_sec == {5}
+    assert opened[0].closed
+
+
+def test_memory_is_given_back_after_each_segment(match, monkeypatch):
+    calls = []
+    monkeypatch.setattr(scoring, "media", SimpleNamespace(**{**vars(media), "trim_malloc": lambda: calls.append(1)}))
+    score_match(match, media.probe(match), CONFIG, Average)
+    assert len(calls) == 15

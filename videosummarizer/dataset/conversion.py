@@ -1,0 +1,118 @@
+"""videosummarizer.dataset.conversion."""
+
+import math
+import shutil
+import tempfile
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import threadpoolctl
+
+from videosummarizer import media
+from videosummarizer.dataset import output_folder, sampling, storage
+from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.labels import LabelError, read_label_file, resolve_sections
+from videosummarizer.sections import label_segments
+
+NUM_THREADS_PER_DECODER = 4  # with more, a decoder waits for itself; the match is then read in several parts at once
+
+
+@dataclass
+class Conversion:
+    """What became of one match: its record for metadata.json, or the error that cost it; and the warnings."""
+
+    title: str
+    record: dict | None = None
+    error: str | None = None
+    error_traceback: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def find_label_path(video_path: Path) -> Path:
+    """The label file beside a video, whatever the case of its suffix."""
+    return next(path for suffix in (".txt", ".TXT", ".Txt") if (path := video_path.with_suffix(suffix)).exists())
+
+
+def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_threads: int) -> Conversion:
+    """Write one match's segments into `dataset_dir/<title>`, whole or not at all.
+
+    A video or label file that cannot be used is returned as the result's error, so that it costs this match alone.
+    """
+    result = Conversion(video_path.stem)
+    part_dir = None
+    try:
+        label_path = find_label_path(video_path)
+        source_files = output_folder.file_signature(video_path, label_path)
+        rows = read_label_file(label_path)
+        info = media.probe(video_path)
+        sections_sec, result.warnings = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec)
+        labels = label_segments(sections_sec, config.num_segments(info.duration_sec), config.segment_length).tolist()
+        (dataset_dir / output_folder.PART_DIR_NAME).mkdir(exist_ok=True)
+        part_dir = Path(tempfile.mkdtemp(dir=dataset_dir / output_folder.PART_DIR_NAME))
+        (part_dir / result.title).mkdir()
+        damaged_sec = write_segments(video_path, info, config, labels, part_dir / result.title, num_threads)
+        result.warnings += media.describe_problems(video_path, info, damaged_sec)
+        (part_dir / result.title).replace(dataset_dir / result.title)
+    except (media.MediaError, LabelError, OSError) as error:
+        result.error, result.error_traceback = str(error), traceback.format_exc()
+        return result
+    finally:
+        if part_dir:
+            shutil.rmtree(part_dir, ignore_errors=True)
+    result.record = {
+        "title": result.title,
+        "source": video_path.name,
+        "source_files": source_files,
+        "duration": info.duration_sec,
+        "frame_rate": info.frame_rate_fps,
+        "sections": sections_sec.tolist(),
+        "segment_count": len(labels),
+        "highlight_count": sum(labels),
+    }
+    return result
+
+
+def write_segments(
+    video_path: Path,
+    info: media.VideoInfo,
+    config: DataConfig,
+    labels: list[int],
+    match_dir: Path,
+    num_threads: int,
+) -> set[int]:
+    """Write a match's segments, in several parts at once where threads allow; returns the seconds that are damaged."""
+    damaged_sec, stop = set(), threading.Event()
+    parts = split_indices(len(labels), max(1, num_threads // NUM_THREADS_PER_DECODER) if len(info.restarts) > 1 else 1)
+
+    # One BLAS thread: with more, sums are taken in another order, and MFCCs differ in their last bits.
+    with sampling.SegmentAudio(video_path, info, config) as segment_audio, threadpoolctl.threadpool_limits(1):
+
+        def write_part(indices: range) -> None:
+            arrays = sampling.read_segment_range(
+                video_path, info, config, segment_audio, indices, max(1, num_threads // len(parts)), damaged_sec
+            )
+            for index, (frames, audio) in zip(indices, arrays, strict=True):
+                if stop.is_set():
+                    return
+                storage.write_segment(match_dir, index, labels[index], frames, audio, config, info.duration_sec)
+
+        if len(parts) == 1:
+            write_part(parts[0])
+            return damaged_sec
+        with ThreadPoolExecutor(len(parts)) as pool:
+            try:
+                list(pool.map(write_part, parts))
+            finally:
+                stop.set()
+    return damaged_sec
+
+
+def split_indices(num_segments: int, num_parts: int) -> list[range]:
+    """Segment indices in about equal parts, each from a multiple of NUM_SEGMENTS_PER_MFCC_CALL on, so that the arrays
+    do not depend on the parts."""
+    step = sampling.NUM_SEGMENTS_PER_MFCC_CALL
+    length = step * math.ceil(num_segments / num_parts / step)
+    return [range(first, min(first + length, num_segments)) for first in range(0, num_segments, length)]

@@ -1,0 +1,83 @@
+"""What `data_converter.py --check` prints: every match and label file looked at, nothing converted."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from videosummarizer import media
+from videosummarizer.labels import LabelError, format_time, read_label_file, resolve_sections
+
+MAX_FRAME_JITTER_SEC = 0.002  # containers that count in milliseconds round the times of a constant rate
+COLUMNS = ("title", "length", "frame rate", "size", "codec", "audio", "sections", "highlight")
+
+
+@dataclass
+class MatchCheck:
+    """One line of the table, by COLUMNS, and what is wrong: errors keep the match from being converted."""
+
+    cells: list[str]
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def check_match(title: str, video_path: Path | None, label_path: Path | None, decode: bool) -> MatchCheck:
+    """Read a match's packets, with `decode` its pictures too, and its label file, and tell all that is wrong.
+
+    One of the two paths may be None, for a file that is missing.
+    """
+    check = MatchCheck([title] + ["-"] * (len(COLUMNS) - 1))
+    if video_path is None:
+        check.errors.append(f"{label_path} has no {title}.mp4: add it, or move the txt elsewhere")
+        return check
+    label_errors, rows = [], []
+    if label_path is None:
+        how = "add it (an empty one is a match without highlights), or move the mp4 elsewhere"
+        label_errors.append(f"{video_path} has no {title}.txt: {how}")
+    else:
+        try:
+            rows = read_label_file(label_path, label_errors)
+        except (LabelError, OSError) as error:
+            label_errors.append(error)
+    try:
+        info = media.probe(video_path)
+        damaged_sec = media.find_damage(video_path) if decode else set()
+    except media.MediaError as error:
+        check.errors += [f"{error}: record or download it again, or move it elsewhere", *map(str, label_errors)]
+        return check
+    sections_sec, warnings = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec, label_errors)
+    check.errors += map(str, label_errors)
+    check.warnings += warnings + media.describe_problems(video_path, info, damaged_sec)
+    intervals_sec = np.diff(info.frame_times_sec)
+    is_constant = np.ptp(intervals_sec) <= MAX_FRAME_JITTER_SEC if len(intervals_sec) else True
+    highlight_sec = float(np.diff(sections_sec, axis=1).sum())
+    check.cells[1:-2] = [
+        format_time(info.duration_sec),
+        f"{info.frame_rate_fps:.2f} {'constant' if is_constant else 'variable'}",
+        f"{info.width_px}x{info.height_px}",
+        info.codec,
+        info.audio or "none",
+    ]
+    if not label_errors:
+        check.cells[-2:] = [str(len(sections_sec)), f"{highlight_sec / info.duration_sec:.1%}"]
+    return check
+
+
+def check_matches(videos: dict[str, Path], labels: dict[str, Path], decode: bool) -> int:
+    """Print the table for videos and label files by title, and what is wrong below; returns 1 if any would fail, else
+    0."""
+    titles = tqdm(sorted(videos.keys() | labels.keys()), desc="Checking", unit="match")
+    checks = [check_match(title, videos.get(title), labels.get(title), decode) for title in titles]
+    table = [list(COLUMNS)] + [check.cells for check in checks]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+    for check in checks:
+        for message in check.errors:
+            print(f"error: {message}")
+        for message in check.warnings:
+            print(f"warning: {message}")
+    num_failing = sum(bool(check.errors) for check in checks)
+    print(f"{len(checks) - num_failing} of {len(checks)} matches can be converted")
+    return 1 if num_failing else 0

@@ -1,0 +1,37 @@
+"""Keras, imported without the messages that TensorFlow writes on start-up."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import absl.logging
+
+
+@contextmanager
+def silence_native_stderr() -> Iterator[None]:
+    """Keep what C++ code writes to standard error off the screen. Python exceptions pass unchanged."""
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
+
+
+# TensorFlow writes some lines before it reads the level, so the level alone does not silence it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The same seed gives the same weights.
+os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+with silence_native_stderr():
+    import keras
+    from keras import layers, ops  # noqa: F401 (imported from here by the modules that define layers)
+# Keras warns at each save that HDF5, the format asked for, is legacy.
+absl.logging.set_verbosity(absl.logging.ERROR)
+# Retracing for another sequence length is expected.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+# XLA makes a step on TensorFlow no faster, and its first one slow.
+USES_XLA = keras.backend.backend() == "jax"
