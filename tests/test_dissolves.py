@@ -41,6 +41,13 @@ def test_weights_that_are_not_trusted_do_not_count():
     assert dissolves.fade_end_sec(TIMES_SEC, weights * 0, trusts) is None
 
 
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_only_the_ratio_of_trust_counts(scale):
+    weights = 0.9 * np.clip((0.5 - TIMES_SEC) / 0.6, 0, 1)
+    trusts = np.random.default_rng(0).uniform(0.5, 2, len(TIMES_SEC))
+    assert dissolves.fade_end_sec(TIMES_SEC, weights, scale * trusts) == pytest.approx(0.5, abs=1e-9)
+
+
 def textures(num_pictures, seed):
     scenes = gaussian_filter(
         np.random.default_rng(seed).normal(size=(num_pictures, HEIGHT_PX, WIDTH_PX)), (0, 1.5, 1.5)
