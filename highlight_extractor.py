@@ -161,7 +161,7 @@ def plan(video_path: Path, checkpoint: Checkpoint, args: argparse.Namespace) -> 
         path_of,
         scored_with={"checkpoint_sha256": checkpoint.sha256, "source": output_folder.file_signature(video_path)},
         settings={name: getattr(args, name) for name in ("threshold", "length", "padding", "reel_height")},
-        earlier=read_previous_report(path_of[".json"]),
+        previous_report=read_previous_report(path_of[".json"]),
     )
 
 
@@ -180,14 +180,14 @@ def extract_match(
     """
     job = plan(video_path, checkpoint, args)
     if not args.overwrite:
-        if job.there and not job.is_same:
+        if job.existing_files and not job.is_up_to_date:
             raise ExtractionError(describe_conflict(job))
         if job.is_finished:
             print(f"{video_path.stem}: finished already and kept")
             return
     findings = find(job, checkpoint, network, args)
     if args.overwrite:
-        for path in job.there:
+        for path in job.existing_files:
             path.unlink()
     if not job.path_of[".json"].exists():
         how = {"checkpoint": checkpoint.path.name, "operating_point": asdict(checkpoint.point)}
@@ -273,7 +273,7 @@ def extract_matches(args: argparse.Namespace) -> int:
     """
     check_paths(args.videos, args.output_dir)
     checkpoint = read_checkpoint(args.ckpt)
-    if not checkpoint.names_point and args.threshold is None and args.length is None:
+    if not checkpoint.has_operating_point and args.threshold is None and args.length is None:
         logger.warning(
             "%s: the checkpoint names no operating point, sections are found at a score of %g: --threshold chooses "
             "another",

@@ -297,7 +297,7 @@ def evaluate(
         "dataset": loader.dataset_dir.name,
         "subset": subset,
         "split": [loader.train_ratio, loader.valid_ratio],
-        "operating_point_chosen_on": "valid" if checkpoint.names_point else None,
+        "operating_point_chosen_on": "valid" if checkpoint.has_operating_point else None,
         **quality_report.compare(scored, checkpoint.point, loud, loudness_point),
     }
     return report, scored, checkpoint.point, None if levels is None else levels[0]

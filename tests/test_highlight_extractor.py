@@ -25,7 +25,7 @@ from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = DataConfig(1, 2, 16, 16, 4000, False)
-POINT = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "dip_share": 0.7}
+POINT = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "nms_ratio": 0.7}
 SCORES = [0.125, 0.875, 0.75, 0.25, 0.375, 0.625]  # a second each: sections at 1 to 3 s and 5 to 6 s
 STEP_SCORES = [[score, score] for score in SCORES]
 

@@ -24,8 +24,8 @@ from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint
 from videosummarizer.training.keras_backend import keras
 from videosummarizer.training.validation import TrainingError
 
-POINT = {"threshold": 0.6, "smoothing": 3, "min_length_sec": 1.0, "max_gap_sec": 0.5, "dip_share": 0.7}
-LOUDNESS_POINT = {"threshold": 0.2, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "dip_share": 0.5}
+POINT = {"threshold": 0.6, "smoothing": 3, "min_length_sec": 1.0, "max_gap_sec": 0.5, "nms_ratio": 0.7}
+LOUDNESS_POINT = {"threshold": 0.2, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "nms_ratio": 0.5}
 
 
 @pytest.fixture(scope="module")

@@ -122,8 +122,8 @@ def test_close_sections_are_found_apart_and_a_plateau_stays_one():
     assert find([0.1, 0.9, 0.9, 0.71, 0.71, 0.9, 0.1]) == [[0.5, 1.5], [2.5, 3.0]]
     assert find([0.1, 0.9, 0.9, 0.73, 0.73, 0.9, 0.1]) == [[0.5, 3.0]]
     # The operating point says from where on it is a dip.
-    assert find([0.1, 0.9, 0.9, 0.71, 0.71, 0.9, 0.1], dip_share=0.7) == [[0.5, 3.0]]
-    assert find([0.9, 0.0, 0.6, 0.6], dip_share=0.0) == [[0.0, 0.5], [1.0, 2.0]]
+    assert find([0.1, 0.9, 0.9, 0.71, 0.71, 0.9, 0.1], nms_ratio=0.7) == [[0.5, 3.0]]
+    assert find([0.9, 0.0, 0.6, 0.6], nms_ratio=0.0) == [[0.0, 0.5], [1.0, 2.0]]
     # The dip is taken out before scores are averaged.
     assert find([0.9, 0.9, 0.71, 0.71, 0.71, 0.9, 0.9], smoothing=3) == [[0.0, 1.0], [2.5, 3.5]]
     assert find([0.9, 0.9, 0.73, 0.73, 0.73, 0.9, 0.9], smoothing=3) == [[0.0, 3.5]]

@@ -115,6 +115,6 @@ def test_the_choice_is_the_best_of_all_combinations(seed):
     mean_f1, threshold, smoothing, gap, length = plain_choice(matches)
     point = choose_operating_point(matches)
     assert 0.2 < mean_f1 < 0.95
-    assert (point.smoothing, point.dip_share) == (smoothing, 0.8)
+    assert (point.smoothing, point.nms_ratio) == (smoothing, 0.8)
     assert (point.max_gap_sec, point.min_length_sec) == pytest.approx((gap * 0.7, length * 0.7))
     assert point.threshold == pytest.approx(threshold, abs=1e-9)

@@ -23,9 +23,9 @@ def test_what_an_operating_point_leaves_out_has_defaults():
         "smoothing": 1,
         "min_length_sec": 0.0,
         "max_gap_sec": 0.0,
-        "dip_share": 0.8,
+        "nms_ratio": 0.8,
     }
-    values = {"threshold": 0, "smoothing": 1000, "min_length_sec": 1000.0, "max_gap_sec": 3.5, "dip_share": 0.0}
+    values = {"threshold": 0, "smoothing": 1000, "min_length_sec": 1000.0, "max_gap_sec": 3.5, "nms_ratio": 0.0}
     assert vars(parse_operating_point(values)) == values
 
 
@@ -43,7 +43,7 @@ def test_what_an_operating_point_leaves_out_has_defaults():
         {"threshold": 0.5, "smoothing": 1001},
         {"threshold": 0.5, "min_length_sec": -1},
         {"threshold": 0.5, "max_gap_sec": 1000.5},
-        {"threshold": 0.5, "dip_share": [0.5]},
+        {"threshold": 0.5, "nms_ratio": [0.5]},
     ],
 )
 def test_an_operating_point_out_of_range_is_refused(values):
@@ -71,10 +71,10 @@ def test_steps_that_begin_before_the_end_are_left(duration_sec, num_left):
 
 def test_a_score_that_is_just_the_share_of_the_highest_is_no_dip():
     # 0.375 is three quarters of 0.5, in float64 too.
-    assert suppress_non_maxima([0.5, 0.375, 0.3749], 1.0, 3.0, dip_share=0.75).tolist() == [0.5, 0.375, 0]
+    assert suppress_non_maxima([0.5, 0.375, 0.3749], 1.0, 3.0, nms_ratio=0.75).tolist() == [0.5, 0.375, 0]
     assert suppress_non_maxima([0.5, 0.41, 0.39], 1.0, 3.0).tolist() == [0.5, 0.41, 0]  # 0.8 by default
     assert match([0, 0, 0], [0.5, 0.41, 0.39]).clear_scores() == pytest.approx([0.5, 0.41, 0])
-    assert suppress_non_maxima([0.5, 0.0, 0.01], 1.0, 3.0, dip_share=0.0).tolist() == [0.5, 0, 0.01]
+    assert suppress_non_maxima([0.5, 0.0, 0.01], 1.0, 3.0, nms_ratio=0.0).tolist() == [0.5, 0, 0.01]
 
 
 @pytest.mark.parametrize(("step_sec", "reach"), [(0.5, 10), (0.7, 7), (1.0, 5), (2.0, 2), (4.0, 1), (20.0, 1)])
@@ -101,7 +101,7 @@ def test_an_even_number_of_scores_is_averaged_over_one_more_before():
 
 
 def test_a_score_that_is_just_the_threshold_is_found():
-    assert find([0.49, 0.5, 0.51, 0.49], dip_share=0.0) == [[0.5, 1.5]]
+    assert find([0.49, 0.5, 0.51, 0.49], nms_ratio=0.0) == [[0.5, 1.5]]
     assert find([0.5, 0.4, 0.6], threshold=0.0) == [[0, 1.5]]
     assert find([1.0, 0.99], threshold=1.0) == [[0, 0.5]]
 
@@ -171,7 +171,7 @@ def test_a_match_finds_with_its_own_steps_and_its_own_end():
     scored = ScoredMatch("match", 2.1, 4.0, np.array([0, 1]), np.empty((0, 2)), steps.mean(axis=1), steps)
     assert scored.step_sec == pytest.approx(0.7)
     assert scored.found_sections_sec(OperatingPoint(0.5)) == pytest.approx(np.array([[0.7, 2.1], [3.5, 4.0]]))
-    plain = OperatingPoint(0.5, dip_share=0.5)
+    plain = OperatingPoint(0.5, nms_ratio=0.5)
     assert scored.found_sections_sec(plain) == pytest.approx(np.array([[0.7, 2.8], [3.5, 4.0]]))
     # 1.4 s of the first segment are found, and 0.7 + 0.5 s of the second one.
     assert scored.found_labels(plain).tolist() == [1, 1]

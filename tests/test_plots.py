@@ -9,7 +9,7 @@ import sklearn.metrics
 from videosummarizer.evaluation import plots
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
 
-POINT = OperatingPoint(threshold=0.45, max_gap_sec=1.0, dip_share=0.0)
+POINT = OperatingPoint(threshold=0.45, max_gap_sec=1.0, nms_ratio=0.0)
 
 
 @pytest.fixture

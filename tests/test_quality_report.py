@@ -52,7 +52,7 @@ def test_scores_go_to_their_matches(matches):
 
 def test_figures_by_hand(matches):
     figures = quality_report.evaluate(matches, POINT)
-    point = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0, "max_gap_sec": 2, "dip_share": 0.8}
+    point = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0, "max_gap_sec": 2, "nms_ratio": 0.8}
     assert figures["operating_point"] == point
     by_segment = figures["per_segment"]
     assert (by_segment["segments"], by_segment["highlights"]) == (11, 2)

@@ -61,7 +61,7 @@ def test_two_matches_have_intervals_and_one_has_none(three):
 
 
 def test_each_baseline_has_its_own_point(three):
-    loudness_point = OperatingPoint(threshold=0.25, dip_share=0.0)
+    loudness_point = OperatingPoint(threshold=0.25, nms_ratio=0.0)
     levels = [np.array([0.0, 0.5, 0.1, 0.1, 0.3]), np.array([0.3, 0.1, 0.1, 0.3]), np.array([0.1] * 5 + [0.4])]
     loud = [
         make_match(m.title, s, m.labels, m.sections_sec, m.duration_sec) for m, s in zip(three, levels, strict=True)
@@ -73,7 +73,7 @@ def test_each_baseline_has_its_own_point(three):
     # Loud are segment 1 and 4 of the first match, 0 and 3 of the second, 5 of the third: 4 of 5 rightly, of 5.
     assert report["loudness"]["per_segment"]["confusion_matrix"] == [[9, 1], [1, 4]]
     assert report["everything"]["operating_point"] == {
-        **{"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "dip_share": 0.8}
+        **{"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "nms_ratio": 0.8}
     }
     assert report["everything"]["per_segment"]["confusion_matrix"] == [[0, 10], [0, 5]]
     assert report["everything"]["per_event"]["iou_0.3"]["found"] == 3
@@ -90,7 +90,7 @@ def test_each_baseline_has_its_own_point(three):
 
 def test_a_sections_score_is_the_mean_of_its_steps():
     match = make_match("a", [0.1, 0.9, 0.6, 0.2, 0.7, 0.2], [0, 1, 1, 0, 1, 0], [[2, 6], [8, 10]], 12.0)
-    point = OperatingPoint(threshold=0.5, dip_share=0.0)
+    point = OperatingPoint(threshold=0.5, nms_ratio=0.0)
     reference, found, section_scores = quality_report.sections_of([match], point)
     assert [part.tolist() for part in (*reference, *found)] == [[[2, 6], [8, 10]]] * 2
     assert section_scores[0].tolist() == pytest.approx([0.75, 0.7])
@@ -122,7 +122,7 @@ def test_predictions_are_written_to_the_letter():
         '"a, b",1,1.500000,3.000000,00:00:01,00:00:03,0,0.150000,0\n'
         '"a, b",2,3.000000,4.250000,00:00:03,00:00:04,0,0.500000,0\n'
     )
-    written = quality_report.write_predictions([match], OperatingPoint(0.6, dip_share=0.0)).decode()
+    written = quality_report.write_predictions([match], OperatingPoint(0.6, nms_ratio=0.0)).decode()
     assert [line.split(",")[-1] for line in written.splitlines()] == [
         line.split(",")[-1] for line in expected.splitlines()
     ]
@@ -189,7 +189,7 @@ confusion matrix            found   not found
 
 
 def test_the_tables_to_the_letter(three):
-    report = quality_report.compare(three, POINT, three, OperatingPoint(threshold=0.25, dip_share=0.0))
+    report = quality_report.compare(three, POINT, three, OperatingPoint(threshold=0.25, nms_ratio=0.0))
     intervals = report["model"]["intervals"]
     of_segments, of_events = intervals["per_segment"], intervals["per_event"]
     of_events = [of_events[iou][name] for iou in ("iou_0.3", "iou_0.5") for name in ("precision", "recall", "f1")]

@@ -22,7 +22,7 @@ from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint
 from videosummarizer.training.inference import load_network
 
 CONFIG = DataConfig(0.7, 4, 16, 8, 4000, False)  # 2 frames of 8 by 16, 2800 samples
-POINT = {"threshold": 0.25, "smoothing": 3, "min_length_sec": 1.5, "max_gap_sec": 2.0, "dip_share": 0.6}
+POINT = {"threshold": 0.25, "smoothing": 3, "min_length_sec": 1.5, "max_gap_sec": 2.0, "nms_ratio": 0.6}
 DEADLINE_SEC = 10
 
 
@@ -49,13 +49,13 @@ def test_a_checkpoint_is_read_with_its_point_and_its_fingerprint(ckpt):
     checkpoint = read_checkpoint(ckpt)
     assert checkpoint.path == ckpt
     assert checkpoint.sha256 == hashlib.sha256(ckpt.read_bytes()).hexdigest()
-    assert (checkpoint.config, checkpoint.names_point) == (CONFIG, True)
+    assert (checkpoint.config, checkpoint.has_operating_point) == (CONFIG, True)
     assert asdict(checkpoint.point) == POINT
 
 
 def test_a_checkpoint_without_a_point_calls_half_a_highlight(tmp_path):
     checkpoint = read_checkpoint(write_network(tmp_path / "a.hdf5"))
-    assert not checkpoint.names_point
+    assert not checkpoint.has_operating_point
     assert checkpoint.point == OperatingPoint(0.5, 1, 0.0, 0.0, 0.8)
 
 

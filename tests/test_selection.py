@@ -29,7 +29,7 @@ def test_padding_is_clipped_at_the_ends_and_merges_what_meets():
         pytest.approx([0.01, 7.99]),
         pytest.approx([8.01, 16.0]),
     ]
-    above_0_85 = OperatingPoint(threshold=0.85, dip_share=0.0)
+    above_0_85 = OperatingPoint(threshold=0.85, nms_ratio=0.0)
     assert selection.detect_with_margin(SCORES, 2.0, 16.0, above_0_85, 0.5).tolist() == [[1.5, 4.5]]
     assert selection.detect_with_margin(SCORES, 2.0, 16.0, POINT, 0.0).tolist() == [[2, 6], [10, 12], [14, 16]]
 
@@ -75,7 +75,7 @@ def test_a_rest_just_as_long_as_the_shortest_section_is_filled():
 
 def test_the_best_sections_of_a_length_are_those_of_the_highest_mean_score():
     scores = np.array([0.5, 0, 0, 0.75, 0.75, 0, 0, 0.625, 1.0, 0, 0, 0.5])
-    point = OperatingPoint(threshold=0.9, smoothing=1, min_length_sec=0.0, max_gap_sec=0.0, dip_share=0.0)
+    point = OperatingPoint(threshold=0.9, smoothing=1, min_length_sec=0.0, max_gap_sec=0.0, nms_ratio=0.0)
     # 0.8125 at 14 to 18 s, 0.75 at 6 to 10 s, then two of 0.5, of which the earlier one is taken.
     assert fill(8.0, scores, point) == ([[6, 10], [14, 18]], 0.625)
     assert fill(9.0, scores, point) == ([[0, 1], [6, 10], [14, 18]], 0.5)
@@ -110,13 +110,13 @@ def plain_mean(section_sec, scores, step_sec):
 def plain_fill(scores, step_sec, duration_sec, point, padding_sec, length_sec):
     """Go down through the thresholds, first with dips, then without; then try every quarter of a second."""
 
-    def found(threshold, dip_share):
-        at = OperatingPoint(threshold, point.smoothing, point.min_length_sec, point.max_gap_sec, dip_share)
+    def found(threshold, nms_ratio):
+        at = OperatingPoint(threshold, point.smoothing, point.min_length_sec, point.max_gap_sec, nms_ratio)
         return selection.detect_with_margin(scores, step_sec, duration_sec, at, padding_sec).tolist()
 
     above_0 = sorted(set(scores.tolist()) - {0.0}, reverse=True)
-    for threshold, dip_share in [(t, point.dip_share) for t in above_0] + [(t, 0.0) for t in [*above_0, 0.0]]:
-        sections_sec = found(threshold, dip_share)
+    for threshold, nms_ratio in [(t, point.nms_ratio) for t in above_0] + [(t, 0.0) for t in [*above_0, 0.0]]:
+        sections_sec = found(threshold, nms_ratio)
         if sum(end - start for start, end in sections_sec) >= length_sec:
             break
     kept, left_sec = [], length_sec

@@ -29,14 +29,14 @@ CHOICE_IOU_THRESHOLDS = (0.3, 0.5)
 class OperatingPoint:
     """threshold: in [0, 1]; a smoothed score of at least this is a highlight. smoothing: steps averaged, centered on
     each, 1 for none. min_length_sec: shorter sections are left out. max_gap_sec: sections at most so far apart are one.
-    dip_share: of `suppress_non_maxima`, not chosen anew for each network; 0 leaves the scores as they are.
+    nms_ratio: of `suppress_non_maxima`, not chosen anew for each network; 0 leaves the scores as they are.
     """
 
     threshold: float
     smoothing: int = 1
     min_length_sec: float = 0.0
     max_gap_sec: float = 0.0
-    dip_share: float = NMS_RATIO
+    nms_ratio: float = NMS_RATIO
 
 
 def parse_operating_point(values: dict) -> OperatingPoint:
@@ -81,10 +81,10 @@ class ScoredMatch:
 
 
 def suppress_non_maxima(
-    step_scores: np.ndarray, step_sec: float, duration_sec: float, dip_share: float = NMS_RATIO
+    step_scores: np.ndarray, step_sec: float, duration_sec: float, nms_ratio: float = NMS_RATIO
 ) -> np.ndarray:
     """(num_left,) float64: the scores of the steps that begin before the match's end, 0 where a score is less than
-    dip_share of the highest within NMS_RADIUS_SEC.
+    nms_ratio of the highest within NMS_RADIUS_SEC.
 
     Sections that follow each other closely are found apart, as the score falls between them though it may stay above
     the threshold; and their ends get sharper.
@@ -94,7 +94,7 @@ def suppress_non_maxima(
     num_steps = math.ceil((duration_sec - TIME_TOLERANCE_SEC) / step_sec)  # the last segment may be cut short
     scores = np.asarray(step_scores[:num_steps], np.float64)
     reach = max(1, round(NMS_RADIUS_SEC / step_sec))
-    return np.where(scores >= dip_share * maximum_filter1d(scores, 2 * reach + 1, mode="nearest"), scores, 0.0)
+    return np.where(scores >= nms_ratio * maximum_filter1d(scores, 2 * reach + 1, mode="nearest"), scores, 0.0)
 
 
 def moving_average(scores: np.ndarray, num_averaged: int) -> np.ndarray:
@@ -114,7 +114,7 @@ def find_sections(
     Args:
         step_scores: (num_steps,) float in [0, 1], of consecutive steps of step_sec seconds.
     """
-    clear = suppress_non_maxima(step_scores, step_sec, duration_sec, operating_point.dip_share)
+    clear = suppress_non_maxima(step_scores, step_sec, duration_sec, operating_point.nms_ratio)
     found = np.flatnonzero(moving_average(clear, operating_point.smoothing) >= operating_point.threshold)
     sections: list[list[float]] = []
     for start_sec in found * step_sec:

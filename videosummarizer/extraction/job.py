@@ -20,33 +20,33 @@ class ExtractionError(Exception):
 class Job:
     """A match, where its files go, and what they are made with: `scored_with` decides the scores, `settings` the rest.
 
-    earlier: what `<title>.json` says of an earlier run, empty without one.
+    previous_report: what `<title>.json` says of an earlier run, empty without one.
     """
 
     video_path: Path
     path_of: dict[str, Path]
     scored_with: dict
     settings: dict
-    earlier: dict
+    previous_report: dict
 
     @property
-    def there(self) -> list[Path]:
+    def existing_files(self) -> list[Path]:
         """Files of the match that exist."""
         return [path for path in self.path_of.values() if path.exists()]
 
     @property
     def has_same_scores(self) -> bool:
-        return self.earlier.get("scored_with") == self.scored_with
+        return self.previous_report.get("scored_with") == self.scored_with
 
     @property
-    def is_same(self) -> bool:
+    def is_up_to_date(self) -> bool:
         """Whether the earlier run's files are those that this one would write."""
-        return self.has_same_scores and self.earlier.get("settings") == self.settings
+        return self.has_same_scores and self.previous_report.get("settings") == self.settings
 
     @property
     def is_finished(self) -> bool:
-        num_expected = len(SUFFIXES) - (0 if self.earlier.get("sections") else len(CUT_SUFFIXES))
-        return self.is_same and len(self.there) == num_expected
+        num_expected = len(SUFFIXES) - (0 if self.previous_report.get("sections") else len(CUT_SUFFIXES))
+        return self.is_up_to_date and len(self.existing_files) == num_expected
 
 
 def read_previous_report(path: Path) -> dict:
@@ -62,7 +62,7 @@ def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.nd
     """The scores of an earlier run's segments and steps; None where they are missing, damaged or not all of them."""
     try:
         scores = outputs.read_scores(job.path_of["_scores.csv"])
-        step_scores = np.array(job.earlier.get("step_scores"), np.float64)
+        step_scores = np.array(job.previous_report.get("step_scores"), np.float64)
     except (OSError, TypeError, ValueError):
         return None
     is_whole = step_scores.ndim == 2 and len(scores) == len(step_scores) == num_segments and step_scores.size > 0
@@ -71,10 +71,10 @@ def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.nd
 
 def describe_conflict(job: Job) -> str:
     """What to tell of files that are there and were made otherwise."""
-    path, earlier = job.there[0], job.earlier
-    if not {"settings", "scored_with"} <= earlier.keys():
+    path, previous = job.existing_files[0], job.previous_report
+    if not {"settings", "scored_with"} <= previous.keys():
         return f"{path}: exists, and it is not known from what: --overwrite replaces it, another --output_dir keeps it"
-    before, differences = {**earlier["settings"], **earlier["scored_with"]}, []
+    before, differences = {**previous["settings"], **previous["scored_with"]}, []
     for name, value in job.settings.items():
         if before.get(name) != value:
             differences.append(f"{describe_setting(name, before.get(name))}, not {describe_setting(name, value)}")

@@ -42,19 +42,19 @@ def select_within_budget(
     its best part; a part shorter than the operating point's shortest section is left out, unless it is all there is.
     """
 
-    def found_at(threshold: float, dip_share: float) -> np.ndarray:
-        at_threshold = replace(point, threshold=threshold, dip_share=dip_share)
+    def found_at(threshold: float, nms_ratio: float) -> np.ndarray:
+        at_threshold = replace(point, threshold=threshold, nms_ratio=nms_ratio)
         return detect_with_margin(scores, step_sec, duration_sec, at_threshold, padding_sec)
 
     thresholds = np.unique(np.append(scores, 0.0))  # ascending: the lower, the more is found
     lowest = thresholds[:2][-1]  # above 0, at which all is found
-    dip_share = point.dip_share if total_sec(found_at(lowest, point.dip_share)) >= length_sec else 0.0
+    nms_ratio = point.nms_ratio if total_sec(found_at(lowest, point.nms_ratio)) >= length_sec else 0.0
     low, high = 0, len(thresholds)
     while high - low > 1:
         middle = (low + high) // 2
-        is_enough = total_sec(found_at(thresholds[middle], dip_share)) >= length_sec
+        is_enough = total_sec(found_at(thresholds[middle], nms_ratio)) >= length_sec
         low, high = (middle, high) if is_enough else (low, middle)
-    sections_sec = found_at(thresholds[low], dip_share)
+    sections_sec = found_at(thresholds[low], nms_ratio)
     shortest_sec = max(point.min_length_sec - TIME_TOLERANCE_SEC, TIME_TOLERANCE_SEC)
     kept, left_sec = [], length_sec
     for place in np.argsort(-mean_scores(sections_sec, scores, step_sec), kind="stable"):

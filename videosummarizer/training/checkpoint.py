@@ -88,13 +88,13 @@ def check_global_heaps(path: str | os.PathLike) -> None:
 @dataclass(frozen=True)
 class Checkpoint:
     """What a checkpoint says of itself. sha256: of the file. point: where validation found sections best; where the
-    checkpoint names none (names_point), DEFAULT_THRESHOLD alone."""
+    checkpoint names none (has_operating_point), DEFAULT_THRESHOLD alone."""
 
     path: Path
     sha256: str
     config: DataConfig
     point: OperatingPoint
-    names_point: bool
+    has_operating_point: bool
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
