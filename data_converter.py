@@ -10,7 +10,7 @@ and `metadata.json`; segments.py describes both. Interrupted, the same command c
 from videosummarizer import interruption
 
 if __name__ == "__main__":  # before the imports that take long
-    interruption.install_interrupt_hook()
+    interruption.install_exception_hook()
 
 import argparse
 import importlib.metadata

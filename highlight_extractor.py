@@ -11,7 +11,7 @@ Interrupted, the same command continues.
 from videosummarizer import interruption
 
 if __name__ == "__main__":  # before the imports that take long
-    interruption.install_interrupt_hook()
+    interruption.install_exception_hook()
 
 import argparse
 import functools

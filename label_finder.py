@@ -10,7 +10,7 @@ In: full matches and highlight videos of the same titles (`--pairs FILE.csv` for
 from videosummarizer import interruption
 
 if __name__ == "__main__":  # before the imports that take long
-    interruption.install_interrupt_hook()
+    interruption.install_exception_hook()
 
 import argparse
 import csv

@@ -11,7 +11,7 @@ validation loss was lower than all before, `history.csv`, `history.png`; and of 
 from videosummarizer import interruption
 
 if __name__ == "__main__":  # before the imports that take long
-    interruption.install_interrupt_hook()
+    interruption.install_exception_hook()
 
 import argparse
 import contextlib

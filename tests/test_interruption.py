@@ -174,8 +174,23 @@ def test_ctrl_c_while_a_script_is_imported_is_one_line(tmp_path, script):
     (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     process = start_script(script, "--help", env={**os.environ, "PYTHONPATH": str(tmp_path)})
     _, err = process.communicate(timeout=60)
-    assert err == "ERROR: Interrupted before anything was begun\n"
+    assert err == "ERROR: Interrupted before anything was started\n"
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("script", ["data_converter.py", "highlight_extractor.py", "label_finder.py", "main.py"])
+def test_a_missing_package_is_one_line_that_says_what_to_do(tmp_path, script):
+    (tmp_path / "tqdm").mkdir()
+    (tmp_path / "tqdm" / "__init__.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'tqdm'\", name='tqdm')\n"
+    )
+    process = start_script(script, "--help", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    out, err = process.communicate(timeout=60)
+    assert err == (
+        "ERROR: No module named 'tqdm': activate the environment (. .venv/bin/activate) that make demo sets up, or "
+        "install the requirements (pip install -r requirements.txt -c constraints.txt)\n"
+    )
+    assert (out, process.returncode) == ("", 1)
 
 
 def test_a_killed_worker_is_told_and_costs_nothing_that_is_finished(matches_dir, undisturbed, tmp_path):

@@ -159,18 +159,18 @@ class OwnInterrupt(KeyboardInterrupt):
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, OwnInterrupt])
 def test_an_uncaught_ctrl_c_is_one_line_and_the_shells_status(capsys, kind):
-    interruption.install_interrupt_hook()
+    interruption.install_exception_hook()
     with pytest.raises(SystemExit) as exit_info:
         sys.excepthook(kind, kind(), None)
     assert exit_info.value.code == 130
     assert interruption.EXIT_STATUS == 130
-    assert capsys.readouterr() == ("", "ERROR: Interrupted before anything was begun\n")
+    assert capsys.readouterr() == ("", "ERROR: Interrupted before anything was started\n")
 
 
 def test_other_uncaught_errors_are_shown_as_ever(capsys, monkeypatch):
     shown = []
     monkeypatch.setattr(sys, "__excepthook__", lambda *what: shown.append(what))
-    interruption.install_interrupt_hook()
+    interruption.install_exception_hook()
     error = ValueError("odd")
     sys.excepthook(ValueError, error, "trace")
     assert shown == [(ValueError, error, "trace")]

@@ -1,4 +1,5 @@
-"""Ctrl-C where a stage script's main cannot catch it: while its imports run, and in the processes that it starts."""
+"""Errors that a stage script's main cannot catch: Ctrl-C and missing packages while its imports run, and Ctrl-C in the
+processes that it starts."""
 
 import os
 import signal
@@ -9,13 +10,21 @@ from collections.abc import Iterable, Iterator
 EXIT_STATUS = 130  # the shell's for Ctrl-C
 
 
-def install_interrupt_hook() -> None:
-    """From now on a Ctrl-C that nothing catches ends the process with one line and EXIT_STATUS, without a traceback."""
+def install_exception_hook() -> None:
+    """Make this process end with one line, not a traceback, after a Ctrl-C that nothing catches, with EXIT_STATUS, and
+    where a package that the script imports is not installed, with status 1."""
 
     def excepthook(kind, error, trace) -> None:
         if issubclass(kind, KeyboardInterrupt):
-            print("ERROR: Interrupted before anything was begun", file=sys.stderr)
+            print("ERROR: Interrupted before anything was started", file=sys.stderr)
             sys.exit(EXIT_STATUS)
+        if issubclass(kind, ModuleNotFoundError):
+            print(
+                f"ERROR: {error}: activate the environment (. .venv/bin/activate) that make demo sets up, or install "
+                "the requirements (pip install -r requirements.txt -c constraints.txt)",
+                file=sys.stderr,
+            )
+            sys.exit(1)
         sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = excepthook
