@@ -5,9 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-pytest.importorskip("jax")
-
 from small_network import build_small_network
 
 from data_loader import DataLoader
