@@ -102,7 +102,7 @@ def train(
         print(f"Going on after epoch {len(history)} of {args.epochs}")
         resume_point.restore(network, average, point.variables)
         best.resume(point.best_path, min(row["val_loss"] for row in history))
-    batches = loader.batches("train", workers.share if workers else None)
+    batches = loader.batches("train", workers.shard if workers else None)
     event_log = run_folder.make_event_log(args.ckpt_dir / "logs" / run_name)
     event_log.set_model(network)
     num_batches = args.epochs * len(batches)
@@ -117,7 +117,7 @@ def train(
                         tqdm.write(message, file=sys.stdout)
                     break
                 batches.start_epoch(epoch)
-                loss = train_epoch(network, average, batches.rolled(), bar.update)
+                loss = train_epoch(network, average, batches.augmented(), bar.update)
                 variables = resume_point.snapshot(network, average)
                 network.set_weights(average.values)
                 score = workers.predict_outputs if workers else validation.predict_outputs

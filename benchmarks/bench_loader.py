@@ -189,11 +189,11 @@ def bench_epoch(_: Path, dataset: Path) -> bool:
     network = training.make_network(args, loader)
     average = ExponentialMovingAverage(network)
     batches = loader.batches("train")
-    in_memory = list(batches.rolled())
+    in_memory = list(batches.augmented())
     seconds = median_seconds(
         {
             "arrays in memory": lambda: train_epoch(network, average, in_memory, lambda: None),
-            "from disk": lambda: train_epoch(network, average, batches.rolled(), lambda: None),
+            "from disk": lambda: train_epoch(network, average, batches.augmented(), lambda: None),
         },
         NUM_EPOCH_ROUNDS,
     )

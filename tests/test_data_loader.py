@@ -31,8 +31,8 @@ def test_golden_split(title, subset):
 
 def test_proportions_are_parameters():
     titles = [str(number) for number in range(2000)]
-    shares = [sum(assign_subset(t, 0.5, 0.25) == subset for t in titles) / len(titles) for subset in SUBSETS]
-    np.testing.assert_allclose(shares, [0.5, 0.25, 0.25], atol=0.04)
+    fractions = [sum(assign_subset(t, 0.5, 0.25) == subset for t in titles) / len(titles) for subset in SUBSETS]
+    np.testing.assert_allclose(fractions, [0.5, 0.25, 0.25], atol=0.04)
     assert {assign_subset(title, 1.0, 0.0) for title in titles} <= {"train", "test"}
 
 
@@ -197,10 +197,13 @@ def test_datasets_of_the_first_version_load(tmp_path):
     [
         ({"batch_size": 0}, "batch_size: received 0, expected 1 or more"),
         ({"batch_size": -1}, "batch_size: received -1, expected 1 or more"),
-        ({"valid_ratio": -0.1}, r"train_ratio, valid_ratio: received 0\.6, -0\.1, expected shares"),
+        ({"valid_ratio": -0.1}, r"train_ratio, valid_ratio: received 0\.6, -0\.1, expected fractions"),
         ({"train_ratio": 0.6, "valid_ratio": 0.40000001}, r"train_ratio, valid_ratio: received 0\.6, 0\.40000001"),
         ({"train_ratio": 1.1, "valid_ratio": -0.1}, r"train_ratio, valid_ratio: received 1\.1, -0\.1"),
-        ({"train_ratio": 0.9, "valid_ratio": 0.2}, r"train_ratio, valid_ratio: received 0\.9, 0\.2, expected shares"),
+        (
+            {"train_ratio": 0.9, "valid_ratio": 0.2},
+            r"train_ratio, valid_ratio: received 0\.9, 0\.2, expected fractions",
+        ),
         ({"train_ratio": -0.1}, "train_ratio, valid_ratio: received"),
     ],
 )

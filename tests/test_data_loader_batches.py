@@ -1,11 +1,11 @@
-"""The batches that a network is trained and validated on: where matches are cut, in which order, by which weights."""
+"""The batches for training and validation: how matches are divided, in which order, with which weights."""
 
 import numpy as np
 import pytest
 from conftest import LABELS
 from test_data_loader import write_dataset
 
-from data_loader import DataLoader, shift_in_time
+from data_loader import DataLoader, SegmentSequence, shift_in_time
 from videosummarizer.dataset import storage
 from videosummarizer.dataset.metadata import DataConfig, write_metadata
 from videosummarizer.dataset.storage import read_arrays
@@ -14,12 +14,12 @@ from videosummarizer.sections import label_segments
 TRAIN_TITLES = [f"match_{number:02d}" for number in (0, 1, 2, 3, 4, 5, 6, 12)]
 
 
-def test_batches_hold_stretches_of_the_segments_own_arrays(dataset_dir):
-    loader = DataLoader(dataset_dir, batch_size=9)  # one stretch of 8 segments: a match, and its last ones again
+def test_batches_hold_sequences_of_the_segments_own_arrays(dataset_dir):
+    loader = DataLoader(dataset_dir, batch_size=9)  # one sequence of 8 segments: a match, and its last ones again
     batches = loader.batches("valid")
     assert len(batches) == 2
-    no, yes = 11 / 8, 11 / 14  # 4 of 11 segments are no highlights, 7 are
-    steps = {  # two half seconds a segment
+    no, yes = 11 / 8, 11 / 14  # 4 of 11 segments are labelled 0, 7 are labelled 1
+    steps = {  # two steps of half a second per segment
         "match_07": [[0, 0], [1, 1], [1, 1], [1, 1], [1, 1], [0, 0]],
         "match_09": [[0, 0], [1, 1], [1, 1], [1, 1], [1, 0]],
     }
@@ -34,13 +34,13 @@ def test_batches_hold_stretches_of_the_segments_own_arrays(dataset_dir):
         assert (inputs["video"].shape, inputs["video"].dtype) == ((1, 8, 2, 16, 16, 3), np.uint8)
         assert (inputs["audio"].shape, inputs["audio"].dtype) == ((1, 8, 4000), np.float32)
         np.testing.assert_allclose(weights, [expected_weights], rtol=1e-6)
-        for place, index in enumerate(order):
+        for slot, index in enumerate(order):
             label = LABELS[title][index]
             segment = storage.read_segment(dataset_dir / title / f"seg_{index:05d}_{label}.pkl")
-            np.testing.assert_array_equal(inputs["video"][0, place], segment["video"])
-            np.testing.assert_array_equal(inputs["audio"][0, place], segment["audio"])
-            assert targets["highlight"][0, place].tolist() == [label]
-            assert targets["steps"][0, place].tolist() == steps[title][index]
+            np.testing.assert_array_equal(inputs["video"][0, slot], segment["video"])
+            np.testing.assert_array_equal(inputs["audio"][0, slot], segment["audio"])
+            assert targets["highlight"][0, slot].tolist() == [label]
+            assert targets["steps"][0, slot].tolist() == steps[title][index]
     np.testing.assert_array_equal(loader.labels("valid"), [0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0])
 
 
@@ -60,33 +60,33 @@ def test_valid_and_test_keep_their_order(dataset_dir):
 
 
 def epoch_of(loader, epoch):
-    """The segments that an epoch of training reads, by their sound, each with its stretch."""
+    """Return the segments that an epoch of training reads, as bytes of their audio, for each sequence."""
     batches = loader.batches("train")
     batches.start_epoch(epoch)
     return [
-        [audio.tobytes() for audio, weight in zip(sounds, weights, strict=True) if weight]
+        [audio.tobytes() for audio, weight in zip(audios, weights, strict=True) if weight]
         for inputs, _, batch_weights in batches
-        for sounds, weights in zip(inputs["audio"], batch_weights, strict=True)
+        for audios, weights in zip(inputs["audio"], batch_weights, strict=True)
     ]
 
 
-def test_training_reads_each_segment_once_in_stretches_that_the_seed_and_the_epoch_choose(dataset_dir):
+def test_training_reads_each_segment_once_in_sequences_that_the_seed_and_the_epoch_choose(dataset_dir):
     loader = DataLoader(dataset_dir, batch_size=4, seed=1)
     in_order = [read_arrays(file, loader.data_shape)[1].tobytes() for file in loader.segment_files["train"]]
     epochs = [epoch_of(loader, epoch) for epoch in range(6)]
-    for stretches in epochs:
-        assert sorted(s for stretch in stretches for s in stretch) == sorted(in_order)
-        for stretch in stretches:  # neighbours in the stretch are neighbours in the match
-            places = [in_order.index(s) for s in stretch]
-            assert places == list(range(places[0], places[0] + len(places)))
-    assert len({len(stretches) for stretches in epochs}) == 1
-    assert len({str(stretches) for stretches in epochs}) == 6
+    for sequences in epochs:
+        assert sorted(s for sequence in sequences for s in sequence) == sorted(in_order)
+        for sequence in sequences:  # neighbours in the sequence are neighbours in the match
+            positions = [in_order.index(s) for s in sequence]
+            assert positions == list(range(positions[0], positions[0] + len(positions)))
+    assert len({len(sequences) for sequences in epochs}) == 1
+    assert len({str(sequences) for sequences in epochs}) == 6
     assert epoch_of(DataLoader(dataset_dir, batch_size=4, seed=1), 3) == epochs[3]
     assert epoch_of(DataLoader(dataset_dir, batch_size=4, seed=2), 3) != epochs[3]
 
 
-def test_training_cuts_segments_where_the_dataset_does_not(tmp_path):
-    config = DataConfig(2, 2, 1, 1, 4, False)  # 4 steps a segment, a frame and two samples each
+def test_training_shifts_segments_in_time_with_rollover(tmp_path):
+    config = DataConfig(2, 2, 1, 1, 4, False)  # 4 steps per segment, each with one frame and two samples
     folder, rng = tmp_path / "steps", np.random.default_rng(0)
     (folder / "match_00").mkdir(parents=True)
     num_segments = 21
@@ -101,81 +101,81 @@ def test_training_cuts_segments_where_the_dataset_does_not(tmp_path):
     batches, seen = loader.batches("train"), set()
     for epoch in range(10):
         batches.start_epoch(epoch)
-        for number, (rolled, num_steps) in enumerate(zip(batches.rolled(), batches.num_steps_moved, strict=True)):
+        for number, (shifted, num_steps) in enumerate(zip(batches.augmented(), batches.shift_steps, strict=True)):
             plain = batches[number]
             for row in range(len(plain[2])):
-                for before, after, num_moved in (
-                    (plain[0]["video"], rolled[0]["video"], 3 * num_steps),
-                    (plain[0]["audio"], rolled[0]["audio"], 2 * num_steps),
-                    (plain[1]["steps"], rolled[1]["steps"], num_steps),
+                for before, after, num_shifted in (
+                    (plain[0]["video"], shifted[0]["video"], 3 * num_steps),
+                    (plain[0]["audio"], shifted[0]["audio"], 2 * num_steps),
+                    (plain[1]["steps"], shifted[1]["steps"], num_steps),
                 ):
                     assert (before.shape, before.dtype) == (after.shape, after.dtype)
-                    np.testing.assert_array_equal(after[row].ravel(), np.roll(before[row].ravel(), num_moved))
-                is_highlight = rolled[1]["highlight"][row, :, 0]
-                np.testing.assert_array_equal(is_highlight, rolled[1]["steps"][row].sum(axis=1) > 2)
+                    np.testing.assert_array_equal(after[row].ravel(), np.roll(before[row].ravel(), num_shifted))
+                is_highlight = shifted[1]["highlight"][row, :, 0]
+                np.testing.assert_array_equal(is_highlight, shifted[1]["steps"][row].sum(axis=1) > 2)
                 counts = plain[2][row] > 0
-                if num_steps:  # of parts of two segments, which have to follow each other in the match
+                if num_steps:  # shards of two segments, which must be contiguous in the match
                     counts = [False, *(counts[1:] & counts[:-1])]
                 weights = batches.class_weights[is_highlight.astype(int)] * counts
-                np.testing.assert_allclose(rolled[2][row], weights, rtol=1e-6)
+                np.testing.assert_allclose(shifted[2][row], weights, rtol=1e-6)
             seen.add(int(num_steps))
     assert seen == {0, 1, 2, 3}
 
 
-def moves_of(folder, num_epochs=30, **more):
-    """By how many steps training moves its batches."""
+def shifts_of(folder, num_epochs=30, **more):
+    """Return by how many steps training shifts its batches."""
     batches = DataLoader(folder, **more).batches("train")
     seen = set()
     for epoch in range(num_epochs):
         batches.start_epoch(epoch)
-        seen |= set(batches.num_steps_moved.tolist())
+        seen |= set(batches.shift_steps.tolist())
     return seen
 
 
-def test_segments_are_cut_between_frames_and_between_steps(tmp_path):
+def test_shifts_end_between_two_frames_and_between_two_steps(tmp_path):
     labels_of = {"match_00": [0, 1, 1, 0] * 4}
     for number, (config, expected) in enumerate(
         [
             ((2, 2, 1, 1, 4, False), {0, 1, 2, 3}),
             ((5, 3, 1, 1, 4, False), {0, 2, 4, 6, 8}),  # 15 frames, 10 steps
             ((1, 1, 1, 1, 4, False), {0}),  # one frame
-            ((4.9, 3, 1, 1, 4, False), {0}),  # 14 frames and seven tenths, 10 steps
+            ((4.9, 3, 1, 1, 4, False), {0}),  # 14.7 frames, 10 steps
         ]
     ):
         folder = write_dataset(tmp_path / str(number), labels_of, config=DataConfig(*config))
-        assert moves_of(folder) == expected
+        assert shifts_of(folder) == expected
 
 
-def test_nothing_is_moved_where_little_would_be_left(tmp_path):
+def test_matches_of_one_segment_are_not_shifted(tmp_path):
     config = DataConfig(2, 2, 1, 1, 4, False)
     short = write_dataset(tmp_path / "short", {"match_00": [0], "match_03": [1]}, config=config)
-    assert moves_of(short) == moves_of(short, batch_size=1) == {0}
+    assert shifts_of(short) == shifts_of(short, batch_size=1) == {0}
     pairs = write_dataset(tmp_path / "pairs", {"match_00": [0, 1]}, config=config)
-    assert moves_of(pairs) == {0, 1, 2, 3}
+    assert shifts_of(pairs) == {0, 1, 2, 3}
 
 
-def test_mfccs_move_along_time():
-    mfccs = np.arange(8).reshape(1, 2, 2, 2)  # of two segments, two coefficients, two frames
+def test_mfccs_are_shifted_along_time():
+    mfccs = np.arange(8).reshape(1, 2, 2, 2)  # two segments, two coefficients, two frames
     assert shift_in_time(mfccs, 0.5, -1).tolist() == [[[[5, 0], [7, 2]], [[1, 4], [3, 6]]]]
 
 
-def test_matches_of_every_length_are_cut_without_empty_stretches(tmp_path):
+def test_matches_of_every_length_give_no_empty_sequences(tmp_path):
     for num_segments in (1, 3, 7, 8, 9, 17):
         loader = DataLoader(write_dataset(tmp_path / str(num_segments), {"match_00": [0] * num_segments}))
         batches = loader.batches("train")
         for epoch in range(12):
             batches.start_epoch(epoch)
-            assert all(files for files, _ in batches.stretches)
-            assert sum(len(files) for files, _ in batches.stretches) == num_segments
+            assert all(files for files, _ in batches.sequences)
+            assert sum(len(files) for files, _ in batches.sequences) == num_segments
 
 
 @pytest.mark.parametrize(
-    ("num_segments", "batch_size", "offsets", "num_stretches"),
-    # A match is cut as if it began `offset` places within the first stretch. Stretches are as few as leave room to move
-    # in: half a stretch or more of free places, or a stretch more.
+    ("num_segments", "batch_size", "offsets", "num_sequences"),
+    # A match starts `offset` slots after the start of its first sequence. There are as few sequences as leave room to
+    # vary that: enough for at least half a sequence of padded slots.
     [
-        (20, 16, {0, 1, 2, 3, 4}, 3),  # 24 places, 4 of them free
-        (21, 16, {4, 5, 6, 7}, 4),  # 32 places, 11 of them free
+        (20, 16, {0, 1, 2, 3, 4}, 3),  # 24 slots, 4 of them padded
+        (21, 16, {4, 5, 6, 7}, 4),  # 32 slots, 11 of them padded
         (19, 16, {0, 1, 2, 3, 4, 5}, 3),
         (16, 8, {1, 2, 3, 4, 5, 6, 7}, 3),
         (8, 24, {1, 2, 3, 4, 5, 6, 7}, 2),
@@ -189,7 +189,7 @@ def test_matches_of_every_length_are_cut_without_empty_stretches(tmp_path):
         (3, 1, {0}, 3),
     ],
 )
-def test_a_match_is_cut_elsewhere_in_each_epoch(tmp_path, num_segments, batch_size, offsets, num_stretches):
+def test_a_match_is_divided_at_another_offset_in_each_epoch(tmp_path, num_segments, batch_size, offsets, num_sequences):
     labels_of = {"match_00": [0] * num_segments, "match_01": [0] * num_segments}
     batches = DataLoader(write_dataset(tmp_path / "cuts", labels_of), batch_size).batches("train")
     seen = []
@@ -198,73 +198,73 @@ def test_a_match_is_cut_elsewhere_in_each_epoch(tmp_path, num_segments, batch_si
         batches.start_epoch(epoch)
         pair = []
         for title in labels_of:
-            stretches = sorted(
-                ([f.index for f in files], n) for files, n in batches.stretches if files[0].title == title
+            sequences = sorted(
+                ([f.index for f in files], n) for files, n in batches.sequences if files[0].title == title
             )
-            indices, num_before = stretches[0]
-            assert len(stretches) == num_stretches
+            indices, num_before = sequences[0]
+            assert len(sequences) == num_sequences
             offset = num_before
             assert indices == list(range(min(length - offset, num_segments)))
-            places = [None] * offset + list(range(num_segments))
-            expected = [[i for i in places[k : k + length] if i is not None] for k in range(0, len(places), length)]
-            assert [indices for indices, _ in stretches] == expected
-            assert [n for _, n in stretches[1:]] == [0] * (num_stretches - 1)
+            slots = [None] * offset + list(range(num_segments))
+            expected = [[i for i in slots[k : k + length] if i is not None] for k in range(0, len(slots), length)]
+            assert [indices for indices, _ in sequences] == expected
+            assert [n for _, n in sequences[1:]] == [0] * (num_sequences - 1)
             pair.append(offset)
         seen.append(tuple(pair))
     for of_one_match in zip(*seen, strict=True):
         assert set(of_one_match) == offsets
-    assert len(set(seen)) > len(offsets) or len(offsets) == 1  # each match is cut by itself
+    assert len(set(seen)) > len(offsets) or len(offsets) == 1  # each match has its own offset
 
 
-def test_stretches_come_in_another_order_in_each_epoch(tmp_path):
+def test_sequences_come_in_another_order_in_each_epoch(tmp_path):
     folder = write_dataset(tmp_path / "order", {title: [0] for title in TRAIN_TITLES})
     batches = DataLoader(folder, batch_size=16).batches("train")
     orders = []
     for epoch in range(100):
         batches.start_epoch(epoch)
-        orders.append([files[0].title for files, _ in batches.stretches])
+        orders.append([files[0].title for files, _ in batches.sequences])
     assert all(sorted(order) == TRAIN_TITLES for order in orders)
     assert {order[0] for order in orders} == {order[-1] for order in orders} == set(TRAIN_TITLES)
     assert len(set(map(tuple, orders))) > 95
 
 
-def test_seed_and_epoch_are_not_taken_for_each_other(tmp_path):
+def test_seed_and_epoch_are_not_interchangeable(tmp_path):
     folder = write_dataset(tmp_path / "order", {title: [0] for title in TRAIN_TITLES})
 
     def order(epoch, **seed):
         batches = DataLoader(folder, **seed).batches("train")
         batches.start_epoch(epoch)
-        return [(files[0].title, num_before) for files, num_before in batches.stretches]
+        return [(files[0].title, num_before) for files, num_before in batches.sequences]
 
     assert order(2, seed=1) != order(1, seed=2)
     assert order(1, seed=2) != order(2, seed=1) != order(3, seed=0)
     assert order(0) == order(0, seed=0)
 
 
-def test_an_epoch_is_drawn_as_it_always_was_so_that_runs_can_be_repeated(tmp_path):
+def test_the_random_draws_of_an_epoch_stay_the_same_so_that_runs_can_be_repeated(tmp_path):
     folder = write_dataset(tmp_path / "order", {title: [0] for title in TRAIN_TITLES})
     batches = DataLoader(folder, seed=5).batches("train")
-    for epoch in (0, 3):  # the first without being told
+    for epoch in (0, 3):  # epoch 0 needs no call
         if epoch:
             batches.start_epoch(epoch)
         rng = np.random.default_rng((5, epoch))
         offsets = [int(rng.integers(0, 8)) for _ in TRAIN_TITLES]
         expected = [(TRAIN_TITLES[i], offsets[i]) for i in rng.permutation(8)]
-        assert [(files[0].title, num_before) for files, num_before in batches.stretches] == expected
+        assert [(files[0].title, num_before) for files, num_before in batches.sequences] == expected
 
 
-def test_validation_is_cut_from_the_start_in_order(tmp_path):
+def test_validation_is_divided_from_the_start_in_order(tmp_path):
     labels_of = {"match_07": [0] * 20, "match_09": [0] * 3}
     batches = DataLoader(write_dataset(tmp_path / "valid", labels_of), batch_size=16, seed=3).batches("valid")
     for epoch in range(5):
         batches.start_epoch(epoch)
-        cut = [(files[0].title, files[0].index, len(files), num_before) for files, num_before in batches.stretches]
-        assert cut == [("match_07", 0, 8, 0), ("match_07", 8, 8, 0), ("match_07", 16, 4, 0), ("match_09", 0, 3, 0)]
-        assert batches.num_steps_moved.tolist() == [0, 0]
+        divided = [(files[0].title, files[0].index, len(files), num_before) for files, num_before in batches.sequences]
+        assert divided == [("match_07", 0, 8, 0), ("match_07", 8, 8, 0), ("match_07", 16, 4, 0), ("match_09", 0, 3, 0)]
+        assert batches.shift_steps.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("num_segments", [1, 2, 3, 5, 11])
-def test_places_that_hang_over_are_mirrored_and_do_not_count(tmp_path, num_segments):
+def test_empty_slots_are_padded_symmetrically_and_have_no_weight(tmp_path, num_segments):
     config = DataConfig(1, 1, 1, 1, 2, False)
     labels = [0, 1, 1, 0, 1, 0, 0, 1, 0, 0, 0][:num_segments]
     sections_of = {"match_00": [[i + 0.25, i + 0.25 + 0.06 * (i + 1)] for i in range(num_segments)]}
@@ -276,15 +276,15 @@ def test_places_that_hang_over_are_mirrored_and_do_not_count(tmp_path, num_segme
     seen = set()
     for epoch in range(12):
         batches.start_epoch(epoch)
-        for number, (files, num_before) in enumerate(batches.stretches):
+        for number, (files, num_before) in enumerate(batches.sequences):
             inputs, targets, weights = batches[number]
             indices = [file.index for file in files]
             num_after = 8 - num_before - len(files)
-            mirrored = np.pad(indices, (num_before, num_after), mode="symmetric")
-            np.testing.assert_array_equal(inputs["audio"][0, :, 1], mirrored)
-            np.testing.assert_array_equal(inputs["video"][0, :, 0, 0, 0, 1], mirrored)
-            np.testing.assert_array_equal(targets["highlight"][0, :, 0], np.array(labels)[mirrored])
-            np.testing.assert_array_equal(targets["steps"][0], steps[mirrored])
+            padded = np.pad(indices, (num_before, num_after), mode="symmetric")
+            np.testing.assert_array_equal(inputs["audio"][0, :, 1], padded)
+            np.testing.assert_array_equal(inputs["video"][0, :, 0, 0, 0, 1], padded)
+            np.testing.assert_array_equal(targets["highlight"][0, :, 0], np.array(labels)[padded])
+            np.testing.assert_array_equal(targets["steps"][0], steps[padded])
             expected = [0] * num_before + [class_weight[labels[index]] for index in indices] + [0] * num_after
             np.testing.assert_allclose(weights[0], expected, rtol=1e-6)
             seen.add((num_before, num_after))
@@ -296,39 +296,39 @@ def test_places_that_hang_over_are_mirrored_and_do_not_count(tmp_path, num_segme
 def test_processes_share_the_rows_of_each_batch(tmp_path, num_matches, num_processes):
     labels_of = {title: [0, 1, 0][: 3 - number % 2] for number, title in enumerate(TRAIN_TITLES[:num_matches])}
     folder = write_dataset(tmp_path / "rows", labels_of, are_numbered=True)
-    loader = DataLoader(folder, batch_size=32)  # 4 stretches, each of which is a whole match
+    loader = DataLoader(folder, batch_size=32)  # 4 sequences, each a whole match
     whole = loader.batches("train")
-    parts = [loader.batches("train", (process_id, num_processes)) for process_id in range(num_processes)]
-    for batches in (whole, *parts):
+    shards = [loader.batches("train", (process_id, num_processes)) for process_id in range(num_processes)]
+    for batches in (whole, *shards):
         batches.start_epoch(2)
         assert len(batches) == (1 if num_matches == 4 else 2)
     for number in range(len(whole)):
         inputs, targets, weights = whole[number]
         num_rows = len(weights)
         assert num_rows == (4 if number == 0 else num_matches - 4)
-        of_parts = [batches[number] for batches in parts]
-        assert {part[2].shape for part in of_parts} == {(4 // num_processes, 8)}
+        of_shards = [batches[number] for batches in shards]
+        assert {shard[2].shape for shard in of_shards} == {(4 // num_processes, 8)}
         rows = [row % num_rows for row in range(4)]
-        for place, arrays in ((0, inputs), (1, targets)):
+        for index, arrays in ((0, inputs), (1, targets)):
             for name, array in arrays.items():
-                np.testing.assert_array_equal(np.concatenate([part[place][name] for part in of_parts]), array[rows])
+                np.testing.assert_array_equal(np.concatenate([shard[index][name] for shard in of_shards]), array[rows])
         expected = weights[rows] * (np.arange(4) < num_rows)[:, np.newaxis]
-        np.testing.assert_array_equal(np.concatenate([part[2] for part in of_parts]), expected)
+        np.testing.assert_array_equal(np.concatenate([shard[2] for shard in of_shards]), expected)
 
 
-def moved_batch(folder, stretch, num_steps, batch_size=4):
-    """A batch of one stretch, (first segment, segment after the last, places in front), moved by so many steps."""
+def shifted_batch(folder, sequence, num_steps, batch_size=4):
+    """Return labels and weights of a batch of one (first segment, end, padded slots before), shifted by num_steps."""
     batches = DataLoader(folder, batch_size=batch_size).batches("train")
-    first, last, num_before = stretch
-    batches.stretches = [(batches.matches[0][first:last], num_before)]
-    batches.num_steps_moved = np.array([num_steps])
-    _, targets, weights = batches.roll(0)
+    first, last, num_before = sequence
+    batches.sequences = [SegmentSequence(batches.matches[0][first:last], num_before)]
+    batches.shift_steps = np.array([num_steps])
+    _, targets, weights = batches.shift(0)
     assert (targets["highlight"].dtype, weights.dtype) == (np.float32, np.float32)
     return targets["highlight"][0, :, 0].tolist(), weights[0].tolist()
 
 
 @pytest.mark.parametrize(
-    ("stretch", "num_steps", "labels", "weights"),
+    ("sequence", "num_steps", "labels", "weights"),
     # 16 steps of half a second, highlights from the fourth to the eighth; one segment of four is labelled 1.
     [
         ((0, 4, 0), 0, [0, 1, 0, 0], [2 / 3, 2, 2 / 3, 2 / 3]),
@@ -341,21 +341,21 @@ def moved_batch(folder, stretch, num_steps, batch_size=4):
         ((1, 2, 0), 1, [1, 1, 1, 1], [0, 0, 0, 0]),
     ],
 )
-def test_a_moved_batch_is_labelled_and_weighted_by_what_it_then_holds(tmp_path, stretch, num_steps, labels, weights):
+def test_a_shifted_batch_has_the_labels_and_weights_of_its_new_segments(tmp_path, sequence, num_steps, labels, weights):
     config = DataConfig(2, 2, 1, 1, 4, False)
     sections_of = {"match_00": [[1.5, 4.0]]}
-    folder = write_dataset(tmp_path / "moved", {"match_00": [0, 1, 0, 0]}, sections_of=sections_of, config=config)
-    moved_labels, moved_weights = moved_batch(folder, stretch, num_steps)
-    assert moved_labels == labels
-    assert moved_weights == pytest.approx(weights, rel=1e-6)
+    folder = write_dataset(tmp_path / "shifted", {"match_00": [0, 1, 0, 0]}, sections_of=sections_of, config=config)
+    shifted_labels, shifted_weights = shifted_batch(folder, sequence, num_steps)
+    assert shifted_labels == labels
+    assert shifted_weights == pytest.approx(weights, rel=1e-6)
 
 
-def test_mfccs_of_a_moved_batch_move_along_time_and_not_along_coefficients(tmp_path):
+def test_mfccs_of_a_shifted_batch_are_shifted_along_time_and_not_along_coefficients(tmp_path):
     config = DataConfig(2, 2, 1, 1, 1024, True)  # 40 coefficients of 5 frames
     folder = write_dataset(tmp_path / "mfcc", {"match_00": [0, 0]}, config=config, are_numbered=True)
     batches = DataLoader(folder, batch_size=2).batches("train")
-    batches.stretches, batches.num_steps_moved = [(batches.matches[0], 0)], np.array([1])
-    inputs, _, _ = batches.roll(0)
+    batches.sequences, batches.shift_steps = [SegmentSequence(batches.matches[0], 0)], np.array([1])
+    inputs, _, _ = batches.shift(0)
     assert inputs["audio"].shape == (1, 2, 40, 5)
     # Number of the match, number of the segment, zeros; a quarter of five frames is about one.
     np.testing.assert_array_equal(inputs["audio"][0, 0], [[0, 0, 0, 0, 0]] * 40)
@@ -363,33 +363,33 @@ def test_mfccs_of_a_moved_batch_move_along_time_and_not_along_coefficients(tmp_p
 
 
 @pytest.mark.parametrize(("more_sec", "label"), [(0, 0), (0.001, 1), (-0.001, 0)])
-def test_exactly_half_a_moved_segment_is_no_highlight_whatever_its_rounding(tmp_path, more_sec, label):
+def test_a_shifted_segment_of_which_exactly_half_is_highlight_is_labelled_0_despite_rounding(tmp_path, more_sec, label):
     config = DataConfig(1.5, 2, 1, 1, 2, False)
     sections_of = {"match_00": [[0.95, 1.3], [1.6 - more_sec, 2.0]]}  # of steps of 0.5 s 0.1, 0.6 and 0.8
     folder = write_dataset(tmp_path / "half", {"match_00": [0, 0]}, sections_of=sections_of, config=config)
-    labels, weights = moved_batch(folder, (0, 2, 0), 2, batch_size=2)
+    labels, weights = shifted_batch(folder, (0, 2, 0), 2, batch_size=2)
     assert labels[1] == label
     assert weights[1] == [0.5, 1][label]
 
 
-def test_each_batch_is_moved_by_a_number_of_its_own(tmp_path):
+def test_each_batch_has_its_own_shift(tmp_path):
     config = DataConfig(2, 2, 1, 1, 4, False)
     folder = write_dataset(tmp_path / "own", {"match_00": [0] * 40}, config=config)
     batches = DataLoader(folder, batch_size=8).batches("train")
     seen = set()
     for epoch in range(20):
         batches.start_epoch(epoch)
-        assert len(batches.num_steps_moved) == len(batches) == 6
-        seen.add(tuple(batches.num_steps_moved.tolist()))
+        assert len(batches.shift_steps) == len(batches) == 6
+        seen.add(tuple(batches.shift_steps.tolist()))
     assert len(seen) == 20
     assert any(len(set(moves[:-1])) > 1 for moves in seen)
 
 
 @pytest.mark.parametrize(
-    ("lengths", "is_moved"),
+    ("lengths", "is_shifted"),
     [([2], True), ([1], False), ([3, 1], True), ([2, 1], False), ([1, 2], False), ([1, 1], False), ([4, 2], True)],
 )
-def test_a_batch_of_which_less_than_half_would_be_left_is_not_moved(tmp_path, lengths, is_moved):
+def test_a_batch_of_which_less_than_half_would_remain_is_not_shifted(tmp_path, lengths, is_shifted):
     config = DataConfig(2, 2, 1, 1, 4, False)
     labels_of = {title: [0] * length for title, length in zip(TRAIN_TITLES, lengths, strict=False)}
     batches = DataLoader(write_dataset(tmp_path / "half", labels_of, config=config), batch_size=16).batches("train")
@@ -397,19 +397,19 @@ def test_a_batch_of_which_less_than_half_would_be_left_is_not_moved(tmp_path, le
     for epoch in range(30):
         batches.start_epoch(epoch)
         assert len(batches) == 1
-        seen |= set(batches.num_steps_moved.tolist())
-    assert seen == ({0, 1, 2, 3} if is_moved else {0})
+        seen |= set(batches.shift_steps.tolist())
+    assert seen == ({0, 1, 2, 3} if is_shifted else {0})
 
 
 @pytest.mark.parametrize(
-    ("shape", "time_axis", "moved", "num_flat"),
+    ("shape", "time_axis", "shift", "num_flat"),
     [((2, 3, 4, 2), 2, 0.25, 1), ((1, 2, 5, 3), 2, 0.6, 3), ((1, 3, 2, 10), -1, 0.7, 7), ((2, 2, 7), 2, 0.5, 4)],
 )
-def test_what_segments_hold_moves_as_in_one_row(shape, time_axis, moved, num_flat):
+def test_the_contents_of_segments_are_shifted_across_their_boundaries(shape, time_axis, shift, num_flat):
     array = np.random.default_rng(0).random(shape)
-    rolled = shift_in_time(array, moved, time_axis)
-    assert rolled.shape == shape
-    for row in range(shape[0]):  # each stretch is one row of time
+    shifted = shift_in_time(array, shift, time_axis)
+    assert shifted.shape == shape
+    for row in range(shape[0]):  # time runs through each sequence
         before = np.concatenate(list(np.moveaxis(array[row], time_axis - 1 if time_axis > 0 else -1, 1)))
-        after = np.concatenate(list(np.moveaxis(rolled[row], time_axis - 1 if time_axis > 0 else -1, 1)))
+        after = np.concatenate(list(np.moveaxis(shifted[row], time_axis - 1 if time_axis > 0 else -1, 1)))
         np.testing.assert_array_equal(after, [before[i - num_flat] for i in range(len(before))])

@@ -105,7 +105,7 @@ def test_memory_of_batches_that_were_held_is_given_back(tmp_path):
     batches = DataLoader(folder, batch_size=1).batches("train")
     held = [batches[number] for number in range(50)]
     del held
-    assert len(batches.unused_memory) == 4  # two batches ahead, and one in each of two threads
+    assert len(batches.buffer_pool) == 4  # two batches ahead, and one in each of two threads
 
 
 def test_a_short_batch_leaves_memory_that_a_whole_one_fits_into(tmp_path):
@@ -113,7 +113,7 @@ def test_a_short_batch_leaves_memory_that_a_whole_one_fits_into(tmp_path):
     folder = write_dataset(tmp_path / "numbered", labels_of, are_numbered=True)
     batches = DataLoader(folder, batch_size=16).batches("valid")
     assert [batches[number][2].shape for number in (1, 0, 1, 0)] == [(1, 8), (2, 8), (1, 8), (2, 8)]
-    assert len(batches.unused_memory) == 1
+    assert len(batches.buffer_pool) == 1
     inputs = batches[0][0]
     expected = [[0, 1, 2, 3, 4, 4, 3, 2], [0, 1, 2, 3, 4, 5, 6, 7]]
     assert inputs["audio"][:, :, 1].tolist() == inputs["video"][:, :, 0, 0, 0, 1].tolist() == expected
@@ -209,21 +209,21 @@ def test_sixteen_segments_of_a_match_and_two_batches_are_read_ahead(dataset_dir,
     files = loader.files_by_match("test")[0]
     assert len(list(loader.read_match(files))) == len(files) == 12
     batches = loader.batches("train")
-    assert [len(list(batches)), len(list(batches.rolled()))] == [len(batches)] * 2
+    assert [len(list(batches)), len(list(batches.augmented()))] == [len(batches)] * 2
     assert num_ahead == [16, 2, 2]
 
 
 def test_batches_of_all_ways_of_reading_are_the_same(dataset_dir):
     batches = DataLoader(dataset_dir, batch_size=4).batches("train")
     batches.start_epoch(3)
-    moved = batches.num_steps_moved
-    assert moved.any()
-    for number, (batch, rolled) in enumerate(zip(batches, batches.rolled(), strict=True)):
-        for whole, alone in ((batch, batches[number]), (rolled, batches.roll(number))):
+    shift_steps = batches.shift_steps
+    assert shift_steps.any()
+    for number, (batch, shifted) in enumerate(zip(batches, batches.augmented(), strict=True)):
+        for whole, alone in ((batch, batches[number]), (shifted, batches.shift(number))):
             np.testing.assert_array_equal(whole[0]["audio"], alone[0]["audio"])
             np.testing.assert_array_equal(whole[1]["steps"], alone[1]["steps"])
             np.testing.assert_array_equal(whole[2], alone[2])
-        assert np.array_equal(batch[0]["audio"], rolled[0]["audio"]) == (moved[number] == 0)
+        assert np.array_equal(batch[0]["audio"], shifted[0]["audio"]) == (shift_steps[number] == 0)
 
 
 @pytest.mark.parametrize("number", [-1, -11, 10, 11])

@@ -124,25 +124,25 @@ def test_a_checkpoint_of_jax_is_one_of_tensorflow(runs, dataset_dir, tmp_path):
     np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
-def test_a_processs_share_is_its_rows_of_each_batch(dataset_dir):
-    loader = DataLoader(dataset_dir, batch_size=24)  # 4 stretches of 8, 3 of them in a batch
-    whole, shares = loader.batches("train"), [loader.batches("train", (number, 3)) for number in range(3)]
-    assert [len(batches) for batches in (whole, *shares)] == [2, 2, 2, 2]
+def test_a_processs_shard_is_its_rows_of_each_batch(dataset_dir):
+    loader = DataLoader(dataset_dir, batch_size=24)  # 4 sequences of 8, 3 of them in a batch
+    whole, shards = loader.batches("train"), [loader.batches("train", (number, 3)) for number in range(3)]
+    assert [len(batches) for batches in (whole, *shards)] == [2, 2, 2, 2]
     epochs = iter(range(100))
-    while not whole.num_steps_moved.all():  # what is moved is moved alike
+    while not whole.shift_steps.all():  # the same shift in every process
         epoch = next(epochs)
-        for batches in (whole, *shares):
+        for batches in (whole, *shards):
             batches.start_epoch(epoch)
-    whole = list(whole.rolled())
-    for number, share in enumerate(list(share.rolled()) for share in shares):
-        inputs, targets, weights = share[0]
+    whole = list(whole.augmented())
+    for number, shard in enumerate(list(shard.augmented()) for shard in shards):
+        inputs, targets, weights = shard[0]
         expected = whole[0]
         for name in ("video", "audio"):
             np.testing.assert_array_equal(inputs[name], expected[0][name][number : number + 1])
         np.testing.assert_array_equal(targets["highlight"], expected[1]["highlight"][number : number + 1])
         np.testing.assert_array_equal(weights, expected[2][number : number + 1])
-        # The last batch has one stretch: the others get it too, and it counts once.
-        inputs, _, weights = share[1]
+        # The last batch has one sequence: the others get it too, and it counts once.
+        inputs, _, weights = shard[1]
         np.testing.assert_array_equal(inputs["audio"], whole[1][0]["audio"])
         np.testing.assert_array_equal(weights, whole[1][2] * (number == 0))
 

@@ -115,7 +115,7 @@ def test_processes_meet_at_the_coordinator(process_id, monkeypatch):
     workers = DataParallelRun("h:1", 2, process_id, SETTINGS, 8)
     waiting = [("wait", "h:1")] * process_id  # process 0 is where the others wait
     assert jax.calls == [*waiting, ("initialize", "h:1", 2, process_id), ("set", DATA_PARALLEL)]
-    assert workers.share == (process_id, 2)
+    assert workers.shard == (process_id, 2)
     workers.part()
     assert jax.calls[-2:] == [("set", None), "shutdown"]
 
@@ -156,7 +156,7 @@ def test_processes_with_other_settings_are_refused(monkeypatch):
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_batch_holds_a_stretch_for_each_device(monkeypatch):
+def test_a_batch_holds_a_sequence_for_each_device(monkeypatch):
     Jax(monkeypatch, num_devices=4)
     for batch_size in (32, 64, 96):
         DataParallelRun(None, None, None, {"--batch_size": batch_size}, 8)

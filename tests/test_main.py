@@ -171,11 +171,11 @@ def test_a_checkpoint_scores_as_it_was_validated(trained, dataset_dir):
 
 def test_training_sees_segments_that_are_cut_elsewhere(small_network, dataset_dir, tmp_path, monkeypatch):
     moved = []
-    original = Batches.roll
+    original = Batches.shift
     monkeypatch.setattr(
         Batches,
-        "roll",
-        lambda batches, number: moved.append(batches.num_steps_moved[number]) or original(batches, number),
+        "shift",
+        lambda batches, number: moved.append(batches.shift_steps[number]) or original(batches, number),
     )
     assert train_in_process(dataset_dir, tmp_path)[0] == 0
     assert set(moved) == {0, 1}  # of two steps

@@ -48,7 +48,7 @@ class Script:
 
     def __init__(self, scores):
         self.scores, self.seen, self.bars, self.stop_in = list(scores), [], [], None
-        self.started, self.shares, self.first_epoch = [], [], 1
+        self.started, self.shards, self.first_epoch = [], [], 1
 
     def epoch(self):
         return self.first_epoch + len(self.seen)
@@ -108,7 +108,7 @@ def play(monkeypatch, dataset_dir, tmp_path):
             patch.setattr(
                 trainer.DataLoader,
                 "batches",
-                lambda *arguments: script.shares.append(arguments[1:]) or plain_batches(*arguments),
+                lambda *arguments: script.shards.append(arguments[1:]) or plain_batches(*arguments),
             )
             patch.setattr(validation, "fit_operating_point", point_of or (lambda *arguments: {"threshold": 0.5}))
             arguments = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(ckpt_dir), "--epochs", str(len(scores))]
@@ -182,7 +182,7 @@ def test_the_average_starts_at_the_first_weights(play):
 def test_each_epoch_starts_its_own_order_of_batches(play):
     script = play([scores_with(high) for high in (0.6, 0.7, 0.8)])
     assert script.started == [0, 0, 0, 1, 2]  # made twice: one counts the batches
-    assert script.shares[-1] == ("train", None)
+    assert script.shards[-1] == ("train", None)
 
 
 def test_a_checkpoint_has_the_operating_point_of_its_own_epoch(play, dataset_dir):
@@ -362,7 +362,7 @@ class Workers:
     """Stands for distribution.DataParallelRun: this process is one of two."""
 
     def __init__(self, process_id):
-        self.share, self.has_parted = (process_id, 2), False
+        self.shard, self.has_parted = (process_id, 2), False
 
     def predict_outputs(self, network, loader, subset, names):
         assert (subset, tuple(names)) == ("valid", OUTPUTS)
@@ -388,7 +388,7 @@ def test_of_several_processes_the_first_writes_and_all_score_together(process_id
     assert workers.has_parted
     assert (script.status, len(script.seen)) == (0, 2)
     assert (settings["--patience"], settings["finished epochs"], settings["--epochs"]) == (1, 0, 2)
-    assert script.shares[-1] == ("train", (process_id, 2))
+    assert script.shards[-1] == ("train", (process_id, 2))
     assert script.bars[0]["disable"] is (process_id == 1)
     out = capsys.readouterr().out
     if process_id == 0:

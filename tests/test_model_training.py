@@ -93,9 +93,9 @@ def test_the_optimizers_numbers_are_there_before_the_first_step():
 # ---- Losses
 
 
-def batch(num_stretches=2, num_segments=4, seed=0):
+def batch(num_sequences=2, num_segments=4, seed=0):
     rng = np.random.default_rng(seed)
-    shape = (num_stretches, num_segments)
+    shape = (num_sequences, num_segments)
     inputs = {
         "video": rng.integers(0, 256, (*shape, *DATA_SHAPE["video"]), dtype=np.uint8),
         "audio": rng.normal(size=(*shape, *DATA_SHAPE["audio"])).astype(np.float32),

@@ -55,7 +55,7 @@ class DataParallelRun:
         sequence_length: segments in a sequence; batches are divided among devices by sequences.
 
     Attributes:
-        share: (process_id, num_processes), for `DataLoader.batches`.
+        shard: (process_id, num_processes), for `DataLoader.batches`.
 
     Raises:
         DistributionError: not all processes came, their settings differ, or batches cannot be divided among devices.
@@ -79,7 +79,7 @@ class DataParallelRun:
                     f"--coordinator: received {coordinator}, expected {num_processes} processes to meet there, each "
                     f"with a --process_id of its own ({str(error).splitlines()[0]})"
                 ) from error
-        self.share = jax.process_index(), jax.process_count()
+        self.shard = jax.process_index(), jax.process_count()
         digests = multihost_utils.process_allgather(np.uint32(zlib.crc32(json.dumps(settings).encode())))
         if len(set(digests.ravel().tolist())) > 1:
             raise DistributionError(
@@ -104,7 +104,7 @@ class DataParallelRun:
         keras.distribution.set_distribution(None)
         self.scorer = self.scorer or keras.Model.from_config(network.get_config())
         self.scorer.set_weights(network.get_weights())
-        process_id, num_processes = self.share
+        process_id, num_processes = self.shard
         num_columns = sum(network.output[name].shape[-1] for name in names)
         rows = np.zeros((loader.num_segments[subset], num_columns), np.float32)
         start = 0
@@ -119,5 +119,5 @@ class DataParallelRun:
     def part(self) -> None:
         """End the work together; each process can go on alone, on its first device."""
         keras.distribution.set_distribution(None)
-        if self.share[1] > 1:
+        if self.shard[1] > 1:
             jax.distributed.shutdown()
