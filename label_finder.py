@@ -15,7 +15,6 @@ if __name__ == "__main__":  # before the imports that take long
 import argparse
 import csv
 import importlib.metadata
-import io
 import json
 import logging
 import sys
@@ -34,6 +33,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import media
 from videosummarizer.atomic_file import atomic_write
+from videosummarizer.evaluation import plots
 from videosummarizer.labels import format_time
 from videosummarizer.sections import merge_sections
 
@@ -213,11 +213,10 @@ def plot_alignment(
     title: str, shots: list[Shot], min_confidence: float, match_duration_sec: float, highlight_duration_sec: float
 ) -> bytes:
     """A PNG of the edit's time against the match's, a line a shot, those that are not sure in grey."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = FigureCanvasAgg(figure).figure.subplots()
+    figure = Figure(figsize=(9, 6), dpi=100, layout="constrained")
+    axes = figure.subplots()
     for shot in shots:
         is_sure = shot.confidence >= min_confidence
         edit_sec, match_sec = (shot.edit_start_sec, shot.edit_end_sec), (shot.match_start_sec, shot.match_end_sec)
@@ -225,12 +224,11 @@ def plot_alignment(
         if is_sure:
             axes.axhspan(*match_sec, color="tab:blue", alpha=0.1, linewidth=0)
     axes.set(
-        title=title, xlabel="time in the highlight video (s)", ylabel="time in the match (s)",
+        xlabel="time in the highlight video (s)", ylabel="time in the match (s)",
         xlim=(0, highlight_duration_sec), ylim=(0, match_duration_sec),
     )  # fmt: skip
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
-    return file.getvalue()
+    axes.set_title(title, parse_math=False)
+    return plots.to_png(figure)
 
 
 def find_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path | None) -> dict[str, tuple[Path, Path]]:

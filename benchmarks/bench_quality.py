@@ -190,7 +190,7 @@ def run(args: argparse.Namespace) -> None:
             runs = [way(seed) for seed in args.seeds]
         print(describe(name, runs), flush=True)
     if loader.config.apply_mfcc:
-        print("loudness: not known of MFCCs, which have none")
+        print("loudness: not available for MFCC datasets, whose level is normalised away")
     else:
         loudness = evaluate(loader, lambda subset: validation.rms_levels(loader, subset))
         print(describe("loudness threshold", [loudness]))

@@ -156,7 +156,7 @@ def test_the_operating_point_is_chosen_once_and_used(trained, dataset_dir, tmp_p
     del attributes["operating_point"], attributes["loudness_operating_point"]
     write_checkpoint_attributes(copy, attributes)
     assert trainer.main(arguments) == 0
-    assert "the checkpoint names none, a score of 0.5 is taken" in capsys.readouterr().out
+    assert "the checkpoint stores none, a score of 0.5 is used" in capsys.readouterr().out
     assert json.loads((tmp_path / "test_report.json").read_text())["loudness"] is None
     write_checkpoint_attributes(copy, attributes | {"operating_point": {"cut": 3}})
     assert trainer.main(arguments) == 1

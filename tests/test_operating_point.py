@@ -68,10 +68,10 @@ def plain_f1(reference, found):
 
 
 def f1_to_choose_by(matches, point):
-    return plain_f1([m.sections_sec for m in matches], [m.found_sections_sec(point) for m in matches])
+    return plain_f1([m.sections_sec for m in matches], [m.predicted_sections_sec(point) for m in matches])
 
 
-def test_clear_scores_are_cut_in_their_middle_and_left_alone_otherwise():
+def test_suppressed_scores_are_cut_in_their_middle_and_left_alone_otherwise():
     labels = [0, 1, 1, 0, 0, 1, 0, 0, 1, 1]
     point = choose_operating_point([match(labels, np.where(labels, 0.9, 0.1)), match([0, 0], [0.0, 0.0])])
     # Beside 0.9, 0.1 is a dip and counts as 0.
@@ -141,8 +141,8 @@ def test_segments_are_found_as_they_are_labelled():
     # Segments of 2 s with 4 steps: 1.5 s, 1 s, and the whole second of the last one.
     steps = [[0, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
     scored = match([0, 0, 0, 0], steps, duration_sec=7.0)
-    assert scored.found_sections_sec(OperatingPoint(0.5)).tolist() == [[0.5, 3.0], [6.0, 7.0]]
-    assert scored.found_labels(OperatingPoint(0.5)).tolist() == [1, 0, 0, 0]
+    assert scored.predicted_sections_sec(OperatingPoint(0.5)).tolist() == [[0.5, 3.0], [6.0, 7.0]]
+    assert scored.predicted_labels(OperatingPoint(0.5)).tolist() == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("num_steps", [1, 4])
@@ -152,8 +152,8 @@ def test_what_is_searched_is_what_find_sections_finds(seed, num_steps):
     step_sec = LENGTH_SEC / num_steps
     timeline = ConcatenatedMatches(matches)
     for smoothing in (1, 3):
-        smoothed = np.concatenate([moving_average(scores, smoothing) for scores in timeline.clear_scores])
-        for threshold in candidate_thresholds(smoothed, timeline.labelled_share)[::6]:
+        smoothed = np.concatenate([moving_average(scores, smoothing) for scores in timeline.suppressed_scores])
+        for threshold in candidate_thresholds(smoothed, timeline.labelled_ratio)[::6]:
             f1 = timeline.evaluate(timeline.runs(smoothed, threshold))
             assert f1.shape == (4, 3)
             for gap, length in np.ndindex(4, 3):
@@ -188,13 +188,13 @@ def test_the_widest_plateau_and_its_middle():
 
 def test_candidates_lie_between_the_scores():
     scores = np.array([0.2, 0.2, 0.4, 0.8])
-    candidates = candidate_thresholds(scores, labelled_share=0.25)
+    candidates = candidate_thresholds(scores, labelled_ratio=0.25)
     assert {0.3, 0.6} <= set(np.round(candidates, 9))
     assert (np.diff(candidates) > 0).all()
     assert candidates[0] > 0.2
     assert candidates[-1] <= 0.8
     assert candidate_thresholds(np.full(5, 0.3), 0.25).tolist() == [0.3]
-    many = candidate_thresholds(np.random.default_rng(0).random(100_000) ** 8, labelled_share=0.02)
+    many = candidate_thresholds(np.random.default_rng(0).random(100_000) ** 8, labelled_ratio=0.02)
     found_shares = (np.random.default_rng(0).random(100_000)[:, np.newaxis] ** 8 >= many).mean(axis=0)
     assert ((found_shares > 0.01) & (found_shares < 0.04)).sum() >= 15  # dense where it matters, however rare
 
@@ -214,5 +214,5 @@ def test_a_match_at_the_end_of_another_is_not_merged_with_it():
 
 
 def test_segments_past_the_end_are_clipped():
-    assert match([0, 1], [0, 1], duration_sec=3.0).found_sections_sec(OperatingPoint(0.5)).tolist() == [[2, 3]]
+    assert match([0, 1], [0, 1], duration_sec=3.0).predicted_sections_sec(OperatingPoint(0.5)).tolist() == [[2, 3]]
     assert label_segments(np.array([[2.0, 3.0]]), 2, LENGTH_SEC).tolist() == [0, 0]

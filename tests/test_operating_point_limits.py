@@ -73,7 +73,7 @@ def test_a_score_that_is_just_the_share_of_the_highest_is_no_dip():
     # 0.375 is three quarters of 0.5, in float64 too.
     assert suppress_non_maxima([0.5, 0.375, 0.3749], 1.0, 3.0, nms_ratio=0.75).tolist() == [0.5, 0.375, 0]
     assert suppress_non_maxima([0.5, 0.41, 0.39], 1.0, 3.0).tolist() == [0.5, 0.41, 0]  # 0.8 by default
-    assert match([0, 0, 0], [0.5, 0.41, 0.39]).clear_scores() == pytest.approx([0.5, 0.41, 0])
+    assert match([0, 0, 0], [0.5, 0.41, 0.39]).suppressed_scores() == pytest.approx([0.5, 0.41, 0])
     assert suppress_non_maxima([0.5, 0.0, 0.01], 1.0, 3.0, nms_ratio=0.0).tolist() == [0.5, 0, 0.01]
 
 
@@ -170,12 +170,12 @@ def test_a_match_finds_with_its_own_steps_and_its_own_end():
     steps = np.array([[0.2, 0.9, 0.9], [0.6, 0.0, 0.9]])
     scored = ScoredMatch("match", 2.1, 4.0, np.array([0, 1]), np.empty((0, 2)), steps.mean(axis=1), steps)
     assert scored.step_sec == pytest.approx(0.7)
-    assert scored.found_sections_sec(OperatingPoint(0.5)) == pytest.approx(np.array([[0.7, 2.1], [3.5, 4.0]]))
+    assert scored.predicted_sections_sec(OperatingPoint(0.5)) == pytest.approx(np.array([[0.7, 2.1], [3.5, 4.0]]))
     plain = OperatingPoint(0.5, nms_ratio=0.5)
-    assert scored.found_sections_sec(plain) == pytest.approx(np.array([[0.7, 2.8], [3.5, 4.0]]))
+    assert scored.predicted_sections_sec(plain) == pytest.approx(np.array([[0.7, 2.8], [3.5, 4.0]]))
     # 1.4 s of the first segment are found, and 0.7 + 0.5 s of the second one.
-    assert scored.found_labels(plain).tolist() == [1, 1]
-    assert scored.found_labels(OperatingPoint(0.5)).tolist() == [1, 0]
+    assert scored.predicted_labels(plain).tolist() == [1, 1]
+    assert scored.predicted_labels(OperatingPoint(0.5)).tolist() == [1, 0]
 
 
 # ---- The timeline
@@ -190,7 +190,7 @@ def test_matches_lie_one_after_another_with_their_own_ends():
     assert timeline.ends_sec.tolist() == [2, 4, 5, apart_sec + 2, apart_sec + 4]
     assert timeline.reference_sections.tolist() == [[2, 5], [apart_sec, apart_sec + 2]]
     assert timeline.is_first.tolist() == [True, False, False, True, False]
-    assert timeline.labelled_share == pytest.approx(5 / 9)
+    assert timeline.labelled_ratio == pytest.approx(5 / 9)
     found = np.array([0.5, 0.4, 0.5, 0.6, 0.4])
     assert timeline.runs(found, 0.5).tolist() == [[0, 2], [4, 5], [apart_sec, apart_sec + 2]]
     assert timeline.runs(found, 0.4).tolist() == [[0, 5], [apart_sec, apart_sec + 4]]

@@ -46,7 +46,9 @@ def test_scores_go_to_their_matches(matches):
         assert received.step_scores.tolist() == [[score, 1 - score] for score in expected.scores]
         assert received.step_sec == 1.0
     for wrong in ((np.ones(12), np.ones((11, 2))), (np.ones(11), np.ones((12, 2)))):
-        with pytest.raises(ValueError, match=r"received scores of shape \(1.,\) and of steps \(1., 2\), expected one"):
+        with pytest.raises(
+            ValueError, match=r"received scores of shape \(1.,\) and step scores of shape \(1., 2\), expected a score"
+        ):
             quality_report.score_matches(parts, *wrong)
 
 
@@ -137,8 +139,8 @@ def test_tables_show_every_figure(matches):
         **quality_report.compare(matches, POINT, None, None),
     }
     text = quality_report.format_report(report)
-    assert "the checkpoint names none, a score of 0.5 is taken" in text
-    assert "loudness: not known" in text
+    assert "the checkpoint stores none, a score of 0.5 is used" in text
+    assert "loudness: not available" in text
 
 
 def test_predictions_have_a_row_for_each_segment(matches):

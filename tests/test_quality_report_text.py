@@ -132,7 +132,7 @@ def test_predictions_are_written_to_the_letter():
 @pytest.mark.parametrize(
     ("point", "chosen_on", "expected"),
     [
-        ({}, None, "Operating point: the checkpoint names none, a score of 0.25 is taken"),
+        ({}, None, "Operating point: the checkpoint stores none, a score of 0.25 is used"),
         ({}, "valid", "Operating point, chosen on valid: a score of 0.250"),
         ({"smoothing": 3}, "valid", "Operating point, chosen on valid: a score of 0.250, mean of 3 steps"),
         (
@@ -208,7 +208,10 @@ def test_what_is_not_known_is_a_dash(three):
     assert (
         lines[5] == f"  {'precision':24}{'1.000':>7}{'':>17}{'-':>10}{'0.400':>27}"
     )  # one match tells nothing of others
-    last = "loudness: not known of MFCCs, which have none, or where the checkpoint names no threshold for it"
+    last = (
+        "loudness: not available for MFCC datasets, whose level is normalised away, or where the checkpoint stores no "
+        "threshold for it"
+    )
     assert last in lines
     report = quality_report.compare(three[:1], POINT, three[:1], POINT)
     assert last not in quality_report.format_report({**head, **report})

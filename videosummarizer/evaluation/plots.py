@@ -1,5 +1,8 @@
-"""The pictures of training and of a test, as PNG files in memory: the history over the epochs, precision over recall,
-and every match over time."""
+"""Plot training and test results as PNG files in memory.
+
+`plot_history` shows the metrics over the epochs. `plot_test` shows precision over recall, and the scores and sections
+of every match over time. `to_png` turns any matplotlib figure into a PNG file whose titles may be Korean.
+"""
 
 import io
 import warnings
@@ -11,21 +14,28 @@ from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMat
 from videosummarizer.evaluation.quality_report import concatenate_matches
 from videosummarizer.labels import format_time
 
-SCORE_COLOR, FOUND_COLOR, LABELLED_COLOR = "#5b6ee1", "#d9610a", "#17805c"  # as on the page
-
-
-NUM_ROWS = 50  # matches on a page: a picture's side ends at 65,535 pixels
+# The colors of the review page (extraction/page/page.css).
+SCORE_COLOR = "#5b6ee1"
+PREDICTED_COLOR = "#d9610a"
+LABELLED_COLOR = "#17805c"
+# The number of matches in one PNG: matplotlib draws at most 65,535 pixels in height.
+NUM_ROWS = 50
+# The height of one match's row.
 ROW_HEIGHT_INCH = 1.9
+# The colors of precision-recall curves, the model's first.
 CURVE_COLORS = (SCORE_COLOR, "#17805c")
-# A title may be in any script; of these, the fonts that the system has are asked for what matplotlib's own lacks.
+# Fonts for the letters that matplotlib's own font lacks, as titles may be Korean. Only installed ones are used.
 TITLE_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo", "Noto Sans CJK JP")
 
 
 def plot_history(history: Sequence[dict]) -> bytes:
-    """A PNG: the losses and the validation metrics over the epochs.
+    """Plot the losses and the validation metrics over the epochs.
 
     Args:
-        history: for each epoch, at least one, its number, "loss", "val_loss" and metrics in [0, 1] named "val_...".
+        history: For each epoch, at least one: its number, "loss", "val_loss" and metrics in [0, 1] named "val_...".
+
+    Returns:
+        A PNG file.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -49,12 +59,22 @@ def plot_history(history: Sequence[dict]) -> bytes:
 
 
 def plot_test(matches: Sequence[ScoredMatch], point: OperatingPoint, levels: np.ndarray | None) -> dict[str, bytes]:
-    """All pictures of a test by their file names; levels: (num_segments,) loudness for comparison, None without."""
-    labels, scores, found = concatenate_matches(matches, point)
+    """Plot the results of a test.
+
+    Args:
+        matches: The test matches with the model's scores.
+        point: The model's operating point.
+        levels: (num_segments,) float, RMS levels for comparison, None without them.
+
+    Returns:
+        PNG files by their names.
+    """
+    labels, scores, predicted = concatenate_matches(matches, point)
     scores_of = {"model": scores}
     if levels is not None:
         scores_of["loudness"] = levels
-    recall, precision = (labels * found).sum() / labels.sum(), (labels * found).sum() / max(found.sum(), 1)
+    num_true_positive = (labels * predicted).sum()
+    recall, precision = num_true_positive / labels.sum(), num_true_positive / max(predicted.sum(), 1)
     pages = plot_matches(matches, point)
     names = ["test_matches.png", *(f"test_matches_{number}.png" for number in range(2, len(pages) + 1))]
     return {
@@ -66,26 +86,36 @@ def plot_test(matches: Sequence[ScoredMatch], point: OperatingPoint, levels: np.
 def plot_precision_recall(
     reference_labels: np.ndarray, scores_of: dict[str, np.ndarray], operating_recall: float, operating_precision: float
 ) -> bytes:
-    """A PNG: precision over recall by segment, a curve for each kind of scores, and the operating point.
+    """Plot precision over recall by segment, with a curve for each kind of scores, and mark the operating point.
 
     Args:
-        reference_labels: (num_segments,) int of 0 or 1, both there.
-        scores_of: by the curve's name, (num_segments,) float, up to two; the first is drawn strongest.
-        operating_recall, operating_precision: where the operating point is.
+        reference_labels: (num_segments,) int of 0 or 1, at least one of each.
+        scores_of: By the curve's name, (num_segments,) float; one or two. The first curve is the thickest.
+        operating_recall: The recall at the operating point.
+        operating_precision: The precision at the operating point.
+
+    Returns:
+        A PNG file.
     """
     import sklearn.metrics
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 5.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    for place, (name, scores) in enumerate(scores_of.items()):
+    for index, (name, scores) in enumerate(scores_of.items()):
         precision, recall, _ = sklearn.metrics.precision_recall_curve(reference_labels, scores)
         average_precision = sklearn.metrics.average_precision_score(reference_labels, scores)
-        label, width = f"{name}, average precision {average_precision:.3f}", 1.2 if place else 2
-        axes.step(recall, precision, where="post", linewidth=width, color=CURVE_COLORS[place], label=label)
-    share = reference_labels.mean()
-    axes.axhline(share, color="#5a6372", linestyle="--", linewidth=1, label=f"everything is a highlight, {share:.3f}")
-    axes.plot(operating_recall, operating_precision, "o", color=FOUND_COLOR, markersize=9, label="operating point")
+        label, width = f"{name}, average precision {average_precision:.3f}", 1.2 if index else 2
+        axes.step(recall, precision, where="post", linewidth=width, color=CURVE_COLORS[index], label=label)
+    highlight_ratio = reference_labels.mean()
+    axes.axhline(
+        highlight_ratio,
+        color="#5a6372",
+        linestyle="--",
+        linewidth=1,
+        label=f"everything is a highlight, {highlight_ratio:.3f}",
+    )
+    axes.plot(operating_recall, operating_precision, "o", color=PREDICTED_COLOR, markersize=9, label="operating point")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="Segments of the test matches")
     axes.legend(loc="lower left", fontsize="small")
     axes.grid(alpha=0.3)
@@ -93,40 +123,53 @@ def plot_precision_recall(
 
 
 def plot_matches(matches: Sequence[ScoredMatch], point: OperatingPoint) -> list[bytes]:
-    """PNGs with a row for each match, NUM_ROWS on one: its steps' scores over time, threshold, labels, sections."""
+    """Plot the scores, the threshold, the labels and the predicted sections of matches over time.
+
+    Returns:
+        PNG files with one row for each match and at most NUM_ROWS rows.
+    """
     return [plot_page(matches[first : first + NUM_ROWS], point) for first in range(0, len(matches), NUM_ROWS)]
 
 
 def plot_page(matches: Sequence[ScoredMatch], point: OperatingPoint) -> bytes:
-    """One of the PNGs of `plot_matches`."""
+    """Plot one of the PNG files of `plot_matches`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 0.6 + ROW_HEIGHT_INCH * len(matches)), dpi=90, layout="constrained")
     rows = figure.subplots(len(matches), squeeze=False)[:, 0]
     for axes, match in zip(rows, matches, strict=True):
-        scores, found_sec = match.step_scores.ravel(), match.found_sections_sec(point)
-        plot_timeline(axes, scores, match.step_sec, match.duration_sec, point.threshold, found_sec, match.sections_sec)
-        axes.set_title(match.title, loc="left", fontsize="medium", fontfamily=title_fonts(), parse_math=False)
+        scores, predicted_sec = match.step_scores.ravel(), match.predicted_sections_sec(point)
+        plot_timeline(
+            axes, scores, match.step_sec, match.duration_sec, point.threshold, predicted_sec, match.sections_sec
+        )
+        axes.set_title(match.title, loc="left", fontsize="medium", parse_math=False)
         axes.set(yticks=[0, 0.5, 1])
     rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
     return to_png(figure)
 
 
 def title_fonts() -> list[str]:
-    """matplotlib's own font, and those of TITLE_FONTS that the system has."""
+    """Return matplotlib's own font and the installed fonts among TITLE_FONTS."""
     from matplotlib import font_manager
 
-    there = set(font_manager.get_font_names())
-    return ["DejaVu Sans", *(name for name in TITLE_FONTS if name in there)]
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in TITLE_FONTS if name in installed)]
 
 
 def to_png(figure) -> bytes:
-    """A matplotlib figure as a PNG file. A letter that no font has is drawn as a box, without a warning."""
-    picture = io.BytesIO()
+    """Render a matplotlib figure as a PNG file, with fonts that have Korean letters where any are installed.
+
+    A letter that no font has becomes a box, without a warning.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_fontfamily(title_fonts())
+    file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(picture, format="png")
-    return picture.getvalue()
+        figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def plot_timeline(
@@ -135,27 +178,32 @@ def plot_timeline(
     step_sec: float,
     duration_sec: float,
     threshold: float,
-    found_sec: np.ndarray,
+    predicted_sec: np.ndarray,
     labelled_sec: np.ndarray | None,
 ) -> None:
-    """Plot a match over time into matplotlib axes: its scores, the threshold, found sections and labelled ones.
+    """Plot a match over time: its scores, the threshold, predicted sections and labelled ones.
 
     Args:
-        scores: (num_steps,) float in [0, 1]. step_sec, duration_sec: seconds. threshold: in [0, 1].
-        found_sec, labelled_sec: (num_sections, 2) float64 seconds; labelled_sec None where nobody labelled.
+        axes: The matplotlib axes to draw on.
+        scores: (num_steps,) float in [0, 1].
+        step_sec: Seconds of a time step.
+        duration_sec: Seconds of the match.
+        threshold: In [0, 1].
+        predicted_sec: (num_sections, 2) float64 seconds.
+        labelled_sec: (num_sections, 2) float64 seconds, None without labels.
     """
     edges_sec = np.minimum(np.arange(len(scores) + 1) * step_sec, duration_sec)
     axes.stairs(scores, edges_sec, fill=True, color=SCORE_COLOR, alpha=0.2)
     axes.stairs(scores, edges_sec, color=SCORE_COLOR, linewidth=1.2, label="score")
     axes.axhline(threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")
-    lanes = [("found", found_sec, FOUND_COLOR, 1.1)]
+    lanes = [("found", predicted_sec, PREDICTED_COLOR, 1.1)]
     if labelled_sec is not None:
         lanes.append(("labelled", labelled_sec, LABELLED_COLOR, 1.03))
-    for name, sections_sec, color, place in lanes:
+    for name, sections_sec, color, bottom in lanes:
         bars = np.stack([sections_sec[:, 0], sections_sec[:, 1] - sections_sec[:, 0]], axis=1)
-        axes.broken_barh(bars, (place, 0.06), color=color, label=name)
-    bars = np.stack([found_sec[:, 0], found_sec[:, 1] - found_sec[:, 0]], axis=1)
-    axes.broken_barh(bars, (0, 1), color=FOUND_COLOR, alpha=0.12, linewidth=0)
+        axes.broken_barh(bars, (bottom, 0.06), color=color, label=name)
+    bars = np.stack([predicted_sec[:, 0], predicted_sec[:, 1] - predicted_sec[:, 0]], axis=1)
+    axes.broken_barh(bars, (0, 1), color=PREDICTED_COLOR, alpha=0.12, linewidth=0)
     axes.set(xlim=(0, duration_sec), ylim=(0, 1.2), yticks=[0, 0.25, 0.5, 0.75, 1], ylabel="score")
     axes.xaxis.set_major_locator(clock_locator(duration_sec))
     axes.xaxis.set_major_formatter(lambda seconds, _: format_time(seconds))
@@ -164,7 +212,7 @@ def plot_timeline(
 
 
 def clock_locator(duration_sec: float):
-    """Marks at whole steps of a clock, at most twelve or so."""
+    """Return a matplotlib locator of ticks at round clock times, about twelve at most."""
     from matplotlib.ticker import MultipleLocator
 
     steps_sec = (1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600)
