@@ -32,6 +32,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import media
+from videosummarizer.argument_types import num_processes, number_between
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.evaluation import plots
 from videosummarizer.labels import format_time
@@ -331,24 +332,6 @@ def find_folder(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def confidence(text: str) -> float:
-    """An argparse type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected a number from 0 to 1")
-    return value
-
-
-def num_workers(text: str) -> int:
-    """An argparse type: a whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number above 0")
-    return int(text)
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command. Wrong ones exit with status 2 and a message that names them."""
     parser = argparse.ArgumentParser(
@@ -366,11 +349,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         "--min_confidence",
         metavar="C",
-        type=confidence,
+        type=number_between(0, 1),
         default=DEFAULT_MIN_CONFIDENCE,
         help="shots below it are left out and listed in the report (0 to 1, default: %(default)s)",
     )
-    add("--workers", metavar="N", type=num_workers, help="matches side by side (default: one on each core)")
+    add("--workers", metavar="N", type=num_processes, help="matches side by side (default: one on each core)")
     add("--overwrite", action="store_true", help="replace label files that are there already")
     add("--debug", action="store_true", help="show where errors come from")
     return parser.parse_args(argv)

@@ -30,6 +30,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data_loader import SEQUENCE_LENGTH, DataLoader
+from videosummarizer.argument_types import regular_expression
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.dataset import audit
 from videosummarizer.dataset.metadata import SCHEMA_VERSION, SUBSETS, DatasetError
@@ -366,14 +367,6 @@ def is_split(shares: object) -> bool:
     return min(shares) > 0 and sum(shares) < 1
 
 
-def regex(text: str) -> re.Pattern:
-    """An argparse type: a regular expression."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected a regular expression ({error})") from error
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command. Wrong ones exit with status 2 and a message that names them."""
     parser = argparse.ArgumentParser(
@@ -414,7 +407,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--check_data", action="store_true", help="read every segment first, and list those that cannot be used")
     add(
         "--group_by",
-        type=regex,
+        type=regular_expression,
         metavar="REGEX",
         help="warn of games of one series on two sides of the split; what it finds in a title (its first group, if it "
         "has one) names the series, e.g. '^[a-z]+'",

@@ -33,7 +33,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # Test files of a module in addition to tests/test_<module>*.py.
 FURTHER_TEST_FILES = {
     "alignment": ["test_label_finder.py"],
-    "argument_types": ["test_data_converter_flags.py", "test_highlight_extractor_options.py"],
+    "argument_types": [
+        "test_data_converter_flags.py",
+        "test_highlight_extractor_options.py",
+        "test_label_finder_command.py",
+        "test_main_flags.py",
+    ],
     "atomic_file": ["test_metadata.py"],
     "checkpoint": ["test_scoring.py", "test_hostile_files.py"],
     "colab": ["test_colab_notebook.py"],
@@ -56,7 +61,7 @@ FURTHER_TEST_FILES = {
     "output_folder": ["test_data_converter.py", "test_interruption.py"],
     "outputs": ["test_highlight_extractor.py"],
     "plots": ["test_quality_report.py", "test_outputs.py"],
-    "prefetching": ["test_data_loader_reading.py"],
+    "prefetching": ["test_data_loader_reading.py", "test_scoring.py"],
     "resume_point": ["test_main.py"],
     "run_folder": ["test_model_scoring.py", "test_model.py", "test_main_epochs.py"],
     "safe_hdf5": ["test_checkpoint.py", "test_hostile_files.py"],

@@ -17,7 +17,8 @@ from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import scoring
-from videosummarizer.extraction.scoring import prefetched, read_match, score_match
+from videosummarizer.extraction.scoring import read_match, score_match
+from videosummarizer.prefetching import prefetch_iterator
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint_attributes
 from videosummarizer.training.inference import load_network
 
@@ -143,7 +144,7 @@ def test_items_are_read_before_they_are_asked_for_and_no_more_than_told():
             taken.append(number)
             yield number
 
-    with prefetched(items(), 3) as ahead:
+    with prefetch_iterator(items(), 3) as ahead:
         wait_until(lambda: len(taken) == 4)  # three wait, the fourth is in the reader's hands
         assert next(ahead) == 0
         wait_until(lambda: len(taken) == 5)
@@ -153,9 +154,9 @@ def test_items_are_read_before_they_are_asked_for_and_no_more_than_told():
 
 def test_items_of_any_kind_pass_and_an_empty_sequence_ends():
     odd = [None, "end", "error", ValueError("an item, not an error"), ("end", None)]
-    with prefetched(iter(odd), 2) as ahead:
+    with prefetch_iterator(iter(odd), 2) as ahead:
         assert list(ahead) == odd
-    with prefetched(iter([]), 1) as ahead:
+    with prefetch_iterator(iter([]), 1) as ahead:
         assert list(ahead) == []
 
 
@@ -164,7 +165,7 @@ def test_an_error_comes_after_the_items_before_it():
         yield from (1, 2, 3)
         raise media.MediaError("a.mp4: cannot be read")
 
-    with prefetched(items(), 10) as ahead:
+    with prefetch_iterator(items(), 10) as ahead:
         assert [next(ahead) for _ in range(3)] == [1, 2, 3]
         with pytest.raises(media.MediaError, match=r"a\.mp4: cannot be read"):
             next(ahead)
@@ -200,7 +201,7 @@ def test_a_reader_with_a_full_queue_stops_when_its_items_are_not_wanted(num_take
             yield 1
 
     def use():
-        with prefetched(endless(), 2) as ahead:
+        with prefetch_iterator(endless(), 2) as ahead:
             for _ in range(num_taken):
                 next(ahead)
             wait_until(lambda: len(read) == num_taken + 3)
@@ -215,7 +216,7 @@ def test_a_reader_with_a_full_queue_stops_when_its_items_are_not_wanted(num_take
 
 def test_a_reader_stops_where_nothing_fails_and_items_are_left():
     def use():
-        with prefetched(iter(range(10**9)), 1) as ahead:
+        with prefetch_iterator(iter(range(10**9)), 1) as ahead:
             assert next(ahead) == 0
 
     finish(use)

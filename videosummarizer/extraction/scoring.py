@@ -4,10 +4,7 @@ Nothing is written to disk on the way, but the sound's temporary file (sampling.
 """
 
 import logging
-import queue
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +12,10 @@ import numpy as np
 from videosummarizer import media
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.prefetching import prefetch_iterator
 
 NUM_SEGMENTS_AHEAD = 24  # read while TensorFlow starts and the network works
 WINDOW_LENGTH = 8  # segments that are scored together: each takes 8 MB, and the decoder is slower than the network
-POLL_SEC = 0.1
 
 
 logger = logging.getLogger(__name__)
@@ -33,47 +30,6 @@ def read_match(
         yield from sampling.read_segment_range(
             video_path, info, config, segment_audio, indices, damaged_sec=damaged_sec
         )
-
-
-@contextmanager
-def prefetched(items: Iterator, num_ahead: int) -> Iterator[Iterator]:
-    """Gives an iterator over items that a thread reads, up to num_ahead of them early. Leaving stops the thread."""
-    ready: queue.Queue = queue.Queue(num_ahead)
-    stop = threading.Event()
-
-    def put(kind: str, item) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put((kind, item), timeout=POLL_SEC)
-            except queue.Full:
-                continue
-
-    def read() -> None:
-        try:
-            for item in items:
-                put("item", item)
-                if stop.is_set():
-                    return
-            put("end", None)
-        except Exception as error:  # raised again where the items are taken
-            put("error", error)
-
-    def take() -> Iterator:
-        while True:
-            kind, item = ready.get()
-            if kind == "error":
-                raise item
-            if kind == "end":
-                return
-            yield item
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
-        yield take()
-    finally:
-        stop.set()
-        reader.join()
 
 
 def score_match(
@@ -96,7 +52,7 @@ def score_match(
     """
     damaged_sec: set[int] = set()
     arrays = read_match(video_path, info, config, damaged_sec)
-    with prefetched(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
+    with prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
         network = network()
         from videosummarizer.training import inference
 
