@@ -39,7 +39,6 @@ from videosummarizer.evaluation import plots, quality_report
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch, parse_operating_point
 from videosummarizer.training import resume_point, validation
 from videosummarizer.training.checkpoint import (
-    DEFAULT_THRESHOLD,
     CheckpointError,
     read_checkpoint,
     read_checkpoint_attributes,
@@ -251,7 +250,6 @@ def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
         "config": vars(loader.config),
         "data_shape": loader.data_shape,
         "split": [loader.train_ratio, loader.valid_ratio],
-        "threshold": DEFAULT_THRESHOLD,
         "learning_rate": args.learning_rate,
         "batch_size": args.batch_size,
         "seed": args.seed,

@@ -70,8 +70,8 @@ def build_model(
     sound = log_mel_spectrogram(audio, audio_sample_rate, FRAMES_PER_STEP * num_steps)
     logits = {
         "loudness": loudness_head(sound, num_steps),
-        "sound": classification_head(audio_encoder(sound), num_steps, "audio"),
-        "picture": classification_head(video_encoder(video, num_steps), num_steps, "video"),
+        "audio": classification_head(audio_encoder(sound), num_steps, "audio"),
+        "video": classification_head(video_encoder(video, num_steps), num_steps, "video"),
     }
     outputs = {}
     for position, name in enumerate(OUTPUTS):

@@ -20,14 +20,14 @@ def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10):
     colours = layers.Reshape((-1, math.prod(data_shape["video"])))(layers.Rescaling(1 / 255)(video))
     logits = {
         "loudness": [layers.Dense(size, kernel_initializer=ones)(level) for size in (1, num_steps)],
-        "sound": [layers.Dense(size)(layers.Dropout(0.2)(features)) for size in (1, num_steps)],
-        "picture": [layers.Dense(size)(colours) for size in (1, num_steps)],
+        "audio": [layers.Dense(size)(layers.Dropout(0.2)(features)) for size in (1, num_steps)],
+        "video": [layers.Dense(size)(colours) for size in (1, num_steps)],
     }
     outputs = {}
     for place, name in enumerate(("highlight", "steps")):
-        of_modalities = [logits[modality][place] for modality in ("loudness", "sound", "picture")]
-        weighted_sum = LateFusion(name=f"shares_of_{name}")(of_modalities)
+        of_modalities = [logits[modality][place] for modality in ("loudness", "audio", "video")]
+        weighted_sum = LateFusion(name=f"fusion_{name}")(of_modalities)
         outputs[name] = layers.Activation("sigmoid", name=name)(weighted_sum)
-        for modality, logit in zip(("loudness", "sound", "picture"), of_modalities, strict=True):
+        for modality, logit in zip(("loudness", "audio", "video"), of_modalities, strict=True):
             outputs[f"{modality}_{name}"] = layers.Activation("sigmoid", name=f"{modality}_{name}")(logit)
     return Model({"video": video, "audio": audio}, outputs)

@@ -170,7 +170,7 @@ def test_a_batch_holds_a_sequence_for_each_device(monkeypatch):
 
 @pytest.mark.parametrize("process_id", [0, 1])
 def test_each_process_scores_every_other_match(process_id, dataset_dir, monkeypatch):
-    loader, names = DataLoader(dataset_dir), ("sound_steps", "highlight")
+    loader, names = DataLoader(dataset_dir), ("audio_steps", "highlight")
     network = build_small_network(loader.data_shape, 4000, 2)
     jax = Jax(monkeypatch, process_id)
     workers = DataParallelRun(None, None, None, SETTINGS, 8)

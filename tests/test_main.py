@@ -191,7 +191,7 @@ def test_senses_that_are_wrong_are_not_believed(dataset_dir):
     said[:, :, 1:] = said[::-1, :, 1:]  # of steps it is the picture that is right
     valid_rows = validation.tune_fusion_weights(network, np.concatenate(said, axis=1), loader)
     for name, shares in zip(OUTPUTS, ([1, 0, 0], [0, 0, 1]), strict=True):
-        assert network.get_layer(FUSION_LAYER.format(name)).shares.numpy().tolist() == shares
+        assert network.get_layer(FUSION_LAYER.format(name)).fusion_weights.numpy().tolist() == shares
     np.testing.assert_allclose(valid_rows, right)
 
 

@@ -30,8 +30,8 @@ VALID_LABELS = np.array([0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0])
 # Of 20 segments of training 5 are highlights: classes count 20 / (2 * 15) and 20 / (2 * 5).
 VALID_WEIGHTS = np.where(VALID_LABELS, 2, 2 / 3)
 SCORES = np.array([0.2, 0.9, 0.4, 0.8, 0.7, 0.6, 0.1, 0.3, 0.9, 0.8, 0.5])
-OUTPUTS = ("loudness_highlight", "loudness_steps", "sound_highlight", "sound_steps", "picture_highlight")
-OUTPUTS = (*OUTPUTS, "picture_steps")
+OUTPUTS = ("loudness_highlight", "loudness_steps", "audio_highlight", "audio_steps", "video_highlight")
+OUTPUTS = (*OUTPUTS, "video_steps")
 
 
 def scores_with(high):

@@ -39,7 +39,7 @@ def network(loader):
     keras.utils.set_random_seed(5)
     network = build_small_network(loader.data_shape, 4000, 2)
     for number, name in enumerate(("highlight", "steps")):
-        network.get_layer(f"shares_of_{name}").shares.assign((0.02 + number / 100, 0.5, 1.0))
+        network.get_layer(f"fusion_{name}").fusion_weights.assign((0.02 + number / 100, 0.5, 1.0))
     return network
 
 
@@ -75,7 +75,7 @@ def test_scores_are_those_of_the_subset_in_order(network, loader, dataset_dir, s
     expected = [outputs_of(network, dataset_dir, title) for title in TITLES[subset]]
     np.testing.assert_allclose(scores, np.concatenate([each["highlight"] for each in expected])[:, 0], atol=1e-5)
     np.testing.assert_allclose(step_scores, np.concatenate([each["steps"] for each in expected]), atol=1e-5)
-    names = ("picture_steps", "loudness_highlight")
+    names = ("video_steps", "loudness_highlight")
     rows = validation.predict_outputs(network, loader, subset, names)
     expected = [np.concatenate([each[name] for name in names], axis=1) for each in expected]
     np.testing.assert_allclose(rows, np.concatenate(expected), atol=1e-5)
@@ -139,7 +139,7 @@ def test_fusion_weights_have_the_lowest_weighted_loss_on_validation(seed, networ
                     losses[tried] = plain_loss(target.ravel(), scores.ravel(), sample_weight)
             best = min(losses, key=losses.get)
             found.append((best, expit(sum(share * values[:, place] for place, share in enumerate(best)))))
-        assert tuple(network.get_layer(f"shares_of_{name}").shares.numpy()) == expected[-1][0]
+        assert tuple(network.get_layer(f"fusion_{name}").fusion_weights.numpy()) == expected[-1][0]
     np.testing.assert_allclose(received, np.concatenate([scores for _, scores in expected], axis=1), atol=1e-9)
     # The weights decide, of which train's classes are the source.
     assert [shares for shares, _ in expected] != [shares for shares, _ in unweighted]

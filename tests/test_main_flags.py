@@ -294,7 +294,6 @@ def test_what_a_checkpoint_says_of_itself(dataset):
     assert set(attributes.pop("versions")) == {"keras", "tensorflow", "numpy"}
     assert attributes == {
         "split": [0.61, 0.1],
-        "threshold": 0.5,
         "learning_rate": 0.01,
         "batch_size": 5,
         "seed": 7,

@@ -49,7 +49,7 @@ def with_loudness(network):
     """The network, its three senses counting differently, loudness by weights of its own and not so much that all
     else drowns in what is not normalised yet."""
     for name in OUTPUTS:
-        network.get_layer(FUSION_LAYER.format(name)).shares.assign((0.02, 0.5, 1.0))
+        network.get_layer(FUSION_LAYER.format(name)).fusion_weights.assign((0.02, 0.5, 1.0))
     rng = np.random.default_rng(1)
     for layer in network.layers:
         if isinstance(getattr(layer, "kernel_initializer", None), keras.initializers.Ones):
@@ -149,7 +149,7 @@ def test_loudness_is_the_power_of_a_segment_whatever_surrounds_it():
 def test_sound_and_picture_are_summed_in_training_and_the_senses_as_chosen_afterwards():
     layer, logits = LateFusion(), [np.full((1, 2, 1), value, np.float32) for value in (1, 10, 100)]
     assert np.unique(layer(logits)).tolist() == [110]
-    layer.shares.assign((1.0, 0.5, 0.0))
+    layer.fusion_weights.assign((1.0, 0.5, 0.0))
     assert np.unique(layer(logits)).tolist() == [6]
     assert np.unique(layer(logits, training=True)).tolist() == [110]
 

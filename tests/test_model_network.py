@@ -130,7 +130,7 @@ def test_the_sound_is_encoded_with_its_attack_by_three_convolutions_and_one_over
 
 def test_logits_come_from_steps_that_know_those_around_them():
     features = keras.Input((None, 64))
-    network = keras.Model(features, model.classification_head(features, NUM_STEPS))
+    network = keras.Model(features, model.classification_head(features, NUM_STEPS, "audio"))
     weights = randomise(network)
     dense = {kernel_and_bias[0].shape: kernel_and_bias for kernel_and_bias in weights if len(kernel_and_bias) == 2}
     weights = iter([arrays for arrays in weights if len(arrays) != 2])
@@ -234,7 +234,7 @@ def test_mfccs_become_frames_of_each_segment():
 
 
 DATA_SHAPE = {"video": (3, 12, 20, 3), "audio": (2100,)}
-MODALITIES = ("loudness", "sound", "picture")
+MODALITIES = ("loudness", "audio", "video")
 
 
 @pytest.fixture(scope="module")
@@ -276,19 +276,19 @@ def test_outputs_are_named_after_what_they_hold(network, inputs):
 def test_a_new_network_says_what_sound_and_picture_say_together(network, inputs):
     scores = run(network, inputs)
     for name in ("highlight", "steps"):
-        logits = [np.log(scores[f"{m}_{name}"] / (1 - scores[f"{m}_{name}"])) for m in ("sound", "picture")]
+        logits = [np.log(scores[f"{m}_{name}"] / (1 - scores[f"{m}_{name}"])) for m in ("audio", "video")]
         np.testing.assert_allclose(scores[name], sigmoid(sum(logits)), atol=1e-5)
 
 
 @pytest.mark.parametrize(("place", "modality"), list(enumerate(MODALITIES)))
 def test_a_modality_of_weight_1_alone_decides(network, inputs, place, modality):
     for name in ("highlight", "steps"):
-        layer = network.get_layer(f"shares_of_{name}")
-        layer.shares.assign(np.eye(3)[place])
+        layer = network.get_layer(f"fusion_{name}")
+        layer.fusion_weights.assign(np.eye(3)[place])
     scores = run(network, inputs)
     for name in ("highlight", "steps"):
         np.testing.assert_allclose(scores[name], scores[f"{modality}_{name}"], atol=1e-6)
-        network.get_layer(f"shares_of_{name}").shares.assign((0, 1, 1))
+        network.get_layer(f"fusion_{name}").fusion_weights.assign((0, 1, 1))
 
 
 def test_each_modality_hears_or_sees_its_own_input_alone(network, inputs):
@@ -298,7 +298,7 @@ def test_each_modality_hears_or_sees_its_own_input_alone(network, inputs):
         after = run(network, {**inputs, kind: changed})
         for modality, name in itertools.product(MODALITIES, ("highlight", "steps")):
             difference = np.abs(after[f"{modality}_{name}"] - before[f"{modality}_{name}"]).max()
-            assert (difference > 1e-4) == ((modality == "picture") == (kind == "video"))
+            assert (difference > 1e-4) == ((modality == "video") == (kind == "video"))
             assert difference == 0 or difference > 1e-4
 
 

@@ -47,7 +47,7 @@ class Neighbours:
         sums = [numbers[0, max(0, k - self.reach) : k + self.reach + 1].sum() for k in range(num)]
         highlight = np.array(sums)[np.newaxis, :, np.newaxis]
         steps = highlight + np.arange(1, self.num_steps + 1)
-        return {"highlight": highlight, "steps": steps, "picture_steps": -steps, "sound_highlight": highlight * 2}
+        return {"highlight": highlight, "steps": steps, "video_steps": -steps, "audio_highlight": highlight * 2}
 
 
 def match_of(num_segments):
@@ -98,7 +98,7 @@ def test_a_score_depends_on_no_segment_further_away_than_the_context(num_steps, 
         "video": rng.integers(0, 100, (1, num_segments, num_frames, 2, 2, 3), dtype=np.uint8),
         "audio": rng.normal(size=(1, num_segments, 60)).astype(np.float32),
     }
-    outputs = [network.output[f"{name}_steps"]._keras_history.operation.input for name in ("sound", "picture")]
+    outputs = [network.output[f"{name}_steps"]._keras_history.operation.input for name in ("audio", "video")]
     logits = keras.Model(network.input, outputs)
     before = logits(inputs)
     inputs["video"][:, middle] += 100
@@ -144,9 +144,7 @@ def test_a_window_holds_24_segments_by_default():
 
 def test_outputs_of_other_names_are_given_in_their_order():
     network = Neighbours(3, 2, 0)
-    scores = list(
-        inference.score_segments(network, match_of(2), names=("picture_steps", "sound_highlight", "highlight"))
-    )
+    scores = list(inference.score_segments(network, match_of(2), names=("video_steps", "audio_highlight", "highlight")))
     assert [row.tolist() for row in scores] == [[-1001, -1002, -1003, 2000, 1000], [-1002, -1003, -1004, 2002, 1001]]
 
 

@@ -15,7 +15,7 @@ from videosummarizer.training.optimization import ExponentialMovingAverage
 
 DATA_SHAPE = {"video": (1, 2, 2, 3), "audio": (40,)}
 NAMES = ["highlight", "steps"] + [
-    f"{modality}_{name}" for modality in ("loudness", "sound", "picture") for name in ("highlight", "steps")
+    f"{modality}_{name}" for modality in ("loudness", "audio", "video") for name in ("highlight", "steps")
 ]
 
 
@@ -140,7 +140,7 @@ def test_the_loss_is_of_the_two_outputs_and_seven_tenths_of_each_modalitys(netwo
 class Recorder:
     """Stands for a network and records what is asked of it."""
 
-    output_names = ("highlight", "steps", "loudness_highlight", "loudness_steps", "picture_steps")
+    output_names = ("highlight", "steps", "loudness_highlight", "loudness_steps", "video_steps")
 
     def __init__(self, losses):
         self.losses, self.calls = iter(losses), []
@@ -169,7 +169,7 @@ def test_an_epoch_trains_each_output_on_its_own_target_and_averages_after_each_s
     expected = []
     for i in range(3):
         targets = {name: f"label {i}" for name in ("highlight", "loudness_highlight")}
-        targets |= {name: f"steps {i}" for name in ("steps", "loudness_steps", "picture_steps")}
+        targets |= {name: f"steps {i}" for name in ("steps", "loudness_steps", "video_steps")}
         expected += ["reset", ("train", f"inputs {i}", targets, f"weights {i}"), "update", "batch"]
     assert recorder.calls == expected
 

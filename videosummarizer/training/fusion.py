@@ -7,12 +7,12 @@ import numpy as np
 from videosummarizer.evaluation import metrics
 from videosummarizer.training.keras_backend import keras, layers, ops
 
-MODALITIES = ("loudness", "sound", "picture")
+MODALITIES = ("loudness", "audio", "video")
 OUTPUTS = ("highlight", "steps")
 UNIMODAL_OUTPUTS = tuple(f"{sense}_{name}" for sense in MODALITIES for name in OUTPUTS)
 TRAINING_FUSION_WEIGHTS = (0.0, 1.0, 1.0)  # of the senses in their sum
 FUSION_WEIGHT_GRID = (1.0, 0.5, 0.0)  # on validation
-FUSION_LAYER = "shares_of_{}"  # of an output
+FUSION_LAYER = "fusion_{}"  # of an output
 EPSILON = 1e-7  # of which a logit is taken
 
 
@@ -22,14 +22,16 @@ class LateFusion(layers.Layer):
     `search_fusion_weights` chooses."""
 
     def build(self, input_shape):
-        def at_first(shape, dtype):
+        def initial_weights(shape, dtype):
             return ops.convert_to_tensor(TRAINING_FUSION_WEIGHTS, dtype)
 
-        self.shares = self.add_weight(shape=(len(MODALITIES),), initializer=at_first, trainable=False, name="shares")
+        self.fusion_weights = self.add_weight(
+            shape=(len(MODALITIES),), initializer=initial_weights, trainable=False, name="fusion_weights"
+        )
 
     def call(self, logits, training=False):
-        shares = TRAINING_FUSION_WEIGHTS if training else self.shares
-        return sum(logits[place] * shares[place] for place in range(len(MODALITIES)))
+        weights = TRAINING_FUSION_WEIGHTS if training else self.fusion_weights
+        return sum(logits[index] * weights[index] for index in range(len(MODALITIES)))
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]

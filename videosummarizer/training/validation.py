@@ -66,7 +66,7 @@ def tune_fusion_weights(network, rows: np.ndarray, loader) -> np.ndarray:
     chosen = []
     for name, scores_of_senses, target in zip(OUTPUTS, columns, targets, strict=True):
         shares, scores = search_fusion_weights(scores_of_senses, target, weights)
-        network.get_layer(FUSION_LAYER.format(name)).shares.assign(shares)
+        network.get_layer(FUSION_LAYER.format(name)).fusion_weights.assign(shares)
         chosen.append(scores)
     return np.concatenate(chosen, axis=1)
 
