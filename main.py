@@ -148,7 +148,7 @@ def train(
             if writes and best.best_path:
                 print(f"Best checkpoint: {best.best_path}")
     if workers:
-        workers.part()
+        workers.shutdown()
     if not writes:
         return None
     if best.best_path is None:

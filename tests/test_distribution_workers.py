@@ -116,14 +116,14 @@ def test_processes_meet_at_the_coordinator(process_id, monkeypatch):
     waiting = [("wait", "h:1")] * process_id  # process 0 is where the others wait
     assert jax.calls == [*waiting, ("initialize", "h:1", 2, process_id), ("set", DATA_PARALLEL)]
     assert workers.shard == (process_id, 2)
-    workers.part()
+    workers.shutdown()
     assert jax.calls[-2:] == [("set", None), "shutdown"]
 
 
 def test_the_devices_of_one_process_need_no_coordinator(monkeypatch):
     jax = Jax(monkeypatch, num_processes=1)
     workers = DataParallelRun(None, None, None, SETTINGS, 8)
-    workers.part()
+    workers.shutdown()
     assert jax.calls == [("set", DATA_PARALLEL), ("set", None)]
 
 

@@ -32,11 +32,12 @@ ENVIRON = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
 # The trainer's own command, killed right after its third epoch was noted.
 KILLED = """
 import os, signal, sys
-import main, resume_point
+import main
+from videosummarizer.training import resume_point
 
-def write(ckpt_dir, point, plain=resume_point.write):
-    plain(ckpt_dir, point)
-    if len(point.history) == 3:
+def write(ckpt_dir, state, plain=resume_point.write):
+    plain(ckpt_dir, state)
+    if len(state.history) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 
 resume_point.write = write

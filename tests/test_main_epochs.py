@@ -362,14 +362,14 @@ class Workers:
     """Stands for distribution.DataParallelRun: this process is one of two."""
 
     def __init__(self, process_id):
-        self.shard, self.has_parted = (process_id, 2), False
+        self.shard, self.is_shut_down = (process_id, 2), False
 
     def predict_outputs(self, network, loader, subset, names):
         assert (subset, tuple(names)) == ("valid", OUTPUTS)
         return np.repeat(scores_with(0.7)[:, np.newaxis], 3, axis=1)
 
-    def part(self):
-        self.has_parted = True
+    def shutdown(self):
+        self.is_shut_down = True
 
 
 @pytest.mark.parametrize("process_id", [0, 1])
@@ -385,7 +385,7 @@ def test_of_several_processes_the_first_writes_and_all_score_together(process_id
     flags = ["--coordinator", "127.0.0.1:1", "--num_processes", "2", "--process_id", str(process_id)]
     script = play([scores_with(0.9)] * 2, *flags, "--patience", "1")
     ((workers, settings),) = made
-    assert workers.has_parted
+    assert workers.is_shut_down
     assert (script.status, len(script.seen)) == (0, 2)
     assert (settings["--patience"], settings["finished epochs"], settings["--epochs"]) == (1, 0, 2)
     assert script.shards[-1] == ("train", (process_id, 2))

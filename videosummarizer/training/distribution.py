@@ -116,7 +116,7 @@ class DataParallelRun:
         keras.distribution.set_distribution(self.distribution)
         return multihost_utils.process_allgather(rows).reshape(num_processes, *rows.shape).sum(axis=0)
 
-    def part(self) -> None:
+    def shutdown(self) -> None:
         """End the work together; each process can go on alone, on its first device."""
         keras.distribution.set_distribution(None)
         if self.shard[1] > 1:
