@@ -1,11 +1,11 @@
-"""Stage 4: find the highlights of matches that nobody labelled, and cut them.
+"""Stage 4: find the highlights of unlabelled matches and cut them.
 
     python highlight_extractor.py MATCH.mp4 [MORE.mp4 ...] --ckpt FILE.hdf5 --output_dir DIR
 
-In: match videos and a checkpoint of main.py. Out, for each match in output_dir: `<title>_highlights.mp4`, the reel;
-`<title>.html`, a page to look the sections through and correct them; `<title>_timeline.png`; `<title>.txt`, a label
-file; `<title>_scores.csv`; `<title>.json`; and `.edl`, `.fcpxml`, `.otio`, `.vtt` for editing programs and players.
-Interrupted, the same command continues.
+Inputs: match videos and a checkpoint of main.py. Outputs, for each match in output_dir: `<title>_highlights.mp4`, the
+reel; `<title>.html`, a page to review and correct the sections; `<title>_timeline.png`; `<title>.txt`, a label file;
+`<title>_scores.csv`; `<title>.json`; and `.edl`, `.fcpxml`, `.otio`, `.vtt` for editing software and players. After an
+interruption, the same command continues.
 """
 
 from videosummarizer import interruption
@@ -58,7 +58,7 @@ logger = logging.getLogger("highlight_extractor")
 
 @contextmanager
 def progress(what: str, total_sec: float) -> Iterator[Callable[[float], None]]:
-    """A progress bar in seconds; gives the function to call with the seconds that were added."""
+    """Show a progress bar in seconds; yields a function that adds seconds to it."""
     with tqdm(total=total_sec, desc=what, bar_format=BAR_FORMAT, leave=False) as bar, logging_redirect_tqdm():
 
         def add_sec(seconds: float) -> None:
@@ -70,10 +70,15 @@ def progress(what: str, total_sec: float) -> Iterator[Callable[[float], None]]:
 # ---- Sections and files
 
 
-def choose_sections(
+def select_sections(
     step_scores: np.ndarray, info: media.VideoInfo, checkpoint: Checkpoint, args: argparse.Namespace
 ) -> tuple[np.ndarray, float]:
-    """(sections as frames, the threshold they were found at), as the checkpoint and the arguments say."""
+    """Select sections as the checkpoint and the arguments say.
+
+    Returns:
+        sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
+        threshold: The threshold at which they were detected.
+    """
     point = checkpoint.point if args.threshold is None else replace(checkpoint.point, threshold=args.threshold)
     step_sec = checkpoint.config.segment_length / step_scores.shape[1]
     match = (step_scores.ravel(), step_sec, info.duration_sec)
@@ -85,7 +90,7 @@ def choose_sections(
 
 
 def read_labelled_sections(video_path: Path, info: media.VideoInfo) -> np.ndarray | None:
-    """Sections of the label file beside a match, as frames; None where there is none, or none that can be used."""
+    """Read the label file next to a match as (num_sections, 2) int64 frames; None where there is no usable one."""
     label_path = video_path.with_suffix(".txt")
     if not label_path.exists():
         return None
@@ -99,50 +104,52 @@ def read_labelled_sections(video_path: Path, info: media.VideoInfo) -> np.ndarra
 
 
 def file_writers(
-    findings: MatchResult, output_dir: Path, reel_height_px: int | None
+    result: MatchResult, output_dir: Path, reel_height_px: int | None
 ) -> dict[str, Callable[[Path], None]]:
-    """What writes each file of a match, by the ending of its name, the quick ones first. Of a match without sections
-    there is nothing to cut."""
-    sections, video_path, info = findings.sections, findings.video_path, findings.info
+    """Return functions that write the files of a match, by the suffixes of their names, the quick ones first.
+
+    Without sections there is nothing to cut, and the reel and the files for editing software are left out.
+    """
+    sections, video_path, info = result.sections, result.video_path, result.info
 
     def content(make: Callable[[], bytes]) -> Callable[[Path], None]:
         return lambda path: atomic_write(path, make())
 
     @functools.cache
-    def cuts():
-        footage, cuts = editor_exports.describe_match(video_path, info, sections, findings.section_scores)
-        if not footage.is_exact:
+    def clips():
+        reference, clips = editor_exports.describe_match(video_path, info, sections, result.section_scores)
+        if not reference.is_exact:
             logger.warning(
-                "%s: its frames (%.4g a second) do not come at a rate of timecode: the files for editing programs cut "
-                "to the nearest frame at %.4g",
+                "%s: its frame rate (%.4g per second) is not a timecode rate: the files for editing software cut at "
+                "the nearest frame at %.4g per second",
                 video_path,
                 info.frame_rate_fps,
-                footage.rate_fps,
+                reference.rate_fps,
             )
-        return footage, cuts
+        return reference, clips
 
     def page() -> bytes:
-        labelled, scores = findings.labelled_sections, findings.step_scores.ravel()
+        labelled, scores = result.labelled_sections, result.step_scores.ravel()
         return review_page.render_page(
-            video_path, output_dir, info, sections, labelled, scores, findings.step_sec, findings.threshold
+            video_path, output_dir, info, sections, labelled, scores, result.step_sec, result.threshold
         )
 
     def write_reel(path: Path) -> None:
-        with progress("Cutting", total_sec(findings.sections_sec)) as add_sec:
+        with progress("Cutting", total_sec(result.sections_sec)) as add_sec:
             reel.render_reel(video_path, info, sections, path, reel_height_px, add_sec)
 
     writers = {
-        "_scores.csv": content(lambda: outputs.write_scores(findings)),
-        ".txt": content(lambda: outputs.write_labels(findings)),
-        ".vtt": content(lambda: editor_exports.write_webvtt(findings.sections_sec, findings.section_scores)),
+        "_scores.csv": content(lambda: outputs.write_scores(result)),
+        ".txt": content(lambda: outputs.write_labels(result)),
+        ".vtt": content(lambda: editor_exports.write_webvtt(result.sections_sec, result.section_scores)),
         ".html": content(page),
-        "_timeline.png": content(lambda: outputs.draw_timeline(findings)),
+        "_timeline.png": content(lambda: outputs.draw_timeline(result)),
     }
     if len(sections):
         writers |= {
-            ".fcpxml": content(lambda: editor_exports.write_fcpxml(*cuts())),
-            ".otio": content(lambda: editor_exports.write_otio(*cuts())),
-            ".edl": content(lambda: editor_exports.write_edl(*cuts())),
+            ".fcpxml": content(lambda: editor_exports.write_fcpxml(*clips())),
+            ".otio": content(lambda: editor_exports.write_otio(*clips())),
+            ".edl": content(lambda: editor_exports.write_edl(*clips())),
             "_highlights.mp4": write_reel,
         }
     return writers
@@ -151,11 +158,15 @@ def file_writers(
 # ---- Matches
 
 
-def plan(video_path: Path, checkpoint: Checkpoint, args: argparse.Namespace) -> Job:
-    """The job that a match is. Raises ExtractionError where there is no such file."""
+def make_job(video_path: Path, checkpoint: Checkpoint, args: argparse.Namespace) -> Job:
+    """Return the job of a match.
+
+    Raises:
+        ExtractionError: There is no such file.
+    """
     if not video_path.exists():
         raise ExtractionError(f"{video_path}: no such file, expected the video of a match")
-    path_of = {ending: args.output_dir / f"{video_path.stem}{ending}" for ending in SUFFIXES}
+    path_of = {suffix: args.output_dir / f"{video_path.stem}{suffix}" for suffix in SUFFIXES}
     return Job(
         video_path,
         path_of,
@@ -168,114 +179,126 @@ def plan(video_path: Path, checkpoint: Checkpoint, args: argparse.Namespace) -> 
 def extract_match(
     video_path: Path, checkpoint: Checkpoint, network: Callable[[], object], args: argparse.Namespace
 ) -> None:
-    """Write what is not there yet of a match's files; see `file_writers`.
+    """Write the missing files of a match; see `file_writers`.
 
-    `<title>.json` comes first and says what the others are made with, so that the same command continues, and another
-    one is refused. Scores are read again where checkpoint and match are the same: another threshold takes seconds.
+    `<title>.json` is written first. It says how the other files are made, so that the same command continues and
+    another one is refused. Scores are read again where checkpoint and match are the same, so that another threshold
+    takes seconds.
 
     Raises:
-        ExtractionError: there is no such match, or files are there that were made otherwise.
-        media.MediaError, reel.ReelError, OSError: the match cannot be read, or a file not be written.
-        checkpoint.CheckpointError: the network cannot be read.
+        ExtractionError: There is no such match, or existing files were made with other settings.
+        media.MediaError, reel.ReelError, OSError: The match cannot be read, or a file cannot be written.
+        checkpoint.CheckpointError: The network cannot be read.
     """
-    job = plan(video_path, checkpoint, args)
+    job = make_job(video_path, checkpoint, args)
     if not args.overwrite:
         if job.existing_files and not job.is_up_to_date:
             raise ExtractionError(describe_conflict(job))
         if job.is_finished:
             print(f"{video_path.stem}: finished already and kept")
             return
-    findings = find(job, checkpoint, network, args)
+    result = score_and_select(job, checkpoint, network, args)
     if args.overwrite:
         for path in job.existing_files:
             path.unlink()
     if not job.path_of[".json"].exists():
-        how = {"checkpoint": checkpoint.path.name, "operating_point": asdict(checkpoint.point)}
-        how |= {"settings": job.settings, "scored_with": job.scored_with, **origin()}
-        atomic_write(job.path_of[".json"], outputs.write_report(findings, how))
-    for ending, write in file_writers(findings, args.output_dir, args.reel_height).items():
-        if not job.path_of[ending].exists():
+        atomic_write(job.path_of[".json"], outputs.write_report(result, provenance(job, checkpoint)))
+    for suffix, write in file_writers(result, args.output_dir, args.reel_height).items():
+        if not job.path_of[suffix].exists():
             try:
-                write(job.path_of[ending])
+                write(job.path_of[suffix])
             except editor_exports.ExportError as error:
-                logger.warning("%s is not written: %s", job.path_of[ending], error)
-    describe_result(findings, job.path_of)
+                logger.warning("%s is not written: %s", job.path_of[suffix], error)
+    describe_result(result, job.path_of)
 
 
-def find(job: Job, checkpoint: Checkpoint, network: Callable[[], object], args: argparse.Namespace) -> MatchResult:
-    """What is found in a match, by the scores of an earlier run where they are the same. Raises as `extract_match`."""
+def score_and_select(
+    job: Job, checkpoint: Checkpoint, network: Callable[[], object], args: argparse.Namespace
+) -> MatchResult:
+    """Score a match, or read the scores of a previous run where they are the same, and select its sections.
+
+    Raises:
+        media.MediaError, checkpoint.CheckpointError: See `extract_match`.
+    """
     info, config = media.probe(job.video_path), checkpoint.config
     scores = read_previous_scores(job, config.num_segments(info.duration_sec)) if job.has_same_scores else None
     if scores is None:
         with progress("Scoring", info.duration_sec) as add_sec:
             scores = scoring.score_match(job.video_path, info, config, network, add_sec)
         scores = tuple(np.round(part, NUM_SCORE_DECIMALS) for part in scores)
-    sections, threshold = choose_sections(scores[1], info, checkpoint, args)
+    sections, threshold = select_sections(scores[1], info, checkpoint, args)
     labelled_sections = read_labelled_sections(job.video_path, info)
     return MatchResult(job.video_path, info, config.segment_length, *scores, threshold, sections, labelled_sections)
 
 
-def origin() -> dict:
-    """When and with what a match was looked through."""
-    versions = {name: importlib.metadata.version(name) for name in ("av", "keras", "numpy", "tensorflow")}
-    return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions}
+def provenance(job: Job, checkpoint: Checkpoint) -> dict:
+    """Return what the report says about how and when a match was scored."""
+    return {
+        "checkpoint": checkpoint.path.name,
+        "operating_point": asdict(checkpoint.point),
+        "settings": job.settings,
+        "scored_with": job.scored_with,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: importlib.metadata.version(name) for name in ("av", "keras", "numpy", "tensorflow")},
+    }
 
 
-def describe_result(findings: MatchResult, path_of: dict[str, Path]) -> None:
-    """Tell what was found and where it is."""
-    total, duration = total_sec(findings.sections_sec), findings.info.duration_sec
-    print(
-        f"{findings.video_path.stem}: {len(findings.sections)} sections, {format_time(total)} of "
-        f"{format_time(duration)}"
-    )
-    if not len(findings.sections):
+def describe_result(result: MatchResult, path_of: dict[str, Path]) -> None:
+    """Print how much was selected, and the paths of the main files."""
+    total, duration = total_sec(result.sections_sec), result.info.duration_sec
+    print(f"{result.video_path.stem}: {len(result.sections)} sections, {format_time(total)} of {format_time(duration)}")
+    if not len(result.sections):
         logger.warning(
             "%s: no section reaches the threshold of %.3f, the highest score is %.3f: lower --threshold or ask for a "
             "--length",
-            findings.video_path,
-            findings.threshold,
-            findings.step_scores.max(),
+            result.video_path,
+            result.threshold,
+            result.step_scores.max(),
         )
-    for name, ending in (("reel", "_highlights.mp4"), ("page", ".html"), ("timeline", "_timeline.png")):
-        if path_of[ending].exists():
-            print(f"  {name:9} {path_of[ending]}")
+    for name, suffix in (("reel", "_highlights.mp4"), ("page", ".html"), ("timeline", "_timeline.png")):
+        if path_of[suffix].exists():
+            print(f"  {name:9} {path_of[suffix]}")
 
 
 def check_paths(video_paths: list[Path], output_dir: Path) -> None:
-    """Raises ExtractionError where files would be mistaken for others, before anything is written."""
+    """Check that no file would be mistaken for another one, before anything is written.
+
+    Raises:
+        ExtractionError: The output folder is that of a match, or two matches have the same title.
+    """
     path_of_title: dict[str, Path] = {}
     for path in video_paths:
         if path.resolve().parent == output_dir.resolve():
             raise ExtractionError(
-                f"--output_dir: received {output_dir}, where {path.name} lies: a {path.stem}.txt there would be taken "
-                "for its labels, expected another folder"
+                f"--output_dir: received {output_dir}, the folder of {path.name}: a {path.stem}.txt there would be "
+                "taken for its labels, expected another folder"
             )
-        earlier = path_of_title.setdefault(path.stem, path)
-        if earlier != path:
+        other_path = path_of_title.setdefault(path.stem, path)
+        if other_path != path:
             raise ExtractionError(
-                f"{path}: received two matches with the title {path.stem}, the other is {earlier}: their files would "
-                "have the same names, give each its own --output_dir"
+                f"{path}: received two matches with the title {path.stem}, the other is {other_path}: their files "
+                "would have the same names, give each its own --output_dir"
             )
 
 
 def load_network(checkpoint: Checkpoint):
-    """Return the network of a checkpoint. TensorFlow starts here, after all that can be refused without it."""
+    """Return the network of a checkpoint. TensorFlow is imported here, after all checks that do not need it."""
     from videosummarizer.training import inference
 
     return inference.load_network(checkpoint)
 
 
 def extract_matches(args: argparse.Namespace) -> int:
-    """One match after another, the network loaded once; returns the exit status.
+    """Extract one match after another; the network is loaded once. Returns the exit status.
 
     Raises:
-        ExtractionError, checkpoint.CheckpointError, OSError: nothing can be done at all.
+        ExtractionError, checkpoint.CheckpointError, OSError: Nothing can be done at all.
     """
     check_paths(args.videos, args.output_dir)
     checkpoint = read_checkpoint(args.ckpt)
     if not checkpoint.has_operating_point and args.threshold is None and args.length is None:
         logger.warning(
-            "%s: the checkpoint names no operating point, sections are found at a score of %g: --threshold chooses "
+            "%s: the checkpoint stores no operating point, sections are detected at a score of %g: --threshold chooses "
             "another",
             checkpoint.path,
             checkpoint.point.threshold,
@@ -298,7 +321,7 @@ def extract_matches(args: argparse.Namespace) -> int:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Arguments of the command. Wrong ones exit with status 2 and a message that names them."""
+    """Parse the arguments. Wrong ones exit with status 2 and a message that names them."""
     parser = argparse.ArgumentParser(
         prog="highlight_extractor.py",
         description="Find the highlights of matches with a checkpoint of main.py, cut them into a reel, and write a "
@@ -307,38 +330,47 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("videos", nargs="+", type=Path, metavar="MATCH.mp4", help="the matches")
-    add("--ckpt", type=Path, required=True, metavar="FILE", help="the checkpoint, a .hdf5 file")
-    add("--output_dir", type=Path, default="highlights", metavar="DIR", help="where files go (default: %(default)s)")
-    how_much = parser.add_mutually_exclusive_group()
-    how_much.add_argument(
+    add("videos", nargs="+", type=Path, metavar="MATCH.mp4", help="The videos of the matches.")
+    add("--ckpt", type=Path, required=True, metavar="FILE", help="The checkpoint, a .hdf5 file that main.py saved.")
+    add(
+        "--output_dir",
+        type=Path,
+        default="highlights",
+        metavar="DIR",
+        help="The folder for the files (default: %(default)s).",
+    )
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument(
         "--threshold",
         type=number_between(0, 1),
-        help="score from which on there is a highlight (default: the checkpoint's)",
+        help="Time with a score of at least this is a highlight (default: the checkpoint's threshold).",
     )
-    how_much.add_argument(
-        "--length", type=length_sec, metavar="8:00", help="the best reel of that length instead, minutes:seconds"
+    amount.add_argument(
+        "--length",
+        type=length_sec,
+        metavar="8:00",
+        help="Select the best sections with this total length instead, in minutes:seconds.",
     )
     add(
         "--padding",
         type=number_between(0, float("inf")),
         default=0.0,
         metavar="SECONDS",
-        help="added at both ends of each",
+        help="Extend each section by this much at both ends (default: %(default)s).",
     )
     add(
         "--reel_height",
         type=number_between(2, 4320, int),
         metavar="PX",
-        help="height of the reel (default: the match's)",
+        help="The height of the reel (default: the match's height).",
     )
-    add("--overwrite", action="store_true", help="replace the files that are there")
-    add("--debug", action="store_true", help="show where errors come from")
+    add("--overwrite", action="store_true", help="Replace existing files of the matches.")
+    add("--debug", action="store_true", help="Show a traceback with each error.")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Extract, and return the exit status: 0 for all, 1 where something is missing, 130 for Ctrl-C."""
+    """Run the stage and return the exit status: 0 if all is done, 1 if something failed, 130 after Ctrl-C."""
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
@@ -347,7 +379,7 @@ def main(argv: list[str] | None = None) -> int:
         logger.error(error, exc_info=args.debug)
         return 1
     except KeyboardInterrupt:
-        logger.error("Interrupted: run the same command again, it continues with the files that are not there yet")
+        logger.error("Interrupted: run the same command again, it continues with the missing files")
         return interruption.EXIT_STATUS
 
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from videosummarizer.atomic_file import atomic_write  # noqa: E402
-from videosummarizer.labels import format_time  # noqa: E402
+from videosummarizer.labels import format_sections  # noqa: E402
 
 FRAME_RATE_FPS, SAMPLE_RATE_HZ = 35, 44100  # the game's own steps; a picture and its sound each
 BEFORE_KILL_SEC, AFTER_KILL_SEC, MAX_GAP_SEC = 2, 1, 1
@@ -70,11 +70,8 @@ def kill_sections(kill_frames: list[int], num_frames: int) -> list[tuple[int, in
 
 def label_file(sections: list[tuple[int, int]]) -> str:
     """The text of a label file with frames and times."""
-    times = [[format_time(frame / FRAME_RATE_FPS) for frame in section] for section in sections]
-    return "".join(
-        f"{start},{end},{start_time},{end_time}\n"
-        for (start, end), (start_time, end_time) in zip(sections, times, strict=True)
-    )
+    sections_sec = np.array(sections).reshape(-1, 2) / FRAME_RATE_FPS
+    return format_sections(sections, sections_sec)
 
 
 # ---- The game and its player

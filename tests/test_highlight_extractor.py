@@ -269,7 +269,7 @@ def test_files_of_unknown_origin_are_not_replaced(extract, match, tmp_path, capl
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "match.txt").write_text("1,2\n")
     assert extract(match) == 1
-    assert "match.txt: exists, and it is not known from what" in caplog.text
+    assert "match.txt: exists, and it is unknown how it was made" in caplog.text
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["match.txt"]
 
 
@@ -326,7 +326,7 @@ def test_without_an_operating_point_it_says_so_where_that_matters(match, tmp_pat
         pass
     write_checkpoint_attributes(path, {"config": asdict(CONFIG)})
     assert extract(match, *arguments, ckpt=path) == 0
-    says_so = "names no operating point, sections are found at a score of 0.5" in caplog.text
+    says_so = "stores no operating point, sections are detected at a score of 0.5" in caplog.text
     assert says_so == (arguments == [])
     assert (json.loads((tmp_path / "out" / "match.json").read_text())["threshold"] == 0.5) == says_so
 

@@ -166,7 +166,9 @@ def test_files_would_not_go_where_a_match_lies_by_another_name_of_the_folder(ext
     extract.out = extract.folder / "sub" / ".."
     assert extract(extract.folder / "sub" / "gone.mp4", match) == 1
     (message,) = caplog.messages
-    assert message.startswith(f"--output_dir: received {extract.out}, where match.mp4 lies: a match.txt there would be")
+    assert message.startswith(
+        f"--output_dir: received {extract.out}, the folder of match.mp4: a match.txt there would be"
+    )
 
 
 def test_matches_of_one_title_are_both_named(extract, caplog):
@@ -245,8 +247,8 @@ def test_a_frame_rate_that_is_none_of_timecode_is_named_once(extract, caplog, is
     else:
         (message,) = caplog.messages
         assert message == (
-            f"{match}: its frames (20 a second) do not come at a rate of timecode: the files for editing programs cut "
-            "to the nearest frame at 30"
+            f"{match}: its frame rate (20 per second) is not a timecode rate: the files for editing software cut at "
+            "the nearest frame at 30 per second"
         )
 
 

@@ -127,7 +127,9 @@ def test_without_a_report_nothing_is_known_of_the_other_files(extract, caplog, s
     before = contents(extract.out)
     assert extract(match) == 1
     (message,) = caplog.messages
-    assert "exists, and it is not known from what: --overwrite replaces it, another --output_dir keeps it" in message
+    assert (
+        "exists, and it is unknown how it was made: --overwrite replaces it, another --output_dir keeps it" in message
+    )
     assert contents(extract.out) == before
     assert extract(match, "--overwrite") == 0
     assert extract.labels() == LABELS
@@ -159,7 +161,10 @@ def test_another_match_or_checkpoint_of_the_same_name_is_noticed(extract, caplog
     extract.write_checkpoint("best.hdf5", epoch=9)
     assert extract(match, "--padding", "0.25") == 1
     first, second = caplog.messages
-    assert "match.json: was made with another version of the match: --overwrite replaces it and its like" in first
+    words = (
+        "match.json: was made with another version of the match: --overwrite replaces it and the match's other files"
+    )
+    assert words in first
     what = "was made with --padding 0, not --padding 0.25 and another checkpoint and another version of the match: "
     assert what in second
     assert contents(extract.out) == before

@@ -96,7 +96,7 @@ def test_a_section_after_the_end_is_an_error_that_can_be_collected(row):
     assert resolve([frames(30, 60), row, times(4, 5)], errors)[0] == [[1, 2], [4, 5]]
     begin = f"frame {row.frames[0]}" if row.frames else f"{row.times_sec[0]:.2f} s"
     assert [str(error) for error in errors] == [
-        f"a/match.txt, line 4: received a section that begins at {begin}, expected a begin before the video's end "
+        f"a/match.txt, line 4: received a section that begins at {begin}, expected it to begin before the video's end "
         "(300 frames, 10.00 s): does the file belong to this video?"
     ]
     with pytest.raises(LabelError, match=f"line 4: received a section that begins at {begin}"):
@@ -134,7 +134,7 @@ def test_times_that_disagree_with_the_frames_by_more_than_a_second_are_told(give
     expected = (
         f"a/match.txt, line 2: frames 30,60 are shown at 1.00,2.00 s, {apart} s from the times given: the frames "
     )
-    assert warnings == ([expected + "are taken"] if apart else [])
+    assert warnings == ([expected + "are used"] if apart else [])
 
 
 def test_times_past_the_end_are_compared_with_the_end():

@@ -73,7 +73,7 @@ def test_any_title_arrives_as_it_is(tmp_path, title):
 
 def test_the_page_is_made_of_all_its_parts_in_their_order(tmp_path):
     page = render(tmp_path).decode()
-    folder = review_page.PARTS_DIR
+    folder = review_page.PAGE_DIR
     parts = [
         (folder / name).read_text(encoding="utf-8") for name in ("page.css", "match.js", "timeline.js", "controls.js")
     ]

@@ -81,9 +81,9 @@ def test_frame_numbers_turn_to_seconds_through_the_frames_own_times(tmp_path):
         ("00:00:05,00:00:04", r"received a section from time 00:00:05 to 00:00:04, expected its end after its start"),
         (
             "300,310",
-            r"line 1: received a section that begins at frame 300, expected a begin before the video's end \(300",
+            r"line 1: received a section that begins at frame 300, expected it to begin before the video's end \(300",
         ),
-        ("11.0,12.0", r"begins at 11\.00 s, expected a begin before the video's end \(300 frames, 10\.00 s\)"),
+        ("11.0,12.0", r"begins at 11\.00 s, expected it to begin before the video's end \(300 frames, 10\.00 s\)"),
         ("30", r"line 1: received 1 column \('30'\), expected 4 \(start_frame,end_frame,start_time,end_time\) or 2"),
         ("30;60", r"received 1 column \('30;60'\)"),
         ("30,60,00:00:01", r"received 3 columns .* expected 4 .* or 2"),
@@ -115,7 +115,7 @@ def test_label_errors_name_file_line_received_and_expected(tmp_path, text, messa
             [(1, 2)],
             r"line 1: frames 30,60 are shown at 1\.00,2\.00 s, 3\.0 s from the times",
         ),
-        ("90,120,00:00:01,00:00:04", [(3, 4)], r"line 1: .*2\.0 s from the times given: the frames are taken"),
+        ("90,120,00:00:01,00:00:04", [(3, 4)], r"line 1: .*2\.0 s from the times given: the frames are used"),
     ],
 )
 def test_label_warnings_name_file_and_line_and_go_on(tmp_path, text, sections, warning):

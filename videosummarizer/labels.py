@@ -1,4 +1,8 @@
-"""videosummarizer.labels."""
+"""Read, check and write label files: the highlight sections of a match as text, one section per line.
+
+A line has four columns, `start_frame,end_frame,start_time,end_time`, or two, which are either frames or times. Frames
+are counted in display order, sections are half-open, and there is no header. docs/labels.md describes the format.
+"""
 
 import logging
 import os
@@ -11,7 +15,9 @@ import numpy as np
 from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.sections import merge_sections
 
+# Frame numbers and times of a row that differ by more cause a warning.
 MAX_FRAME_TIME_MISMATCH_SEC = 1.0
+# A field with two letters in a row is text: no number or time has any.
 HEADER_FIELD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -19,12 +25,18 @@ logger = logging.getLogger(__name__)
 
 
 class LabelError(Exception):
-    """A label file that cannot be used; the message names file, line, what was received and what was expected."""
+    """A label file cannot be used; the message names file and line, what was received and what was expected."""
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One line of a label file: `frames` (start, end) counted in display order, `times_sec` (start, end), or None."""
+    """One line of a label file.
+
+    Attributes:
+        line: Its number, counted from 1.
+        frames: (start, end), counted in display order, or None.
+        times_sec: (start, end), or None.
+    """
 
     line: int
     frames: tuple[int, int] | None
@@ -32,10 +44,10 @@ class LabelRow:
 
 
 def parse_time(text: str) -> float:
-    """Seconds of `HH:MM:SS[.fff]`, `MM:SS[.fff]` or `SS[.fff]`.
+    """Return the seconds of `HH:MM:SS[.fff]`, `MM:SS[.fff]` or `SS[.fff]`.
 
     Raises:
-        ValueError: the text is none of these, or minutes or seconds after a colon are 60 or more.
+        ValueError: The text is none of these, or minutes or seconds after a colon are 60 or more.
     """
     match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", text, re.ASCII)
     if not match:
@@ -47,23 +59,37 @@ def parse_time(text: str) -> float:
 
 
 def format_time(seconds: float) -> str:
-    """`HH:MM:SS` of a time in seconds, the fraction dropped, as in label files."""
+    """Format a time in seconds as `HH:MM:SS`, as in label files; the fraction is dropped."""
     seconds = int(seconds + TIME_TOLERANCE_SEC)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
-def read_label_file(path: str | os.PathLike, errors: list[LabelError] | None = None) -> list[LabelRow]:
-    """Rows of a label file in the file's order; what only the video can tell is checked by `resolve_sections`.
-
-    A byte order mark, CRLF, blank lines and spaces around commas are accepted; an empty file has no rows.
+def format_sections(sections: np.ndarray, sections_sec: np.ndarray) -> str:
+    """Return the text of a label file.
 
     Args:
-        path: the label file.
-        errors: takes the errors of all lines, which are then left out; by default the first is raised.
+        sections: (num_sections, 2) int, the first frame and the frame after the last, in display order.
+        sections_sec: (num_sections, 2) float, the same in seconds.
+    """
+    return "".join(
+        f"{start},{end},{format_time(start_sec)},{format_time(end_sec)}\n"
+        for (start, end), (start_sec, end_sec) in zip(sections, sections_sec, strict=True)
+    )
+
+
+def read_label_file(path: str | os.PathLike, errors: list[LabelError] | None = None) -> list[LabelRow]:
+    """Read the rows of a label file in the file's order.
+
+    A byte order mark, CRLF, blank lines and spaces around commas are accepted. An empty file has no rows.
+    `resolve_sections` checks the rest, for which the video is needed.
+
+    Args:
+        path: The label file.
+        errors: Takes the errors of all lines, which are then left out; by default the first error is raised.
 
     Raises:
-        LabelError: not UTF-8 text, a header line, a number of columns other than 2 or 4, a field that is no
-            number or time, or a section whose end is not after its start.
+        LabelError: The file is not UTF-8 text, a line is a header, the number of columns is not 2 or 4, a field is not
+            a number or time, or a section does not end after its start.
     """
     path, rows = Path(path), []
     try:
@@ -83,35 +109,44 @@ def read_label_file(path: str | os.PathLike, errors: list[LabelError] | None = N
     return rows
 
 
-def parse_label_line(where: str, number: int, line: str) -> LabelRow:
-    """Row of one non-blank line; `where` names file and line in errors. Raises LabelError as `read_label_file` does."""
+def parse_label_line(location: str, number: int, line: str) -> LabelRow:
+    """Parse one non-blank line.
+
+    Args:
+        location: File and line, for error messages.
+        number: The number of the line.
+        line: Its text.
+
+    Raises:
+        LabelError: See `read_label_file`.
+    """
     fields = [field.strip() for field in line.split(",")]
     if all(HEADER_FIELD.search(field) for field in fields):
         raise LabelError(
-            f"{where}: received a header or text ({line.strip()!r}), expected a highlight section: "
+            f"{location}: received a header or text ({line.strip()!r}), expected a highlight section: "
             "label files have no header, delete the line"
         )
     if len(fields) not in (2, 4):
         raise LabelError(
-            f"{where}: received {len(fields)} column{'s' * (len(fields) != 1)} ({line.strip()!r}), expected 4 "
+            f"{location}: received {len(fields)} column{'s' * (len(fields) != 1)} ({line.strip()!r}), expected 4 "
             "(start_frame,end_frame,start_time,end_time) or 2 (start,end), separated by commas"
         )
     if len(fields) == 4:
-        frames = parse_pair(where, "frame number", fields[:2], parse_frame)
-        return LabelRow(number, frames, parse_pair(where, "time", fields[2:], parse_time, ordered=False))
+        frames = parse_pair(location, "frame number", fields[:2], parse_frame)
+        return LabelRow(number, frames, parse_pair(location, "time", fields[2:], parse_time, ordered=False))
     are_times = [":" in field or "." in field for field in fields]
     if any(are_times) and not all(are_times) and all(map(is_time, fields)):
         raise LabelError(
-            f"{where}: received one time and one whole number ({line.strip()!r}), expected two times "
+            f"{location}: received one time and one whole number ({line.strip()!r}), expected two times "
             "(with a colon or a decimal point: 00:00:16 or 16.0) or two frame numbers (589)"
         )
     if any(are_times):
-        return LabelRow(number, None, parse_pair(where, "time", fields, parse_time))
-    return LabelRow(number, parse_pair(where, "frame number", fields, parse_frame), None)
+        return LabelRow(number, None, parse_pair(location, "time", fields, parse_time))
+    return LabelRow(number, parse_pair(location, "frame number", fields, parse_frame), None)
 
 
 def is_time(text: str) -> bool:
-    """Whether `parse_time` accepts the text."""
+    """Return whether `parse_time` accepts the text."""
     try:
         parse_time(text)
     except ValueError:
@@ -120,24 +155,39 @@ def is_time(text: str) -> bool:
 
 
 def parse_frame(text: str) -> int:
-    """Frame number, a whole number of 0 or more. Raises ValueError for anything else."""
+    """Parse a frame number, a whole number of 0 or more.
+
+    Raises:
+        ValueError: The text is anything else.
+    """
     if not re.fullmatch(r"\d+", text, re.ASCII):
         raise ValueError(text)
     return int(text)
 
 
-def parse_pair(where: str, kind: str, fields: list[str], parse, ordered: bool = True) -> tuple:
-    """(start, end) of two fields. Raises LabelError where `parse` refuses one and, if `ordered`, where end <= start."""
+def parse_pair(location: str, kind: str, fields: list[str], parse, ordered: bool = True) -> tuple:
+    """Parse two fields as (start, end).
+
+    Args:
+        location: File and line, for error messages.
+        kind: "frame number" or "time".
+        fields: The two texts.
+        parse: `parse_frame` or `parse_time`.
+        ordered: Whether the end has to be after the start.
+
+    Raises:
+        LabelError: A field cannot be parsed, or the end is not after the start.
+    """
     expected = {"frame number": "a whole number of 0 or more", "time": "HH:MM:SS[.fff], MM:SS or seconds"}[kind]
     pair = []
     for name, field in zip(("start", "end"), fields, strict=True):
         try:
             pair.append(parse(field))
         except ValueError:
-            raise LabelError(f"{where}: received {field!r} as {name} {kind}, expected {expected}") from None
+            raise LabelError(f"{location}: received {field!r} as {name} {kind}, expected {expected}") from None
     if ordered and pair[1] <= pair[0]:
         raise LabelError(
-            f"{where}: received a section from {kind} {fields[0]} to {fields[1]}, expected its end after its start"
+            f"{location}: received a section from {kind} {fields[0]} to {fields[1]}, expected its end after its start"
         )
     return tuple(pair)
 
@@ -149,64 +199,83 @@ def resolve_sections(
     duration_sec: float,
     errors: list[LabelError] | None = None,
 ) -> tuple[np.ndarray, list[str]]:
-    """Highlight sections of a video in seconds, sorted and merged, and a warning for each oddity that was mended.
+    """Return the highlight sections of a video in seconds, and a warning for each problem that was corrected.
 
     Args:
-        path: the label file, to name it in messages.
-        rows: of `read_label_file`.
+        path: The label file, for messages.
+        rows: The rows of `read_label_file`.
         frame_times_sec: (num_frames,) float64, ascending presentation times of the video's frames.
-        duration_sec: the video's length; frame number num_frames, one past the last, stands for it.
-        errors: takes the errors of all rows, which are then left out; by default the first is raised.
+        duration_sec: The video's length, which is also the time of the frame number num_frames, one past the last.
+        errors: Takes the errors of all rows, which are then left out; by default the first error is raised.
 
     Returns:
         sections_sec: (num_sections, 2) float64, disjoint, ascending, half-open, within [0, duration_sec].
-        warnings: messages that name file and line.
+        warnings: Messages that name file and line.
 
     Raises:
-        LabelError: a section begins after the video ends.
+        LabelError: A section begins after the video ends.
     """
     frame_edges_sec = np.append(frame_times_sec, duration_sec)
-    num_frames = len(frame_times_sec)
     sections, warnings = [], []
     previous_start = previous_end = 0.0
     for row in rows:
-        where = f"{path}, line {row.line}"
-        start, end = row.frames or row.times_sec
-        limit, unit = (num_frames, "frame ") if row.frames else (duration_sec, "")
-        if start >= limit:
-            error = LabelError(
-                f"{where}: received a section that begins at {unit}{describe_boundary(row, 0)}, expected a begin "
-                f"before the video's end ({num_frames} frames, {duration_sec:.2f} s): does the file belong to this "
-                "video?"
-            )
+        location = f"{path}, line {row.line}"
+        try:
+            (start, end), row_warnings = row_to_seconds(location, row, frame_edges_sec)
+        except LabelError as error:
             if errors is None:
-                raise error
+                raise
             errors.append(error)
             continue
-        if end > limit + (0 if row.frames else TIME_TOLERANCE_SEC):
-            warnings.append(
-                f"{where}: the section ends at {unit}{describe_boundary(row, 1)}, past the video's end "
-                f"({num_frames} frames, {duration_sec:.2f} s): clipped"
-            )
-        end = min(end, limit)
-        if row.frames:
-            start, end = float(frame_edges_sec[start]), float(frame_edges_sec[end])
-            if row.times_sec:
-                apart = max(abs(start - row.times_sec[0]), abs(end - min(row.times_sec[1], duration_sec)))
-                if apart > MAX_FRAME_TIME_MISMATCH_SEC:
-                    warnings.append(
-                        f"{where}: frames {row.frames[0]},{row.frames[1]} are shown at "
-                        f"{start:.2f},{end:.2f} s, {apart:.1f} s from the times given: the frames are taken"
-                    )
+        warnings += row_warnings
         if start < previous_start:
-            warnings.append(f"{where}: the section begins before the one above it: sorted")
+            warnings.append(f"{location}: the section begins before the one above it: sorted")
         elif start < previous_end - TIME_TOLERANCE_SEC:
-            warnings.append(f"{where}: the section overlaps one above it: merged")
+            warnings.append(f"{location}: the section overlaps one above it: merged")
         previous_start, previous_end = start, max(previous_end, end)
         sections.append((start, end))
     return merge_sections(sections), warnings
 
 
+def row_to_seconds(location: str, row: LabelRow, frame_edges_sec: np.ndarray) -> tuple[tuple[float, float], list[str]]:
+    """Return a row's section as (start, end) in seconds, and a warning for each problem that was corrected.
+
+    Args:
+        location: File and line, for messages.
+        row: The row.
+        frame_edges_sec: (num_frames + 1,) float64, where the frames begin, and the video's end.
+
+    Raises:
+        LabelError: The section begins after the video ends.
+    """
+    num_frames, duration_sec = len(frame_edges_sec) - 1, float(frame_edges_sec[-1])
+    start, end = row.frames or row.times_sec
+    limit, unit = (num_frames, "frame ") if row.frames else (duration_sec, "")
+    if start >= limit:
+        raise LabelError(
+            f"{location}: received a section that begins at {unit}{describe_boundary(row, 0)}, expected it to begin "
+            f"before the video's end ({num_frames} frames, {duration_sec:.2f} s): does the file belong to this video?"
+        )
+    warnings = []
+    if end > limit + (0 if row.frames else TIME_TOLERANCE_SEC):
+        warnings.append(
+            f"{location}: the section ends at {unit}{describe_boundary(row, 1)}, past the video's end "
+            f"({num_frames} frames, {duration_sec:.2f} s): clipped"
+        )
+    end = min(end, limit)
+    if row.frames is None:
+        return (start, end), warnings
+    start_sec, end_sec = frame_edges_sec[[start, end]].tolist()
+    if row.times_sec:
+        difference = max(abs(start_sec - row.times_sec[0]), abs(end_sec - min(row.times_sec[1], duration_sec)))
+        if difference > MAX_FRAME_TIME_MISMATCH_SEC:
+            warnings.append(
+                f"{location}: frames {row.frames[0]},{row.frames[1]} are shown at {start_sec:.2f},{end_sec:.2f} s, "
+                f"{difference:.1f} s from the times given: the frames are used"
+            )
+    return (start_sec, end_sec), warnings
+
+
 def describe_boundary(row: LabelRow, edge: int) -> str:
-    """A row's start (edge 0) or end (edge 1) for a message."""
+    """Format a row's start (edge 0) or end (edge 1) for a message."""
     return str(row.frames[edge]) if row.frames else f"{row.times_sec[edge]:.2f} s"

@@ -1,4 +1,8 @@
-"""videosummarizer.sections."""
+"""Compute with highlight sections: union, coverage, length, mean score, and conversion between seconds and frames.
+
+sections_sec: (num_sections, 2) float64 seconds, disjoint, ascending, half-open
+sections: (num_sections, 2) int64, the same as the first frame and the frame after the last, in display order
+"""
 
 import numpy as np
 
@@ -6,7 +10,14 @@ from videosummarizer.media import TIME_TOLERANCE_SEC
 
 
 def merge_sections(sections: list[tuple[float, float]]) -> np.ndarray:
-    """(num_sections, 2) float64: the union of half-open sections as ascending, disjoint ones."""
+    """Return the union of half-open sections.
+
+    Args:
+        sections: (start, end) in seconds, in any order.
+
+    Returns:
+        (num_sections, 2) float64, ascending, disjoint.
+    """
     merged: list[list[float]] = []
     for start, end in sorted(sections):
         if merged and start <= merged[-1][1] + TIME_TOLERANCE_SEC:
@@ -17,32 +28,52 @@ def merge_sections(sections: list[tuple[float, float]]) -> np.ndarray:
 
 
 def label_segments(sections_sec: np.ndarray, num_segments: int, segment_length: float) -> np.ndarray:
-    """(num_segments,) int64 of 0 or 1: 1 where the sections cover more than half of a segment's full length.
+    """Label the segments of a video: 1 where sections cover more than half of a segment's full length.
 
     Args:
-        sections_sec: (num_sections, 2) float64, disjoint sections in seconds.
-        num_segments: how many segments the video has.
-        segment_length: seconds.
+        sections_sec: (num_sections, 2) float64 seconds, disjoint.
+        num_segments: The number of segments in the video.
+        segment_length: Seconds.
+
+    Returns:
+        (num_segments,) int64 of 0 or 1.
     """
     covered = coverage(sections_sec, num_segments, segment_length)
     return (covered > 0.5 + TIME_TOLERANCE_SEC / segment_length).astype(np.int64)
 
 
 def coverage(sections_sec: np.ndarray, num_parts: int, part_length: float) -> np.ndarray:
-    """(num_parts,) float64 in [0, 1]: the share of each part of a video, part_length seconds long, that disjoint
-    sections (num_sections, 2) in seconds cover."""
+    """Compute the fraction of each equal part of a video that sections cover.
+
+    Args:
+        sections_sec: (num_sections, 2) float64 seconds, disjoint.
+        num_parts: The number of parts.
+        part_length: Seconds of a part.
+
+    Returns:
+        (num_parts,) float64 in [0, 1].
+    """
     starts = np.arange(num_parts)[:, np.newaxis] * part_length
     overlaps = np.minimum(starts + part_length, sections_sec[:, 1]) - np.maximum(starts, sections_sec[:, 0])
     return np.clip(overlaps, 0, None).sum(axis=1) / part_length
 
 
 def total_sec(sections_sec: np.ndarray) -> float:
-    """Seconds that sections last together."""
+    """Return the total length of sections in seconds."""
     return float((sections_sec[:, 1] - sections_sec[:, 0]).sum())
 
 
 def mean_scores(sections_sec: np.ndarray, scores: np.ndarray, step_sec: float) -> np.ndarray:
-    """(num_sections,) float64: mean score of each section over time."""
+    """Compute the mean score of each section over time.
+
+    Args:
+        sections_sec: (num_sections, 2) float64 seconds.
+        scores: (num_steps,) float, of consecutive time steps.
+        step_sec: Seconds of a step.
+
+    Returns:
+        (num_sections,) float64.
+    """
     # The integral of the scores over time is linear between the steps' borders.
     borders_sec = np.arange(len(scores) + 1) * step_sec
     integral = np.concatenate([[0], np.cumsum(scores) * step_sec])
@@ -51,17 +82,30 @@ def mean_scores(sections_sec: np.ndarray, scores: np.ndarray, step_sec: float) -
 
 
 def to_frames(sections_sec: np.ndarray, frame_times_sec: np.ndarray) -> np.ndarray:
-    """sections of sections_sec: the frames that begin within each; at least the one that is shown at its start.
+    """Convert sections in seconds to the frames that begin within them, at least the one shown at a section's start.
 
     Args:
+        sections_sec: (num_sections, 2) float64 seconds.
         frame_times_sec: (num_frames,) float64, ascending presentation times.
+
+    Returns:
+        (num_sections, 2) int64.
     """
     starts, ends = np.searchsorted(frame_times_sec, sections_sec - TIME_TOLERANCE_SEC).T
-    shown = np.searchsorted(frame_times_sec, sections_sec[:, 0] + TIME_TOLERANCE_SEC, side="right") - 1
-    starts = np.where(starts < ends, starts, np.maximum(shown, 0))
+    at_start = np.searchsorted(frame_times_sec, sections_sec[:, 0] + TIME_TOLERANCE_SEC, side="right") - 1
+    starts = np.where(starts < ends, starts, np.maximum(at_start, 0))
     return np.stack([starts, np.maximum(ends, starts + 1)], axis=1).astype(np.int64)
 
 
 def to_seconds(sections: np.ndarray, frame_times_sec: np.ndarray, duration_sec: float) -> np.ndarray:
-    """sections_sec of sections: from the first frame's presentation time to that of the frame after the last."""
+    """Convert sections in frames to seconds: from the time of the first frame to that of the frame after the last.
+
+    Args:
+        sections: (num_sections, 2) int64.
+        frame_times_sec: (num_frames,) float64, ascending presentation times.
+        duration_sec: The end of the last frame.
+
+    Returns:
+        (num_sections, 2) float64 seconds.
+    """
     return np.append(frame_times_sec, duration_sec)[sections].reshape(-1, 2)

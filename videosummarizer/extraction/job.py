@@ -1,4 +1,8 @@
-"""videosummarizer.extraction.job."""
+"""Compare the files that an extraction would write with those that a previous run left.
+
+A finished match is skipped, an interrupted one continues, files made in another way are not replaced without
+`--overwrite`, and scores are read again where checkpoint and match are the same.
+"""
 
 import json
 from dataclasses import dataclass
@@ -8,19 +12,26 @@ import numpy as np
 
 from videosummarizer.extraction import outputs
 
-CUT_SUFFIXES = (".fcpxml", ".otio", ".edl", "_highlights.mp4")  # of the files that a match with sections has
+# The files that only a match with sections has.
+CUT_SUFFIXES = (".fcpxml", ".otio", ".edl", "_highlights.mp4")
+# All files of a match, by the ends of their names.
 SUFFIXES = (".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", *CUT_SUFFIXES)
 
 
 class ExtractionError(Exception):
-    """What the command was given cannot be done; the message says why and what to do."""
+    """The extraction cannot be done; the message says why and how to fix it."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A match, where its files go, and what they are made with: `scored_with` decides the scores, `settings` the rest.
+    """The files to write for a match, and the settings that decide their content.
 
-    previous_report: what `<title>.json` says of an earlier run, empty without one.
+    Attributes:
+        video_path: The match.
+        path_of: The paths of its files, by SUFFIXES.
+        scored_with: The checkpoint and the version of the match, which decide the scores.
+        settings: The arguments that decide everything else.
+        previous_report: The content of `<title>.json` from a previous run, empty without one.
     """
 
     video_path: Path
@@ -31,26 +42,28 @@ class Job:
 
     @property
     def existing_files(self) -> list[Path]:
-        """Files of the match that exist."""
+        """Return the files of the match that exist."""
         return [path for path in self.path_of.values() if path.exists()]
 
     @property
     def has_same_scores(self) -> bool:
+        """Return whether the previous run's scores are those that this run would compute."""
         return self.previous_report.get("scored_with") == self.scored_with
 
     @property
     def is_up_to_date(self) -> bool:
-        """Whether the earlier run's files are those that this one would write."""
+        """Return whether the previous run's files are those that this run would write."""
         return self.has_same_scores and self.previous_report.get("settings") == self.settings
 
     @property
     def is_finished(self) -> bool:
+        """Return whether all files exist and are up to date."""
         num_expected = len(SUFFIXES) - (0 if self.previous_report.get("sections") else len(CUT_SUFFIXES))
         return self.is_up_to_date and len(self.existing_files) == num_expected
 
 
 def read_previous_report(path: Path) -> dict:
-    """The JSON file of an earlier run; empty where there is none, or none that can be read."""
+    """Read the JSON file of a previous run; the result is empty where there is none that can be read."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -59,34 +72,44 @@ def read_previous_report(path: Path) -> dict:
 
 
 def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """The scores of an earlier run's segments and steps; None where they are missing, damaged or not all of them."""
+    """Read the scores of a previous run.
+
+    Args:
+        job: The match.
+        num_segments: The number of segments that have to be there.
+
+    Returns:
+        (scores, step_scores) as from `scoring.score_match`; None where they are missing, damaged or incomplete.
+    """
     try:
         scores = outputs.read_scores(job.path_of["_scores.csv"])
         step_scores = np.array(job.previous_report.get("step_scores"), np.float64)
     except (OSError, TypeError, ValueError):
         return None
-    is_whole = step_scores.ndim == 2 and len(scores) == len(step_scores) == num_segments and step_scores.size > 0
-    return (scores, step_scores) if is_whole and np.isfinite(step_scores).all() else None
+    is_complete = step_scores.ndim == 2 and len(scores) == len(step_scores) == num_segments and step_scores.size > 0
+    return (scores, step_scores) if is_complete and np.isfinite(step_scores).all() else None
 
 
 def describe_conflict(job: Job) -> str:
-    """What to tell of files that are there and were made otherwise."""
+    """Return the message about existing files that were made with other settings."""
     path, previous = job.existing_files[0], job.previous_report
     if not {"settings", "scored_with"} <= previous.keys():
-        return f"{path}: exists, and it is not known from what: --overwrite replaces it, another --output_dir keeps it"
+        return (
+            f"{path}: exists, and it is unknown how it was made: --overwrite replaces it, another --output_dir keeps it"
+        )
     before, differences = {**previous["settings"], **previous["scored_with"]}, []
     for name, value in job.settings.items():
         if before.get(name) != value:
             differences.append(f"{describe_setting(name, before.get(name))}, not {describe_setting(name, value)}")
-    for name, what in (("checkpoint_sha256", "another checkpoint"), ("source", "another version of the match")):
+    for name, difference in (("checkpoint_sha256", "another checkpoint"), ("source", "another version of the match")):
         if before.get(name) != job.scored_with[name]:
-            differences.append(what)
+            differences.append(difference)
     return (
-        f"{path}: was made with {' and '.join(differences)}: --overwrite replaces it and its like, another "
-        "--output_dir keeps them"
+        f"{path}: was made with {' and '.join(differences)}: --overwrite replaces it and the match's other files, "
+        "another --output_dir keeps them"
     )
 
 
 def describe_setting(name: str, value: float | None) -> str:
-    """A setting as it is given on the command line."""
+    """Format a setting as it is given on the command line."""
     return f"no --{name}" if value is None else f"--{name} {value:g}"

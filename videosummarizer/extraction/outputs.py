@@ -1,8 +1,8 @@
-"""What highlight_extractor.py writes of a match, file by file, and reads again when it continues.
+"""Write the text, table and image files of a match, and read the scores again when an extraction continues.
 
-`<title>_scores.csv`: a segment a line, with SCORES_HEADER. `<title>.txt`: the sections as a label file (segments.py).
-`<title>.json`: the sections with their scores, how they were found, and the scores of the steps.
-`<title>_timeline.png`: all that in a picture.
+`<title>_scores.csv` has one row per segment, under SCORES_HEADER. `<title>.txt` is a label file (labels.py) with the
+sections. `<title>.json` holds the sections with their scores, how they were made, and the scores of the time steps.
+`<title>_timeline.png` shows the scores and sections over time.
 """
 
 import csv
@@ -15,21 +15,27 @@ import numpy as np
 
 from videosummarizer import media
 from videosummarizer.evaluation import plots
-from videosummarizer.labels import format_time
+from videosummarizer.labels import format_sections, format_time
 from videosummarizer.sections import label_segments, mean_scores, to_frames, to_seconds, total_sec
 
 SCORES_HEADER = "index,start_sec,end_sec,start_time,end_time,start_frame,end_frame,score,highlight"
-NUM_SCORE_DECIMALS = 6  # of the file, and of what is decided on it, so that a file that is read again decides the same
+# Scores are rounded before sections are chosen, so that scores read from the file give the same sections.
+NUM_SCORE_DECIMALS = 6
 
 
 @dataclass(frozen=True)
 class MatchResult:
-    """What was found in a match.
+    """The scores and highlight sections of a match.
 
-    video_path, info: the match, and what `media.probe` says of it. segment_length: seconds. scores: (num_segments,)
-    float64 in [0, 1]. step_scores: (num_segments, K) float64 in [0, 1], of the K equal steps of each segment.
-    threshold: at which the sections were found. sections: (num_sections, 2) int64, first frame and the frame after the
-    last, in display order. labelled_sections: the same of the label file beside the match, None without one.
+    Attributes:
+        video_path: The match.
+        info: The result of `media.probe`.
+        segment_length: Seconds of a segment.
+        scores: (num_segments,) float64 in [0, 1].
+        step_scores: (num_segments, K) float64 in [0, 1], of the K equal time steps of each segment.
+        threshold: The threshold at which the sections were detected.
+        sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
+        labelled_sections: (num_labelled, 2) int64, the same for the match's label file; None without one.
     """
 
     video_path: Path
@@ -43,27 +49,27 @@ class MatchResult:
 
     @property
     def sections_sec(self) -> np.ndarray:
-        """(num_sections, 2) float64 seconds."""
+        """Return (num_sections, 2) float64 seconds."""
         return to_seconds(self.sections, self.info.frame_times_sec, self.info.duration_sec)
 
     @property
     def step_sec(self) -> float:
-        """Seconds that a step lasts."""
+        """Return the length of a time step in seconds."""
         return self.segment_length / self.step_scores.shape[1]
 
     @property
     def section_scores(self) -> np.ndarray:
-        """(num_sections,) float64: each section's mean score over time."""
+        """Return (num_sections,) float64: the mean score of each section over time."""
         return mean_scores(self.sections_sec, self.step_scores.ravel(), self.step_sec)
 
 
-def write_scores(findings: MatchResult) -> bytes:
-    """The scores file. A segment is a highlight where sections cover more than half of it, as in label files."""
-    info, scores, length = findings.info, findings.scores, findings.segment_length
+def write_scores(result: MatchResult) -> bytes:
+    """Return the scores file. As in label files, a segment is a highlight where sections cover more than half of it."""
+    info, scores, length = result.info, result.scores, result.segment_length
     starts_sec = np.arange(len(scores)) * length
     segments_sec = np.stack([starts_sec, np.minimum(starts_sec + length, info.duration_sec)], axis=1)
     frames = to_frames(segments_sec, info.frame_times_sec)
-    highlights = label_segments(findings.sections_sec, len(scores), length)
+    highlights = label_segments(result.sections_sec, len(scores), length)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(SCORES_HEADER.split(","))
@@ -75,7 +81,12 @@ def write_scores(findings: MatchResult) -> bytes:
 
 
 def read_scores(path: Path) -> np.ndarray:
-    """(num_segments,) float64 of a scores file. Raises OSError or ValueError where it is missing or damaged."""
+    """Read (num_segments,) float64 scores from a scores file.
+
+    Raises:
+        OSError: The file is missing.
+        ValueError: The file is damaged.
+    """
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if reader.fieldnames != SCORES_HEADER.split(","):
@@ -83,18 +94,19 @@ def read_scores(path: Path) -> np.ndarray:
         return np.array([float(row["score"]) for row in reader])
 
 
-def write_labels(findings: MatchResult) -> bytes:
-    """The sections as a label file."""
-    lines = [
-        f"{start},{end},{format_time(start_sec)},{format_time(end_sec)}\n"
-        for (start, end), (start_sec, end_sec) in zip(findings.sections, findings.sections_sec, strict=True)
-    ]
-    return "".join(lines).encode()
+def write_labels(result: MatchResult) -> bytes:
+    """Return the sections as a label file."""
+    return format_sections(result.sections, result.sections_sec).encode()
 
 
-def write_report(findings: MatchResult, how: dict) -> bytes:
-    """The JSON file: the match, the sections with times and scores, `how` they were found, and the steps' scores."""
-    info = findings.info
+def write_report(result: MatchResult, provenance: dict) -> bytes:
+    """Return the JSON file: the match, its sections with times and scores, and the scores of the time steps.
+
+    Args:
+        result: The match's scores and sections.
+        provenance: How and when the result was made; its keys are written between those of the match and the sections.
+    """
+    info = result.info
     sections = [
         {
             "start_frame": int(start),
@@ -106,37 +118,33 @@ def write_report(findings: MatchResult, how: dict) -> bytes:
             "score": round(float(score), NUM_SCORE_DECIMALS),
         }
         for (start, end), (start_sec, end_sec), score in zip(
-            findings.sections, findings.sections_sec, findings.section_scores, strict=True
+            result.sections, result.sections_sec, result.section_scores, strict=True
         )
     ]
     report = {
-        "title": findings.video_path.stem,
+        "title": result.video_path.stem,
         "duration_sec": info.duration_sec,
         "frame_rate_fps": info.frame_rate_fps,
-        **how,
-        "threshold": findings.threshold,
+        **provenance,
+        "threshold": result.threshold,
         "num_sections": len(sections),
-        "sections_sec": total_sec(findings.sections_sec),
+        "sections_sec": total_sec(result.sections_sec),
         "sections": sections,
     }
     text = json.dumps(report, indent=2, ensure_ascii=False).removesuffix("\n}")
-    return f'{text},\n  "step_scores": {json.dumps(findings.step_scores.tolist())}\n}}\n'.encode()  # in one line
+    return f'{text},\n  "step_scores": {json.dumps(result.step_scores.tolist())}\n}}\n'.encode()  # in one line
 
 
-def draw_timeline(findings: MatchResult) -> bytes:
-    """A PNG: the steps' scores over the match, the threshold, the sections found and, if there are any, labelled."""
+def draw_timeline(result: MatchResult) -> bytes:
+    """Return a PNG file with the step scores over time, the threshold, and the detected and labelled sections."""
     from matplotlib.figure import Figure  # takes half a second
 
-    info, labelled_sec = findings.info, None
-    if findings.labelled_sections is not None:
-        labelled_sec = to_seconds(findings.labelled_sections, info.frame_times_sec, info.duration_sec)
+    info, labelled_sec = result.info, None
+    if result.labelled_sections is not None:
+        labelled_sec = to_seconds(result.labelled_sections, info.frame_times_sec, info.duration_sec)
     figure = Figure(figsize=(13, 3.6), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    scores, threshold = findings.step_scores.ravel(), findings.threshold
-    plots.plot_timeline(
-        axes, scores, findings.step_sec, info.duration_sec, threshold, findings.sections_sec, labelled_sec
-    )
+    scores, threshold = result.step_scores.ravel(), result.threshold
+    plots.plot_timeline(axes, scores, result.step_sec, info.duration_sec, threshold, result.sections_sec, labelled_sec)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return picture.getvalue()
+    return plots.to_png(figure)

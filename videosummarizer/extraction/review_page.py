@@ -1,7 +1,7 @@
-"""The page on which an editor looks through a match's found sections and corrects them: one file, opened from disk.
+"""Write the review page, on which an editor checks and corrects a match's sections: one HTML file, opened from disk.
 
-`page/page.html` is its template, into which the style, the scripts and, as JSON, the match are put. No server, no
-network: the match is played by its path relative to the page.
+`page/page.html` is the template for the style, the scripts and, as JSON, the match. The page needs no server and no
+network: it plays the match by its path relative to the page.
 """
 
 import base64
@@ -16,7 +16,7 @@ import numpy as np
 
 from videosummarizer import media
 
-PARTS_DIR = Path(__file__).with_name("page")
+PAGE_DIR = Path(__file__).with_name("page")
 SCRIPTS = ("match.js", "timeline.js", "controls.js")
 
 
@@ -30,16 +30,17 @@ def render_page(
     step_sec: float,
     threshold: float,
 ) -> bytes:
-    """The page of a match, in UTF-8.
+    """Return the review page of a match, in UTF-8.
 
     Args:
-        video_path: the match.
-        page_dir: the folder where the page will lie.
-        video_info: of `media.probe`.
-        sections: (num_sections, 2) int64, first frame and the frame after the last, in display order.
-        labelled_sections: (num_labelled, 2) int64, the same of the match's label file, None without one.
-        scores: (num_steps,) float in [0, 1], of consecutive steps of step_sec seconds.
-        threshold: at which sections were found, in [0, 1].
+        video_path: The match.
+        page_dir: The folder that the page will be in.
+        video_info: The result of `media.probe`.
+        sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
+        labelled_sections: (num_labelled, 2) int64, the same for the match's label file; None without one.
+        scores: (num_steps,) float in [0, 1], of consecutive time steps.
+        step_sec: Seconds of a step.
+        threshold: The threshold at which the sections were detected, in [0, 1].
     """
     title = Path(video_path).stem
     match = {
@@ -55,25 +56,26 @@ def render_page(
     }
     # Inside <script>, "</script>" and "<!--" would end or change the JSON: no "<" appears in it.
     content = json.dumps(match, ensure_ascii=False).replace("<", "\\u003c")
-    parts = {
-        "PAGE_SCRIPT": "\n".join(read_part(name) for name in SCRIPTS),
+    substitutions = {
+        "PAGE_SCRIPT": "\n".join(read_page_file(name) for name in SCRIPTS),
         "MATCH_DATA": content,
-        "PAGE_STYLE": read_part("page.css"),
+        "PAGE_STYLE": read_page_file("page.css"),
         "MATCH_TITLE": html.escape(title),
     }
-    page = read_part("page.html")
-    for place, part in parts.items():  # from the last place to the first: a part may hold the name of a place
-        page = page.replace(place, part, 1)
+    page = read_page_file("page.html")
+    # From the last placeholder to the first: a text that was put in may contain the name of a placeholder.
+    for placeholder, text in substitutions.items():
+        page = page.replace(placeholder, text, 1)
     return page.encode()
 
 
-def read_part(name: str) -> str:
-    """Text of a file that the page is made of."""
-    return (PARTS_DIR / name).read_text(encoding="utf-8")
+def read_page_file(name: str) -> str:
+    """Read a file that the page is made of."""
+    return (PAGE_DIR / name).read_text(encoding="utf-8")
 
 
 def relative_url(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> str:
-    """How a page in a folder names the video: by a relative path, or where there is none (another drive) a file URL."""
+    """Return the relative URL of the video, or a file URL where there is none (another drive)."""
     video_path = Path(video_path).resolve()
     try:
         return quote(Path(os.path.relpath(video_path, Path(page_dir).resolve())).as_posix())
@@ -82,14 +84,18 @@ def relative_url(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> 
 
 
 def pack_frame_times(frame_times_sec: np.ndarray, duration_sec: float) -> dict:
-    """Frame times for the page: differences in whole microseconds as little-endian float64, zlib-compressed, in base64.
+    """Pack frame times for the page, zlib-compressed and in base64.
 
-    Three hours at a constant rate take some kilobytes, at a varying one about a byte a frame. Rounding does not add up:
-    each time is right to half a microsecond.
+    They are differences in whole microseconds, as little-endian float64. Three hours at a constant frame rate take some
+    kilobytes, at a variable one about a byte per frame. Rounding errors do not add up: each time is exact to half a
+    microsecond.
 
     Args:
         frame_times_sec: (num_frames,) float64, ascending.
-        duration_sec: where the last frame ends.
+        duration_sec: The end of the last frame.
+
+    Returns:
+        "deltas", the packed differences, and "end_sec".
     """
     microseconds = np.rint(frame_times_sec * 1e6).astype(np.int64)
     differences = np.diff(microseconds, prepend=0).astype("<f8")

@@ -1,6 +1,7 @@
-"""Scores of a match out of a checkpoint: the match is read in a thread while TensorFlow starts and the network works.
+"""Score a match with a checkpoint's network.
 
-Nothing is written to disk on the way, but the sound's temporary file (sampling.SegmentAudio).
+A thread reads the match while TensorFlow starts and the network computes. Nothing is written to disk except the
+temporary file of the audio (sampling.SegmentAudio).
 """
 
 import logging
@@ -14,8 +15,10 @@ from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.prefetching import prefetch_iterator
 
-NUM_SEGMENTS_AHEAD = 24  # read while TensorFlow starts and the network works
-WINDOW_LENGTH = 8  # segments that are scored together: each takes 8 MB, and the decoder is slower than the network
+# The number of segments that are read in advance while TensorFlow starts and the network computes.
+NUM_SEGMENTS_AHEAD = 24
+# The number of segments scored together. Each takes 8 MB, and larger windows gain nothing: decoding takes longer.
+WINDOW_LENGTH = 8
 
 
 logger = logging.getLogger(__name__)
@@ -24,7 +27,17 @@ logger = logging.getLogger(__name__)
 def read_match(
     video_path: Path, info: media.VideoInfo, config: DataConfig, damaged_sec: set[int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The arrays of a match's segments, as a conversion would write them; damaged_sec takes what does not decode."""
+    """Read the arrays of a match's segments, as a conversion would write them.
+
+    Args:
+        video_path: The match.
+        info: The result of `media.probe`.
+        config: The checkpoint's data config.
+        damaged_sec: Takes the whole seconds in which packets do not decode.
+
+    Yields:
+        For each segment its video and audio arrays.
+    """
     with sampling.SegmentAudio(video_path, info, config) as segment_audio:
         indices = range(config.num_segments(info.duration_sec))
         yield from sampling.read_segment_range(
@@ -39,16 +52,22 @@ def score_match(
     network: Callable[[], object],
     on_progress: Callable[[float], object] = lambda seconds: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the segments, (num_segments,) float64 in [0, 1], and of their steps, (num_segments, K). The match is
-    read in a thread while TensorFlow starts and the network works.
+    """Score the segments and the time steps of a match.
 
     Args:
-        video_path: the match. info: of `media.probe`. config: the checkpoint's.
-        network: a function that gives the network.
-        on_progress: called with the seconds of the match that were read.
+        video_path: The match.
+        info: The result of `media.probe`.
+        config: The checkpoint's data config.
+        network: A function that returns the network; it is called while the match is already being read.
+        on_progress: Called with the seconds of the match that were scored.
+
+    Returns:
+        scores: (num_segments,) float64 in [0, 1].
+        step_scores: (num_segments, K) float64 in [0, 1], of the K equal time steps of each segment.
 
     Raises:
-        media.MediaError, checkpoint.CheckpointError: the match or the network cannot be read.
+        media.MediaError: The match cannot be read.
+        checkpoint.CheckpointError: The network cannot be read.
     """
     damaged_sec: set[int] = set()
     arrays = read_match(video_path, info, config, damaged_sec)
@@ -56,13 +75,13 @@ def score_match(
         network = network()
         from videosummarizer.training import inference
 
-        def counted() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        def with_progress() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for segment_arrays in arrays_ahead:
                 yield segment_arrays
                 on_progress(config.segment_length)
-                media.trim_malloc()  # the network's, 30 MB
+                media.trim_malloc()  # the network frees 30 MB for each window
 
-        rows = np.stack(list(inference.score_segments(network, counted(), WINDOW_LENGTH))).astype(np.float64)
-    for fault in media.describe_problems(video_path, info, damaged_sec):
-        logger.warning(fault)
+        rows = np.stack(list(inference.score_segments(network, with_progress(), WINDOW_LENGTH))).astype(np.float64)
+    for problem in media.describe_problems(video_path, info, damaged_sec):
+        logger.warning(problem)
     return rows[:, 0], rows[:, 1:]
