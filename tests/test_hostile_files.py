@@ -219,7 +219,9 @@ def test_what_is_no_plain_file_is_named(tmp_path):
     (tmp_path / "zeros.pkl").symlink_to("/dev/zero")
     (tmp_path / "folder.pkl").mkdir()
     for name in ("fifo.pkl", "zeros.pkl", "folder.pkl"):
-        with pytest.raises(DatasetError, match=rf"{name}: (received what is no plain file|cannot be read)"):
+        with pytest.raises(
+            DatasetError, match=rf"{name}: (received something other than a regular file|cannot be read)"
+        ):
             storage.read_segment(tmp_path / name)
 
 

@@ -151,7 +151,7 @@ def test_a_file_as_large_as_is_allowed_is_read_and_one_byte_more_is_not(tmp_path
 def test_what_cannot_be_read_is_named_with_its_reason(tmp_path):
     with pytest.raises(DatasetError, match=r"none: cannot be read \(No such file or directory\): convert the videos"):
         read_limited(tmp_path / "none", 10)
-    with pytest.raises(DatasetError, match=r": received what is no plain file: convert the videos again"):
+    with pytest.raises(DatasetError, match=r": received something other than a regular file: convert the videos again"):
         read_limited(tmp_path, 10**6)
 
 
@@ -169,7 +169,7 @@ def test_a_pipe_is_refused_at_once(tmp_path):
     reader.start()
     reader.join(timeout=20)
     assert not reader.is_alive()
-    assert errors == [f"{tmp_path / 'pipe'}: received what is no plain file: convert the videos again"]
+    assert errors == [f"{tmp_path / 'pipe'}: received something other than a regular file: convert the videos again"]
 
 
 def test_files_are_closed_whether_they_are_read_or_refused(tmp_path, monkeypatch):
@@ -310,14 +310,16 @@ def test_metadata_of_this_version_and_of_the_first_are_read():
 def test_metadata_that_say_something_impossible_are_named(changes, named):
     with pytest.raises(DatasetError) as raised:
         parse(**changes)
-    assert str(raised.value).startswith("here/metadata.json: damaged or from something else (")
+    assert str(raised.value).startswith("here/metadata.json: damaged or not from data_converter.py (")
     assert named in str(raised.value)
     assert str(raised.value).endswith("): convert the videos again")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"\xff\xff", b"[" * 100_000, b'{"config": null}'])
 def test_content_that_is_no_metadata_is_named(content):
-    with pytest.raises(DatasetError, match=r"^here: damaged or from something else \(\w+\(.*\): convert the videos"):
+    with pytest.raises(
+        DatasetError, match=r"^here: damaged or not from data_converter\.py \(\w+\(.*\): convert the videos"
+    ):
         parse_metadata("here", content)
 
 
@@ -326,5 +328,5 @@ def test_what_a_file_says_is_told_in_a_line_of_limited_length():
         parse(videos=[video("/" * 5000, 5)])
     told = "ValueError(\"video '" + "/" * 181
     assert len(told) == 200
-    expected = f"here/metadata.json: damaged or from something else ({told}): convert the videos again"
+    expected = f"here/metadata.json: damaged or not from data_converter.py ({told}): convert the videos again"
     assert str(raised.value) == expected

@@ -396,6 +396,6 @@ def test_metadata_that_is_missing_or_damaged_is_named(tmp_path):
         read_metadata(tmp_path)
     (tmp_path / "metadata.json").write_text("{}")
     with pytest.raises(
-        DatasetError, match=r"metadata\.json: damaged or from something else .*convert the videos again"
+        DatasetError, match=r"metadata\.json: damaged or not from data_converter\.py .*convert the videos again"
     ):
         read_metadata(tmp_path)

@@ -192,12 +192,12 @@ def test_a_bomb_is_not_unpacked(dataset, tmp_path):
 def test_metadata_that_no_converter_wrote_is_named(dataset, changes):
     path = dataset / "metadata.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    refused(dataset, r"metadata\.json: damaged or from something else .*: convert the videos again")
+    refused(dataset, r"metadata\.json: damaged or not from data_converter\.py .*: convert the videos again")
 
 
 def test_deep_metadata_is_named(dataset):
     (dataset / "metadata.json").write_text("[" * 1_000_000)
-    refused(dataset, r"metadata\.json: damaged or from something else")
+    refused(dataset, r"metadata\.json: damaged or not from data_converter\.py")
 
 
 def test_huge_counts_take_no_memory(dataset):

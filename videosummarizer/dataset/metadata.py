@@ -1,4 +1,8 @@
-"""videosummarizer.dataset.metadata."""
+"""Describe a dataset: its settings (`DataConfig`), its `metadata.json` and its matches (`Match`).
+
+Stage 1 writes `metadata.json` once per finished match; stage 2, training and scoring read it. A dataset may come from
+an untrusted source, so reading checks every value and limits the size of what is read.
+"""
 
 import json
 import math
@@ -11,28 +15,39 @@ import numpy as np
 
 from videosummarizer.atomic_file import atomic_write
 
-SCHEMA_VERSION = 2  # the toolkit's first version wrote none
+# The schema version that this version writes. The toolkit's first version wrote no schema version.
+SCHEMA_VERSION = 2
+# MFCC coefficients per frame.
 NUM_MFCC = 40
-MFCC_HOP_LENGTH = 512  # librosa's default, which the length of the MFCC picture follows from
+# Samples between two MFCC frames, librosa's default. It decides how many frames a segment has.
+MFCC_HOP_LENGTH = 512
+# No segment file may be larger than 1 GiB.
 MAX_SEGMENT_BYTES = 2**30
+# No metadata.json may be larger than 128 MiB.
 MAX_METADATA_BYTES = 2**27
-SEGMENT_OVERHEAD_BYTES = 65_536  # names and numbers beside the arrays
-READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe would wait for ever
+# A segment file holds at most this much in addition to its arrays: keys, strings and numbers.
+SEGMENT_OVERHEAD_BYTES = 65_536
+# Flags of os.open. Without O_NONBLOCK, opening a named pipe would wait for ever.
+READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+# The subsets that a dataset is split into.
+SUBSETS = ("train", "valid", "test")
 
 
 class DatasetError(Exception):
-    """A dataset folder, or a file in it, that cannot be used; the message says which and what to do."""
-
-
-SUBSETS = ("train", "valid", "test")
+    """A dataset or a file in it cannot be used. The message names it and says what to do."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How videos are turned into segments: the converter's positional arguments, under the user's own names.
+    """Settings of a conversion, with the names of the positional arguments of data_converter.py.
 
-    segment_length: seconds. video_sample_rate: frames per second. video_width, video_height: pixels.
-    audio_sample_rate: Hz. apply_mfcc: True for MFCCs, False for the waveform.
+    Attributes:
+        segment_length: length of a segment in seconds.
+        video_sample_rate: frames per second.
+        video_width: width of a frame in pixels.
+        video_height: height of a frame in pixels.
+        audio_sample_rate: samples per second.
+        apply_mfcc: True for MFCCs, False for the waveform.
     """
 
     segment_length: float
@@ -44,17 +59,20 @@ class DataConfig:
 
     @property
     def num_frames(self) -> int:
-        """Frames in a segment: `int(segment_length * video_sample_rate)`, safe from float rounding (0.1 * 30)."""
+        """Return the number of frames in a segment, `int(segment_length * video_sample_rate)`.
+
+        The product is rounded first, because 0.1 * 30 is slightly more than 3 in floating point.
+        """
         return int(round(self.segment_length * self.video_sample_rate, 6))
 
     @property
     def num_samples(self) -> int:
-        """Audio samples in a segment."""
+        """Return the number of audio samples in a segment."""
         return int(round(self.segment_length * self.audio_sample_rate, 6))
 
     @property
     def data_shape(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of a segment's arrays: `video` (T, H, W, 3); `audio` (num_samples,) or (40, num_mfcc_frames)."""
+        """Return the shapes of a segment's arrays: (T, H, W, 3), and (num_samples,) or (40, num_mfcc_frames)."""
         mfcc_shape = (NUM_MFCC, 1 + self.num_samples // MFCC_HOP_LENGTH)
         return {
             "video": (self.num_frames, self.video_height, self.video_width, 3),
@@ -63,7 +81,7 @@ class DataConfig:
 
     @property
     def dataset_name(self) -> str:
-        """Default name of the dataset folder, numbers without trailing zeros."""
+        """Return the default name of the dataset folder. Its numbers have no trailing zeros."""
         return (
             f"dataset_sl{self.segment_length:.10g}_vsr{self.video_sample_rate:.10g}"
             f"_vw{self.video_width}_vh{self.video_height}_asr{self.audio_sample_rate}"
@@ -71,23 +89,30 @@ class DataConfig:
         )
 
     def num_segments(self, duration_sec: float) -> int:
-        """Segments that cover `duration_sec` seconds, the short last one counted."""
+        """Return the number of segments of a video, including a short last one."""
         return int(np.ceil(round(duration_sec / self.segment_length, 6)))
 
 
 def max_segment_bytes(data_shape: dict[str, tuple]) -> int:
-    """The most that a segment's pickle takes: pixels of two bytes (the first version's), samples of eight."""
+    """Return the largest size of a segment's file.
+
+    The first version stored two bytes per colour value. Audio samples have at most eight.
+    """
     return 2 * math.prod(data_shape["video"]) + 8 * math.prod(data_shape["audio"]) + SEGMENT_OVERHEAD_BYTES
 
 
 def read_limited(path: str | os.PathLike, max_bytes: int) -> bytes:
-    """The bytes of a file. Raises DatasetError where it cannot be read, is no plain file, or holds more than that."""
+    """Read a file that is expected to be small.
+
+    Raises:
+        DatasetError: it cannot be read, is not a regular file, or has more than `max_bytes` bytes.
+    """
     try:
         descriptor = os.open(path, READ_FLAGS)
         try:
             state = os.fstat(descriptor)
             if not stat.S_ISREG(state.st_mode):
-                raise DatasetError(f"{path}: received what is no plain file: convert the videos again")
+                raise DatasetError(f"{path}: received something other than a regular file: convert the videos again")
             if state.st_size > max_bytes:
                 raise DatasetError(
                     f"{path}: received {state.st_size} bytes, expected at most {max_bytes}: convert the videos again"
@@ -100,9 +125,16 @@ def read_limited(path: str | os.PathLike, max_bytes: int) -> bytes:
 
 
 def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], missing: list[str], **more) -> None:
-    """Write `metadata.json`: schema version, config, data shapes, counts, a record for each video that is there (its
-    `sections` in seconds among it, the reference of event-level scores), the titles of those that are missing, and
-    `more` (time of creation, versions)."""
+    """Write `metadata.json` atomically.
+
+    Args:
+        dataset_dir: the dataset's folder.
+        config: the settings of the conversion.
+        videos: one record for each video in the dataset. Its `sections` in seconds are the reference of event-level
+            metrics.
+        missing: titles of the videos that are not in the dataset yet.
+        **more: further values at the top level, such as `created` and `versions`.
+    """
     metadata = {
         "schema_version": SCHEMA_VERSION,
         **more,
@@ -116,7 +148,7 @@ def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], mi
 
 
 def read_metadata(dataset_dir: str | os.PathLike) -> dict:
-    """The dict in a dataset folder's `metadata.json`, as `parse_metadata` gives it.
+    """Read the `metadata.json` of a dataset folder. Return it as `parse_metadata` does.
 
     Raises:
         DatasetError: the folder or the file is missing or damaged.
@@ -131,12 +163,19 @@ def read_metadata(dataset_dir: str | os.PathLike) -> dict:
     return parse_metadata(path, read_limited(path, MAX_METADATA_BYTES))
 
 
-def parse_metadata(where: str | os.PathLike, content: bytes) -> dict:
-    """The dict in the bytes of a `metadata.json`; at least `config`, `data_shape`, and `videos` or, in datasets of the
-    first version, `segment_counts` are in it, shapes as tuples. `where` names the file in errors.
+def parse_metadata(source: str | os.PathLike, content: bytes) -> dict:
+    """Parse and check a `metadata.json`.
+
+    Args:
+        source: the file's name for error messages.
+        content: the file's bytes.
+
+    Returns:
+        A dict with at least `config`, `data_shape` (its shapes as tuples), and `videos` or, in datasets of the first
+        version, `segment_counts`.
 
     Raises:
-        DatasetError: it is damaged, or describes segments that no memory holds.
+        DatasetError: the content is damaged, or describes segments that are too large for memory.
     """
     try:
         metadata = json.loads(content)
@@ -151,15 +190,18 @@ def parse_metadata(where: str | os.PathLike, content: bytes) -> dict:
                 raise ValueError(f"video {title!r}")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         text = repr(error)[:200]
-        raise DatasetError(f"{where}: damaged or from something else ({text}): convert the videos again") from error
+        raise DatasetError(
+            f"{source}: damaged or not from data_converter.py ({text}): convert the videos again"
+        ) from error
     return metadata
 
 
 def parse_config(config: dict) -> DataConfig:
-    """The data config that a dataset or a checkpoint states.
+    """Check the settings that a dataset or a checkpoint contains, and return them as a DataConfig.
 
     Raises:
-        TypeError, ValueError: a name is missing or unknown, a value is no number, or no memory holds such segments.
+        TypeError: a name is missing or unknown.
+        ValueError: a value is not a number, or such segments would be empty or too large for memory.
     """
     parsed = DataConfig(**config)
     if not all(isinstance(value, int | float) and 0 <= value < 1e9 for value in config.values()):
@@ -172,7 +214,7 @@ def parse_config(config: dict) -> DataConfig:
 
 
 def segment_counts(metadata: dict) -> dict[str, int]:
-    """Segments of each title, sorted by title, from a metadata dict of this version or the first."""
+    """Return the number of segments of each title, sorted by title, from metadata of this version or the first."""
     if "videos" in metadata:
         counts = {video["title"]: video["segment_count"] for video in metadata["videos"]}
     else:
@@ -181,21 +223,26 @@ def segment_counts(metadata: dict) -> dict[str, int]:
 
 
 def is_safe_folder_name(title) -> bool:
-    """Whether a title names a folder in the dataset, and nothing outside."""
+    """Return whether a title is the name of a folder directly in the dataset, and cannot lead out of it."""
     if not isinstance(title, str) or title in ("", ".", "..") or {"/", os.sep, "\0"} & set(title):
         return False
-    if any("\ud800" <= character <= "\udfff" for character in title):  # halves of surrogates, which no hash takes
+    if any("\ud800" <= character <= "\udfff" for character in title):  # lone surrogates cannot be encoded and hashed
         return False
-    return Path(title).name == title  # on Windows, "C:match" leads to another drive
+    return Path(title).name == title  # on Windows, "C:match" is on another drive
 
 
 @dataclass(frozen=True)
 class Match:
-    """A source video as its dataset tells it, without the segments' arrays.
+    """A source video of a dataset, without the arrays of its segments.
 
-    segment_length: seconds. duration_sec: of the video; in datasets of the first version, which do not say, of its
-    segments. labels: (num_segments,) int64 of 0 or 1. sections_sec: (num_sections, 2) float64, the labelled sections in
-    seconds, disjoint, ascending, half-open; in datasets that do not say, the runs of segments labelled 1.
+    Attributes:
+        title: the video's file name without its suffix.
+        segment_length: length of a segment in seconds.
+        duration_sec: length of the video. Datasets of the first version do not contain it, so that it is the length of
+            all segments there.
+        labels: (num_segments,) int64, 0 or 1.
+        sections_sec: (num_sections, 2) float64, start and end of the labelled sections in seconds, disjoint, ascending
+            and half-open. Where the dataset does not contain them, they are the runs of segments labelled 1.
     """
 
     title: str
@@ -208,10 +255,17 @@ class Match:
 def parse_match(
     dataset_dir: Path, title: str, labels: list[int], config: DataConfig, video_records: dict[str, dict]
 ) -> Match:
-    """A match by its labels and its record in metadata.json.
+    """Return a match with the sections and the duration of its record in metadata.json.
+
+    Args:
+        dataset_dir: the dataset's path for error messages.
+        title: of the match.
+        labels: of its segments, 0 or 1.
+        config: the dataset's settings.
+        video_records: the dataset's records by title.
 
     Raises:
-        metadata.DatasetError: the record's sections or duration are damaged.
+        DatasetError: the record's sections or duration are invalid.
     """
     labels, record = np.array(labels, dtype=np.int64), video_records.get(title, {})
     num_segments, length = len(labels), config.segment_length
@@ -221,19 +275,19 @@ def parse_match(
         sections_sec = np.array(record.get("sections", np.minimum(runs * length, duration_sec)), dtype=np.float64)
         if sections_sec.size == 0:
             sections_sec = sections_sec.reshape(0, 2)
-        borders_sec = np.concatenate([[0], sections_sec.ravel(), [duration_sec]])
-        is_right = (
+        boundaries_sec = np.concatenate([[0], sections_sec.ravel(), [duration_sec]])
+        is_valid = (
             sections_sec.shape[1:] == (2,)
-            and (np.diff(borders_sec) >= 0).all()
+            and (np.diff(boundaries_sec) >= 0).all()
             and (sections_sec[:, 0] < sections_sec[:, 1]).all()
             and (len(sections_sec) > 0 or not labels.any())
             and config.num_segments(duration_sec) == num_segments
         )
     except (TypeError, ValueError, OverflowError):
-        is_right = False
-    if not is_right:
+        is_valid = False
+    if not is_valid:
         raise DatasetError(
-            f"{dataset_dir / 'metadata.json'}: received a duration or sections of {title} that are none, expected "
+            f"{dataset_dir / 'metadata.json'}: received an invalid duration or invalid sections of {title}, expected "
             f"sections in ascending order within a duration of {num_segments} segments: convert the video again"
         )
     return Match(title, length, duration_sec, labels, sections_sec)
