@@ -218,7 +218,7 @@ def test_a_dataset_with_other_settings_is_refused_unless_overwrite(matches_dir, 
     before = files_in(out)
     assert convert(matches_dir, out, settings=["2", *SMALL[1:]]) == 1
     assert_matches(
-        r"holds a dataset made with segment_length 1\.0, .* but now segment_length 2\.0, .*--overwrite", caplog.text
+        r"contains a dataset made with segment_length 1\.0, .* expected segment_length 2\.0, .*--overwrite", caplog.text
     )
     assert files_in(out) == before
     assert convert(matches_dir, out, "--overwrite", settings=["2", *SMALL[1:]]) == 0
@@ -231,14 +231,17 @@ def test_a_folder_that_holds_something_else_is_refused(matches_dir, tmp_path, ca
     out.mkdir()
     (out / "diary.txt").touch()
     assert convert(matches_dir, out) == 1
-    assert_matches(r"out: the folder holds what is no part of a dataset \(diary\.txt\)", caplog.text)
+    assert_matches(r"out: the folder contains files that are not part of a dataset \(diary\.txt\)", caplog.text)
     assert [path.name for path in out.iterdir()] == ["diary.txt"]
 
 
 def test_overwrite_deletes_nothing_but_datasets(matches_dir, caplog):
     before = files_in(matches_dir)
     assert convert(matches_dir, matches_dir, "--overwrite") == 1
-    assert_matches(r"holds what is no part of a dataset \(first\.mp4, first\.txt.* --overwrite touches", caplog.text)
+    assert_matches(
+        r"contains files that are not part of a dataset \(first\.mp4, first\.txt.*--overwrite changes such a folder",
+        caplog.text,
+    )
     assert files_in(matches_dir) == before
     assert not (matches_dir / ".lock").exists()
 

@@ -175,7 +175,7 @@ def test_a_dataset_of_another_version_is_refused(tmp_path, version, shown):
     path = tmp_path / "metadata.json"
     line = "" if version is None else f'"schema_version": {version},'
     path.write_text(path.read_text().replace('"schema_version": 2,', line))
-    with pytest.raises(DatasetError, match=f"holds a dataset of schema version {shown}, expected 2: give --over"):
+    with pytest.raises(DatasetError, match=f"contains a dataset of schema version {shown}, expected 2: give --over"):
         output_folder.finished_matches(tmp_path, CONFIG, sources("a"))
 
 
@@ -196,7 +196,7 @@ def test_a_dataset_of_any_other_setting_is_refused(tmp_path, changed):
     ((name, value),) = changed.items()
     with pytest.raises(DatasetError) as error_info:
         output_folder.finished_matches(tmp_path, wanted, sources("a"))
-    was, now = str(error_info.value).split(", but now ")
+    was, now = str(error_info.value).split(", expected ")
     assert f"made with segment_length {CONFIG.segment_length}, video_sample_rate 2.5, video_width 40" in was
     assert f"{name} {value}" in now
     assert f"{name} {value}" not in was

@@ -17,7 +17,7 @@ from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import scoring
-from videosummarizer.extraction.scoring import read_match, score_match
+from videosummarizer.extraction.scoring import score_match
 from videosummarizer.prefetching import prefetch_iterator
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint_attributes
 from videosummarizer.training.inference import load_network
@@ -299,7 +299,7 @@ def test_the_match_is_read_while_the_network_is_made(match, monkeypatch):
             read.append(number)
             yield np.zeros((2, 8, 16, 3), np.uint8), np.zeros(2800, np.float32)
 
-    monkeypatch.setattr(scoring, "read_match", read_segments)
+    monkeypatch.setattr(sampling, "read_segments", read_segments)
 
     def make_network():
         wait_until(lambda: len(read) == 25)  # 24 wait, one is in the reader's hands
@@ -311,13 +311,13 @@ def test_the_match_is_read_while_the_network_is_made(match, monkeypatch):
 
 def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog):
     info = media.probe(match)
-    original = read_match
+    original = sampling.read_segments
 
     def damaged(video_path, info, config, damaged_sec):
         yield from original(video_path, info, config, damaged_sec)
         damaged_sec |= {7, 3}
 
-    monkeypatch.setattr(scoring, "read_match", damaged)
+    monkeypatch.setattr(sampling, "read_segments", damaged)
     with caplog.at_level(logging.WARNING):
         score_match(match, info, CONFIG, Average)
     assert caplog.messages == [f"{match}: damaged at 3, 7 s: decoded around, the frame before is taken there"]
@@ -357,7 +357,7 @@ def test_what_does_not_decode_is_handed_on(match, monkeypatch):
     opened, damaged_sec = [], set()
     monkeypatch.setattr(sampling, "read_segment_range", read_segment_range)
     info = media.probe(match)
-    assert list(read_match(match, info, CONFIG, damaged_sec)) == ["arrays"]
+    assert list(sampling.read_segments(match, info, CONFIG, damaged_sec)) == ["arrays"]
     assert asked == [(match, info.duration_sec, CONFIG, list(range(15)))]
     assert damaged_sec == {5}
     assert opened[0].closed

@@ -1,4 +1,7 @@
-"""videosummarizer.dataset.conversion."""
+"""Convert one match into the segments of a dataset.
+
+data_converter.py calls `convert_match` in several processes, or on a Dask cluster.
+"""
 
 import math
 import shutil
@@ -17,12 +20,21 @@ from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.labels import LabelError, read_label_file, resolve_sections
 from videosummarizer.sections import label_segments
 
-NUM_THREADS_PER_DECODER = 4  # with more, a decoder waits for itself; the match is then read in several parts at once
+# A decoder gains little from more than 4 threads. If more are free, several parts of a match are decoded in parallel.
+NUM_THREADS_PER_DECODER = 4
 
 
 @dataclass
 class Conversion:
-    """What became of one match: its record for metadata.json, or the error that cost it; and the warnings."""
+    """The result of converting one match.
+
+    Attributes:
+        title: of the match.
+        record: its record for metadata.json, or None after an error.
+        error: the message of the error that made the conversion fail, or None.
+        error_traceback: the traceback of that error, for --debug.
+        warnings: messages about problems that were corrected.
+    """
 
     title: str
     record: dict | None = None
@@ -32,14 +44,21 @@ class Conversion:
 
 
 def find_label_path(video_path: Path) -> Path:
-    """The label file beside a video, whatever the case of its suffix."""
+    """Return the label file next to a video. Its suffix may be .txt, .TXT or .Txt."""
     return next(path for suffix in (".txt", ".TXT", ".Txt") if (path := video_path.with_suffix(suffix)).exists())
 
 
 def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_threads: int) -> Conversion:
-    """Write one match's segments into `dataset_dir/<title>`, whole or not at all.
+    """Write the segments of one match into `dataset_dir/<title>`, which appears only once it is complete.
 
-    A video or label file that cannot be used is returned as the result's error, so that it costs this match alone.
+    A video or label file that cannot be used is reported as the result's error, so that only this match fails and the
+    others continue.
+
+    Args:
+        video_path: the match. Its label file lies next to it.
+        config: the settings of the dataset.
+        dataset_dir: the dataset's folder, locked by the caller.
+        num_threads: how many threads may decode.
     """
     result = Conversion(video_path.stem)
     part_dir = None
@@ -83,11 +102,15 @@ def write_segments(
     match_dir: Path,
     num_threads: int,
 ) -> set[int]:
-    """Write a match's segments, in several parts at once where threads allow; returns the seconds that are damaged."""
+    """Write the segments of a match. If there are enough threads, several parts of it are written in parallel.
+
+    Returns:
+        The seconds of the video, rounded down, in which frames could not be decoded.
+    """
     damaged_sec, stop = set(), threading.Event()
     parts = split_indices(len(labels), max(1, num_threads // NUM_THREADS_PER_DECODER) if len(info.restarts) > 1 else 1)
 
-    # One BLAS thread: with more, sums are taken in another order, and MFCCs differ in their last bits.
+    # More BLAS threads would add numbers in another order, so that the last bits of MFCCs would differ.
     with sampling.SegmentAudio(video_path, info, config) as segment_audio, threadpoolctl.threadpool_limits(1):
 
         def write_part(indices: range) -> None:
@@ -111,8 +134,10 @@ def write_segments(
 
 
 def split_indices(num_segments: int, num_parts: int) -> list[range]:
-    """Segment indices in about equal parts, each from a multiple of NUM_SEGMENTS_PER_MFCC_CALL on, so that the arrays
-    do not depend on the parts."""
+    """Divide the indices of the segments into ranges of about equal length.
+
+    Each range starts at a multiple of NUM_SEGMENTS_PER_MFCC_CALL, so that the arrays do not depend on the division.
+    """
     step = sampling.NUM_SEGMENTS_PER_MFCC_CALL
     length = step * math.ceil(num_segments / num_parts / step)
     return [range(first, min(first + length, num_segments)) for first in range(0, num_segments, length)]

@@ -1,9 +1,9 @@
-"""The dataset folder while it is being written: who may write, what is finished, and how it continues.
+"""Manage the dataset folder during a conversion: lock it, and find out which matches are finished.
 
-.lock           names who is writing; held by the operating system, so that a dead writer's lock is free
-.part/          matches under way; nothing reads it, and it is deleted when a converter starts or ends
-metadata.json   replaced after each finished match, so that it never names one that is not whole
-<title>/        renamed from .part/ once whole
+.lock           names the process that is writing. The operating system releases the lock when that process ends.
+.part/          matches in progress. Nothing reads it, and it is deleted when a converter starts or ends.
+metadata.json   replaced after each finished match, so that it never names an incomplete one.
+<title>/        renamed from .part/ once it is complete.
 """
 
 import os
@@ -26,19 +26,19 @@ METADATA_NAME = "metadata.json"
 
 @contextmanager
 def lock(dataset_dir: Path) -> Iterator[None]:
-    """Make the folder, and be the only one who writes to it.
+    """Create the folder if necessary and lock it for this process, so that no other converter writes to it.
 
     Raises:
-        metadata.DatasetError: it is no folder, or holds what no converter wrote, and nothing is written to it then; or
-            another process writes to it, the message says who.
+        metadata.DatasetError: it is not a folder, it holds files that no converter wrote, or another process is writing
+            to it, which the message names. Nothing is written then.
     """
     if dataset_dir.exists() and not dataset_dir.is_dir():
         raise DatasetError(f"{dataset_dir}: received a file, expected the folder in which to write the dataset")
-    foreign = unexpected_files(dataset_dir) if dataset_dir.exists() else []
-    if foreign:
+    unexpected = unexpected_files(dataset_dir) if dataset_dir.exists() else []
+    if unexpected:
         raise DatasetError(
-            f"{dataset_dir}: the folder holds what is no part of a dataset ({', '.join(foreign[:5])}), which neither a "
-            "conversion nor --overwrite touches: give another output_dataset_dir"
+            f"{dataset_dir}: the folder contains files that are not part of a dataset ({', '.join(unexpected[:5])}). "
+            "Neither a conversion nor --overwrite changes such a folder: give another output_dataset_dir"
         )
     dataset_dir.mkdir(parents=True, exist_ok=True)
     lock_path = dataset_dir / LOCK_NAME
@@ -61,35 +61,39 @@ def lock(dataset_dir: Path) -> Iterator[None]:
 
 
 def file_signature(*paths: Path) -> dict[str, list[int]]:
-    """Size in bytes and modification time in nanoseconds of each file, by its name."""
+    """Return the size in bytes and the modification time in nanoseconds of each file, by its name."""
     return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
 
 
 def finished_matches(
     dataset_dir: Path, config: DataConfig, sources: dict[str, dict[str, list[int]]]
 ) -> dict[str, dict]:
-    """Records, by title, of the matches in the folder that need not be converted again.
+    """Return the records of the matches in the folder that need not be converted again.
 
     Args:
         dataset_dir: the folder, which may be empty.
-        config: what the segments have to be made with.
-        sources: `file_signature` by title of the matches to be converted; one that has changed is not finished.
+        config: the settings of this conversion.
+        sources: the `file_signature` of each match to be converted, by title. A match whose files have changed is not
+            finished.
+
+    Returns:
+        The records of metadata.json by title.
 
     Raises:
-        metadata.DatasetError: the folder holds a dataset made with other settings or by another version.
+        metadata.DatasetError: the folder holds a dataset of other settings or of another version.
     """
     if not (dataset_dir / METADATA_NAME).exists():
-        return {}  # empty, or interrupted before the first match was finished
+        return {}  # the folder is empty, or no match was finished before the interruption
     metadata = read_metadata(dataset_dir)
     if metadata.get("schema_version") != SCHEMA_VERSION:
         raise DatasetError(
-            f"{dataset_dir}: holds a dataset of schema version {metadata.get('schema_version', 1)}, expected "
+            f"{dataset_dir}: contains a dataset of schema version {metadata.get('schema_version', 1)}, expected "
             f"{SCHEMA_VERSION}: give --overwrite to replace it, or another output_dataset_dir"
         )
     if metadata["config"] != vars(config):
         raise DatasetError(
-            f"{dataset_dir}: holds a dataset made with {describe(metadata['config'])}, but now "
-            f"{describe(vars(config))} is asked for: give --overwrite to replace it, or another output_dataset_dir"
+            f"{dataset_dir}: contains a dataset made with {format_config(metadata['config'])}, expected "
+            f"{format_config(vars(config))}: give --overwrite to replace it, or another output_dataset_dir"
         )
     return {
         video["title"]: video
@@ -99,13 +103,13 @@ def finished_matches(
     }
 
 
-def describe(config: dict) -> str:
-    """A data config for a message."""
+def format_config(config: dict) -> str:
+    """Return a data config as text for a message."""
     return ", ".join(f"{name} {value}" for name, value in config.items())
 
 
 def unexpected_files(dataset_dir: Path) -> list[str]:
-    """Names in the folder that no converter wrote."""
+    """Return the names of the files and folders that no converter wrote, sorted."""
 
     def is_ours(path: Path) -> bool:
         if path.name in (LOCK_NAME, PART_DIR_NAME, METADATA_NAME, f"{METADATA_NAME}.part"):
@@ -118,9 +122,9 @@ def unexpected_files(dataset_dir: Path) -> list[str]:
 
 
 def remove_all_but(dataset_dir: Path, titles: set[str]) -> None:
-    """Delete the folders of matches other than these, and what an interrupted converter left."""
+    """Delete the folders of all matches but these, and what an interrupted converter left behind."""
     if not titles:
-        (dataset_dir / METADATA_NAME).unlink(missing_ok=True)  # first, so that it never names what is gone
+        (dataset_dir / METADATA_NAME).unlink(missing_ok=True)  # first, so that it never names a match that was deleted
     for path in dataset_dir.iterdir():
         if path.is_dir() and path.name not in titles:
             shutil.rmtree(path)

@@ -1,4 +1,7 @@
-"""videosummarizer.dataset.sampling."""
+"""Read the frames and the audio of a match, segment by segment.
+
+Stage 1 writes these arrays to disk. Stage 4 scores them directly, so that a match is sampled in the same way in both.
+"""
 
 import math
 import os
@@ -14,32 +17,43 @@ from videosummarizer import media
 from videosummarizer.dataset.metadata import MFCC_HOP_LENGTH, NUM_MFCC, DataConfig
 from videosummarizer.media import TIME_TOLERANCE_SEC
 
-NUM_SEGMENTS_PER_MFCC_CALL = 8  # one call for several segments is cheaper than a call for each
-MAX_BYTES_AHEAD = 12_000_000  # of frames that are decoded before they are asked for
+# MFCCs of 8 segments are computed in one call, which is cheaper than 8 calls.
+NUM_SEGMENTS_PER_MFCC_CALL = 8
+# About 12 MB of frames are decoded ahead, at least one segment.
+MAX_BYTES_AHEAD = 12_000_000
 
 
 def read_segments(
-    video_path: str | os.PathLike, video_info: media.VideoInfo, config: DataConfig
+    video_path: str | os.PathLike,
+    video_info: media.VideoInfo,
+    config: DataConfig,
+    damaged_sec: set[int] | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Arrays of each segment of a video in order; the file is read once for the picture and once for the sound.
+    """Yield the arrays of each segment of a video in order.
+
+    The file is read twice, once for the audio and once for the frames.
 
     Args:
         video_path: the video.
-        video_info: of `media.probe`.
-        config: how to sample it.
+        video_info: the result of `media.probe`.
+        config: how to sample the video.
+        damaged_sec: collects the seconds of the video, rounded down, in which frames could not be decoded.
 
     Yields:
-        frames: (T, H, W, 3) uint8 RGB in [0, 255], the frames shown at `k * L + i / rate`; zeros past the end.
-        audio: (num_samples,) float32 in [-1, 1], the peak of the whole video at 1, zeros past the end; with
-            `apply_mfcc` (40, num_mfcc_frames) float32, the segment's MFCCs with mean 0 and deviation 1.
+        (frames, audio) of a segment:
+
+        frames: (T, H, W, 3) uint8 RGB in [0, 255], the frames shown at `k * L + i / rate` seconds, where k is the
+            segment's index, L its length and i the frame's index. Frames after the end of the video are 0.
+        audio: (num_samples,) float32 in [-1, 1], scaled so that the peak of the whole video is 1. Samples after the end
+            of the video are 0. With `apply_mfcc`, (40, num_mfcc_frames) float32, the segment's MFCCs with mean 0 and
+            standard deviation 1.
 
     Raises:
         media.MediaError: the file cannot be read.
     """
     with SegmentAudio(video_path, video_info, config) as segment_audio:
-        yield from read_segment_range(
-            video_path, video_info, config, segment_audio, range(config.num_segments(video_info.duration_sec))
-        )
+        indices = range(config.num_segments(video_info.duration_sec))
+        yield from read_segment_range(video_path, video_info, config, segment_audio, indices, damaged_sec=damaged_sec)
 
 
 def read_segment_range(
@@ -51,8 +65,19 @@ def read_segment_range(
     num_threads: int = 0,
     damaged_sec: set[int] | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The arrays that `read_segments` yields, of consecutive segments alone; several ranges can be read side by side.
-    They are the same whatever the range where it starts at a multiple of NUM_SEGMENTS_PER_MFCC_CALL."""
+    """Yield what `read_segments` does, for consecutive segments only. Several ranges can be read in parallel.
+
+    The arrays do not depend on the range if it starts at a multiple of NUM_SEGMENTS_PER_MFCC_CALL.
+
+    Args:
+        video_path: the video.
+        video_info: the result of `media.probe`.
+        config: how to sample the video.
+        segment_audio: the video's audio.
+        indices: the segments to read.
+        num_threads: threads of the decoder. 0 leaves the number to FFmpeg.
+        damaged_sec: as for `read_segments`.
+    """
     starts_sec = np.array(indices)[:, np.newaxis] * config.segment_length
     times_sec = (starts_sec + np.arange(config.num_frames) / config.video_sample_rate).ravel()
     times_sec = times_sec[times_sec < video_info.duration_sec - TIME_TOLERANCE_SEC]
@@ -67,7 +92,7 @@ def read_segment_range(
         return frames
 
     num_ahead = max(1, MAX_BYTES_AHEAD // math.prod(config.data_shape["video"]))
-    decoder = ThreadPoolExecutor(1)  # decodes while MFCCs are computed and segments are written
+    decoder = ThreadPoolExecutor(1)  # decodes while the caller computes MFCCs and writes segments
     try:
         ahead = deque(decoder.submit(read_segment_frames) for _ in indices[:num_ahead])
         for first in indices[::NUM_SEGMENTS_PER_MFCC_CALL]:
@@ -82,9 +107,15 @@ def read_segment_range(
 
 
 class SegmentAudio:
-    """A video's sound in segments. The peak is known only at the sound's end, so that the samples wait in a temporary
-    file, not in memory; the sound is read before the picture is opened, as each open file's index takes memory too (20
-    MB an hour). A context manager; `read` may be called from several threads."""
+    """The audio of a video, by segment. Use it as a context manager; several threads may call `read`.
+
+    The audio is scaled by its peak, which is known only once all of it has been decoded. Until then its samples are
+    kept in a temporary file, not in memory. Decode the audio before opening the video for its frames: the index of each
+    open file takes 20 MB per hour.
+
+    Attributes:
+        peak: the largest absolute value of the samples until the end of the video.
+    """
 
     def __init__(self, video_path: str | os.PathLike, video_info: media.VideoInfo, config: DataConfig):
         self.config = config
@@ -106,36 +137,45 @@ class SegmentAudio:
         self.spool.close()
 
     def read(self, indices: range) -> np.ndarray:
-        """(num_segments, num_samples) or (num_segments, 40, num_mfcc_frames) float32, as `read_segments` yields them;
-        silence where there is no sound."""
+        """Return the audio of consecutive segments, as `read_segments` yields it.
+
+        Args:
+            indices: the segments to read.
+
+        Returns:
+            (num_segments, num_samples) or, for MFCCs, (num_segments, 40, num_mfcc_frames) float32. Segments without
+            audio are silent.
+        """
         audio = np.zeros((len(indices), self.config.num_samples), np.float32)
         for samples, index in zip(audio, indices, strict=True):
             start = round(index * self.config.segment_length * self.config.audio_sample_rate)
             with self.spool_lock:
                 self.spool.seek(start * samples.itemsize)
-                heard = np.frombuffer(self.spool.read(samples.nbytes), np.float32)
-            samples[: len(heard)] = heard / (self.peak or 1.0)
+                available = np.frombuffer(self.spool.read(samples.nbytes), np.float32)
+            samples[: len(available)] = available / (self.peak or 1.0)
         return mfcc(audio, self.config.audio_sample_rate) if self.config.apply_mfcc else audio
 
 
 def mfcc(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Standardised MFCCs of segments: `librosa.feature.mfcc(y=segment, sr=sample_rate_hz, n_mfcc=40)` of each,
-    minus its mean, divided by its standard deviation (over the segment's whole picture, so that the balance
-    between coefficients, and with it the loudness, stays readable). A silent segment gives mean 0 as well.
+    """Compute the standardised MFCCs of segments.
+
+    Each segment's MFCCs are those of `librosa.feature.mfcc(y=segment, sr=sample_rate_hz, n_mfcc=40)`, minus their mean,
+    divided by their standard deviation. Both are taken over all coefficients of the segment, so that the ratios between
+    coefficients are kept. Where the standard deviation is 0, only the mean is subtracted.
 
     Args:
         audio: (num_segments, num_samples) float32 in [-1, 1].
-        sample_rate_hz: of the audio.
+        sample_rate_hz: sample rate of the audio.
 
     Returns:
         (num_segments, 40, 1 + num_samples // 512) float32.
     """
-    import librosa  # takes a second, which a dataset of waveforms need not wait for
+    import librosa  # takes a second, which datasets of waveforms do not need
 
     mel_power = librosa.feature.melspectrogram(
         y=audio, sr=sample_rate_hz, n_fft=min(2048, audio.shape[-1]), hop_length=MFCC_HOP_LENGTH
     )
-    # librosa clips at 80 dB below the loudest of all it is given, so the decibels are taken segment by segment.
+    # librosa clips at 80 dB below the maximum of its input, so each segment is converted to decibels by itself.
     mel_db = np.stack([librosa.power_to_db(segment) for segment in mel_power])
     coefficients = librosa.feature.mfcc(S=mel_db, n_mfcc=NUM_MFCC)
     coefficients -= coefficients.mean(axis=(1, 2), keepdims=True)

@@ -24,27 +24,6 @@ WINDOW_LENGTH = 8
 logger = logging.getLogger(__name__)
 
 
-def read_match(
-    video_path: Path, info: media.VideoInfo, config: DataConfig, damaged_sec: set[int]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Read the arrays of a match's segments, as a conversion would write them.
-
-    Args:
-        video_path: The match.
-        info: The result of `media.probe`.
-        config: The checkpoint's data config.
-        damaged_sec: Takes the whole seconds in which packets do not decode.
-
-    Yields:
-        For each segment its video and audio arrays.
-    """
-    with sampling.SegmentAudio(video_path, info, config) as segment_audio:
-        indices = range(config.num_segments(info.duration_sec))
-        yield from sampling.read_segment_range(
-            video_path, info, config, segment_audio, indices, damaged_sec=damaged_sec
-        )
-
-
 def score_match(
     video_path: Path,
     info: media.VideoInfo,
@@ -70,7 +49,7 @@ def score_match(
         checkpoint.CheckpointError: The network cannot be read.
     """
     damaged_sec: set[int] = set()
-    arrays = read_match(video_path, info, config, damaged_sec)
+    arrays = sampling.read_segments(video_path, info, config, damaged_sec)
     with prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
         network = network()
         from videosummarizer.training import inference
