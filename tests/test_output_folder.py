@@ -88,16 +88,16 @@ def test_a_file_in_the_place_of_the_folder_is_refused_and_kept(tmp_path):
     assert path.read_text() == "mine"
 
 
-def test_five_foreign_names_are_told_and_nothing_is_written(tmp_path):
+def test_five_unexpected_files_are_named_and_nothing_is_written(tmp_path):
     for number in range(7):
         (tmp_path / f"{6 - number}.doc").touch()
     with pytest.raises(DatasetError) as error_info, output_folder.lock(tmp_path):
-        pytest.fail("the folder is someone's own")
-    assert "(0.doc, 1.doc, 2.doc, 3.doc, 4.doc), which neither" in str(error_info.value)
+        pytest.fail("the folder is not a dataset")
+    assert "(0.doc, 1.doc, 2.doc, 3.doc, 4.doc). Neither" in str(error_info.value)
     assert names_in(tmp_path) == [f"{number}.doc" for number in range(7)]
 
 
-def test_foreign_names_are_those_that_no_converter_writes(tmp_path):
+def test_unexpected_files_are_those_that_no_converter_writes(tmp_path):
     fill(tmp_path, {"match": 2, "empty": 0})
     for name in (".lock", "metadata.json.part"):
         (tmp_path / name).touch()
