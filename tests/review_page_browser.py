@@ -224,8 +224,8 @@ def write_page(video_path, page_dir, sections=SECTIONS, labelled=LABELLED, score
 def info_of(frame_times_sec, duration_sec):
     """What media.probe would say of a video with frames at these times."""
     rate_fps = len(frame_times_sec) / (duration_sec - frame_times_sec[0])
-    restarts = np.zeros((0, 2), np.int64)
-    return media.VideoInfo(duration_sec, 0, rate_fps, 1280, 720, "h264", None, frame_times_sec, restarts)
+    random_access_points = np.zeros((0, 2), np.int64)
+    return media.VideoInfo(duration_sec, 0, rate_fps, 1280, 720, "h264", None, frame_times_sec, random_access_points)
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,7 @@ def test_a_match_without_sound_is_converted_with_silence_and_a_warning(tmp_path,
     write_clip(folder / "mute.mp4", num_frames=45)
     (folder / "mute.txt").touch()
     assert convert(folder, tmp_path / "out") == 0
-    assert_matches(r"WARNING.*mute\.mp4: the video has no sound track: converted with silence", caplog.text)
+    assert_matches(r"WARNING.*mute\.mp4: the video has no audio track: converted with silence", caplog.text)
     segment = storage.read_segment(tmp_path / "out" / "mute" / "seg_00001_0.pkl")
     assert not segment["audio"].any()
     assert read_number(segment["video"][0]) == 30

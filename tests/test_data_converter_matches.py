@@ -111,7 +111,7 @@ def test_warnings_of_the_labels_and_of_the_video_are_both_kept(match, tmp_path, 
     result = conversion.convert_match(match, CONFIG, tmp_path / "out", 1)
     assert len(result.warnings) == 2
     assert "match.txt, line 2: the section ends at 9.00 s, past the video's end" in result.warnings[0]
-    assert "match.mp4: the video has no sound track" in result.warnings[1]
+    assert "match.mp4: the video has no audio track" in result.warnings[1]
     data_converter.report(result)
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert caplog.messages == result.warnings
@@ -199,7 +199,7 @@ def parts_read(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("num_threads", "num_restarts", "parts"),
+    ("num_threads", "num_random_access_points", "parts"),
     [
         (1, 9, [(range(40), 1)]),
         (7, 9, [(range(40), 7)]),
@@ -211,11 +211,11 @@ def parts_read(monkeypatch):
     ],
 )
 def test_a_long_match_is_read_in_parts_of_four_threads_or_more(
-    tmp_path, monkeypatch, parts_read, num_threads, num_restarts, parts
+    tmp_path, monkeypatch, parts_read, num_threads, num_random_access_points, parts
 ):
     written = []
     monkeypatch.setattr(storage, "write_segment", lambda *arguments: written.append(arguments))
-    info = types.SimpleNamespace(restarts=[(0, 0)] * num_restarts, duration_sec=31.7)
+    info = types.SimpleNamespace(random_access_points=[(0, 0)] * num_random_access_points, duration_sec=31.7)
     labels = [number % 3 // 2 for number in range(40)]
     damaged = conversion.write_segments(tmp_path, info, CONFIG, labels, tmp_path / "match", num_threads)
     assert sorted(parts_read, key=lambda part: part[0].start) == parts
@@ -245,7 +245,7 @@ def test_other_parts_of_a_match_stop_when_one_fails(tmp_path, monkeypatch, parts
     monkeypatch.setattr(conversion, "threading", types.SimpleNamespace(Event=Event))
     monkeypatch.setattr(sampling, "read_segment_range", read_segment_range)
     monkeypatch.setattr(storage, "write_segment", lambda *arguments: written.append(arguments))
-    info = types.SimpleNamespace(restarts=[0, 1], duration_sec=12.8)
+    info = types.SimpleNamespace(random_access_points=[0, 1], duration_sec=12.8)
     with pytest.raises(media.MediaError, match="the first part fails"):
         conversion.write_segments(tmp_path, info, CONFIG, [0] * 16, tmp_path / "match", 8)
     assert len(stops) == 1
@@ -263,7 +263,7 @@ def test_sums_are_taken_by_one_thread_while_a_match_is_read(tmp_path, monkeypatc
 
     monkeypatch.setattr(conversion.threadpoolctl, "threadpool_limits", threadpool_limits)
     monkeypatch.setattr(storage, "write_segment", lambda *_: limits.append("written"))
-    info = types.SimpleNamespace(restarts=[], duration_sec=1.6)
+    info = types.SimpleNamespace(random_access_points=[], duration_sec=1.6)
     conversion.write_segments(tmp_path, info, CONFIG, [0, 0], tmp_path / "match", 1)
     assert limits == [1, "written", "written", "left"]
 
@@ -280,8 +280,8 @@ def test_damaged_pictures_of_a_match_are_told_when_it_is_converted(match, tmp_pa
     monkeypatch.setattr(conversion, "write_segments", write_segments)
     result = conversion.convert_match(match, CONFIG, tmp_path / "out", 1)
     assert result.warnings == [
-        f"{match}: the video has no sound track: converted with silence",
-        f"{match}: damaged at 1, 2 s: decoded around, the frame before is taken there",
+        f"{match}: the video has no audio track: converted with silence",
+        f"{match}: damaged at 1, 2 s: the last undamaged frame is repeated there",
     ]
 
 

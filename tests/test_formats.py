@@ -211,7 +211,7 @@ def test_damaged_packets_are_decoded_around_and_reported(tmp_path, caplog):
     damage(path, 0.49, 0.51)
     assert convert(tmp_path / "in", tmp_path / "out") == 0
     assert "match.mp4: damaged at " in caplog.text
-    assert "decoded around" in caplog.text
+    assert "the last undamaged frame is repeated there" in caplog.text
     for index in (0, 1, 6, 7):
         segment = storage.read_segment(tmp_path / "out" / "match" / f"seg_{index:05d}_0.pkl")
         np.testing.assert_array_equal(segment["video"], expected[index][0])
@@ -223,7 +223,7 @@ def test_a_file_cut_short_is_converted_up_to_there_and_reported(tmp_path, caplog
     (tmp_path / "in" / "match.txt").touch()
     os.truncate(path, int(path.stat().st_size * 0.6))
     assert convert(tmp_path / "in", tmp_path / "out") == 0
-    assert "match.mp4: the picture ends at " in caplog.text
+    assert "match.mp4: the video ends at " in caplog.text
     assert "s that the header states" in caplog.text
 
 

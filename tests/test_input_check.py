@@ -17,7 +17,7 @@ SETTINGS = ["0.8", "2.5", "40", "16", "8000", "0"]
 def info_of(times_sec, duration_sec, **more):
     """A VideoInfo by hand."""
     values = {"stated_duration_sec": duration_sec, "frame_rate_fps": 29.966, "width_px": 64, "height_px": 48}
-    values |= {"codec": "h264", "audio": "aac stereo 48000 Hz", "restarts": np.empty((0, 2), np.int64)}
+    values |= {"codec": "h264", "audio": "aac stereo 48000 Hz", "random_access_points": np.empty((0, 2), np.int64)}
     return media.VideoInfo(duration_sec, frame_times_sec=np.array(times_sec, np.float64), **values | more)
 
 
@@ -76,7 +76,7 @@ def test_a_match_without_sound_and_highlights(check, tmp_path):
     found = check(info_of([0, 0.5], 1, audio=None), "")
     assert found.cells[5:] == ["none", "0", "0.0%"]
     assert found.errors == []
-    assert found.warnings == [f"{tmp_path / 'match.mp4'}: the video has no sound track: converted with silence"]
+    assert found.warnings == [f"{tmp_path / 'match.mp4'}: the video has no audio track: converted with silence"]
 
 
 def test_all_errors_of_a_label_file_are_listed_and_its_cells_stay_open(check, tmp_path):
@@ -98,9 +98,9 @@ def test_warnings_of_labels_and_video_follow_each_other(check, tmp_path):
         warning[:90]
         for warning in (
             f"{label_path}, line 1: the section ends at frame 5, past the video's end (2 frames, 1.00 s): clipped",
-            f"{video_path}: the video has no sound track: converted with silence",
-            f"{video_path}: the picture ends at 1.0 s of the 9.0 s that the header states",
-            f"{video_path}: damaged at 0, 4 s: decoded around, the frame before is taken there",
+            f"{video_path}: the video has no audio track: converted with silence",
+            f"{video_path}: the video ends at 1.0 s of the 9.0 s that the header states",
+            f"{video_path}: damaged at 0, 4 s: the last undamaged frame is repeated there",
         )
     ]
 
@@ -196,7 +196,7 @@ def test_decoding_finds_the_damage_in_the_middle_that_check_alone_does_not(check
     lines = capsys.readouterr().out.splitlines()
     cells = ["00:00:05", "30.00 constant", "160x64", "h264", "aac mono 44100 Hz", "1", "40.0%"]
     assert [re.split("  +", line) for line in lines[1:3]] == [["damaged", *cells], ["sound", *cells]]
-    warning = f"warning: {checked_dir / 'damaged.mp4'}: damaged at 2 s: decoded around, the frame before is taken there"
+    warning = f"warning: {checked_dir / 'damaged.mp4'}: damaged at 2 s: the last undamaged frame is repeated there"
     assert lines[3:] == ([warning] if "--decode" in flags else []) + ["2 of 2 matches can be converted"]
     assert not out.exists()
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in checked_dir.iterdir()} == before

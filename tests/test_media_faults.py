@@ -137,8 +137,8 @@ def test_restarts_are_idr_pictures_that_are_keyframes_and_have_both_times(probe)
     without = FakePacket(30_000, content=idr, is_keyframe=True)
     without.dts = None
     info = probe([*packets, without])
-    assert info.restarts.tolist() == [[6000, 0], [21_000, 12_000]]
-    assert probe([FakePacket(0)]).restarts.shape == (0, 2)
+    assert info.random_access_points.tolist() == [[6000, 0], [21_000, 12_000]]
+    assert probe([FakePacket(0)]).random_access_points.shape == (0, 2)
 
 
 def test_the_sound_is_named_for_people(probe):
@@ -223,7 +223,12 @@ def test_what_does_not_decode_is_passed_over_and_its_second_noted():
 
 def info(**changes):
     known = {"duration_sec": 60.0, "stated_duration_sec": 60.0, "frame_rate_fps": 30.0, "width_px": 4, "height_px": 2}
-    more = {"codec": "h264", "audio": "aac", "frame_times_sec": np.zeros(1), "restarts": np.zeros((0, 2), np.int64)}
+    more = {
+        "codec": "h264",
+        "audio": "aac",
+        "frame_times_sec": np.zeros(1),
+        "random_access_points": np.zeros((0, 2), np.int64),
+    }
     return media.VideoInfo(**{**known, **more, **changes})
 
 
@@ -233,13 +238,13 @@ def test_a_sound_film_has_no_faults():
 
 def test_faults_are_told_one_by_one():
     assert media.describe_problems("film.mp4", info(audio=None), set()) == [
-        "film.mp4: the video has no sound track: converted with silence"
+        "film.mp4: the video has no audio track: converted with silence"
     ]
     assert media.describe_problems("film.mp4", info(stated_duration_sec=71.26), set()) == [
-        "film.mp4: the picture ends at 60.0 s of the 71.3 s that the header states: converted up to there"
+        "film.mp4: the video ends at 60.0 s of the 71.3 s that the header states: converted up to there"
     ]
     assert media.describe_problems("film.mp4", info(), {12, 7, 100}) == [
-        "film.mp4: damaged at 7, 12, 100 s: decoded around, the frame before is taken there"
+        "film.mp4: damaged at 7, 12, 100 s: the last undamaged frame is repeated there"
     ]
     assert len(media.describe_problems("film.mp4", info(audio=None, stated_duration_sec=90.0), {1})) == 3
 

@@ -96,7 +96,7 @@ def test_restarts_are_the_pictures_that_the_streams_own_headers_call_idr(film):
                 types = {unit[0] & 31 if codec == "h264" else unit[0] >> 1 for unit in units}
                 if types & ({5} if codec == "h264" else {19, 20}) and None not in times:
                     expected.append(times)
-    assert media.probe(path).restarts.tolist() == sorted(expected)
+    assert media.probe(path).random_access_points.tolist() == sorted(expected)
     assert expected or path.suffix == ".mkv"  # which has no decoding timestamp for the first picture
 
 
@@ -116,8 +116,8 @@ def test_decoding_starts_at_the_last_restart_that_is_not_after_the_first_frame(t
     options = {"x264-params": "keyint=40:min-keyint=40:scenecut=0:bframes=0"}
     path = write_clip(tmp_path / "clip.mp4", num_frames=200, options=options)
     info = media.probe(path)
-    ticks_per_frame = info.restarts[1, 0] // 40
-    assert (info.restarts[:, 0] // ticks_per_frame).tolist() == [0, 40, 80, 120, 160]
+    ticks_per_frame = info.random_access_points[1, 0] // 40
+    assert (info.random_access_points[:, 0] // ticks_per_frame).tolist() == [0, 40, 80, 120, 160]
     for first, begin in ((0, 0), (39, 0), (40, 40), (79, 40), (80, 80), (125, 120), (199, 160)):
         seen.clear()
         (frame,) = media.read_frames(path, info, np.array([first / FRAME_RATE_FPS]), 40, 16)
@@ -132,14 +132,14 @@ def test_decoding_starts_at_the_last_restart_that_is_not_after_the_first_frame(t
 )
 def test_a_file_is_sought_by_decoding_time_and_read_from_the_restart_on(first_pts, sought, read):
     # After a seek a demuxer may begin before the restart, with pictures that are shown later or earlier than it.
-    restarts = np.array([[0, -2], [40, 38], [80, 78]])
+    random_access_points = np.array([[0, -2], [40, 38], [80, 78]])
     shown = [84, 36, 37, *range(0, 90, 2)]
     packets, seeks, stream = [SimpleNamespace(pts=pts) for pts in shown], [], object()
     container = SimpleNamespace(
         seek=lambda place, **how: seeks.append((place, how)),
         demux=lambda wanted: iter(packets if wanted is stream else ()),
     )
-    found = [packet.pts for packet in media.demux_from(container, stream, restarts, first_pts)]
+    found = [packet.pts for packet in media.demux_from(container, stream, random_access_points, first_pts)]
     assert found == (list(range(read, 90, 2)) if read else shown)
     assert seeks == ([(sought, {"stream": stream, "backward": True})] if sought else [])
 
@@ -162,16 +162,16 @@ def test_pictures_that_none_refers_to_are_left_out_unless_they_are_shown(tmp_pat
 # ---- What is told from the bytes of slices, made by hand after ITU-T H.264 7.3.1 and H.265 7.3.1.2
 
 
-def packet_of(*units, prefix_size=4):
-    return b"".join(len(unit).to_bytes(prefix_size, "big") + unit for unit in units)
+def packet_of(*units, nal_length_size=4):
+    return b"".join(len(unit).to_bytes(nal_length_size, "big") + unit for unit in units)
 
 
-def stream_of(codec, prefix_size=4, sub_layers=1, version=1):
+def stream_of(codec, nal_length_size=4, sub_layers=1, version=1):
     """What `media` looks at of a stream: its configuration as mp4 keeps it, of H.264 (avcC) or HEVC (hvcC)."""
     if codec == "hevc":
-        extradata = bytes([version, *[0] * 20, sub_layers << 3 | prefix_size - 1, 0])
+        extradata = bytes([version, *[0] * 20, sub_layers << 3 | nal_length_size - 1, 0])
     else:
-        extradata = bytes([version, 100, 0, 31, 0xFC | prefix_size - 1, 0xE1])
+        extradata = bytes([version, 100, 0, 31, 0xFC | nal_length_size - 1, 0xE1])
     return SimpleNamespace(codec_context=SimpleNamespace(name=codec, extradata=extradata))
 
 
@@ -183,14 +183,14 @@ def hevc_unit(unit_type, temporal_id=0, layer_id=0):
     return bytes([unit_type << 1 | layer_id >> 5, (layer_id & 31) << 3 | temporal_id + 1, 7, 7, 7])
 
 
-@pytest.mark.parametrize("prefix_size", [1, 2, 4])
+@pytest.mark.parametrize("nal_length_size", [1, 2, 4])
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_length_prefixes_are_as_long_as_the_configuration_says(codec, prefix_size):
-    stream = stream_of(codec, prefix_size)
-    assert media.read_nal_length_size(stream) == prefix_size
+def test_length_prefixes_are_as_long_as_the_configuration_says(codec, nal_length_size):
+    stream = stream_of(codec, nal_length_size)
+    assert media.read_nal_length_size(stream) == nal_length_size
     unit = h264_unit(5, 3) if codec == "h264" else hevc_unit(19)
-    assert media.random_access_test(stream)(packet_of(unit, prefix_size=prefix_size))
-    assert not media.random_access_test(stream)(packet_of(unit, prefix_size=3))
+    assert media.random_access_test(stream)(packet_of(unit, nal_length_size=nal_length_size))
+    assert not media.random_access_test(stream)(packet_of(unit, nal_length_size=3))
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_without_a_known_configuration_nothing_is_left_out_and_nothing_is_a_rest
     stream = SimpleNamespace(codec_context=context)
     assert media.read_nal_length_size(stream) is None
     for unit in (h264_unit(1, 0), h264_unit(5, 3), hevc_unit(0), hevc_unit(19)):
-        for prefix_size in (1, 4):
-            assert media.disposable_test(stream)(packet_of(unit, prefix_size=prefix_size)) is False
-            assert media.random_access_test(stream)(packet_of(unit, prefix_size=prefix_size)) is False
+        for nal_length_size in (1, 4):
+            assert media.disposable_test(stream)(packet_of(unit, nal_length_size=nal_length_size)) is False
+            assert media.random_access_test(stream)(packet_of(unit, nal_length_size=nal_length_size)) is False
 
 
 def test_the_configurations_first_byte_that_counts_is_enough():
@@ -231,7 +231,10 @@ def test_h264_pictures_are_disposable_where_no_slice_is_referred_to(unit_type):
 
 
 def test_h264_pictures_are_told_by_all_of_their_slices_and_by_nothing_else():
-    is_disposable, is_restart = media.disposable_test(stream_of("h264")), media.random_access_test(stream_of("h264"))
+    is_disposable, is_random_access_point = (
+        media.disposable_test(stream_of("h264")),
+        media.random_access_test(stream_of("h264")),
+    )
     delimiter, settings, message = h264_unit(9, 0), h264_unit(7, 3), h264_unit(6, 0)
     none, some, idr = h264_unit(1, 0), h264_unit(1, 2), h264_unit(5, 3)
     for units, disposable, restart in (
@@ -245,7 +248,7 @@ def test_h264_pictures_are_told_by_all_of_their_slices_and_by_nothing_else():
         ([delimiter, settings], False, False),
         ([], False, False),
     ):
-        assert (is_disposable(packet_of(*units)), is_restart(packet_of(*units))) == (disposable, restart)
+        assert (is_disposable(packet_of(*units)), is_random_access_point(packet_of(*units))) == (disposable, restart)
 
 
 @pytest.mark.parametrize("unit_type", range(64))

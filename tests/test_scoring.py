@@ -320,7 +320,7 @@ def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog):
     monkeypatch.setattr(sampling, "read_segments", damaged)
     with caplog.at_level(logging.WARNING):
         score_match(match, info, CONFIG, Average)
-    assert caplog.messages == [f"{match}: damaged at 3, 7 s: decoded around, the frame before is taken there"]
+    assert caplog.messages == [f"{match}: damaged at 3, 7 s: the last undamaged frame is repeated there"]
     assert caplog.records[0].name == "videosummarizer.extraction.scoring"
 
 

@@ -1,7 +1,7 @@
-"""Sampled frames and audio out of a video file, by presentation time; knows nothing of segments or labels.
+"""Read frames and audio of a video file by presentation time. This module knows nothing about segments or labels.
 
-Times are seconds from the container's start time, which is where players, ffmpeg and moviepy put 0 as well, so that
-picture and sound stay in step whatever each stream's own first timestamp is. No frame rate is ever assumed.
+Times are seconds from the container's start time. Players, FFmpeg and moviepy have their time 0 there as well, so video
+and audio stay in sync whatever each stream's first timestamp is. No frame rate is ever assumed.
 """
 
 import ctypes
@@ -19,24 +19,34 @@ from av.video.reformatter import VideoReformatter
 
 
 class MediaError(Exception):
-    """A video file that cannot be read; the message names the file and what FFmpeg said."""
+    """A video file cannot be read; the message names the file and FFmpeg's error."""
 
 
-TIME_TOLERANCE_SEC = 1e-6  # below a presentation clock's tick (1/90000 s), above float64 rounding
-MAX_MISSING_SEC = 1.0  # by less, headers and last frames may well disagree
+# Times that differ by less are equal: below a tick of a presentation clock (1/90000 s), above float64 rounding errors.
+TIME_TOLERANCE_SEC = 1e-6
+# Header and last frame of an intact file may differ by up to this.
+MAX_MISSING_SEC = 1.0
+# The number of audio samples that are resampled in one call.
 NUM_SAMPLES_PER_RESAMPLING = 65_536
-MAX_AUDIO_GAP_SEC = 0.05  # timestamps of gapless sound jitter by less; a larger jump is silence or an overlap
+# Timestamps of continuous audio jitter by less. A larger jump is silence or an overlap.
+MAX_AUDIO_GAP_SEC = 0.05
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What one pass over a file's packets tells, without decoding any.
+    """The properties of a video file, found in one pass over its packets without decoding any.
 
-    duration_sec: from time 0 to the end of the last frame. stated_duration_sec: the same as the header states it, 0 or
-    less where it does not. frame_rate_fps: average. width_px, height_px: as stored. codec, audio: names for people,
-    audio None without a sound track. frame_times_sec: (num_frames,) float64, ascending presentation times. restarts:
-    (num_restarts, 2) int64, ascending presentation and decoding timestamps, in the stream's time base, of pictures
-    after which nothing refers to what came before them.
+    Attributes:
+        duration_sec: The end of the last frame.
+        stated_duration_sec: The same according to the header, 0 or less where the header does not state it.
+        frame_rate_fps: The average frame rate.
+        width_px: The stored width, before any rotation.
+        height_px: The stored height, before any rotation.
+        codec: The name of the video codec.
+        audio: Codec, layout and sample rate of the audio in words, None without an audio track.
+        frame_times_sec: (num_frames,) float64, ascending presentation times.
+        random_access_points: (num_points, 2) int64, ascending presentation and decoding timestamps in the stream's time
+            base, of pictures after which no picture refers to an earlier one.
     """
 
     duration_sec: float
@@ -47,29 +57,42 @@ class VideoInfo:
     codec: str
     audio: str | None
     frame_times_sec: np.ndarray
-    restarts: np.ndarray
+    random_access_points: np.ndarray
+
+    @property
+    def frame_edges_sec(self) -> np.ndarray:
+        """Return (num_frames + 1,) float64: where each frame begins, and where the last one ends."""
+        return np.append(self.frame_times_sec, self.duration_sec)
 
 
 @contextmanager
 def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
-    """An open container. Raises MediaError for all that FFmpeg or the system refuses, on opening and while reading."""
+    """Open a container.
+
+    Raises:
+        MediaError: FFmpeg or the system refuses to open or to read the file.
+    """
     try:
         with av.open(os.fspath(path)) as container:
             yield container
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: cannot be read as a video ({error.strerror or error})") from error
     finally:
-        trim_malloc()  # that of the index, 20 MB for each hour
+        trim_malloc()  # the file's index takes 20 MB per hour
 
 
 def trim_malloc() -> None:
-    """Give the system what glibc keeps of freed memory, 100 MB after three hours of video; nothing elsewhere."""
+    """Return freed memory to the system that glibc would keep, 100 MB after three hours of video; no-op elsewhere."""
     if sys.platform == "linux" and hasattr(glibc := ctypes.CDLL(None), "malloc_trim"):
         glibc.malloc_trim(0)
 
 
 def best_stream(container: av.container.InputContainer, kind: str, path: str | os.PathLike):
-    """The stream of a kind ("video" or "audio") that players take by default. Raises MediaError if there is none."""
+    """Return the stream of a kind ("video" or "audio") that players choose by default.
+
+    Raises:
+        MediaError: There is no such stream.
+    """
     stream = container.streams.best(kind)
     if stream is None:
         raise MediaError(f"{path}: received a file without a {kind} stream, expected one")
@@ -77,32 +100,36 @@ def best_stream(container: av.container.InputContainer, kind: str, path: str | o
 
 
 def start_time_sec(container: av.container.InputContainer) -> float:
-    """The container's start time in seconds, time 0 of everything here."""
+    """Return the container's start time in seconds, which is time 0 of this module."""
     return (container.start_time or 0) / av.time_base
 
 
 def probe_duration_sec(path: str | os.PathLike) -> float:
-    """Length in seconds as the file's header states it, 0 where it does not. Raises MediaError."""
+    """Read the length in seconds from the file's header, 0 where the header does not state it.
+
+    Raises:
+        MediaError: The file cannot be read.
+    """
     with open_media(path) as container:
         return (container.duration or 0) / av.time_base
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
-    """Read all of a file's video packets, decoding none.
+    """Read all video packets of a file, without decoding any.
 
     Raises:
-        MediaError: the file cannot be read, or holds no video frame.
+        MediaError: The file cannot be read, or has no video frame.
     """
     with open_media(path) as container:
         stream = best_stream(container, "video", path)
-        is_restart = random_access_test(stream)
-        pts, durations, restarts = array("q"), array("q"), []
+        is_random_access_point = random_access_test(stream)
+        pts, durations, random_access_points = array("q"), array("q"), []
         for packet in container.demux(stream):
             if packet.pts is not None and not packet.is_discard:
                 pts.append(packet.pts)
                 durations.append(packet.duration or 0)
-                if packet.is_keyframe and packet.dts is not None and is_restart(packet):
-                    restarts.append((packet.pts, packet.dts))
+                if packet.is_keyframe and packet.dts is not None and is_random_access_point(packet):
+                    random_access_points.append((packet.pts, packet.dts))
         if not pts:
             raise MediaError(f"{path}: received a video stream without a frame, expected at least one")
         time_base = float(stream.time_base)
@@ -121,7 +148,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             codec=stream.codec_context.name,
             audio=audio and f"{audio.codec_context.name} {audio.layout.name} {audio.rate} Hz",
             frame_times_sec=times_sec,
-            restarts=np.array(restarts, np.int64).reshape(-1, 2),
+            random_access_points=np.array(random_access_points, np.int64).reshape(-1, 2),
         )
 
 
@@ -134,25 +161,27 @@ def read_frames(
     num_threads: int = 0,
     damaged_sec: set[int] | None = None,
 ) -> Iterator[np.ndarray]:
-    """The frames shown at given times, decoded in one pass and scaled by averaging every source pixel (AREA).
+    """Read the frames shown at given times in one pass, scaled by averaging all source pixels (AREA).
 
-    Pictures that no other picture is predicted from, and that are not asked for, are not decoded (`disposable_test`).
-    Decoding starts at the last picture before the first time from which it can start afresh.
+    Pictures that no other picture refers to are only decoded where they are shown at a given time (`disposable_test`).
+    Decoding starts at the last random access point before the first time.
 
     Args:
-        path: the video.
-        video_info: of `probe`.
+        path: The video.
+        video_info: The result of `probe`.
         times_sec: (n,) float64, ascending.
-        width_px, height_px: size of the frames that come out.
-        num_threads: of the decoder; 0 for one a core.
-        damaged_sec: takes the whole seconds in which packets did not decode.
+        width_px: The width of the frames to return.
+        height_px: The height of the frames to return.
+        num_threads: The number of decoder threads, 0 for one per core.
+        damaged_sec: Takes the whole seconds in which packets do not decode.
 
     Yields:
-        n arrays (height_px, width_px, 3) uint8 RGB: for each time the last frame whose presentation time is not
-        later; the first frame for times before it. Where that frame is damaged, the last one before it that is not.
+        n arrays (height_px, width_px, 3) uint8 RGB. Each is the last frame whose presentation time is not later than
+        the given time, or the first frame for times before it. A damaged frame is replaced by the last undamaged one
+        before it.
 
     Raises:
-        MediaError: the file cannot be read, or no frame of it decodes.
+        MediaError: The file cannot be read, or no frame of it decodes.
     """
     times = iter(times_sec)
     time_sec = next(times, None)
@@ -165,47 +194,61 @@ def read_frames(
         start_sec = start_time_sec(container)
         wanted_pts = shown_pts(video_info, times_sec, start_sec, float(stream.time_base))
         is_disposable = disposable_test(stream)
-        packets = demux_from(container, stream, video_info.restarts, min(wanted_pts))
+        packets = demux_from(container, stream, video_info.random_access_points, min(wanted_pts))
         packets = (p for p in packets if p.pts in wanted_pts or not is_disposable(p))
         scale = Scaler(width_px, height_px)
-        shown, picture = None, None  # the last decoded frame, and its scaled picture once asked for
+        shown, scaled = None, None  # the last decoded frame, and its pixels once they are needed
         for frame in decode(packets, damaged_sec, start_sec):
             frame_time_sec = frame.time - start_sec
             while shown is not None and time_sec < frame_time_sec - TIME_TOLERANCE_SEC:
-                picture = scale(shown) if picture is None else picture
-                yield picture
+                scaled = scale(shown) if scaled is None else scaled
+                yield scaled
                 time_sec = next(times, None)
                 if time_sec is None:
                     return
-            shown, picture = frame, None
+            shown, scaled = frame, None
         if shown is None:
             raise MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
-        picture = scale(shown)
+        scaled = scale(shown)
         while time_sec is not None:
-            yield picture
+            yield scaled
             time_sec = next(times, None)
 
 
 def shown_pts(video_info: VideoInfo, times_sec: np.ndarray, start_sec: float, time_base_sec: float) -> set[int]:
-    """The presentation timestamps of the frames shown at given times."""
+    """Return the presentation timestamps of the frames shown at given times.
+
+    Args:
+        video_info: The result of `probe`.
+        times_sec: (n,) float64.
+        start_sec: The container's start time.
+        time_base_sec: Seconds of a tick.
+    """
     indices = np.searchsorted(video_info.frame_times_sec, times_sec + TIME_TOLERANCE_SEC, side="right") - 1
     shown_times_sec = video_info.frame_times_sec[np.maximum(np.unique(indices), 0)]
     return set(np.rint((shown_times_sec + start_sec) / time_base_sec).astype(np.int64).tolist())
 
 
 def demux_from(
-    container: av.container.InputContainer, stream: av.VideoStream, restarts: np.ndarray, first_pts: int
+    container: av.container.InputContainer, stream: av.VideoStream, random_access_points: np.ndarray, first_pts: int
 ) -> Iterator[av.Packet]:
-    """A stream's packets from the last restart on that is not after first_pts; all of them where there is none."""
-    place = int(np.searchsorted(restarts[:, 0], first_pts, side="right")) - 1
-    if place <= 0:  # the first restart is the beginning
+    """Yield a stream's packets from the last random access point not after first_pts on; all where there is none.
+
+    Args:
+        container: The open file.
+        stream: Its video stream.
+        random_access_points: (num_points, 2) int64, see `VideoInfo`.
+        first_pts: The presentation timestamp of the first picture that is needed.
+    """
+    index = int(np.searchsorted(random_access_points[:, 0], first_pts, side="right")) - 1
+    if index <= 0:  # the first random access point is the beginning
         yield from container.demux(stream)
         return
-    restart_pts, restart_dts = restarts[place].tolist()
-    container.seek(restart_dts, stream=stream, backward=True)
+    first_packet_pts, first_packet_dts = random_access_points[index].tolist()
+    container.seek(first_packet_dts, stream=stream, backward=True)
     packets = container.demux(stream)
     for packet in packets:
-        if packet.pts == restart_pts:
+        if packet.pts == first_packet_pts:
             yield packet
             break
     yield from packets
@@ -214,8 +257,13 @@ def demux_from(
 def decode(
     packets: Iterator[av.Packet], damaged_sec: set[int] | None = None, start_sec: float = 0
 ) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """Decoded frames of packets that carry a presentation time; what is damaged is passed over and its second noted,
-    counted from start_sec."""
+    """Decode packets, skipping frames without a presentation time and packets that are damaged.
+
+    Args:
+        packets: The packets of one stream.
+        damaged_sec: Takes the whole seconds in which packets do not decode.
+        start_sec: Time 0 of these seconds.
+    """
     for packet in packets:
         try:
             frames = packet.decode()
@@ -227,7 +275,11 @@ def decode(
 
 
 def find_damage(path: str | os.PathLike) -> set[int]:
-    """The whole seconds in which pictures of a file do not decode; decodes them all. Raises MediaError."""
+    """Decode all video of a file and return the whole seconds in which packets do not decode.
+
+    Raises:
+        MediaError: The file cannot be read.
+    """
     damaged_sec: set[int] = set()
     with open_media(path) as container:
         stream = best_stream(container, "video", path)
@@ -238,99 +290,127 @@ def find_damage(path: str | os.PathLike) -> set[int]:
 
 
 def describe_problems(path: str | os.PathLike, info: VideoInfo, damaged_sec: set[int]) -> list[str]:
-    """Messages on what a user should know of a video that can be read all the same."""
-    faults = []
+    """Return warnings about a video that can be read nevertheless.
+
+    Args:
+        path: The video.
+        info: The result of `probe`.
+        damaged_sec: The whole seconds in which packets do not decode.
+    """
+    problems = []
     if not info.audio:
-        faults.append(f"{path}: the video has no sound track: converted with silence")
+        problems.append(f"{path}: the video has no audio track: converted with silence")
     if info.stated_duration_sec - info.duration_sec > MAX_MISSING_SEC:
-        faults.append(
-            f"{path}: the picture ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that the "
+        problems.append(
+            f"{path}: the video ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that the "
             "header states: converted up to there"
         )
     if damaged_sec:
         seconds = ", ".join(map(str, sorted(damaged_sec)[:20])) + (" and more" if len(damaged_sec) > 20 else "")
-        faults.append(f"{path}: damaged at {seconds} s: decoded around, the frame before is taken there")
-    return faults
+        problems.append(f"{path}: damaged at {seconds} s: the last undamaged frame is repeated there")
+    return problems
 
 
 def read_nal_length_size(stream: av.VideoStream) -> int | None:
-    """Bytes in the length prefix of a stream's NAL units, None where there is none or the codec is another."""
+    """Return the bytes of the length before each NAL unit (ISO/IEC 14496-15, lengthSizeMinusOne + 1).
+
+    None for other codecs and for streams without such lengths.
+    """
     config = stream.codec_context.extradata or b""
-    place = {"h264": 4, "hevc": 21}.get(stream.codec_context.name)
-    return (config[place] & 3) + 1 if place and len(config) > place and config[0] == 1 else None
+    offset = {"h264": 4, "hevc": 21}.get(stream.codec_context.name)
+    return (config[offset] & 3) + 1 if offset and len(config) > offset and config[0] == 1 else None
 
 
 def disposable_test(stream: av.VideoStream) -> Callable[[av.Packet], bool]:
-    """A function that tells whether a packet's picture is one that no other picture is predicted from, so that leaving
-    it out changes no other picture."""
-    prefix_size = read_nal_length_size(stream)
-    if prefix_size and stream.codec_context.name == "h264":
-        return partial(all_slices, prefix_size=prefix_size, holds=lambda first, second: first & 0x60 == 0, codec="h264")
-    if prefix_size and (stream.codec_context.extradata[21] >> 3) & 7 == 1:  # one temporal sub-layer
+    """Return a function that tells whether no other picture refers to a packet's picture.
+
+    Such a picture can be left out without changing any other (ITU-T H.264, nal_ref_idc 0; ITU-T H.265, sub-layer
+    non-reference pictures).
+    """
+    nal_length_size = read_nal_length_size(stream)
+    if nal_length_size and stream.codec_context.name == "h264":
         return partial(
-            all_slices,
-            prefix_size=prefix_size,
-            holds=lambda first, second: (first >> 1) < 15 and (first >> 1) % 2 == 0 and second & 7 == 1,
+            all_slices_match,
+            nal_length_size=nal_length_size,
+            predicate=lambda first, second: first & 0x60 == 0,
+            codec="h264",
+        )
+    if nal_length_size and (stream.codec_context.extradata[21] >> 3) & 7 == 1:  # one temporal sub-layer
+        return partial(
+            all_slices_match,
+            nal_length_size=nal_length_size,
+            predicate=lambda first, second: (first >> 1) < 15 and (first >> 1) % 2 == 0 and second & 7 == 1,
             codec="hevc",
         )
     return lambda packet: False
 
 
 def random_access_test(stream: av.VideoStream) -> Callable[[av.Packet], bool]:
-    """A function that tells whether a packet's picture is an IDR picture: nothing after it refers to before it."""
-    prefix_size, codec = read_nal_length_size(stream), stream.codec_context.name
-    if prefix_size is None:
+    """Return a function that tells whether a packet holds an IDR picture: no later picture refers to an earlier one."""
+    nal_length_size, codec = read_nal_length_size(stream), stream.codec_context.name
+    if nal_length_size is None:
         return lambda packet: False
     is_idr = {"h264": lambda first, _: first & 0x1F == 5, "hevc": lambda first, _: first >> 1 in (19, 20)}[codec]
-    return partial(all_slices, prefix_size=prefix_size, holds=is_idr, codec=codec)
+    return partial(all_slices_match, nal_length_size=nal_length_size, predicate=is_idr, codec=codec)
 
 
-def all_slices(packet: av.Packet, prefix_size: int, holds: Callable[[int, int], bool], codec: str) -> bool:
-    """Whether a packet has slices and something holds for the first two bytes of each. False where the prefixes do not
-    add up to the packet's size."""
+def all_slices_match(
+    packet: av.Packet, nal_length_size: int, predicate: Callable[[int, int], bool], codec: str
+) -> bool:
+    """Return whether a packet has slices and a predicate is true for the first two bytes of each of their NAL units.
+
+    Args:
+        packet: The packet.
+        nal_length_size: The bytes of the length before each NAL unit.
+        predicate: Called with the first two bytes of a NAL unit.
+        codec: "h264" or "hevc".
+
+    Returns:
+        False as well where the lengths do not add up to the packet's size.
+    """
     data, offset, has_slice = memoryview(packet), 0, False
     while offset < len(data):
-        start = offset + prefix_size
+        start = offset + nal_length_size
         offset = start + int.from_bytes(data[offset:start], "big")
         if offset > len(data) or offset < start + 2:
             return False
         first = data[start]
         if 1 <= first & 0x1F <= 5 if codec == "h264" else first >> 1 < 32:
-            if not holds(first, data[start + 1]):
+            if not predicate(first, data[start + 1]):
                 return False
             has_slice = True
     return has_slice
 
 
 class Scaler:
-    """Makes (height_px, width_px, 3) uint8 RGB of decoded frames, upright where the file says it was filmed turned."""
+    """Scale decoded frames to (height_px, width_px, 3) uint8 RGB, rotated as the file's display matrix says."""
 
     def __init__(self, width_px: int, height_px: int):
         self.size_px = (width_px, height_px)
-        self.reformatter = VideoReformatter()  # one for all frames: setting it up takes as long as scaling
+        self.reformatter = VideoReformatter()  # kept for all frames: its set-up takes as long as scaling a frame
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        num_quarter_turns = round(frame.rotation / 90) % 4
-        size_px = self.size_px[::-1] if num_quarter_turns % 2 else self.size_px
+        quarter_turns = round(frame.rotation / 90) % 4
+        size_px = self.size_px[::-1] if quarter_turns % 2 else self.size_px
         scaled = self.reformatter.reformat(frame, *size_px, "rgb24", interpolation="AREA").to_ndarray()
-        return np.rot90(scaled, num_quarter_turns)
+        return np.rot90(scaled, quarter_turns)
 
 
 def read_audio(path: str | os.PathLike, sample_rate_hz: int) -> Iterator[np.ndarray]:
-    """A file's sound from time 0 on: mono, low-pass filtered and resampled by FFmpeg's resampler, placed by timestamps.
+    """Read a file's audio from time 0 on: mono, low-pass filtered and resampled by FFmpeg, placed by its timestamps.
 
-    Where timestamps leave a gap there is silence, where they overlap the earlier sound stays.
+    A gap between timestamps is filled with silence. Where they overlap, the earlier audio is kept.
 
     Args:
-        path: the video.
-        sample_rate_hz: of the samples that come out.
+        path: The video.
+        sample_rate_hz: The sample rate of the returned audio.
 
     Yields:
-        (n,) float32 blocks, nominally in [-1, 1], that follow each other without a gap; sample i is heard at
+        (n,) float32 blocks, nominally in [-1, 1], that follow each other without a gap; sample i is at
         i / sample_rate_hz seconds.
 
     Raises:
-        MediaError: the file cannot be read, or has no sound track.
+        MediaError: The file cannot be read, or has no audio track.
     """
     with open_media(path) as container:
         stream = best_stream(container, "audio", path)
@@ -351,7 +431,13 @@ def read_audio(path: str | os.PathLike, sample_rate_hz: int) -> Iterator[np.ndar
 def audio_runs(frames: Iterator[av.AudioFrame], start_sec: float) -> Iterator[tuple[float, Iterator[av.AudioFrame]]]:
     """Group frames into runs of one format whose timestamps follow each other within MAX_AUDIO_GAP_SEC.
 
-    Each run is (its first time in seconds, an iterator that has to be used up before the next run is asked for).
+    Args:
+        frames: The decoded frames of one stream.
+        start_sec: The container's start time.
+
+    Yields:
+        (start of the run in seconds, iterator over its frames). The iterator has to be exhausted before the next run is
+        requested.
     """
     pending = next(frames, None)
 
@@ -376,11 +462,11 @@ def audio_runs(frames: Iterator[av.AudioFrame], start_sec: float) -> Iterator[tu
 
 
 def resample_audio(frames: Iterator[av.AudioFrame], sample_rate_hz: int) -> Iterator[np.ndarray]:
-    """(n,) float32 mono blocks of frames that share one format, the resampler's last samples included."""
+    """Yield (n,) float32 mono blocks of frames that share one format, including the resampler's last samples."""
     resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate_hz)
-    fifo = av.AudioFifo()  # the resampler takes a codec's thousand samples in hardly less time than these
+    fifo = av.AudioFifo()  # resampling a codec frame of 1,000 samples takes nearly as long as resampling 65,536
     for frame in frames:
-        frame.pts = None  # the run's place is known; neither is to fill nor drop
+        frame.pts = None  # the run's position is known; resampler and FIFO must not fill gaps or drop samples
         fifo.write(frame)
         if fifo.samples >= NUM_SAMPLES_PER_RESAMPLING:
             yield from (block.to_ndarray()[0] for block in resampler.resample(fifo.read()))

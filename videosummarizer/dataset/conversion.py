@@ -108,7 +108,9 @@ def write_segments(
         The seconds of the video, rounded down, in which frames could not be decoded.
     """
     damaged_sec, stop = set(), threading.Event()
-    parts = split_indices(len(labels), max(1, num_threads // NUM_THREADS_PER_DECODER) if len(info.restarts) > 1 else 1)
+    parts = split_indices(
+        len(labels), max(1, num_threads // NUM_THREADS_PER_DECODER) if len(info.random_access_points) > 1 else 1
+    )
 
     # More BLAS threads would add numbers in another order, so that the last bits of MFCCs would differ.
     with sampling.SegmentAudio(video_path, info, config) as segment_audio, threadpoolctl.threadpool_limits(1):
