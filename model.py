@@ -1,6 +1,10 @@
-"""The audio-visual network, and its checkpoints: the only file that defines layers.
+"""The audio-visual network: a video encoder, an audio encoder, temporal convolutions and late fusion.
 
-model = build_model({"video": (15, 64, 64, 3), "audio": (55125,)})
+    network = build_model({"video": (15, 64, 64, 3), "audio": (55125,)})
+    network.summary()
+
+Shapes are written with B sequences in a batch, S segments in a sequence, K time steps in a segment (`num_steps`), and T
+frames of H x W pixels in a segment. `videosummarizer.training.layers` defines the layers that Keras lacks.
 """
 
 import math
@@ -20,44 +24,58 @@ from videosummarizer.training.layers import (
     SplitTime,
 )
 
+# Bands of the log-mel spectrogram.
 NUM_MEL_BANDS = 64
+# Samples in a frame of the short-time Fourier transform.
 MEL_FFT_LENGTH = 1024
-FRAMES_PER_STEP = 24  # of the sound's picture; its convolutions halve them three times
+# Spectrogram frames per time step. The audio encoder's three convolutions of stride 2 leave three of them.
+FRAMES_PER_STEP = 24
+# Features of a time step, and channels of the convolutions over time.
 NUM_CHANNELS = 64
+# Lower than Keras's default of 0.99: the moving averages of batch statistics follow the weights sooner.
 BATCH_NORM_MOMENTUM = 0.95
-DILATIONS = (1, 2, 4)  # of the convolutions over steps: together they see 7 steps to both sides
+# Dilation rates of the convolutions over time, three taps each: together they reach 7 time steps to either side.
+DILATIONS = (1, 2, 4)
+# Dropout rate everywhere but on the frames' features.
 DROPOUT = 0.3
+# Dropout rate on the flattened features of a frame, which overfit first.
 VIDEO_DROPOUT = 0.4
 
 
 def build_model(
     data_shape: dict[str, tuple[int, ...]], audio_sample_rate: int = 11025, num_steps: int = 10
 ) -> keras.Model:
-    """An audio-visual CNN that tells for each of a stretch of consecutive segments whether it is a highlight.
+    """Build a network that scores every segment of a sequence, and every time step of it, as a highlight.
 
-    Each frame, with its difference to the one before (motion), goes through a small 2-D CNN; the sound's picture
-    (log-mel computed from the waveform inside the network, or rebuilt from MFCCs) goes through another. Both become
-    features of the steps, num_steps a segment. Dilated convolutions run over the steps of the whole stretch, so that a
-    segment is judged by its neighbours too; a segment's score comes from its own steps. Sound and picture are judged
-    apart and their logits added: trained as one, the picture is learned by heart before the sound is understood. Beside
-    them stands what loudness alone says, in which there is little to learn wrongly. How much each of the three counts,
-    in each output, is chosen on validation (`search_fusion_weights`): of few matches little more than loudness can be
-    learned.
+    Three heads score the sequence separately: one for the loudness, one for the audio and one for the video. Late
+    fusion adds their logits. The modalities are separate because a network trained on both together memorises the
+    frames before it learns from the audio.
+
+    * Video: a 2-D CNN encodes each frame together with its difference from the frame before.
+    * Audio: a 2-D CNN encodes the log-mel spectrogram and its onset emphasis. The spectrogram is computed inside the
+      network, from waveforms or from MFCCs.
+    * Loudness: a linear model of the energy of segments and time steps. It has few parameters to overfit with.
+
+    Dilated convolutions over the time steps of the whole sequence follow each encoder, so that the score of a segment
+    depends on its neighbours. `search_fusion_weights` chooses on validation how much each modality counts in each
+    output: from few matches, little more than loudness can be learned.
 
     Args:
-        data_shape: "video" (T, H, W, 3), any T, H, W above 0; "audio" (num_samples,) for a waveform or
-            (num_mfcc, num_frames) for MFCCs. As in a dataset's metadata.json.
-        audio_sample_rate: Hz, for the mel bands of a waveform; unused with MFCCs.
-        num_steps: parts of a segment, K; `data_loader.num_steps`.
+        data_shape: Shapes of one segment's arrays, as in the dataset's metadata.json. "video" is (T, H, W, 3), with any
+            T, H and W above 0. "audio" is (num_samples,) for a waveform or (num_mfcc, num_frames) for MFCCs.
+        audio_sample_rate: Sample rate in Hz, for the mel bands of a waveform. Not used with MFCCs.
+        num_steps: Time steps per segment, K, as `DataLoader.num_steps`.
 
     Returns:
-        An uncompiled keras.Model. Inputs: a dict of "video" (B, S, T, H, W, 3) uint8 in [0, 255] and "audio"
-        (B, S, ...) float32, for any S above 0. Outputs: a dict of "highlight" (B, S, 1) float32 in [0, 1], the
-        probability that the segment is a highlight, and "steps" (B, S, K) float32 in [0, 1], how much of each step is;
-        and of UNIMODAL_OUTPUTS, "loudness_highlight" and so on, what each sense says alone.
+        An uncompiled keras.Model. Its inputs are a dict of "video", (B, S, T, H, W, 3) uint8 in [0, 255], and "audio",
+        (B, S, ...) float32, for any S above 0. Its outputs are a dict of:
+
+        * "highlight", (B, S, 1) float32 in [0, 1]: the probability that the segment is a highlight;
+        * "steps", (B, S, K) float32 in [0, 1]: the highlighted fraction of each time step;
+        * UNIMODAL_OUTPUTS such as "audio_highlight" and "audio_steps": the same, from one modality alone.
 
     Raises:
-        ValueError: data_shape is neither of the two kinds.
+        ValueError: data_shape has the wrong number of dimensions.
     """
     video_shape, audio_shape = tuple(data_shape["video"]), tuple(data_shape["audio"])
     if len(video_shape) != 4 or video_shape[-1] != 3 or len(audio_shape) not in (1, 2):
@@ -67,48 +85,73 @@ def build_model(
         )
     video = keras.Input((None, *video_shape), dtype="uint8", name="video")
     audio = keras.Input((None, *audio_shape), dtype="float32", name="audio")
-    sound = log_mel_spectrogram(audio, audio_sample_rate, FRAMES_PER_STEP * num_steps)
+    spectrogram = log_mel_spectrogram(audio, audio_sample_rate, FRAMES_PER_STEP * num_steps)
     logits = {
-        "loudness": loudness_head(sound, num_steps),
-        "audio": classification_head(audio_encoder(sound), num_steps, "audio"),
+        "loudness": loudness_head(spectrogram, num_steps),
+        "audio": classification_head(audio_encoder(spectrogram), num_steps, "audio"),
         "video": classification_head(video_encoder(video, num_steps), num_steps, "video"),
     }
     outputs = {}
-    for position, name in enumerate(OUTPUTS):
-        of_senses = {sense: logits[sense][position] for sense in MODALITIES}
-        weighted_sum = LateFusion(name=FUSION_LAYER.format(name))(list(of_senses.values()))
-        outputs[name] = layers.Activation("sigmoid", name=name)(weighted_sum)
-        for sense, logit in of_senses.items():
-            outputs[f"{sense}_{name}"] = layers.Activation("sigmoid", name=f"{sense}_{name}")(logit)
+    for index, name in enumerate(OUTPUTS):
+        unimodal_logits = {modality: logits[modality][index] for modality in MODALITIES}
+        fused_logits = LateFusion(name=FUSION_LAYER.format(name))(list(unimodal_logits.values()))
+        outputs[name] = layers.Activation("sigmoid", name=name)(fused_logits)
+        for modality, modality_logits in unimodal_logits.items():
+            unimodal_name = f"{modality}_{name}"
+            outputs[unimodal_name] = layers.Activation("sigmoid", name=unimodal_name)(modality_logits)
     return keras.Model({"video": video, "audio": audio}, outputs, name="audio_visual_cnn")
 
 
 def classification_head(
     features: keras.KerasTensor, num_steps: int, modality: str
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Logits of segments (B, S, 1) and of their steps (B, S, K), from features of the steps (B, S * K, 64)."""
+    """Classify segments and time steps from the features of one modality.
+
+    Args:
+        features: (B, S * K, 64) features of the time steps.
+        num_steps: Time steps per segment, K.
+        modality: "audio" or "video"; the names of the temporal convolutions begin with it.
+
+    Returns:
+        The logits of the segments, (B, S, 1), and of their time steps, (B, S, K).
+    """
     features = temporal_convolutions(features, modality)
-    of_steps = layers.Reshape((-1, num_steps))(layers.Dense(1)(features))
-    of_segments = layers.Reshape((-1, num_steps * NUM_CHANNELS))(features)
-    of_segments = layers.Dense(16, activation="relu")(layers.Dropout(DROPOUT)(of_segments))
-    return layers.Dense(1)(layers.Concatenate()([of_segments, of_steps])), of_steps
+    step_logits = layers.Reshape((-1, num_steps))(layers.Dense(1)(features))
+    # A segment is classified from all features of its own K time steps, and from their logits.
+    segment_features = layers.Reshape((-1, num_steps * NUM_CHANNELS))(features)
+    segment_features = layers.Dense(16, activation="relu")(layers.Dropout(DROPOUT)(segment_features))
+    return layers.Dense(1)(layers.Concatenate()([segment_features, step_logits])), step_logits
 
 
-def loudness_head(sound: keras.KerasTensor, num_steps: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Return logits as `classification_head` does, from the loudness of each segment, and of each time step and of the
-    segment's length around it. At first, louder means more likely."""
-    of_segments, of_steps = LogEnergy(FRAMES_PER_STEP * num_steps)(sound), LogEnergy(FRAMES_PER_STEP)(sound)
-    around = layers.AveragePooling1D(num_steps, strides=1, padding="same")(of_steps)
+def loudness_head(spectrogram: keras.KerasTensor, num_steps: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Classify segments and time steps from their loudness alone, by logistic regression.
+
+    A segment has one feature, its energy. A time step has two: its own energy, and the mean energy of the K time steps
+    around it. The weights start at one, so that louder means more likely before any training.
+
+    Args:
+        spectrogram: (B, S * K * 24, 64) log-mel spectrogram.
+        num_steps: Time steps per segment, K.
+
+    Returns:
+        The logits of the segments, (B, S, 1), and of their time steps, (B, S, K).
+    """
+    segment_energy = LogEnergy(FRAMES_PER_STEP * num_steps)(spectrogram)
+    step_energy = LogEnergy(FRAMES_PER_STEP)(spectrogram)
+    surrounding_energy = layers.AveragePooling1D(num_steps, strides=1, padding="same")(step_energy)
     logits = []
-    for x in (of_segments, layers.Concatenate()([of_steps, around])):
+    for x in (segment_energy, layers.Concatenate()([step_energy, surrounding_energy])):
         x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, center=False, scale=False)(x)
         logits.append(layers.Dense(1, kernel_initializer="ones")(x))
     return logits[0], layers.Reshape((-1, num_steps))(logits[1])
 
 
 def video_encoder(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor:
-    """(B, S * K, 64) features of the steps of frames (B, S, T, H, W, 3). Where in the frame something is counts: what
-    matters happens in its middle, and displays keep their place."""
+    """Return (B, S * K, 64) features of the time steps of frames (B, S, T, H, W, 3).
+
+    The last feature map of each frame is flattened instead of averaged, because the position in the frame matters: the
+    action is in the middle, and the displays of a game stay where they are.
+    """
     num_frames = video.shape[2]
     x = FrameDifference()(FrameAugmentation()(video))
     x = conv2d_bn_relu(x, 32, 5, 4)
@@ -125,7 +168,13 @@ def video_encoder(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor
 
 
 def log_mel_spectrogram(audio: keras.KerasTensor, audio_sample_rate: int, num_frames: int) -> keras.KerasTensor:
-    """(B, S * num_frames, 64): log-mel picture of waveforms (B, S, num_samples) or MFCCs (B, S, num_mfcc, ...)."""
+    """Return the log-mel spectrogram of audio, (B, S * num_frames, 64).
+
+    Args:
+        audio: (B, S, num_samples) waveforms, or (B, S, num_mfcc, num_mfcc_frames) MFCCs.
+        audio_sample_rate: Sample rate in Hz. Not used with MFCCs.
+        num_frames: Spectrogram frames per segment.
+    """
     return (
         waveform_to_log_mel(audio, audio_sample_rate, num_frames)
         if len(audio.shape) == 3
@@ -133,11 +182,14 @@ def log_mel_spectrogram(audio: keras.KerasTensor, audio_sample_rate: int, num_fr
     )
 
 
-def audio_encoder(sound: keras.KerasTensor) -> keras.KerasTensor:
-    """(B, S * K, 64) features of the steps of a log-mel picture (B, S * K * 24, 64)."""
-    x = SpecAugment()(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(sound))
-    attack = layers.Subtract()([x, layers.AveragePooling1D(FRAMES_PER_STEP + 1, strides=1, padding="same")(x)])
-    x = layers.Concatenate()([layers.Reshape((-1, NUM_MEL_BANDS, 1))(picture) for picture in (x, attack)])
+def audio_encoder(spectrogram: keras.KerasTensor) -> keras.KerasTensor:
+    """Return (B, S * K, 64) features of the time steps of a log-mel spectrogram (B, S * K * 24, 64).
+
+    A second channel emphasises onsets: the spectrogram minus its moving average over about one time step.
+    """
+    x = SpecAugment()(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(spectrogram))
+    onsets = layers.Subtract()([x, layers.AveragePooling1D(FRAMES_PER_STEP + 1, strides=1, padding="same")(x)])
+    x = layers.Concatenate()([layers.Reshape((-1, NUM_MEL_BANDS, 1))(channel) for channel in (x, onsets)])
     x = conv2d_bn_relu(x, 16, (5, 8), (2, 4))
     x = conv2d_bn_relu(x, 32, 3, 2)
     x = layers.SpatialDropout2D(DROPOUT / 3)(x)
@@ -150,8 +202,11 @@ def audio_encoder(sound: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def waveform_to_log_mel(audio: keras.KerasTensor, audio_sample_rate: int, num_frames: int) -> keras.KerasTensor:
-    """(B, S * num_frames, 64) log-mel power of waveforms (B, S, num_samples). Keras's own decibels are left out: they
-    are clipped at a level below the loudest of the whole batch, which would let segments change each other's scores."""
+    """Return the log-mel spectrogram of waveforms (B, S, num_samples), (B, S * num_frames, 64).
+
+    The decibels of `MelSpectrogram` are not used: it clips them at a level below the maximum of the whole batch, so
+    that segments would change each other's scores.
+    """
     hop_length = max(audio.shape[2] // num_frames, math.ceil(MEL_FFT_LENGTH / num_frames))
     num_samples = hop_length * num_frames
     x = layers.ZeroPadding1D((0, max(0, num_samples - audio.shape[2])))(MergeTime()(audio))
@@ -169,15 +224,30 @@ def waveform_to_log_mel(audio: keras.KerasTensor, audio_sample_rate: int, num_fr
 
 
 def mfcc_to_mel(audio: keras.KerasTensor, num_frames: int) -> keras.KerasTensor:
-    """(B, S * num_frames, 64): the smoothed log-mel picture that MFCCs (B, S, num_mfcc, num_mfcc_frames) stand for."""
+    """Return the smoothed log-mel spectrogram that MFCCs describe, (B, S * num_frames, 64).
+
+    Args:
+        audio: (B, S, num_mfcc, num_mfcc_frames) MFCCs.
+        num_frames: Spectrogram frames per segment.
+    """
     x = layers.Permute((2, 1))(MergeTime()(audio))
     x = SplitTime()([InverseDCT(NUM_MEL_BANDS)(x), audio])
     return AveragePoolToLength(audio.shape[3], num_frames)(x)
 
 
 def temporal_convolutions(x: keras.KerasTensor, modality: str) -> keras.KerasTensor:
-    """(B, S * K, 64): features of the steps that know those around them, by residual dilated convolutions as in Bai et
-    al., "An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling" (2018)."""
+    """Combine the features of each time step with those around it, by residual dilated convolutions.
+
+    A temporal convolutional network as in Bai et al., "An Empirical Evaluation of Generic Convolutional and Recurrent
+    Networks for Sequence Modeling" (2018), but not causal: it looks both ways.
+
+    Args:
+        x: (B, S * K, num_features) features of the time steps.
+        modality: "audio" or "video". `inference.receptive_field` reads it from the names of the convolutions.
+
+    Returns:
+        (B, S * K, 64) features of the time steps.
+    """
     x = layers.Dropout(DROPOUT)(batch_norm_relu(layers.Dense(NUM_CHANNELS, use_bias=False)(x)))
     for dilation in DILATIONS:
         name = f"{modality}{TEMPORAL_CONVOLUTION}{dilation}"
@@ -186,22 +256,18 @@ def temporal_convolutions(x: keras.KerasTensor, modality: str) -> keras.KerasTen
 
 
 def batch_norm_relu(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Batch normalisation and rectification."""
+    """Apply batch normalisation and ReLU."""
     return layers.ReLU()(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x))
 
 
 def conv2d_bn_relu(x: keras.KerasTensor, num_filters: int, kernel_size, strides) -> keras.KerasTensor:
-    """A 2-D convolution, normalised and rectified; any size from 1 x 1 on passes."""
+    """Apply a 2-D convolution, batch normalisation and ReLU, to images of any size from 1 x 1 on."""
     return batch_norm_relu(layers.Conv2D(num_filters, kernel_size, strides=strides, padding="same", use_bias=False)(x))
 
 
 def conv1d_bn_relu(
     x: keras.KerasTensor, num_filters: int, dilation: int = 1, name: str | None = None
 ) -> keras.KerasTensor:
-    """A convolution over three steps, normalised and rectified."""
+    """Apply a convolution over time with three taps, batch normalisation and ReLU."""
     convolution = layers.Conv1D(num_filters, 3, dilation_rate=dilation, padding="same", use_bias=False, name=name)
     return batch_norm_relu(convolution(x))
-
-
-# Small layers of our own where Keras has none: plain operations on tensors do not survive the .hdf5 format. The length
-# of a stretch is not known to the network, so that their output shapes are stated.

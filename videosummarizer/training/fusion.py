@@ -1,4 +1,4 @@
-"""videosummarizer.training.fusion."""
+"""Late fusion: the modalities' logits are added with weights, which are chosen on validation after each epoch."""
 
 import itertools
 
@@ -7,19 +7,32 @@ import numpy as np
 from videosummarizer.evaluation import metrics
 from videosummarizer.training.keras_backend import keras, layers, ops
 
+# What a score can come from. The order is that of LateFusion's inputs and weights.
 MODALITIES = ("loudness", "audio", "video")
+# The network's fused outputs: scores of segments, and scores of their time steps.
 OUTPUTS = ("highlight", "steps")
-UNIMODAL_OUTPUTS = tuple(f"{sense}_{name}" for sense in MODALITIES for name in OUTPUTS)
-TRAINING_FUSION_WEIGHTS = (0.0, 1.0, 1.0)  # of the senses in their sum
-FUSION_WEIGHT_GRID = (1.0, 0.5, 0.0)  # on validation
-FUSION_LAYER = "fusion_{}"  # of an output
-EPSILON = 1e-7  # of which a logit is taken
+# The network's outputs that come from one modality alone.
+UNIMODAL_OUTPUTS = tuple(f"{modality}_{name}" for modality in MODALITIES for name in OUTPUTS)
+# In training, loudness is left out of the fused logit, so that audio and video learn without its help.
+TRAINING_FUSION_WEIGHTS = (0.0, 1.0, 1.0)
+# The weights that are tried for each modality, in every combination but all zeros.
+FUSION_WEIGHT_GRID = (1.0, 0.5, 0.0)
+# Name of the layer that fuses the modalities for an output.
+FUSION_LAYER = "fusion_{}"
+# Scores are clipped this far away from 0 and 1, so that their logits are finite.
+EPSILON = 1e-7
 
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class LateFusion(layers.Layer):
-    """The sum of the senses' logits, in training by TRAINING_FUSION_WEIGHTS, otherwise by `shares`, (3,) float32, which
-    `search_fusion_weights` chooses."""
+    """Add the logits of the modalities, each multiplied by its fusion weight.
+
+    Maps a list of three tensors of one shape, in the order of MODALITIES, to one tensor of that shape.
+
+    Attributes:
+        fusion_weights: (3,) float32 variable, set by `search_fusion_weights`. Training uses TRAINING_FUSION_WEIGHTS
+            instead, which are also its initial values.
+    """
 
     def build(self, input_shape):
         def initial_weights(shape, dtype):
@@ -38,22 +51,24 @@ class LateFusion(layers.Layer):
 
 
 def search_fusion_weights(
-    scores_of_senses: np.ndarray, labels: np.ndarray, weights: np.ndarray
+    unimodal_scores: np.ndarray, labels: np.ndarray, sample_weights: np.ndarray
 ) -> tuple[tuple[float, ...], np.ndarray]:
-    """How much each sense counts in an output: the FUSION_WEIGHT_GRID of the SENSES with the lowest log loss.
+    """Search FUSION_WEIGHT_GRID for the fusion weights with which an output has the lowest log loss.
 
     Args:
-        scores_of_senses: (num_segments, 3, N) float in [0, 1], what each of the SENSES says; N is 1 or K.
-        labels: (num_segments, N) in [0, 1]. weights: (num_segments,) above 0, of the segments in the loss.
+        unimodal_scores: (num_segments, 3, N) float in [0, 1], the scores of each modality alone. The second axis is in
+            the order of MODALITIES; N is 1 for segments and K for their time steps.
+        labels: (num_segments, N) in [0, 1].
+        sample_weights: (num_segments,) above 0, the weight of each segment in the loss.
 
     Returns:
-        The shares, and (num_segments, N) float64, what the network says with them.
+        The fusion weights, one for each modality, and the fused scores, (num_segments, N) float64 in [0, 1].
     """
     from scipy.special import expit, logit
 
-    logits = logit(np.clip(scores_of_senses.astype(np.float64), EPSILON, 1 - EPSILON))
-    weights = np.broadcast_to(weights[:, np.newaxis], labels.shape)
-    tried = [shares for shares in itertools.product(FUSION_WEIGHT_GRID, repeat=len(MODALITIES)) if any(shares)]
-    scores = [expit(np.tensordot(logits, shares, (1, 0))) for shares in tried]
-    best = int(np.argmin([metrics.log_loss(labels, tried_scores, weights) for tried_scores in scores]))
-    return tried[best], scores[best]
+    logits = logit(np.clip(unimodal_scores.astype(np.float64), EPSILON, 1 - EPSILON))
+    sample_weights = np.broadcast_to(sample_weights[:, np.newaxis], labels.shape)
+    candidates = [weights for weights in itertools.product(FUSION_WEIGHT_GRID, repeat=len(MODALITIES)) if any(weights)]
+    fused_scores = [expit(np.tensordot(logits, weights, (1, 0))) for weights in candidates]
+    best = int(np.argmin([metrics.log_loss(labels, scores, sample_weights) for scores in fused_scores]))
+    return candidates[best], fused_scores[best]

@@ -10,7 +10,7 @@ import absl.logging
 
 @contextmanager
 def silence_native_stderr() -> Iterator[None]:
-    """Keep what C++ code writes to standard error off the screen. Python exceptions pass unchanged."""
+    """Discard the messages that C++ code writes to standard error. Python exceptions pass unchanged."""
     stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
@@ -21,17 +21,17 @@ def silence_native_stderr() -> Iterator[None]:
         os.close(null)
 
 
-# TensorFlow writes some lines before it reads the level, so the level alone does not silence it.
+# TensorFlow writes some messages before it reads this level, so `silence_native_stderr` is needed too.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# The same seed gives the same weights.
+# With it, the same seed gives the same weights.
 os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
 with silence_native_stderr():
     import keras
     from keras import layers, ops  # noqa: F401 (imported from here by the modules that define layers)
-# Keras warns at each save that HDF5, the format asked for, is legacy.
+# Keras warns at each save that HDF5 is a legacy format.
 absl.logging.set_verbosity(absl.logging.ERROR)
 # Retracing for another sequence length is expected.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-# XLA makes a step on TensorFlow no faster, and its first one slow.
+# On TensorFlow, XLA slows the first step down and makes the others no faster.
 USES_XLA = keras.backend.backend() == "jax"

@@ -1,18 +1,28 @@
-"""videosummarizer.training.layers."""
+"""Layers that Keras lacks, for the network of model.py.
+
+They are classes because plain operations on tensors do not survive the .hdf5 format. The network does not know how long
+a sequence is, so each layer states its output shape. Shapes are written as in model.py: B sequences in a batch,
+S segments in a sequence, T frames of H x W pixels in a segment, C channels.
+"""
 
 import numpy as np
 
 from videosummarizer.training.keras_backend import keras, layers, ops
 
-LOG_MEL_FLOOR = 1.0  # below it all is silence: a whisper far off tells nothing, and its logarithm would tell much
-# The names of temporal convolutions are <modality><this><dilation>; training.inference reads the receptive field there.
+# Power added before the logarithm. Without it, differences between near-silent sounds would dominate the features.
+LOG_MEL_FLOOR = 1.0
+# Part of the name of each temporal convolution, <modality>_temporal_convolution_<dilation>. `inference.receptive_field`
+# reads it.
 TEMPORAL_CONVOLUTION = "_temporal_convolution_"
 
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class FrameAugmentation(layers.Layer):
-    """(B, S, T, H, W, 3) bytes -> floats in about [0, 4]. In training every stretch gets a brightness, contrast and
-    balance of colours of its own, and every other one is mirrored."""
+    """Scale frames to floats and, in training, flip and recolour them at random.
+
+    Maps (B, S, T, H, W, 3) uint8 to floats in about [0, 4]. In training, each sequence gets its own brightness,
+    contrast and colour balance, and is mirrored with a probability of one half.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -35,8 +45,11 @@ class FrameAugmentation(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class FrameDifference(layers.Layer):
-    """(B, S, T, H, W, 3) -> (B * S * T, H, W, 6): each frame, and its difference to the frame before, also across
-    segments; 0 for the stretch's first."""
+    """Append to each frame its difference from the frame before.
+
+    Maps (B, S, T, H, W, 3) to (B * S * T, H, W, 6). The frame before may belong to the segment before. The
+    difference is 0 for the first frame of a sequence.
+    """
 
     def call(self, video):
         frames = ops.reshape(video, (ops.shape(video)[0], -1, *video.shape[3:]))
@@ -49,7 +62,10 @@ class FrameDifference(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class MergeTime(layers.Layer):
-    """(B, S, ...) -> (B * S, ..., 1 where it was a vector): one network for every segment."""
+    """Merge the axes of sequences and segments, so that the next layer treats each segment separately.
+
+    Maps (B, S, N) to (B * S, N, 1), and (B, S, ...) with more axes to (B * S, ...).
+    """
 
     def call(self, x):
         return ops.reshape(x, (-1, *(x.shape[2:] if len(x.shape) > 3 else (x.shape[2], 1))))
@@ -60,11 +76,15 @@ class MergeTime(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class SplitTime(layers.Layer):
-    """[(B * S, ..., C) or (B * S * T, C), (B, S, ...)] -> (B, all in between, C): the way back from folding."""
+    """Split time from the batch axis: the inverse of `MergeTime` and of the merging that `FrameDifference` does.
+
+    Maps two tensors, (B * S, N, C) or (B * S * T, C), and any tensor (B, S, ...) that has the batch size, to
+    (B, S * N, C) or (B, S * T, C).
+    """
 
     def call(self, inputs):
-        x, folded = inputs
-        return ops.reshape(x, (ops.shape(folded)[0], -1, x.shape[-1]))
+        x, sequences = inputs
+        return ops.reshape(x, (ops.shape(sequences)[0], -1, x.shape[-1]))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[1][0], None, input_shape[0][-1])
@@ -72,7 +92,14 @@ class SplitTime(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class AveragePoolToLength(layers.Layer):
-    """(B, S * num_from, C) -> (B, S * num_to, C): the mean over each of num_to equal parts of a segment."""
+    """Average each segment's values over equal parts of it, which need not be whole numbers of values.
+
+    Maps (B, S * num_from, C) to (B, S * num_to, C).
+
+    Args:
+        num_from: Values per segment in the input.
+        num_to: Parts per segment, and values per segment in the output.
+    """
 
     def __init__(self, num_from: int, num_to: int, **kwargs):
         super().__init__(**kwargs)
@@ -80,10 +107,11 @@ class AveragePoolToLength(layers.Layer):
 
     def call(self, x):
         edges = np.linspace(0, self.num_from, self.num_to + 1)[:, np.newaxis]
-        parts = np.diff(np.clip(edges - np.arange(self.num_from), 0, 1), axis=0)  # (num_to, num_from)
-        parts = ops.convert_to_tensor(parts / parts.sum(axis=1, keepdims=True), self.compute_dtype)
-        resampled = ops.matmul(parts, ops.reshape(x, (-1, self.num_from, x.shape[-1])))
-        return ops.reshape(resampled, (ops.shape(x)[0], -1, x.shape[-1]))
+        # (num_to, num_from): the fraction of each value that lies in each part.
+        overlaps = np.diff(np.clip(edges - np.arange(self.num_from), 0, 1), axis=0)
+        averaging = ops.convert_to_tensor(overlaps / overlaps.sum(axis=1, keepdims=True), self.compute_dtype)
+        pooled = ops.matmul(averaging, ops.reshape(x, (-1, self.num_from, x.shape[-1])))
+        return ops.reshape(pooled, (ops.shape(x)[0], -1, x.shape[-1]))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], None, input_shape[2])
@@ -94,7 +122,13 @@ class AveragePoolToLength(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class InverseDCT(layers.Layer):
-    """(..., num_mfcc) -> (..., num_bands): the inverse of the orthonormal DCT-II that MFCCs end with."""
+    """Turn MFCCs back into smoothed mel bands, by the inverse of the orthonormal DCT-II that computed them.
+
+    Maps (..., num_mfcc) to (..., num_bands). `librosa.feature.inverse.mfcc_to_mel` uses the same formula.
+
+    Args:
+        num_bands: Mel bands in the output.
+    """
 
     def __init__(self, num_bands: int, **kwargs):
         super().__init__(**kwargs)
@@ -115,7 +149,7 @@ class InverseDCT(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class LogCompression(layers.Layer):
-    """Natural logarithm of powers (..., num_bands), with a floor that keeps silence finite."""
+    """Take the natural logarithm of powers (..., num_bands), with a floor that keeps silence finite."""
 
     def call(self, power):
         return ops.log(power + LOG_MEL_FLOOR)
@@ -123,7 +157,13 @@ class LogCompression(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class LogEnergy(layers.Layer):
-    """(B, n * num_frames, num_bands) log power -> (B, n, 1): the logarithm of its sum over num_frames and all bands."""
+    """Sum the power of a log-mel spectrogram over equal spans of time, and take the logarithm again.
+
+    Maps (B, N * num_frames, num_bands) log power to (B, N, 1) log energy.
+
+    Args:
+        num_frames: Spectrogram frames per span.
+    """
 
     def __init__(self, num_frames: int, **kwargs):
         super().__init__(**kwargs)
@@ -142,8 +182,12 @@ class LogEnergy(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class SpecAugment(layers.Layer):
-    """In training, sets some bands and some moments of (B, num_frames, num_bands) to 0, as Park et al., "SpecAugment"
-    (2019) do; otherwise passes it on."""
+    """Set random bands and random spans of time of a spectrogram to 0 in training.
+
+    Maps (B, num_frames, num_bands) to the same shape: in each sequence 2 masks of up to 12 bands, and 4 masks of up to
+    28 frames. The source is Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech
+    Recognition" (2019). Outside training, the spectrogram passes unchanged.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -152,14 +196,14 @@ class SpecAugment(layers.Layer):
     def call(self, x, training=False):
         if not training:
             return x
-        for axis, num_masks, longest in ((2, 2, 12), (1, 4, 28)):
+        for axis, num_masks, max_width in ((2, 2, 12), (1, 4, 28)):
             length = ops.shape(x)[axis]
-            places = ops.arange(length)
+            indices = ops.arange(length)
             for _ in range(num_masks):
                 shape = (ops.shape(x)[0], 1)
                 start = keras.random.uniform(shape, seed=self.seed_generator) * ops.cast(length, "float32")
-                width = keras.random.uniform(shape, maxval=longest, seed=self.seed_generator)
-                distance = ops.cast(places, "float32")[None] - start
+                width = keras.random.uniform(shape, maxval=max_width, seed=self.seed_generator)
+                distance = ops.cast(indices, "float32")[None] - start
                 kept = ops.cast((distance < 0) | (distance >= width), x.dtype)
                 x = x * ops.expand_dims(kept, 3 - axis)
         return x

@@ -1,24 +1,35 @@
-"""videosummarizer.training.optimization."""
+"""Optimization: the loss and the optimizer, a moving average of the weights, and an epoch of training."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from videosummarizer.training.fusion import OUTPUTS, UNIMODAL_OUTPUTS
 from videosummarizer.training.keras_backend import USES_XLA, keras
 
-AUXILIARY_LOSS_WEIGHT = 0.7  # of what a sense says alone, beside 1 of sound and picture together
+# Weight of the loss of each output from one modality alone. The loss of a fused output has the weight 1.
+AUXILIARY_LOSS_WEIGHT = 0.7
+# AdamW's decoupled weight decay.
 WEIGHT_DECAY = 0.05
-LABEL_SMOOTHING = 0.1  # 0 and 1 are trained as 0.05 and 0.95: where a highlight begins is a matter of taste
+# The labels 0 and 1 are trained as 0.05 and 0.95, because editors disagree about where a highlight begins.
+LABEL_SMOOTHING = 0.1
+# Decay of the moving average of the weights: it spans about 100 updates.
 EMA_DECAY = 0.99
 
 
 def compile_network(network: keras.Model, learning_rate: float, num_updates: int) -> None:
-    """Make a network ready for num_updates updates of its weights.
+    """Compile a network with its losses, and with an optimizer whose learning rate follows a schedule.
 
-    AdamW, decoupled weight decay on all but biases and normalisation; the learning rate rises for a tenth of them
-    and falls along a cosine to a hundredth. Targets are softened as in Szegedy et al., "Rethinking the Inception
-    Architecture for Computer Vision" (2016), section 7.
+    The optimizer is AdamW, with weight decay on all weights but those of biases and normalisation. The learning rate
+    rises linearly during the first tenth of the updates, then falls along a cosine to a hundredth of its maximum. The
+    loss is binary cross-entropy with label smoothing (Szegedy et al., "Rethinking the Inception Architecture for
+    Computer Vision", 2016, section 7).
+
+    Args:
+        network: Network of `build_model`.
+        learning_rate: Maximum learning rate.
+        num_updates: Updates of the weights in the whole training.
     """
     num_warmup = max(1, num_updates // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -33,34 +44,58 @@ def compile_network(network: keras.Model, learning_rate: float, num_updates: int
     loss = keras.losses.BinaryCrossentropy(label_smoothing=LABEL_SMOOTHING, reduction="mean_with_sample_weight")
     weights = dict.fromkeys(OUTPUTS, 1.0) | dict.fromkeys(UNIMODAL_OUTPUTS, AUXILIARY_LOSS_WEIGHT)
     network.compile(optimizer, dict.fromkeys(weights, loss), loss_weights=weights, jit_compile=USES_XLA)
-    optimizer.build(network.trainable_variables)  # now, for a resumed run's numbers
+    optimizer.build(network.trainable_variables)  # a resumed run restores its variables before the first update
 
 
 class ExponentialMovingAverage:
-    """The exponential average of a network's weights, normalisation's statistics included, over about the last hundred
-    updates and early over fewer; it scores better, and steadier from epoch to epoch, than the weights themselves.
+    """An exponential moving average of a network's weights, batch statistics included.
 
-    values: arrays in the order of `network.weights`. num_updates: how many weights went in.
+    It scores better than the weights themselves, and more evenly from epoch to epoch. The decay is lower during the
+    first updates, so that the initial weights are soon forgotten.
+
+    Attributes:
+        network: The network whose weights are averaged.
+        values: Averaged weights, a list of arrays in the order of `network.weights`.
+        num_updates: Number of updates that the average includes.
     """
 
     def __init__(self, network: keras.Model):
         self.network, self.values, self.num_updates = network, network.get_weights(), 0
 
     def update(self) -> None:
-        """Take in the network's weights as they are."""
+        """Include the network's present weights in the average."""
         self.num_updates += 1
-        share = max(1 - EMA_DECAY, 9 / (9 + self.num_updates))
+        rate = max(1 - EMA_DECAY, 9 / (9 + self.num_updates))
         for value, weight in zip(self.values, self.network.get_weights(), strict=True):
-            value += share * (weight - value)
+            value += rate * (weight - value)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Give the network the averaged weights, to validate and save it, and its own weights back at the end."""
+        weights = self.network.get_weights()
+        self.network.set_weights(self.values)
+        try:
+            yield
+        finally:
+            self.network.set_weights(weights)
 
 
 def train_epoch(
     network: keras.Model, average: ExponentialMovingAverage, batches: Iterable, on_batch: Callable
 ) -> float:
-    """Train a compiled network on each of an epoch's batches, of `data_loader.Batches`; returns the mean loss of the
-    segments' scores alone, which is what validation's is of.
+    """Train a compiled network on the batches of one epoch.
 
-    A plain loop: `fit` hands batches through tf.data, which on CPU takes longer than a step of this small network.
+    The loop is written out because `Model.fit` passes batches through tf.data, which on a CPU takes longer than a
+    training step of this small network.
+
+    Args:
+        network: Network that `compile_network` compiled.
+        average: Moving average of its weights, updated after each batch.
+        batches: Tuples (inputs, targets, weights), as `data_loader.Batches` yields them.
+        on_batch: Called without arguments after each batch.
+
+    Returns:
+        The mean loss of the "highlight" output, which is comparable with the validation loss.
     """
     losses = []
     for inputs, targets, weights in batches:
