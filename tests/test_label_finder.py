@@ -1,4 +1,4 @@
-"""Edits of known cuts from the sample matches, made by FFmpeg, and what label_finder.py finds of them."""
+"""Check what label_finder.py finds in highlight videos that FFmpeg cuts from the sample matches."""
 
 import json
 import subprocess
@@ -24,12 +24,12 @@ def ffmpeg(*arguments):
     subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
-def make_edit(path, cuts_sec=CUTS_SEC, source=MATCH, picture="null", sound="anull", options=()):
-    """A video of some (start, end) of a match, one after the other, with filters on picture and sound."""
+def make_edit(path, cuts_sec=CUTS_SEC, source=MATCH, video_filter="null", audio_filter="anull", options=()):
+    """Write a video of some (start, end) of a match, one after the other, with filters on video and audio."""
     inputs = [argument for start, end in cuts_sec for argument in ("-ss", start, "-t", end - start, "-i", source)]
     streams = "".join(f"[{index}:v][{index}:a]" for index in range(len(cuts_sec)))
-    graph = f"{streams}concat=n={len(cuts_sec)}:v=1:a=1[v][a];[v]{picture}[picture];[a]{sound}[sound]"
-    ffmpeg(*inputs, "-filter_complex", graph, "-map", "[picture]", "-map", "[sound]", "-preset", "veryfast", *options,
+    graph = f"{streams}concat=n={len(cuts_sec)}:v=1:a=1[v][a];[v]{video_filter}[video];[a]{audio_filter}[audio]"
+    ffmpeg(*inputs, "-filter_complex", graph, "-map", "[video]", "-map", "[audio]", "-preset", "veryfast", *options,
            path)  # fmt: skip
     return path
 
@@ -39,15 +39,15 @@ def find(match, edit):
 
 
 def f1(shots, cuts_sec=CUTS_SEC):
-    """Time-wise F1, in steps of 10 ms, of the shots that are sure."""
+    """Return the time-wise F1, in steps of 10 ms, of the confident shots."""
     times_sec = np.arange(0, 60, 0.01)
 
     def covered(sections):
         return np.any([(times_sec >= start) & (times_sec < end) for start, end in [(0, 0), *sections]], axis=0)
 
     reference = covered(cuts_sec)
-    found = covered([(s.match_start_sec, s.match_end_sec) for s in shots if s.confidence >= 0.5])
-    return 2 * (reference & found).sum() / (reference.sum() + found.sum())
+    predicted = covered([(s.match_start_sec, s.match_end_sec) for s in shots if s.confidence >= 0.5])
+    return 2 * (reference & predicted).sum() / (reference.sum() + predicted.sum())
 
 
 @pytest.fixture(scope="module")
@@ -57,43 +57,46 @@ def plain_edit(tmp_path_factory):
 
 def test_plain_cuts_are_found_to_a_frame_or_two(plain_edit):
     shots = find(MATCH, plain_edit)
-    found = [(shot.match_start_sec, shot.match_end_sec) for shot in shots if shot.confidence >= 0.5]
-    np.testing.assert_allclose(found, CUTS_SEC, atol=0.08)
+    predicted = [(shot.match_start_sec, shot.match_end_sec) for shot in shots if shot.confidence >= 0.5]
+    np.testing.assert_allclose(predicted, CUTS_SEC, atol=0.08)
     assert [round(shot.edit_start_sec) for shot in shots if shot.confidence >= 0.5] == [0, 7, 11]
 
 
-# What an edit does, and how much of it has to be found all the same.
+# What editing does, and the F1 that has to be reached nevertheless.
 EDITS = {
     "reordered": ({"cuts_sec": CUTS_SEC[::-1]}, 0.97),
     "another frame rate, size and codec": (
-        {"picture": "fps=25,scale=320:180", "options": ["-c:v", "mpeg4", "-q:v", "6"]},
+        {"video_filter": "fps=25,scale=320:180", "options": ["-c:v", "mpeg4", "-q:v", "6"]},
         0.95,
     ),
     "zoom, letterbox, logo and colour": (
         {
-            "picture": "crop=iw/1.05:ih/1.05,pad=iw:ih*4/3:0:(oh-ih)/2,drawbox=x=iw*0.8:y=ih*0.2:w=30:h=20:t=fill,"
+            "video_filter": "crop=iw/1.05:ih/1.05,pad=iw:ih*4/3:0:(oh-ih)/2,drawbox=x=iw*0.8:y=ih*0.2:w=30:h=20:t=fill,"
             "eq=brightness=0.1:contrast=1.2:saturation=0.5"
         },
         0.95,
     ),
-    "music over compressed, quiet sound": (
+    "music over compressed, quiet audio": (
         {
-            "sound": "acompressor=threshold=0.05:ratio=6,volume=0.3[game];sine=f=330:d=20,tremolo=f=3,volume=0.3[tune];"
-            "[game][tune]amix=inputs=2:duration=first:normalize=0"
+            "audio_filter": "acompressor=threshold=0.05:ratio=6,volume=0.3[game];"
+            "sine=f=330:d=20,tremolo=f=3,volume=0.3[tune];[game][tune]amix=inputs=2:duration=first:normalize=0"
         },
         0.95,
     ),
-    "sound replaced": ({"sound": "volume=0[none];anoisesrc=d=20:a=0.1[noise];[none][noise]amix=duration=first"}, 0.9),
-    "black picture": ({"picture": "drawbox=t=fill:c=black"}, 0.9),
+    "audio replaced": (
+        {"audio_filter": "volume=0[none];anoisesrc=d=20:a=0.1[noise];[none][noise]amix=duration=first"},
+        0.9,
+    ),
+    "black video": ({"video_filter": "drawbox=t=fill:c=black"}, 0.9),
 }
 
 
 @pytest.mark.parametrize(("changes", "least_f1"), EDITS.values(), ids=EDITS.keys())
-def test_what_edits_do_does_not_defeat_it(tmp_path, changes, least_f1):
+def test_shots_are_found_in_spite_of_editing(tmp_path, changes, least_f1):
     assert f1(find(MATCH, make_edit(tmp_path / "edit.mp4", **changes))) >= least_f1
 
 
-def test_the_ends_of_a_dissolve_are_those_of_its_shots(tmp_path):
+def test_the_boundaries_of_dissolving_shots_are_refined(tmp_path):
     # Shots of 8, 6 and 9 s, each second one gone a second after the next begins to show.
     cuts_sec = [(10, 18), (31, 37), (44, 53)]
     inputs = [argument for start, end in cuts_sec for argument in ("-ss", start, "-t", end - start, "-i", MATCH)]
@@ -103,25 +106,25 @@ def test_the_ends_of_a_dissolve_are_those_of_its_shots(tmp_path):
     )
     edit = tmp_path / "edit.mp4"
     ffmpeg(*inputs, "-filter_complex", graph, "-map", "[v]", "-map", "[a]", "-preset", "veryfast", edit)
-    found = [(shot.match_start_sec, shot.match_end_sec) for shot in find(MATCH, edit) if shot.confidence >= 0.5]
-    np.testing.assert_allclose(found, cuts_sec, atol=0.2)
+    predicted = [(shot.match_start_sec, shot.match_end_sec) for shot in find(MATCH, edit) if shot.confidence >= 0.5]
+    np.testing.assert_allclose(predicted, cuts_sec, atol=0.2)
 
 
-def test_a_straight_fade_is_measured_and_what_is_none_is_not():
+def test_a_linear_fade_is_measured_and_noise_is_not():
     times_sec = np.arange(-1.6, 1.6, 1 / 16)
     ramp = np.clip((0.5 - times_sec) / 0.8, 0, 1)  # all gone 0.5 s outside
     noise = np.random.default_rng(0).normal(size=len(times_sec))
-    trusts = np.ones(len(times_sec))
-    assert dissolves.fade_end_sec(times_sec, 0.9 * ramp + 0.05 * noise, trusts) == pytest.approx(0.5, abs=0.06)
-    assert dissolves.fade_end_sec(times_sec, 0.3 * noise, trusts) is None
+    weights = np.ones(len(times_sec))
+    assert dissolves.fit_dissolve_end(times_sec, 0.9 * ramp + 0.05 * noise, weights) == pytest.approx(0.5, abs=0.06)
+    assert dissolves.fit_dissolve_end(times_sec, 0.3 * noise, weights) is None
 
 
-def test_picture_alone_suffices(tmp_path, plain_edit):
+def test_video_without_audio_suffices(tmp_path, plain_edit):
     ffmpeg("-i", plain_edit, "-an", "-c:v", "copy", tmp_path / "silent.mp4")
     assert f1(find(MATCH, tmp_path / "silent.mp4")) >= 0.9
 
 
-def test_what_is_not_in_the_match_is_left_out(tmp_path):
+def test_shots_of_another_match_are_left_out(tmp_path):
     make_edit(tmp_path / "advert.mp4", [(5, 13)], OTHER)
     make_edit(tmp_path / "shots.mp4")
     edit = make_edit(tmp_path / "advert.mp4", [(20, 27)], source=OTHER)
@@ -134,7 +137,7 @@ def test_what_is_not_in_the_match_is_left_out(tmp_path):
 
 @pytest.fixture
 def folders(tmp_path, plain_edit):
-    """Folders of matches and of highlight videos: one pair, and one video of another match under a match's name."""
+    """Return folders of matches and of highlight videos with one pair."""
     matches, highlights = tmp_path / "matches", tmp_path / "highlights"
     for folder in (matches, highlights):
         folder.mkdir()
@@ -167,7 +170,7 @@ def test_the_command_writes_labels_that_the_converter_takes(folders, capsys):
     assert "error" not in out
 
 
-def test_another_match_gives_no_sections_and_a_warning(folders, caplog):
+def test_a_video_of_another_match_gives_no_sections_and_a_warning(folders, caplog):
     matches, highlights = folders
     (matches / "base_01.mp4").symlink_to(OTHER)
     (highlights / "base_01.mp4").symlink_to(highlights / "city_03.mp4")
@@ -184,12 +187,12 @@ def test_existing_labels_are_kept_unless_overwritten(folders, capsys):
     (matches / "city_03.txt").write_text("1,2\n")
     assert run(matches, highlights) == 0
     assert (matches / "city_03.txt").read_text() == "1,2\n"
-    assert "1 label files are there already and are kept" in capsys.readouterr().out
+    assert "1 label files already exist and are kept" in capsys.readouterr().out
     assert run(matches, highlights, "--overwrite") == 0
     assert (matches / "city_03.txt").read_text().count("\n") == 3
 
 
-def test_a_bad_video_costs_its_own_labels_alone(folders, tmp_path, caplog):
+def test_only_the_match_with_a_bad_video_fails(folders, tmp_path, caplog):
     matches, highlights = folders
     for folder in folders:
         (folder / "bad.mp4").write_bytes(b"no video")
@@ -252,6 +255,6 @@ def test_missing_parts_are_what_no_shot_covers():
     assert label_finder.missing_parts([], 12.0) == [(0.0, 12.0)]
 
 
-def test_an_end_near_a_cut_is_at_the_cut():
+def test_a_boundary_near_a_cut_is_moved_to_the_cut():
     assert label_finder.snap(4.8, np.array([0.0, 5.0])) == 5.0
     assert label_finder.snap(4.5, np.array([0.0, 5.0])) == 4.5

@@ -1,4 +1,4 @@
-"""What label_finder.py writes and says of shots that are given: label files, reports, exit statuses."""
+"""Check what label_finder.py writes and prints for given shots: label files, reports, exit statuses."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ import label_finder
 from label_finder import Shot
 from videosummarizer import media
 
-# In the edit, in the match, how surely, by sound and by picture.
+# In the highlight video, in the match, confidence, audio score, video score.
 SHOTS = [
     Shot(0.0, 0.8, 1.03, 1.83, 0.95, 2.5, 0.5),
     Shot(0.8, 1.4, 0.2, 0.8, 0.4, 0.25, -0.5),
@@ -21,7 +21,7 @@ SHOTS = [
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """A match of 3 s (90 frames) and an edit of 3.5 s; SHOTS is what is found of them."""
+    """Write a match of 3 s (90 frames) and a highlight video of 3.5 s; SHOTS is what is found in them."""
     for name, num_frames in (("matches", 90), ("highlights", 105)):
         (tmp_path / name).mkdir()
         write_clip(tmp_path / name / "a.mp4", num_frames)
@@ -35,7 +35,7 @@ def find_labels(folders, output_dir, min_confidence):
 
 
 @pytest.mark.parametrize(
-    ("min_confidence", "lines", "missing", "found_sec"),
+    ("min_confidence", "lines", "missing", "aligned_sec"),
     [
         # Frame 31 of 30 a second is the nearest to 1.03 s; the first and the third are one section.
         (0.5, ["31,60,00:00:01,00:00:02"], [(0.8, 2.0), (2.5, 3.5)], 1.3),
@@ -44,13 +44,15 @@ def find_labels(folders, output_dir, min_confidence):
         (0.96, [], [(0.0, 3.5)], 0.0),
     ],
 )
-def test_labels_are_of_shots_of_the_least_confidence(folders, tmp_path, min_confidence, lines, missing, found_sec):
-    finding = find_labels(folders, tmp_path, min_confidence)
-    assert finding.error is None
+def test_labels_are_of_shots_of_at_least_the_minimum_confidence(
+    folders, tmp_path, min_confidence, lines, missing, aligned_sec
+):
+    result = find_labels(folders, tmp_path, min_confidence)
+    assert result.error is None
     assert (tmp_path / "a.txt").read_text().splitlines() == lines
-    assert finding.num_sections == len(lines)
-    assert finding.highlight_sec == pytest.approx({0.5: 0.97, 0.51: 0.8, 0.3: 1.57, 0.96: 0}[min_confidence])
-    assert finding.found_share == pytest.approx(found_sec / 3.5)
+    assert result.num_sections == len(lines)
+    assert result.highlight_sec == pytest.approx({0.5: 0.97, 0.51: 0.8, 0.3: 1.57, 0.96: 0}[min_confidence])
+    assert result.found_ratio == pytest.approx(aligned_sec / 3.5)
     report = json.loads((tmp_path / "a_label_report.json").read_text())
     assert [shot["is_label"] for shot in report["shots"]] == [
         confidence >= min_confidence for confidence in (0.95, 0.4, 0.5)
@@ -58,11 +60,11 @@ def test_labels_are_of_shots_of_the_least_confidence(folders, tmp_path, min_conf
     not_found = [list(part.values()) for part in report["not_found"]]
     np.testing.assert_allclose(not_found, missing, atol=1e-3)
     assert report["min_confidence"] == min_confidence
-    assert finding.title == "a"
-    assert bool(finding.warnings) == (found_sec / 3.5 < 0.3)
+    assert result.title == "a"
+    assert bool(result.warnings) == (aligned_sec / 3.5 < 0.3)
 
 
-def test_the_report_says_all_of_each_shot(folders, tmp_path):
+def test_the_report_holds_every_field_of_a_shot(folders, tmp_path):
     find_labels(folders, tmp_path, 0.5)
     report = json.loads((tmp_path / "a_label_report.json").read_text())
     assert list(report) == [
@@ -82,7 +84,7 @@ def test_the_report_says_all_of_each_shot(folders, tmp_path):
     assert list(tmp_path.glob("*.part")) == []
 
 
-def test_the_match_and_the_edit_are_not_swapped(folders, tmp_path, monkeypatch):
+def test_the_match_and_the_highlight_video_are_not_swapped(folders, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(label_finder, "find_shots", lambda *arguments: asked.append(arguments) or [])
     find_labels(folders, tmp_path, 0.5)
@@ -103,7 +105,7 @@ def test_three_tenths_of_a_second_are_near_a_cut(time_sec, snapped_sec):
     assert label_finder.snap(time_sec, np.array([0.0, 5.0, 7.0])) == snapped_sec
 
 
-def test_the_last_frame_ends_as_long_after_it_as_it_is_after_the_one_before():
+def test_the_last_frame_lasts_as_long_as_the_one_before_it():
     assert label_finder.label_lines(np.array([[0.0, 9.0]]), np.array([0.0, 0.1, 0.35])) == ["0,3,00:00:00,00:00:00"]
     assert label_finder.label_lines(np.array([[0.45, 0.61]]), np.array([0.0, 0.1, 0.35])) == ["2,3,00:00:00,00:00:00"]
     assert label_finder.label_lines(np.array([[0.34, 0.47]]), np.array([0.0, 0.1, 0.35])) == []
@@ -114,7 +116,7 @@ def test_the_last_frame_ends_as_long_after_it_as_it_is_after_the_one_before():
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The calls of find_labels, each of which writes its label file, but fails for titles that begin with bad."""
+    """Record the calls of find_labels, which writes a label file, or fails for titles that begin with bad."""
     calls = []
 
     def find_labels(title, match, edit, output_dir, min_confidence):
@@ -140,7 +142,7 @@ def run(*arguments):
     return label_finder.main([*map(str, arguments), "--workers", "1"])
 
 
-def test_options_come_to_each_match_of_the_two_folders(tmp_path, asked, capsys, caplog):
+def test_options_reach_every_match_of_the_two_folders(tmp_path, asked, capsys, caplog):
     matches, highlights = make_folders(tmp_path, ["b.mp4", "a.MP4", "c.mp4", ".d.mp4", "e.txt"], ["b.mp4", "a.mp4"])
     (highlights / ".d.mp4").touch()
     (highlights / "e.txt").touch()
@@ -156,14 +158,14 @@ def test_options_come_to_each_match_of_the_two_folders(tmp_path, asked, capsys, 
 
 
 @pytest.mark.parametrize("options", [[], ["--overwrite"]])
-def test_labels_that_are_there_are_kept_unless_told_otherwise(tmp_path, asked, capsys, options):
+def test_existing_labels_are_kept_unless_overwrite_is_given(tmp_path, asked, capsys, options):
     matches, highlights = make_folders(tmp_path, ["a.mp4", "b.mp4"], ["a.mp4", "b.mp4"])
     (matches / "b.txt").write_text("old\n")
     assert run(matches, highlights, *options) == 0
     assert [call[0] for call in asked] == (["a", "b"] if options else ["a"])
     assert asked[0][3:] == (matches, 0.5)
     assert (matches / "b.txt").read_text() == ("new\n" if options else "old\n")
-    assert ("1 label files are there already" in capsys.readouterr().out) == (not options)
+    assert ("1 label files already exist" in capsys.readouterr().out) == (not options)
 
 
 def test_matches_without_labels_are_named_and_make_the_status_1(tmp_path, asked, caplog, capsys):
@@ -195,7 +197,7 @@ def test_pairs_of_a_file_may_have_spaces_and_blank_lines(tmp_path, asked):
     assert len(asked) == 2
 
 
-def test_an_interruption_has_a_status_of_its_own(tmp_path, monkeypatch, caplog):
+def test_an_interruption_exits_with_130(tmp_path, monkeypatch, caplog):
     def interrupt(args):
         raise KeyboardInterrupt
 
@@ -232,9 +234,9 @@ def test_wrong_options_are_named(option, capsys):
     assert f"received '{option[1]}'" in capsys.readouterr().err
 
 
-def test_a_match_that_cannot_be_read_is_the_findings_error(folders, tmp_path):
+def test_a_match_that_cannot_be_read_is_the_error_of_its_result(folders, tmp_path):
     (folders[1] / "a.mp4").write_bytes(b"no video")
-    finding = find_labels(folders, tmp_path, 0.5)
-    assert "highlights/a.mp4: cannot be read as a video" in finding.error
-    assert media.__name__ in finding.error_traceback
+    result = find_labels(folders, tmp_path, 0.5)
+    assert "highlights/a.mp4: cannot be read as a video" in result.error
+    assert media.__name__ in result.error_traceback
     assert not (tmp_path / "a.txt").exists()

@@ -1,11 +1,11 @@
-"""Where in a match each part of an edit was cut from, by fingerprints of sound and picture.
+"""Temporal alignment of a highlight video (the query) with a full match (the reference).
 
-The edit's time runs in steps of fingerprints.HOP_SEC. An offset is how many steps later in the match an instant of the
-edit is shown. Evidence for an offset at a step is the likeness of the fingerprints there, less what chance gives, in
-seconds of a perfect likeness: positive where they are alike, negative where they differ, 0 where there is nothing to
-hear or see.
+Time runs in steps of fingerprints.HOP_SEC. An offset is the number of steps by which something is later in the match
+than in the highlight video. Scores are those of evidence.py: seconds of perfect similarity, negative where query and
+reference differ.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,88 +15,148 @@ from videosummarizer.labelling import evidence
 from videosummarizer.labelling.evidence import OFFSETS_PER_BLOCK, STEPS_PER_BLOCK
 from videosummarizer.labelling.fingerprints import HOP_SEC, Descriptors, shown_at
 
-MAX_CELLS = 16_000_000  # steps times offsets, which memory holds several times in float32
-ALONE_COST = 0.04  # a second of an offset for which one of sound and picture has to be left out of account
-SWITCH_COST_SEC, CUT_COST_SEC = 0.6, 0.3  # evidence that a run has to be worth, less if it begins at a cut
-RIVAL_STEPS = 8  # offsets that differ by less are the same place
-SURE = 0.97
-MIN_SURE_SHARE = 0.1
-DOUBTFUL_EDIT_FACTOR = 4.0
-LIKELY = 0.5
-SEEKING_COST_FACTOR = 0.3  # of the cost of a run, when places to look at are sought
-MIN_HEARD_SHARE, MAX_FOUND_SHARE = 0.2, 0.95
-MAX_READ_SHARE = 1.5  # of the edit's length, for which pictures of the match are read
-END_STEPS, INSIDE_STEPS, MIDDLE_STEPS = 64, 32, 16
-CLEAR_SEC = 0.15  # evidence in a second that makes clear on which side of an end it lies
+# Limit of steps times offsets; memory holds that many float32 values several times.
+MAX_SCORE_VALUES = 16_000_000
+# Cost per second of an offset that is explained by only one modality.
+SINGLE_MODALITY_COST = 0.04
+# Score that a run has to be worth at least.
+SWITCH_COST_SEC = 0.6
+# Score that a run has to be worth at least if it begins at a cut.
+CUT_COST_SEC = 0.3
+# Offsets that differ by at most this many steps count as the same position, not as a runner-up.
+RUNNER_UP_MARGIN_STEPS = 8
+# Confidence from which a run needs no further frames.
+CONFIDENT = 0.97
+# Below this fraction of confident steps, the highlight video is probably of another match.
+MIN_CONFIDENT_RATIO = 0.1
+# Factor on the required score where the highlight video is probably of another match.
+DOUBTFUL_QUERY_FACTOR = 4.0
+# Confidence from which a run is more likely right than wrong.
+PROBABLE = 0.5
+# A lower switch cost, by this factor, finds more candidate runs that are worth refining.
+CANDIDATE_COST_FACTOR = 0.3
+# A full scan is needed only if the audio supports less than this fraction of the aligned steps.
+MIN_AUDIBLE_RATIO = 0.2
+# A full scan is needed only if less than this fraction of the highlight video is aligned.
+MAX_ALIGNED_RATIO = 0.95
+# Match frames are read for at most this multiple of the highlight video's length.
+MAX_SCAN_RATIO = 1.5
+# Steps (4 s) beyond a boundary that may be read.
+BEYOND_STEPS = 64
+# Steps (2 s) inside a boundary whose score has to be clear.
+INSIDE_STEPS = 32
+# Steps (1 s) on either side of a run's middle that are read.
+MIDDLE_STEPS = 16
+# Score around a boundary that makes clear on which side of it a step lies.
+CLEAR_SCORE_SEC = 0.15
+# Cuts are measured to within this many steps.
 NEAR_CUT_STEPS = 4
-MAX_GROWTH_STEPS = 16
-MIN_GROWTH_SEC, GROWTH_COST = 0.02, 0.03  # what is less, and less a second, is chance
+# Steps (1 s) by which a dissolve may extend a run.
+MAX_EXTENSION_STEPS = 16
+# Score that an extension has to be worth at least; less is chance.
+MIN_EXTENSION_SCORE_SEC = 0.02
+# Cost per second of an extension; a lower score per second is chance.
+EXTENSION_COST = 0.03
+# Consecutive runs whose offsets differ by at most this many steps are one run.
 SAME_OFFSET_STEPS = 3
-BOTH, SOUND_ALONE, PICTURE_ALONE = range(3)
-REQUIRED_SEC = {BOTH: 0.5, SOUND_ALONE: 2.5, PICTURE_ALONE: 0.8}  # evidence for a confidence of one half
+# Fraction of a region above which it counts as read already.
+MAX_SCANNED_RATIO = 0.8
+# Which modalities explain a run.
+BOTH, AUDIO_ONLY, VIDEO_ONLY = range(3)
+# Score for a confidence of one half, by the modalities that explain the run.
+REQUIRED_SCORE_SEC = {BOTH: 0.5, AUDIO_ONLY: 2.5, VIDEO_ONLY: 0.8}
 
 
 @dataclass
 class AlignedRun:
-    """Steps [first, last) of the edit and the offset that explains them.
+    """A copied segment: query steps [first, last) and the one offset that explains them.
 
-    sound_sec, picture_sec: evidence for the offset. rival_sec: the evidence for the best of the other offsets.
-    confidence: set by `Search.runs`.
+    Attributes:
+        first: first step of the highlight video.
+        last: step after the last one.
+        offset: in steps.
+        audio_score_sec: score of the audio over the run.
+        video_score_sec: score of the frames over the run.
+        runner_up_score_sec: score of the best other offset over the same steps.
+        confidence: in [0, 1), set by `with_confidence`.
     """
 
     first: int
     last: int
     offset: int
-    sound_sec: float
-    picture_sec: float
-    rival_sec: float = 0.0
+    audio_score_sec: float
+    video_score_sec: float
+    runner_up_score_sec: float = 0.0
     confidence: float = 0.0
 
-    def evidence(self) -> tuple[int, float]:
-        """Which evidence counts, that of both or of one where the other speaks against it, and how much it is."""
+    def best_score(self) -> tuple[int, float]:
+        """Return which modalities explain the run, and their score in seconds.
+
+        A modality that clearly contradicts the offset (replaced audio, a black screen) is left out.
+        """
         tolerance_sec = 0.1 * (self.last - self.first) * HOP_SEC
-        if self.picture_sec < -tolerance_sec:
-            return SOUND_ALONE, self.sound_sec
-        if self.sound_sec < -tolerance_sec:
-            return PICTURE_ALONE, self.picture_sec
-        return BOTH, self.sound_sec + self.picture_sec
+        if self.video_score_sec < -tolerance_sec:
+            return AUDIO_ONLY, self.audio_score_sec
+        if self.audio_score_sec < -tolerance_sec:
+            return VIDEO_ONLY, self.video_score_sec
+        return BOTH, self.audio_score_sec + self.video_score_sec
 
-    def rate(self, required_factor: float) -> "AlignedRun":
-        """The run with its confidence, in [0, 1): one half where the evidence, less the half of what there is for
-        another place, is just what is required, and nearer to 1 the more it is."""
-        kind, evidence_sec = self.evidence()
-        surplus_sec = max(evidence_sec - 0.5 * max(self.rival_sec, 0), 0)
-        return replace(self, confidence=1 - 0.5 ** (surplus_sec / (REQUIRED_SEC[kind] * required_factor)))
+    def with_confidence(self, required_factor: float) -> "AlignedRun":
+        """Return the run with its confidence.
+
+        Half of the runner-up's score is subtracted from the run's. The confidence is 0.5 where the rest is exactly the
+        required score, and approaches 1 as it grows.
+
+        Args:
+            required_factor: factor on the required score.
+        """
+        modalities, score_sec = self.best_score()
+        surplus_sec = max(score_sec - 0.5 * max(self.runner_up_score_sec, 0), 0)
+        return replace(self, confidence=1 - 0.5 ** (surplus_sec / (REQUIRED_SCORE_SEC[modalities] * required_factor)))
 
 
-def max_subarray_sum(evidence: np.ndarray) -> np.ndarray:
-    """(num_columns,) the most evidence that one stretch of steps has in each column of (num_steps, num_columns)."""
-    gained = np.cumsum(evidence, axis=0)
-    return (gained - np.minimum(np.minimum.accumulate(gained, axis=0), 0)).max(axis=0)
+def max_subarray_sum(scores: np.ndarray) -> np.ndarray:
+    """Return the largest sum over consecutive steps, 0 if all are negative (Kadane's algorithm).
 
+    Args:
+        scores: (num_steps, num_columns) float.
 
-def viterbi_path(sound: np.ndarray, picture: np.ndarray, switch_costs: np.ndarray) -> np.ndarray:
-    """The offset's column at each step, -1 for none, that gain most evidence in all: (num_steps,) int64.
-
-    Viterbi's algorithm. Each offset stands for three explanations: sound and picture are the match's, or the sound
-    alone, or the picture alone. Beginning with another explanation at step i costs switch_costs[i]; ending costs none.
+    Returns:
+        (num_columns,) float.
     """
-    num_steps, num_offsets = sound.shape
-    alone_cost = ALONE_COST * HOP_SEC
-    scores = np.full(3 * num_offsets + 1, -np.inf, np.float32)  # the last is none
-    scores[-1] = 0
-    stays = np.zeros((num_steps, len(scores)), bool)
+    totals = np.cumsum(scores, axis=0)
+    return (totals - np.minimum(np.minimum.accumulate(totals, axis=0), 0)).max(axis=0)
+
+
+def viterbi_path(audio: np.ndarray, video: np.ndarray, switch_costs: np.ndarray) -> np.ndarray:
+    """Return the sequence of offsets with the highest total score (Viterbi's algorithm).
+
+    Each offset stands for three states: audio and video come from the match, or only the audio, or only the video. One
+    more state stands for no offset.
+
+    Args:
+        audio: (num_steps, num_offsets) float32 scores.
+        video: (num_steps, num_offsets) float32 scores.
+        switch_costs: (num_steps,) float, the cost of entering an offset's state at each step; leaving costs nothing.
+
+    Returns:
+        (num_steps,) int64, the column of each step's offset, -1 for none.
+    """
+    num_steps, num_offsets = audio.shape
+    single_cost = SINGLE_MODALITY_COST * HOP_SEC
+    totals = np.full(3 * num_offsets + 1, -np.inf, np.float32)  # the last state is no offset
+    totals[-1] = 0
+    stays = np.zeros((num_steps, len(totals)), bool)
     best_before = np.zeros(num_steps, np.int64)
     for step in range(num_steps):
-        best_before[step] = best = int(scores.argmax())
-        costs = np.full(len(scores), switch_costs[step], np.float32)
+        best_before[step] = best = int(totals.argmax())
+        costs = np.full(len(totals), switch_costs[step], np.float32)
         costs[-1] = 0
-        stays[step] = scores >= scores[best] - costs
-        scores = np.maximum(scores, scores[best] - costs)
-        heard, seen = sound[step], picture[step]
-        scores[:-1] += np.concatenate([heard + seen, heard - alone_cost, seen - alone_cost])
+        stays[step] = totals >= totals[best] - costs
+        totals = np.maximum(totals, totals[best] - costs)
+        totals[:-1] += np.concatenate([audio[step] + video[step], audio[step] - single_cost, video[step] - single_cost])
     path = np.zeros(num_steps, np.int64)
-    state = int(scores.argmax())
+    state = int(totals.argmax())
     for step in range(num_steps - 1, -1, -1):
         path[step] = state
         if not stays[step, state]:
@@ -104,16 +164,19 @@ def viterbi_path(sound: np.ndarray, picture: np.ndarray, switch_costs: np.ndarra
     return np.where(path == 3 * num_offsets, -1, path % max(num_offsets, 1))
 
 
-def find_runs(
-    sound: np.ndarray, picture: np.ndarray, offsets: np.ndarray, switch_costs: np.ndarray
-) -> list[AlignedRun]:
-    """The runs of one offset each that best explain an edit, in its order; parts that nothing explains lie between.
+def find_runs(audio: np.ndarray, video: np.ndarray, offsets: np.ndarray, switch_costs: np.ndarray) -> list[AlignedRun]:
+    """Return the runs of one offset each that best explain a highlight video, in its order.
 
     Args:
-        sound, picture: (num_steps, num_offsets) float32 evidence.
-        switch_costs: (num_steps,) evidence that a new run has to be worth at least if it begins there.
+        audio: (num_steps, num_offsets) float32 scores.
+        video: (num_steps, num_offsets) float32 scores.
+        offsets: (num_offsets,) int64, in steps.
+        switch_costs: (num_steps,) float, the score that a run has to be worth at least if it begins at each step.
+
+    Returns:
+        Runs that do not overlap; steps that nothing explains lie between them.
     """
-    columns = viterbi_path(sound, picture, switch_costs)
+    columns = viterbi_path(audio, video, switch_costs)
     edges = np.flatnonzero(np.diff(columns, prepend=-2, append=-2))
     runs: list[AlignedRun] = []
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -121,209 +184,306 @@ def find_runs(
         if column < 0:
             continue
         run = AlignedRun(
-            first, last, int(offsets[column]), *(float(e[first:last, column].sum()) for e in (sound, picture))
+            first, last, int(offsets[column]), *(float(s[first:last, column].sum()) for s in (audio, video))
         )
         previous = runs[-1] if runs else None
         if previous and previous.last == first and abs(previous.offset - run.offset) <= SAME_OFFSET_STEPS:
             longer = max(previous, run, key=lambda part: part.last - part.first)
-            runs[-1] = AlignedRun(previous.first, last, longer.offset, previous.sound_sec + run.sound_sec,
-                           previous.picture_sec + run.picture_sec)  # fmt: skip
+            audio_score_sec = previous.audio_score_sec + run.audio_score_sec
+            video_score_sec = previous.video_score_sec + run.video_score_sec
+            runs[-1] = AlignedRun(previous.first, last, longer.offset, audio_score_sec, video_score_sec)
         else:
             runs.append(run)
     return runs
 
 
-def extend_to_dissolve(run: AlignedRun, evidence: np.ndarray, is_cut: np.ndarray) -> AlignedRun:
-    """The run with each end moved outwards while evidence for it goes on, as in a dissolve; not past a cut.
+def extend_to_dissolve(run: AlignedRun, scores: np.ndarray, is_cut: np.ndarray) -> AlignedRun:
+    """Return the run with each boundary moved outwards as far as the scores stay positive, as in a dissolve.
 
     Args:
-        evidence: (num_steps,) float32, of the run's offset.
-        is_cut: (num_steps,) bool, steps near a cut.
+        run: the run.
+        scores: (num_steps,) float32, of the run's offset.
+        is_cut: (num_steps,) bool, steps near a cut, which a boundary does not cross.
     """
 
-    def steps_more(beyond: np.ndarray, cuts: np.ndarray) -> int:
+    def num_more_steps(beyond: np.ndarray, cuts: np.ndarray) -> int:
         num_allowed = int(np.argmax(cuts)) if cuts.any() else len(cuts)
-        gained = np.cumsum(beyond[:num_allowed] - GROWTH_COST * HOP_SEC)
-        return int(gained.argmax()) + 1 if len(gained) and gained.max() > MIN_GROWTH_SEC else 0
+        totals = np.cumsum(beyond[:num_allowed] - EXTENSION_COST * HOP_SEC)
+        return int(totals.argmax()) + 1 if len(totals) and totals.max() > MIN_EXTENSION_SCORE_SEC else 0
 
-    before, after = slice(max(0, run.first - MAX_GROWTH_STEPS), run.first), slice(run.last, run.last + MAX_GROWTH_STEPS)
-    more_before = steps_more(evidence[before][::-1], is_cut[before][::-1])
-    more_after = steps_more(evidence[after], is_cut[after])
-    return replace(run, first=run.first - more_before, last=run.last + more_after)
+    before = slice(max(0, run.first - MAX_EXTENSION_STEPS), run.first)
+    after = slice(run.last, run.last + MAX_EXTENSION_STEPS)
+    num_before = num_more_steps(scores[before][::-1], is_cut[before][::-1])
+    num_after = num_more_steps(scores[after], is_cut[after])
+    return replace(run, first=run.first - num_before, last=run.last + num_after)
 
 
 class Aligner:
-    """What is known of an edit: the offsets that come into question, and the evidence for each at each step.
+    """Aligns a highlight video with a match, and names the regions of the match whose frames would help most.
 
     Args:
-        duration_sec, match_duration_sec: of the edit and of the match. cuts_sec: where the edit has hard cuts.
-        sound: whitened rows of the edit's and of the match's sound, None where one of them has none.
+        query_duration_sec: length of the highlight video.
+        reference_duration_sec: length of the match.
+        cuts_sec: (num_cuts,) float64, times of the highlight video's hard cuts.
+        audio: whitened audio of highlight video and match, None where one of them has none.
+
+    Attributes:
+        num_steps: length of the highlight video in steps.
+        audio: as given.
+        is_cut: (num_steps,) bool.
+        offsets: (num_offsets,) int64, the candidate offsets in steps; None before `set_descriptors`.
+        audio_scores: (num_steps, num_offsets) float32.
+        video_scores: (num_steps, num_offsets) float32.
+        descriptors: those of the frames of highlight video and match.
+        is_scanned: (num_reference_steps,) bool, the steps of the match whose frames were asked for.
+        scan_budget: steps of the match whose frames may still be asked for.
     """
 
     def __init__(
         self,
-        duration_sec: float,
-        match_duration_sec: float,
+        query_duration_sec: float,
+        reference_duration_sec: float,
         cuts_sec: np.ndarray,
-        sound: tuple[np.ndarray, np.ndarray] | None,
+        audio: tuple[np.ndarray, np.ndarray] | None,
     ):
-        self.num_steps = max(1, round(duration_sec / HOP_SEC))
-        self.sound = sound
+        self.num_steps = max(1, round(query_duration_sec / HOP_SEC))
+        self.audio = audio
         self.is_cut = np.zeros(self.num_steps, bool)
         self.is_cut[np.minimum(np.rint(cuts_sec / HOP_SEC).astype(int), self.num_steps - 1)] = True
         self.offsets: np.ndarray | None = None
-        self.is_read = np.zeros(round(match_duration_sec / HOP_SEC), bool)
-        self.num_steps_left = int(MAX_READ_SHARE * self.num_steps)
+        self.is_scanned = np.zeros(round(reference_duration_sec / HOP_SEC), bool)
+        self.scan_budget = int(MAX_SCAN_RATIO * self.num_steps)
 
-    def set_pictures(self, edit: Descriptors, match: Descriptors, seek: bool = False) -> None:
-        """Compare pictures; the first time, or where asked to, offsets are sought with them and with the sound."""
-        self.pictures = edit, match
-        if self.offsets is None or seek:
-            max_offsets = MAX_CELLS // self.num_steps
+    def set_descriptors(self, query: Descriptors, reference: Descriptors, search_offsets: bool = False) -> None:
+        """Score the candidate offsets by frames.
+
+        Args:
+            query: descriptors of the highlight video's frames.
+            reference: descriptors of the match's frames that were read so far.
+            search_offsets: whether candidate offsets are searched again; the first call always searches them.
+        """
+        self.descriptors = query, reference
+        if self.offsets is None or search_offsets:
+            max_offsets = MAX_SCORE_VALUES // self.num_steps
             self.offsets = evidence.video_offset_candidates(
-                edit, match, max_offsets // 2 if self.sound else max_offsets
+                query, reference, max_offsets // 2 if self.audio else max_offsets
             )
-            if self.sound:
-                self.offsets = np.union1d(self.offsets, self.promising_sound_offsets(max_offsets - len(self.offsets)))
-                self.sound_evidence = evidence.audio_evidence(*self.sound, self.offsets, self.num_steps)
+            if self.audio:
+                self.offsets = np.union1d(self.offsets, self.best_audio_offsets(max_offsets - len(self.offsets)))
+                self.audio_scores = evidence.audio_scores(*self.audio, self.offsets, self.num_steps)
             else:
-                self.sound_evidence = np.zeros((self.num_steps, len(self.offsets)), np.float32)
-        self.picture_evidence = evidence.video_evidence(edit, match, self.offsets, self.num_steps)
+                self.audio_scores = np.zeros((self.num_steps, len(self.offsets)), np.float32)
+        self.video_scores = evidence.video_scores(query, reference, self.offsets, self.num_steps)
 
-    def promising_sound_offsets(self, max_offsets: int) -> np.ndarray:
-        """Of the offsets that the sound suggests, those that some stretch of it speaks for most."""
-        offsets = evidence.audio_offset_candidates(*self.sound)
+    def best_audio_offsets(self, max_offsets: int) -> np.ndarray:
+        """Return those of the audio's candidate offsets that have the highest score over consecutive steps."""
+        offsets = evidence.audio_offset_candidates(*self.audio)
         parts = np.array_split(offsets, len(offsets) // OFFSETS_PER_BLOCK + 1)
-        stretches = [max_subarray_sum(evidence.audio_evidence(*self.sound, part, self.num_steps)) for part in parts]
-        return offsets[np.argsort(np.concatenate(stretches))[::-1][:max_offsets]]
+        sums = [max_subarray_sum(evidence.audio_scores(*self.audio, part, self.num_steps)) for part in parts]
+        return offsets[np.argsort(np.concatenate(sums))[::-1][:max_offsets]]
 
     def path_runs(self, cost_factor: float) -> list[AlignedRun]:
-        """The runs on the best path, where beginning one costs that much more or less."""
-        costs = np.where(self.is_cut, CUT_COST_SEC, SWITCH_COST_SEC) * cost_factor
-        runs = find_runs(self.sound_evidence, self.picture_evidence, self.offsets, costs)
-        return [replace(run, rival_sec=self.rival_sec(run)) for run in runs]
+        """Return the runs on the best path, with their runners-up.
 
-    def rival_sec(self, run: AlignedRun) -> float:
-        """The most evidence that there is for another offset where a run is."""
-        sound = self.sound_evidence[run.first : run.last].sum(axis=0)
-        picture = self.picture_evidence[run.first : run.last].sum(axis=0)
-        evidence = np.maximum(sound + picture, np.maximum(sound, picture))
-        return float(evidence[np.abs(self.offsets - run.offset) > RIVAL_STEPS].max(initial=0))
-
-    def places_to_read_sec(self) -> list[tuple[float, float]]:
-        """(start, end) in seconds of the match, whose pictures would settle the most, within a limit in all.
-
-        First around ends of what is found that might as well lie elsewhere; then the middles of what may be a shot
-        but is not sure; then all of it, where the middle has not refuted it.
+        Args:
+            cost_factor: factor on the cost of a new run.
         """
-        runs = [run.rate(1.0) for run in self.path_runs(1.0)]
-        likely = [run for run in runs if run.confidence >= LIKELY]
-        is_found = np.zeros(self.num_steps, bool)
-        for run in likely:
-            evidence = self.evidence_of(run)
-            is_found[run.first : run.last] = True
-            for end in (slice(run.first, run.first + INSIDE_STEPS), slice(max(run.last - INSIDE_STEPS, 0), run.last)):
-                is_found[end] &= evidence[end].sum() >= CLEAR_SEC
-        places = [place for run in likely for place in self.unclear_ends(run, is_found)]
-        is_sure = np.zeros(self.num_steps, bool)
+        costs = np.where(self.is_cut, CUT_COST_SEC, SWITCH_COST_SEC) * cost_factor
+        runs = find_runs(self.audio_scores, self.video_scores, self.offsets, costs)
+        return [replace(run, runner_up_score_sec=self.runner_up_score(run)) for run in runs]
+
+    def rated_runs(self) -> list[AlignedRun]:
+        """Return the runs on the best path, with their confidence."""
+        return [run.with_confidence(1.0) for run in self.path_runs(1.0)]
+
+    def runner_up_score(self, run: AlignedRun) -> float:
+        """Return the highest score, in seconds, that another offset has over the steps of a run."""
+        audio = self.audio_scores[run.first : run.last].sum(axis=0)
+        video = self.video_scores[run.first : run.last].sum(axis=0)
+        scores = np.maximum(audio + video, np.maximum(audio, video))
+        return float(scores[np.abs(self.offsets - run.offset) > RUNNER_UP_MARGIN_STEPS].max(initial=0))
+
+    def regions_to_refine(self) -> list[tuple[float, float]]:
+        """Return the regions of the match whose frames would settle most, within the scan budget.
+
+        First come ambiguous boundaries of probable runs, then the middles of runs that are not confident, then all of
+        the probable runs that are not confident, unless their middle was enough.
+
+        Returns:
+            (start, end) of each region in seconds of the match.
+        """
+        runs = self.rated_runs()
+        regions = [*self.boundary_regions(runs), *self.middle_regions(runs)]
+        regions += [
+            (run.first + run.offset, run.last + run.offset) for run in runs if CONFIDENT > run.confidence >= PROBABLE
+        ]
+        return self.claim_unread(regions)
+
+    def boundary_regions(self, runs: list[AlignedRun]) -> Iterator[tuple[int, int]]:
+        """Yield (first, last) steps of the match around the ambiguous boundaries of the probable runs."""
+        probable = [run for run in runs if run.confidence >= PROBABLE]
+        is_aligned = np.zeros(self.num_steps, bool)
+        for run in probable:
+            scores = self.scores_of(run)
+            is_aligned[run.first : run.last] = True
+            at_start = slice(run.first, run.first + INSIDE_STEPS)
+            at_end = slice(max(run.last - INSIDE_STEPS, 0), run.last)
+            for steps in (at_start, at_end):
+                is_aligned[steps] &= scores[steps].sum() >= CLEAR_SCORE_SEC
+        for run in probable:
+            yield from self.ambiguous_boundaries(run, is_aligned)
+
+    def middle_regions(self, runs: list[AlignedRun]) -> Iterator[tuple[int, int]]:
+        """Yield (first, last) steps of the match in the middle of every candidate run that is not confident."""
+        is_confident = np.zeros(self.num_steps, bool)
         for run in runs:
-            is_sure[run.first : run.last] |= run.confidence >= SURE
-        more = [run for run in self.path_runs(SEEKING_COST_FACTOR) if is_sure[run.first : run.last].mean() < 0.5]
-        doubtful = sorted(
-            [*(run for run in runs if run.confidence < SURE), *more], key=lambda run: -sum(run.evidence())
-        )
-        for run in doubtful:
+            is_confident[run.first : run.last] |= run.confidence >= CONFIDENT
+        candidates = self.path_runs(CANDIDATE_COST_FACTOR)
+        candidates = [run for run in candidates if is_confident[run.first : run.last].mean() < 0.5]
+        doubtful = [*(run for run in runs if run.confidence < CONFIDENT), *candidates]
+        for run in sorted(doubtful, key=lambda run: -sum(run.best_score())):
+            first, last = run.first + run.offset, run.last + run.offset
             middle = (run.first + run.last) // 2 + run.offset
-            places.append(
-                (max(middle - MIDDLE_STEPS, run.first + run.offset), min(middle + MIDDLE_STEPS, run.last + run.offset))
-            )
-        for run in runs:
-            if SURE > run.confidence >= LIKELY:
-                places.append((run.first + run.offset, run.last + run.offset))
-        return self.unread(places)
+            yield max(middle - MIDDLE_STEPS, first), min(middle + MIDDLE_STEPS, last)
 
-    def needs_every_picture(self) -> bool:
-        """Whether sound is of no use and keyframes are too few: much of the edit is not found, the rest by pictures."""
-        runs = [run for run in (run.rate(1.0) for run in self.path_runs(1.0)) if run.confidence >= LIKELY]
-        num_found = sum(run.last - run.first for run in runs)
-        num_heard = sum(run.last - run.first for run in runs if run.sound_sec > 0)
-        return num_heard < MIN_HEARD_SHARE * max(num_found, 1) and num_found < MAX_FOUND_SHARE * self.num_steps
+    def needs_full_scan(self) -> bool:
+        """Return whether frames from the whole match are needed.
 
-    def evidence_of(self, run: AlignedRun) -> np.ndarray:
-        """(num_steps,) float32: the evidence for a run's offset, that of one alone where the other contradicts."""
+        They are where the audio supports few of the aligned steps, and keyframes leave many steps without an offset.
+        """
+        runs = [run for run in self.rated_runs() if run.confidence >= PROBABLE]
+        num_aligned = sum(run.last - run.first for run in runs)
+        num_audible = sum(run.last - run.first for run in runs if run.audio_score_sec > 0)
+        return (
+            num_audible < MIN_AUDIBLE_RATIO * max(num_aligned, 1) and num_aligned < MAX_ALIGNED_RATIO * self.num_steps
+        )
+
+    def scores_of(self, run: AlignedRun) -> np.ndarray:
+        """Return the scores of a run's offset, (num_steps,) float32, by the modalities that explain the run."""
         column = np.searchsorted(self.offsets, run.offset)
-        sound, picture = self.sound_evidence[:, column], self.picture_evidence[:, column]
-        return {BOTH: sound + picture, SOUND_ALONE: sound, PICTURE_ALONE: picture}[run.evidence()[0]]
+        audio, video = self.audio_scores[:, column], self.video_scores[:, column]
+        return {BOTH: audio + video, AUDIO_ONLY: audio, VIDEO_ONLY: video}[run.best_score()[0]]
 
-    def unclear_ends(self, run: AlignedRun, is_found: np.ndarray) -> list[tuple[int, int]]:
-        """(first, last) steps of the match around the ends of a run that may lie elsewhere: as far as nothing is found
-        beyond, or where what is found does not clearly differ from the run's going on."""
-        evidence = self.evidence_of(run)
-        places = []
-        for is_start in (True, False):
-            turn = slice(None, None, -1 if is_start else 1)
-            end = self.num_steps - run.first if is_start else run.last
-            inside = evidence[turn][max(end - INSIDE_STEPS, 0) : end]
-            beyond = evidence[turn][end : end + STEPS_PER_BLOCK]
-            found_beyond = is_found[turn][end : end + END_STEPS]
-            reach = int(np.argmax(found_beyond)) if found_beyond.any() else len(found_beyond)
-            if len(beyond) and inside.sum() < CLEAR_SEC and beyond.sum() > -CLEAR_SEC:
-                reach = max(reach, 2 * STEPS_PER_BLOCK)
-            elif len(beyond) and not self.is_cut[turn][max(end - NEAR_CUT_STEPS, 0) : end + NEAR_CUT_STEPS].any():
-                reach = max(reach, MAX_GROWTH_STEPS)  # a dissolve
-            if reach > NEAR_CUT_STEPS or inside.sum() < CLEAR_SEC:
-                first, last = end - (len(inside) if inside.sum() < CLEAR_SEC else 0), min(end + reach, self.num_steps)
-                first, last = (self.num_steps - last, self.num_steps - first) if is_start else (first, last)
-                places.append((first + run.offset, last + run.offset))
-        return places
+    def ambiguous_boundaries(self, run: AlignedRun, is_aligned: np.ndarray) -> list[tuple[int, int]]:
+        """Return the regions of the match around the boundaries of a run that may lie elsewhere.
 
-    def unread(self, places: list[tuple[int, int]]) -> list[tuple[float, float]]:
-        """Those of some (first, last) steps of the match that were not asked for before, in seconds, as far as the
-        limit goes."""
+        Args:
+            run: a run of the best path.
+            is_aligned: (num_steps,) bool, the steps that belong to a run for certain.
+
+        Returns:
+            (first, last) steps of the match; none, one or two regions, the start's first.
+        """
+        scores, regions = self.scores_of(run), []
+        # The start is the end in reversed time.
+        reversed_end = self.num_steps - run.first
+        region = ambiguous_end(reversed_end, scores[::-1], is_aligned[::-1], self.is_cut[::-1])
+        if region:
+            first, last = region
+            regions.append((self.num_steps - last + run.offset, self.num_steps - first + run.offset))
+        region = ambiguous_end(run.last, scores, is_aligned, self.is_cut)
+        if region:
+            first, last = region
+            regions.append((first + run.offset, last + run.offset))
+        return regions
+
+    def claim_unread(self, regions: list[tuple[int, int]]) -> list[tuple[float, float]]:
+        """Return those regions that were not read before, as far as the scan budget goes, and mark them as read.
+
+        Args:
+            regions: (first, last) steps of the match, the most important first.
+
+        Returns:
+            (start, end) in seconds of the match.
+        """
         wanted = []
-        for first, last in places:
-            first, last = max(first, 0), min(last, len(self.is_read))
+        for first, last in regions:
+            first, last = max(first, 0), min(last, len(self.is_scanned))
             num_steps = last - first
-            if num_steps > 0 and self.is_read[first:last].mean() < 0.8 and num_steps <= self.num_steps_left:
-                self.is_read[first:last] = True
-                self.num_steps_left -= num_steps
+            if num_steps <= 0 or num_steps > self.scan_budget:
+                continue
+            if self.is_scanned[first:last].mean() < MAX_SCANNED_RATIO:
+                self.is_scanned[first:last] = True
+                self.scan_budget -= num_steps
                 wanted.append((first * HOP_SEC, last * HOP_SEC))
         return wanted
 
     def runs(self) -> list[AlignedRun]:
-        """The runs that best explain the edit, grown and rated.
+        """Return the runs that best explain the highlight video, extended and with their confidence.
 
-        Where next to nothing of the edit is found for sure, it is likely another match's, and more is required.
+        Where hardly any of it is aligned confidently, it is probably of another match, and more is required.
         """
-        runs = [run.rate(1.0) for run in self.path_runs(1.0)]
-        sure_steps = sum(run.last - run.first for run in runs if run.confidence >= SURE)
-        factor = 1.0 if sure_steps >= MIN_SURE_SHARE * self.num_steps else DOUBTFUL_EDIT_FACTOR
+        runs = self.rated_runs()
+        num_confident = sum(run.last - run.first for run in runs if run.confidence >= CONFIDENT)
+        factor = 1.0 if num_confident >= MIN_CONFIDENT_RATIO * self.num_steps else DOUBTFUL_QUERY_FACTOR
         near_cut = maximum_filter1d(self.is_cut, 2 * NEAR_CUT_STEPS + 1)
-        evidence = np.maximum(self.sound_evidence + self.picture_evidence, self.picture_evidence)
+        scores = np.maximum(self.audio_scores + self.video_scores, self.video_scores)
         columns = np.searchsorted(self.offsets, [run.offset for run in runs])
         return [
-            extend_to_dissolve(run.rate(factor), evidence[:, column], near_cut)
+            extend_to_dissolve(run.with_confidence(factor), scores[:, column], near_cut)
             for run, column in zip(runs, columns, strict=True)
         ]
 
-    def fine_offset_sec(self, run: AlignedRun) -> float:
-        """The run's offset in seconds, finer than a step: where sound, or else the pictures, are most alike."""
-        (edit, match), sound = self.pictures, self.sound
-        if sound and run.sound_sec >= run.picture_sec:
-            likeness = []
-            for offset in (run.offset - 1, run.offset, run.offset + 1):
-                first, last = max(run.first, -offset), min(run.last, len(sound[0]), len(sound[1]) - offset)
-                likeness.append(float((sound[0][first:last] * sound[1][first + offset : last + offset]).sum()))
-            below, middle, above = likeness
-            curvature = below - 2 * middle + above
-            shift = 0.5 * (below - above) / curvature if curvature < 0 else 0.0
-            return (run.offset + float(np.clip(shift, -1, 1))) * HOP_SEC
-        shown_sec = match.times_sec - run.offset * HOP_SEC
-        there = np.flatnonzero((shown_sec >= run.first * HOP_SEC) & (shown_sec < run.last * HOP_SEC))
+    def refine_offset_sec(self, run: AlignedRun) -> float:
+        """Return a run's offset in seconds, finer than a step.
+
+        The modality with the higher score decides: audio by a parabola through the similarities at three offsets,
+        video by the middle of the shifts with the highest similarity.
+        """
+        if self.audio and run.audio_score_sec >= run.video_score_sec:
+            return self.refine_by_audio_sec(run)
+        return self.refine_by_video_sec(run)
+
+    def refine_by_audio_sec(self, run: AlignedRun) -> float:
+        """Return a run's offset in seconds at the vertex of a parabola (parabolic peak interpolation)."""
+        query, reference = self.audio
+        similarity = []
+        for offset in (run.offset - 1, run.offset, run.offset + 1):
+            first, last = max(run.first, -offset), min(run.last, len(query), len(reference) - offset)
+            similarity.append(float((query[first:last] * reference[first + offset : last + offset]).sum()))
+        below, middle, above = similarity
+        curvature = below - 2 * middle + above
+        shift = 0.5 * (below - above) / curvature if curvature < 0 else 0.0
+        return (run.offset + float(np.clip(shift, -1, 1))) * HOP_SEC
+
+    def refine_by_video_sec(self, run: AlignedRun) -> float:
+        """Return a run's offset in seconds at the middle of the shifts under which the frames are most similar."""
+        query, reference = self.descriptors
+        shown_sec = reference.times_sec - run.offset * HOP_SEC
+        inside = np.flatnonzero((shown_sec >= run.first * HOP_SEC) & (shown_sec < run.last * HOP_SEC))
         shifts_sec = np.linspace(-1.5, 1.5, 31) * HOP_SEC
-        likeness = [
-            float((match.rows[there] * edit.rows[shown_at(edit.times_sec, shown_sec[there] - shift)]).sum())
+        similarity = [
+            float((reference.rows[inside] * query.rows[shown_at(query.times_sec, shown_sec[inside] - shift)]).sum())
             for shift in shifts_sec
         ]
-        best = np.array(likeness) >= max(likeness) - 1e-3 * abs(max(likeness))
+        best = np.array(similarity) >= max(similarity) - 1e-3 * abs(max(similarity))
         return run.offset * HOP_SEC + float(shifts_sec[best].mean())
+
+
+def ambiguous_end(end: int, scores: np.ndarray, is_aligned: np.ndarray, is_cut: np.ndarray) -> tuple[int, int] | None:
+    """Return the region of query steps in which the end of a run may lie.
+
+    The region reaches as far as no other run is aligned beyond the end, or to where the scores no longer leave open
+    whether the run continues.
+
+    Args:
+        end: the step after the run's last one.
+        scores: (num_steps,) float32, of the run's offset.
+        is_aligned: (num_steps,) bool, the steps that belong to a run for certain.
+        is_cut: (num_steps,) bool.
+
+    Returns:
+        (first, last) steps, or None where the end is clear.
+    """
+    inside = scores[max(end - INSIDE_STEPS, 0) : end]
+    beyond = scores[end : end + STEPS_PER_BLOCK]
+    aligned_beyond = is_aligned[end : end + BEYOND_STEPS]
+    is_clear_inside = inside.sum() >= CLEAR_SCORE_SEC
+    reach = int(np.argmax(aligned_beyond)) if aligned_beyond.any() else len(aligned_beyond)
+    if len(beyond) and not is_clear_inside and beyond.sum() > -CLEAR_SCORE_SEC:
+        reach = max(reach, 2 * STEPS_PER_BLOCK)
+    elif len(beyond) and not is_cut[max(end - NEAR_CUT_STEPS, 0) : end + NEAR_CUT_STEPS].any():
+        reach = max(reach, MAX_EXTENSION_STEPS)  # a dissolve
+    if reach <= NEAR_CUT_STEPS and is_clear_inside:
+        return None
+    return end - (0 if is_clear_inside else len(inside)), min(end + reach, len(scores))

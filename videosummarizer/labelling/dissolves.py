@@ -1,8 +1,9 @@
-"""Where a shot of an edit begins or ends that dissolves or fades instead of being cut.
+"""Boundaries of shots that dissolve or fade instead of being cut.
 
-A dissolve mixes two pictures: (1 - t / d) of the one and t / d of the other, t running from 0 to its duration d. Alike
-fingerprints tell of a shot while most of the picture is its own. How much of it is, measured picture by picture, and a
-straight line through that, tell where the last of it is gone.
+A dissolve mixes two frames: (1 - t / d) of one and t / d of the other, with t from 0 to its duration d. Similar
+fingerprints identify a shot only while most of the frame belongs to it, so that they end before the dissolve does. This
+module measures, frame by frame, which proportion of the frame belongs to the shot, fits a straight line to these
+proportions, and takes the time at which the line reaches 0.
 """
 
 import os
@@ -12,74 +13,100 @@ import numpy as np
 from videosummarizer.labelling import fingerprints
 from videosummarizer.labelling.fingerprints import IDENTITY, Thumbnails
 
-REACH_SEC = 1.6  # before and after an end, from where pictures are compared
-RATE_FPS = 16  # of them
-MIN_PICTURES = 8
-DISTANCES_OUTSIDE_SEC = np.arange(-0.4, 1.26, 0.05)  # by how much the end may lie outside of where likeness ends
+# Seconds before and after a boundary within which frames are compared.
+REACH_SEC = 1.6
+# Reference frames per second that are read around a boundary.
+RATE_FPS = 16
+# With fewer frames around a boundary, the boundary is left where it is.
+MIN_FRAMES = 8
+# Tried distances of the true boundary from where the similarity ends, in seconds, positive outside of the shot.
+DISTANCES_OUTSIDE_SEC = np.arange(-0.4, 1.26, 0.05)
+# Tried durations of the dissolve in seconds; 0.01 stands for a cut.
 DURATIONS_SEC = np.array([0.01, 0.2, 0.4, 0.6, 0.8, 1.0])
-MIN_EXPLAINED_SHARE, MIN_WEIGHT = 0.6, 0.2  # of the weights by the line; of the picture inside the shot
-NUM_TYPICAL = 300  # pictures from which what never changes is learnt
+# The fitted line has to explain at least this fraction of the squared proportions.
+MIN_EXPLAINED_RATIO = 0.6
+# Inside the shot, at least this proportion of the frame has to belong to it.
+MIN_PROPORTION = 0.2
+# Frames over which the mean frame, which holds what never changes, is taken.
+NUM_MEAN_FRAMES = 300
 
 
 class DissolveRefiner:
-    """Finds the ends of fades.
+    """Moves the boundaries of dissolving shots to where the last of the shot is gone.
 
     Args:
-        edit, match: pictures from all over both. comparer: of the two. match_path: where more pictures are read.
+        query: thumbnails from the whole highlight video.
+        reference: thumbnails from the whole match.
+        describer: made from both.
+        reference_path: the match's video, from which more frames are read.
     """
 
     def __init__(
         self,
-        edit: Thumbnails,
-        match: Thumbnails,
-        comparer: fingerprints.FrameDescriber,
-        match_path: str | os.PathLike,
+        query: Thumbnails,
+        reference: Thumbnails,
+        describer: fingerprints.FrameDescriber,
+        reference_path: str | os.PathLike,
     ):
-        self.edit, self.comparer, self.match_path = edit, comparer, match_path
-        self.edit_mean, self.match_mean = (
-            comparer.relief_of(pictures.some(NUM_TYPICAL), placement).mean(axis=0)
-            for pictures, placement in ((edit, IDENTITY), (match, comparer.placement))
+        self.query, self.describer, self.reference_path = query, describer, reference_path
+        self.query_mean, self.reference_mean = (
+            describer.high_pass_rows(thumbnails.subsample(NUM_MEAN_FRAMES), transform).mean(axis=0)
+            for thumbnails, transform in ((query, IDENTITY), (reference, describer.transform))
         )
 
-    def end_sec(self, time_sec: float, is_start: bool, offset_sec: float) -> float:
-        """When in the edit a shot's start or end really is; the time that is given, where pictures tell nothing.
+    def boundary_sec(self, time_sec: float, is_start: bool, offset_sec: float) -> float:
+        """Return the time in the highlight video at which a shot really starts or ends.
 
         Args:
-            time_sec: in the edit, where likeness begins or ends. offset_sec: how much later it is in the match.
+            time_sec: time in the highlight video at which the similarity starts or ends.
+            is_start: whether the boundary is the shot's start.
+            offset_sec: how much later the shot is in the match.
+
+        Returns:
+            The refined time, or `time_sec` where the frames show no clear line.
 
         Raises:
             media.MediaError: the match cannot be read.
         """
-        place_sec = time_sec + offset_sec
-        match = fingerprints.read_thumbnails(
-            self.match_path, max(place_sec - REACH_SEC, 0), place_sec + REACH_SEC, RATE_FPS
+        reference_sec = time_sec + offset_sec
+        reference = fingerprints.read_thumbnails(
+            self.reference_path, max(reference_sec - REACH_SEC, 0), reference_sec + REACH_SEC, RATE_FPS
         )
         direction = -1 if is_start else 1
-        outwards_sec = direction * (match.times_sec - place_sec)
-        there = np.flatnonzero(np.abs(outwards_sec) < REACH_SEC)
-        if len(there) < MIN_PICTURES:
+        distances_sec = direction * (reference.times_sec - reference_sec)
+        near = np.flatnonzero(np.abs(distances_sec) < REACH_SEC)
+        if len(near) < MIN_FRAMES:
             return time_sec
-        shown = self.edit.take(fingerprints.shown_at(self.edit.times_sec, match.times_sec[there] - offset_sec))
-        edit_relief = self.comparer.relief_of(shown, IDENTITY) - self.edit_mean
-        match_relief = self.comparer.relief_of(match.take(there), self.comparer.placement) - self.match_mean
-        contrasts = (match_relief**2).sum(axis=1)
-        weights = (edit_relief * match_relief).sum(axis=1) / (contrasts + 1e-3)
-        outside_sec = fade_end_sec(outwards_sec[there], weights, np.minimum(contrasts, np.median(contrasts)))
+        shown = self.query.select(fingerprints.shown_at(self.query.times_sec, reference.times_sec[near] - offset_sec))
+        query_rows = self.describer.high_pass_rows(shown, IDENTITY) - self.query_mean
+        reference_rows = (
+            self.describer.high_pass_rows(reference.select(near), self.describer.transform) - self.reference_mean
+        )
+        contrasts = (reference_rows**2).sum(axis=1)
+        proportions = (query_rows * reference_rows).sum(axis=1) / (contrasts + 1e-3)
+        outside_sec = fit_dissolve_end(distances_sec[near], proportions, np.minimum(contrasts, np.median(contrasts)))
         return time_sec if outside_sec is None else time_sec + direction * outside_sec
 
 
-def fade_end_sec(times_sec: np.ndarray, weights: np.ndarray, trusts: np.ndarray) -> float | None:
-    """When weights that are steady first and fall along a straight line then have come to 0: the line, of all ends and
-    durations, with the least squared error; None where it explains too little.
+def fit_dissolve_end(times_sec: np.ndarray, proportions: np.ndarray, weights: np.ndarray) -> float | None:
+    """Return the time at which proportions that are constant and then fall linearly reach 0.
+
+    Of all tried ends and durations, the one with the least weighted squared error is taken. For each of them the
+    height of the constant part is the solution of linear least squares.
 
     Args:
-        times_sec, weights: (n,) float. trusts: (n,) how much each weight counts.
+        times_sec: (num_frames,) float64.
+        proportions: (num_frames,) float64, the part of each frame that belongs to the shot.
+        weights: (num_frames,) float64, how much the error of each frame counts.
+
+    Returns:
+        Seconds on the scale of `times_sec`, or None where the line explains too little.
     """
     ramps = np.clip((DISTANCES_OUTSIDE_SEC[:, None, None] - times_sec) / DURATIONS_SEC[:, None], 0, 1)
-    products, squares = (trusts * weights * ramps).sum(axis=2), (trusts * ramps**2).sum(axis=2)
+    products, squares = (weights * proportions * ramps).sum(axis=2), (weights * ramps**2).sum(axis=2)
     heights = products / np.maximum(squares, 1e-9)
-    explained = heights * products / max(float((trusts * weights**2).sum()), 1e-9)  # share of the squared weights
+    explained = heights * products / max(float((weights * proportions**2).sum()), 1e-9)
     best = np.unravel_index(explained.argmax(), explained.shape)
-    if explained[best] < MIN_EXPLAINED_SHARE or heights[best] < MIN_WEIGHT:
+    if explained[best] < MIN_EXPLAINED_RATIO or heights[best] < MIN_PROPORTION:
         return None
     return float(DISTANCES_OUTSIDE_SEC[best[0]])

@@ -1,11 +1,15 @@
-"""Fingerprints of a video's sound and picture that survive what an edit does to them; what label_finder.py compares.
+"""Fingerprints of a video's audio and frames that survive editing; label_finder.py compares them.
 
-A fingerprint is a row of numbers an instant, longer where there is more to hear or see, at most 1: the dot product of
-two is their likeness. Rows are whitened by what the match is like, so that what all of it shares (a hum, a horizon, a
-scoreboard) counts little and what sets an instant apart counts much.
+A fingerprint (descriptor) is one row of numbers for one time. The dot product of two rows is their similarity. A row's
+norm is below 1 and grows with how much there is to hear or see. Rows are whitened by the statistics of the full match,
+so that what the whole match has in common (a hum, a horizon, a scoreboard) counts little and what distinguishes a
+moment counts much.
+
+The query is the highlight video, the reference is the full match.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,33 +19,71 @@ from av.video.reformatter import VideoReformatter
 from videosummarizer import media
 from videosummarizer.sections import merge_sections
 
-HOP_SEC = 1 / 16  # from one fingerprint of the sound to the next
-SAMPLE_RATE_HZ = 8000  # above 4 kHz, low bit rates and resampling leave little
+# Seconds from one audio fingerprint to the next; also the time step of the alignment.
+HOP_SEC = 1 / 16
+# Audio is compared up to 4 kHz: low bit rates and resampling leave little above it.
+SAMPLE_RATE_HZ = 8000
+# Samples from one audio fingerprint to the next.
 HOP_LENGTH = int(SAMPLE_RATE_HZ * HOP_SEC)
+# Samples of one audio fingerprint.
 FFT_LENGTH = 2048
+# Mel bands of one audio fingerprint.
 NUM_BANDS = 32
-LOWEST_HZ, HIGHEST_HZ = 100, 3800
-FLOOR_DB = 50  # what is quieter than the loud parts by more counts as silence
-LOCAL_STEPS = 33  # two seconds, over which a band's mean is taken off: level and equaliser then matter no more
+# Lower edge of the lowest mel band.
+LOWEST_HZ = 100
+# Upper edge of the highest mel band.
+HIGHEST_HZ = 3800
+# Bands that are quieter than the loud parts (95th percentile) by more than this count as silence.
+FLOOR_DB = 50
+# Steps (two seconds) of the moving average that is subtracted from each band: volume and equaliser do not count.
+LOCAL_STEPS = 33
+# Audio fingerprints that are computed at once; limits memory.
 NUM_STEPS_PER_BLOCK = 1024
-PICTURES_PER_BLOCK = 1024
-MAX_PLACED = 1000  # pictures of the edit by which the placement is found
-THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 48, 27
-# A quarter to a third of the time is saved; a thumbnail's grey levels hardly change.
+# Thumbnails that are averaged at once; limits memory.
+FRAMES_PER_BLOCK = 1024
+# Query frames that are used to fit the transform of the frame.
+MAX_FIT_FRAMES = 1000
+THUMBNAIL_WIDTH_PX = 48
+THUMBNAIL_HEIGHT_PX = 27
+# Decoder options that save a quarter to a third of the time; a thumbnail's grey levels hardly change.
 FAST_DECODING = {"skip_loop_filter": "all", "flags2": "+fast"}
-GRID_WIDTH, GRID_HEIGHT = 24, 14  # blocks of the edit's picture that are compared
-MIN_CUT_CHANGE = 6.0  # grey levels, on average
-CUT_RATIO, ALONE_CUT_RATIO = 4.0, 2.0  # of the change at a cut to the usual change there, to the largest beside it
-NOISE_VARIANCE = 9.0  # grey levels squared
-MIN_CONTRAST = 4.0  # grey levels; a flatter picture shows nothing to compare
-SOUND_WHITENING, PICTURE_WHITENING = 0.3, 1.0  # share of the mean variance added to each direction's own
-SHORTNESS = 0.5  # of the median length; rows shorter than it are shortened further
+# Blocks across the query's frame that are compared.
+GRID_WIDTH = 24
+# Blocks down the query's frame that are compared.
+GRID_HEIGHT = 14
+# A cut changes the frame by more than this mean absolute difference, in grey levels.
+MIN_CUT_CHANGE = 6.0
+# A cut changes the frame by more than this many times the median change around it.
+MIN_CHANGE_TO_MEDIAN = 4.0
+# A cut may also be a change of more than this many times the largest of the two changes before and two after it.
+MIN_CHANGE_TO_NEIGHBOUR = 2.0
+# Added to the local variance before contrast is normalised, in squared grey levels, so that noise is not amplified.
+NOISE_VARIANCE = 9.0
+# A frame with a smaller standard deviation, in grey levels, shows nothing to compare.
+MIN_CONTRAST = 4.0
+# Ratio of the mean variance that is added to every direction when audio is whitened.
+AUDIO_REGULARISATION = 0.3
+# Ratio of the mean variance that is added to every direction when frames are whitened.
+VIDEO_REGULARISATION = 1.0
+# Ratio of the median norm that is added to every row's norm before the row is divided by it.
+NORM_OFFSET_RATIO = 0.5
+# Relative sizes of the match's frame, across and down, that the coarse search tries.
+COARSE_SIZES = (0.75, 0.85, 1.0, 1.1, 1.2, 1.33)
 
 
 def read_audio_features(path: str | os.PathLike) -> np.ndarray:
-    """(num_steps, 32) float32: logarithms of the sound in mel bands, what is steady taken off; 0 in silence.
+    """Return the log-mel spectrogram of a video's audio without its moving average.
 
-    Row i is of the sound around i * HOP_SEC. Raises media.MediaError.
+    Row i describes the audio around i * HOP_SEC. Each row's own mean is subtracted as well.
+
+    Args:
+        path: the video.
+
+    Returns:
+        (num_steps, 32) float32, natural logarithms of amplitudes; 0 in silence.
+
+    Raises:
+        media.MediaError: the video cannot be read, or has no audio.
     """
     from librosa.feature import melspectrogram
     from scipy.ndimage import uniform_filter1d
@@ -71,45 +113,71 @@ def read_audio_features(path: str | os.PathLike) -> np.ndarray:
     return levels - levels.mean(axis=1, keepdims=True)
 
 
-def whitening(rows: np.ndarray, share: float) -> np.ndarray:
-    """(num_dimensions, num_dimensions) float32, a product with which makes rows vary about alike in every direction;
-    `share` of the mean variance is added to each, so that noise is not blown up."""
+def whitening(rows: np.ndarray, regularisation: float) -> np.ndarray:
+    """Return the matrix of a regularised PCA whitening.
+
+    Rows multiplied by it vary about equally in every direction.
+
+    Args:
+        rows: (n, num_dimensions) float, with a mean of about 0.
+        regularisation: ratio of the mean variance that is added to every direction, so that noise is not amplified.
+
+    Returns:
+        (num_dimensions, num_dimensions) float32.
+    """
     variances, directions = np.linalg.eigh(rows.T @ rows / max(len(rows), 1))
     variances = np.maximum(variances, 0)
-    return (directions / np.sqrt(variances + share * variances.mean() + 1e-12)).astype(np.float32)
+    return (directions / np.sqrt(variances + regularisation * variances.mean() + 1e-12)).astype(np.float32)
 
 
 def soft_normalise(rows: np.ndarray) -> np.ndarray:
-    """Rows at a length below 1: those of median length at two thirds."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    typical = np.median(lengths[lengths > 0]) if (lengths > 0).any() else 1.0
-    return (rows / (lengths + SHORTNESS * typical)).astype(np.float32)
-
-
-def compare_audio(edit: np.ndarray, match: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return comparable fingerprints of an edit and a match, (num_steps, 32) float32 each.
+    """Return rows whose norms are compressed to below 1; the median norm becomes two thirds.
 
     Args:
-        edit, match: of `read_audio_features`.
+        rows: (n, num_dimensions) float.
+
+    Returns:
+        (n, num_dimensions) float32.
     """
-    weights = whitening(match, SOUND_WHITENING)
-    return soft_normalise(edit @ weights), soft_normalise(match @ weights)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    typical = np.median(norms[norms > 0]) if (norms > 0).any() else 1.0
+    return (rows / (norms + NORM_OFFSET_RATIO * typical)).astype(np.float32)
+
+
+def describe_audio(query: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return comparable descriptors of the audio of a highlight video and of a match.
+
+    Args:
+        query: (num_query_steps, 32) float32, from `read_audio_features`.
+        reference: (num_reference_steps, 32) float32, from `read_audio_features`.
+
+    Returns:
+        Descriptors of query and reference, float32, in the same shapes.
+    """
+    weights = whitening(reference, AUDIO_REGULARISATION)
+    return soft_normalise(query @ weights), soft_normalise(reference @ weights)
 
 
 @dataclass
 class Thumbnails:
-    """times_sec: (n,) float64, ascending. thumbnails: (n, 27, 48) uint8, grey, of the whole picture."""
+    """Small grey copies of some of a video's frames.
+
+    Attributes:
+        times_sec: (n,) float64, presentation times, ascending.
+        thumbnails: (n, 27, 48) uint8, grey levels of the whole frame.
+    """
 
     times_sec: np.ndarray
     thumbnails: np.ndarray
 
-    def take(self, indices: np.ndarray) -> "Thumbnails":
+    def select(self, indices: np.ndarray) -> "Thumbnails":
+        """Return the thumbnails at some indices."""
         return Thumbnails(self.times_sec[indices], self.thumbnails[indices])
 
-    def some(self, num_wanted: int) -> "Thumbnails":
-        """At most so many of them, evenly spread."""
-        num = len(self.times_sec)
-        return self.take(np.unique(np.linspace(0, num - 1, min(num, num_wanted)).astype(int)))
+    def subsample(self, max_frames: int) -> "Thumbnails":
+        """Return at most so many of the thumbnails, evenly spread."""
+        num_frames = len(self.times_sec)
+        return self.select(np.unique(np.linspace(0, num_frames - 1, min(num_frames, max_frames)).astype(int)))
 
 
 def read_thumbnails(
@@ -119,10 +187,19 @@ def read_thumbnails(
     rate_fps: float = np.inf,
     keyframes: bool = False,
 ) -> Thumbnails:
-    """Thumbnails of the pictures shown from one time to another, or of keyframes alone.
+    """Read thumbnails of a video's frames from one time to another, or of its keyframes only.
 
-    Where a rate is given, at most so many a second, those from the last keyframe before the start on, since they have
-    to be decoded anyway, and without pictures that no other refers to. Raises media.MediaError.
+    Reading starts at the last keyframe before the start, whose frames have to be decoded anyway.
+
+    Args:
+        path: the video.
+        start_sec: the frames from this time on are read.
+        end_sec: the frames before this time are read.
+        rate_fps: the most frames per second; with a rate, frames that no other frame refers to are left out.
+        keyframes: whether only keyframes are read.
+
+    Raises:
+        media.MediaError: the video cannot be read.
     """
     times, thumbnails = [], []
     scaler, size = VideoReformatter(), (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)
@@ -149,14 +226,25 @@ def read_thumbnails(
     return Thumbnails(np.array(times), np.array(thumbnails, np.uint8).reshape(shape))
 
 
-def read_thumbnails_near(path: str | os.PathLike, places_sec: list[tuple[float, float]], rate_fps: float) -> Thumbnails:
-    """Thumbnails of the pictures shown in some (start, end) of a video, as `read_thumbnails`, which may overlap."""
-    parts = [read_thumbnails(path, max(start, 0), end, rate_fps) for start, end in merge_sections(places_sec)]
+def read_thumbnails_near(
+    path: str | os.PathLike, regions_sec: list[tuple[float, float]], rate_fps: float
+) -> Thumbnails:
+    """Read thumbnails of some regions of a video, as `read_thumbnails` does.
+
+    Args:
+        path: the video.
+        regions_sec: (start, end) of each region in seconds; regions may overlap.
+        rate_fps: the most frames per second.
+
+    Raises:
+        media.MediaError: the video cannot be read.
+    """
+    parts = [read_thumbnails(path, max(start, 0), end, rate_fps) for start, end in merge_sections(regions_sec)]
     return join_thumbnails(parts)
 
 
 def join_thumbnails(parts: list[Thumbnails]) -> Thumbnails:
-    """Pictures of one video as one, in the order of time, each time once."""
+    """Return several thumbnails of one video in order of time, without duplicate times."""
     times_sec = np.concatenate([np.zeros(0), *(part.times_sec for part in parts)])
     empty = np.zeros((0, THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX), np.uint8)
     thumbnails = np.concatenate([empty, *(part.thumbnails for part in parts)])
@@ -166,8 +254,16 @@ def join_thumbnails(parts: list[Thumbnails]) -> Thumbnails:
 
 @dataclass(frozen=True)
 class FrameTransform:
-    """Where in the edit's picture the match's picture lies: its centre and its size, as shares of the edit's picture.
-    A size above 1 is a crop or a zoom, below 1 a letterbox."""
+    """Where in the query's frame the match's frame lies, in units of the query's width and height.
+
+    A size above 1 is a crop or a zoom, below 1 a letterbox.
+
+    Attributes:
+        centre_x: centre of the match's frame, from the left.
+        centre_y: centre of the match's frame, from the top.
+        width: width of the match's frame.
+        height: height of the match's frame.
+    """
 
     centre_x: float = 0.5
     centre_y: float = 0.5
@@ -178,47 +274,74 @@ class FrameTransform:
 IDENTITY = FrameTransform()
 
 
-def block_means(thumbnails: np.ndarray, placement: FrameTransform) -> tuple[np.ndarray, np.ndarray]:
-    """The means of thumbnails over the blocks of the edit's grid, if they lay in the edit's picture as placed.
+def block_means(thumbnails: np.ndarray, transform: FrameTransform) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the means of transformed thumbnails over the blocks of the query's grid.
+
+    Args:
+        thumbnails: (n, 27, 48) uint8.
+        transform: where the thumbnails lie in the query's frame.
 
     Returns:
-        rows: (n, 14 * 24) float32, grey levels. is_inside: (14 * 24,) bool, the blocks that they cover.
+        rows: (n, 14 * 24) float32, grey levels.
+        is_inside: (14 * 24,) bool, the blocks that the thumbnails cover.
     """
 
-    def axis(num_pixels: int, num_blocks: int, centre: float, size: float) -> tuple[np.ndarray, np.ndarray]:
+    def axis_weights(num_pixels: int, num_blocks: int, centre: float, size: float) -> tuple[np.ndarray, np.ndarray]:
         edges = (np.arange(num_blocks + 1) / num_blocks - centre) / size + 0.5
         pixels = np.arange(num_pixels) / num_pixels
         overlaps = np.minimum(edges[1:, None], pixels + 1 / num_pixels) - np.maximum(edges[:-1, None], pixels)
-        shares = np.clip(overlaps, 0, None) / (edges[1] - edges[0])
-        return shares.astype(np.float32), shares.sum(axis=1) > 0.9
+        weights = np.clip(overlaps, 0, None) / (edges[1] - edges[0])
+        return weights.astype(np.float32), weights.sum(axis=1) > 0.9
 
-    across, is_inside_x = axis(THUMBNAIL_WIDTH_PX, GRID_WIDTH, placement.centre_x, placement.width)
-    down, is_inside_y = axis(THUMBNAIL_HEIGHT_PX, GRID_HEIGHT, placement.centre_y, placement.height)
+    across, is_inside_x = axis_weights(THUMBNAIL_WIDTH_PX, GRID_WIDTH, transform.centre_x, transform.width)
+    down, is_inside_y = axis_weights(THUMBNAIL_HEIGHT_PX, GRID_HEIGHT, transform.centre_y, transform.height)
     rows = np.zeros((len(thumbnails), GRID_HEIGHT, GRID_WIDTH), np.float32)
-    for first in range(0, len(rows), PICTURES_PER_BLOCK):
-        block = thumbnails[first : first + PICTURES_PER_BLOCK].astype(np.float32)
+    for first in range(0, len(rows), FRAMES_PER_BLOCK):
+        block = thumbnails[first : first + FRAMES_PER_BLOCK].astype(np.float32)
         squeezed = (block.reshape(-1, THUMBNAIL_WIDTH_PX) @ across.T).reshape(len(block), -1, GRID_WIDTH)
         flat = down @ squeezed.transpose(1, 0, 2).reshape(THUMBNAIL_HEIGHT_PX, -1)
-        rows[first : first + PICTURES_PER_BLOCK] = flat.reshape(GRID_HEIGHT, len(block), GRID_WIDTH).transpose(1, 0, 2)
+        rows[first : first + FRAMES_PER_BLOCK] = flat.reshape(GRID_HEIGHT, len(block), GRID_WIDTH).transpose(1, 0, 2)
     return rows.reshape(len(rows), -1), (is_inside_y[:, None] & is_inside_x).ravel()
 
 
 def shown_at(times_sec: np.ndarray, wanted_sec: np.ndarray) -> np.ndarray:
-    """Of pictures with ascending times, the indices of those shown at wanted times."""
+    """Return the indices of the frames that are shown at some times.
+
+    Args:
+        times_sec: (n,) float64, presentation times of the frames, ascending.
+        wanted_sec: (m,) float64; before the first frame, the first frame counts as shown.
+
+    Returns:
+        (m,) int64.
+    """
     return np.maximum(np.searchsorted(times_sec, wanted_sec + media.TIME_TOLERANCE_SEC, side="right") - 1, 0)
 
 
 @dataclass
 class Descriptors:
-    """times_sec: (n,) float64, ascending. rows: (n, num_dimensions) float32, whitened fingerprints of pictures."""
+    """Whitened fingerprints of frames.
+
+    Attributes:
+        times_sec: (n,) float64, presentation times, ascending.
+        rows: (n, num_dimensions) float32.
+    """
 
     times_sec: np.ndarray
     rows: np.ndarray
 
 
 def high_pass(rows: np.ndarray, is_used: np.ndarray) -> np.ndarray:
-    """(n, 14, 24) float32: the detail in pictures (n, 14 * 24) in grey levels, negative where darker than around it; 0
-    in blocks that are not used. A mixture of pictures has the mixture of their reliefs."""
+    """Subtract a Gaussian blur from frames.
+
+    The filter is linear: a mixture of frames gives the same mixture of their filtered frames.
+
+    Args:
+        rows: (n, 14 * 24) float, grey levels.
+        is_used: (14 * 24,) bool, the blocks that are compared; the others count as the frame's mean.
+
+    Returns:
+        (n, 14, 24) float32, grey levels, negative where a block is darker than its surroundings.
+    """
     from scipy.ndimage import gaussian_filter
 
     shifted = np.where(is_used, rows - rows[:, is_used].mean(axis=1, keepdims=True), 0)
@@ -228,8 +351,17 @@ def high_pass(rows: np.ndarray, is_used: np.ndarray) -> np.ndarray:
 
 
 def local_contrast_normalise(rows: np.ndarray, is_used: np.ndarray) -> np.ndarray:
-    """(n, num_used) float32, of length 1: the detail in pictures (n, 14 * 24) without brightness and contrast; 0 where
-    a picture shows nothing."""
+    """Normalise the local contrast of frames, so that brightness and contrast do not count.
+
+    After Jarrett et al. 2009, "What is the best multi-stage architecture for object recognition?", section 2.
+
+    Args:
+        rows: (n, 14 * 24) float, grey levels.
+        is_used: (14 * 24,) bool, the blocks that are compared.
+
+    Returns:
+        (n, num_used) float32 of norm 1; 0 where a frame shows nothing to compare.
+    """
     from scipy.ndimage import gaussian_filter
 
     is_flat = rows[:, is_used].std(axis=1) < MIN_CONTRAST
@@ -243,105 +375,155 @@ def local_contrast_normalise(rows: np.ndarray, is_used: np.ndarray) -> np.ndarra
 
 
 class FrameDescriber:
-    """Makes comparable fingerprints of an edit's and a match's pictures, given where the one lies in the other.
+    """Makes comparable descriptors of the frames of a highlight video and of a match.
 
-    Blocks that stand still in either (bars, logos, scoreboards) are left out.
+    Blocks that never change in either video (bars, logos, scoreboards) are left out.
 
     Args:
-        edit, match: pictures from all over both. placement: where the match's picture lies in the edit's.
+        query: thumbnails from the whole highlight video.
+        reference: thumbnails from the whole match.
+        transform: where the match's frame lies in the highlight video's frame.
+
+    Attributes:
+        transform: as given.
+        is_used: (14 * 24,) bool, the blocks that are compared.
+        mean_row: (num_used,) float32, the mean normalised frame of the match.
+        reference_rows: (n, num_used) float32, the match's normalised frames that show something, minus their mean.
     """
 
-    def __init__(self, edit: Thumbnails, match: Thumbnails, placement: FrameTransform):
-        self.placement = placement
-        edit_rows, _ = block_means(edit.thumbnails, IDENTITY)
-        match_rows, self.is_used = block_means(match.thumbnails, placement)
-        for rows in (edit_rows, match_rows):
-            deviations = rows.std(axis=0)
+    def __init__(self, query: Thumbnails, reference: Thumbnails, transform: FrameTransform):
+        self.transform = transform
+        query_means, _ = block_means(query.thumbnails, IDENTITY)
+        reference_means, self.is_used = block_means(reference.thumbnails, transform)
+        for means in (query_means, reference_means):
+            deviations = means.std(axis=0)
             self.is_used = self.is_used & (deviations > 0.25 * np.median(deviations))
         if not self.is_used.any():
             self.is_used[:] = True
-        details = local_contrast_normalise(match_rows, self.is_used)
-        shows = np.any(details != 0, axis=1)
-        self.shared = details[shows].sum(axis=0) / max(shows.sum(), 1)
-        self.shown_details = details[shows] - self.shared
+        rows = local_contrast_normalise(reference_means, self.is_used)
+        shows = np.any(rows != 0, axis=1)
+        self.mean_row = rows[shows].sum(axis=0) / max(shows.sum(), 1)
+        self.reference_rows = rows[shows] - self.mean_row
 
     @cached_property
     def weights(self) -> np.ndarray:
-        return whitening(self.shown_details, PICTURE_WHITENING)
+        """The whitening matrix of the match's frames, (num_used, num_used) float32."""
+        return whitening(self.reference_rows, VIDEO_REGULARISATION)
 
-    def details_of(self, pictures: Thumbnails, placement: FrameTransform) -> np.ndarray:
-        details = local_contrast_normalise(block_means(pictures.thumbnails, placement)[0], self.is_used)
-        details[np.any(details != 0, axis=1)] -= self.shared
-        return details
+    def normalised_rows(self, thumbnails: Thumbnails, transform: FrameTransform) -> np.ndarray:
+        """Return contrast-normalised frames minus the match's mean, (n, num_used) float32; 0 for flat frames."""
+        rows = local_contrast_normalise(block_means(thumbnails.thumbnails, transform)[0], self.is_used)
+        rows[np.any(rows != 0, axis=1)] -= self.mean_row
+        return rows
 
-    def relief_of(self, pictures: Thumbnails, placement: FrameTransform) -> np.ndarray:
-        """(n, num_used) float32: as from `high_pass`, of the blocks that are compared."""
-        rows = block_means(pictures.thumbnails, placement)[0]
-        return high_pass(rows, self.is_used).reshape(len(rows), -1)[:, self.is_used]
+    def high_pass_rows(self, thumbnails: Thumbnails, transform: FrameTransform) -> np.ndarray:
+        """Return the frames after `high_pass`, only the blocks that are compared, (n, num_used) float32."""
+        means = block_means(thumbnails.thumbnails, transform)[0]
+        return high_pass(means, self.is_used).reshape(len(means), -1)[:, self.is_used]
 
-    def edit_rows(self, pictures: Thumbnails) -> Descriptors:
-        return Descriptors(pictures.times_sec, soft_normalise(self.details_of(pictures, IDENTITY) @ self.weights))
+    def describe_query(self, thumbnails: Thumbnails) -> Descriptors:
+        """Return descriptors of frames of the highlight video."""
+        rows = self.normalised_rows(thumbnails, IDENTITY)
+        return Descriptors(thumbnails.times_sec, soft_normalise(rows @ self.weights))
 
-    def match_rows(self, pictures: Thumbnails) -> Descriptors:
-        return Descriptors(pictures.times_sec, soft_normalise(self.details_of(pictures, self.placement) @ self.weights))
+    def describe_reference(self, thumbnails: Thumbnails) -> Descriptors:
+        """Return descriptors of frames of the match."""
+        rows = self.normalised_rows(thumbnails, self.transform)
+        return Descriptors(thumbnails.times_sec, soft_normalise(rows @ self.weights))
 
 
-def fit_frame_transform(edit: Thumbnails, match: Thumbnails) -> FrameTransform:
-    """The placement under which pictures of the match are best found again in the edit; as it is where none is better.
+def fit_frame_transform(query: Thumbnails, reference: Thumbnails) -> FrameTransform:
+    """Return the transform under which frames of the match are most similar to frames of the highlight video.
 
-    A coarse search finds pairs of pictures that are alike; the placement is then fitted to those.
+    A coarse search over sizes finds pairs of similar frames. Hill climbing then fits the transform to these pairs.
+
+    Args:
+        query: thumbnails from the whole highlight video.
+        reference: thumbnails from the whole match.
     """
-    duration_sec = float(np.ptp(edit.times_sec))
-    edit_part, match_part = edit.some(min(MAX_PLACED, int(10 * duration_sec) + 1)), match.some(MAX_PLACED // 3)
+    duration_sec = float(np.ptp(query.times_sec))
+    query = query.subsample(min(MAX_FIT_FRAMES, int(10 * duration_sec) + 1))
+    reference = reference.subsample(MAX_FIT_FRAMES // 3)
+    transform = coarse_transform(query, reference)
+    similarities = frame_similarities(query, reference, transform)
+    chosen = np.argsort(similarities.max(axis=1))[-max(20, len(similarities) // 8) :]
+    query_pairs, reference_pairs = query.select(similarities[chosen].argmax(axis=1)), reference.select(chosen)
 
-    def details(edit: Thumbnails, match: Thumbnails, placement: FrameTransform) -> tuple[np.ndarray, np.ndarray]:
-        comparer = FrameDescriber(edit, match, placement)
-        return comparer.details_of(edit, IDENTITY), comparer.details_of(match, placement)
+    def mean_similarity(transform: FrameTransform) -> float:
+        query_rows, reference_rows = normalised_pair(query_pairs, reference_pairs, transform)
+        return float((query_rows * reference_rows).sum(axis=1).mean())
 
-    def likeness(placement: FrameTransform) -> np.ndarray:
-        edit_details, match_details = details(edit_part, match_part, placement)
-        return match_details @ edit_details.T
+    return hill_climb(mean_similarity, transform)
 
-    def merit(maxima: np.ndarray) -> float:
+
+def normalised_pair(
+    query: Thumbnails, reference: Thumbnails, transform: FrameTransform
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the normalised frames of query and reference under a transform, (n, num_used) float32 each."""
+    describer = FrameDescriber(query, reference, transform)
+    return describer.normalised_rows(query, IDENTITY), describer.normalised_rows(reference, transform)
+
+
+def frame_similarities(query: Thumbnails, reference: Thumbnails, transform: FrameTransform) -> np.ndarray:
+    """Return the similarity of each reference frame to each query frame, (num_reference, num_query) float32."""
+    query_rows, reference_rows = normalised_pair(query, reference, transform)
+    return reference_rows @ query_rows.T
+
+
+def coarse_transform(query: Thumbnails, reference: Thumbnails) -> FrameTransform:
+    """Return the best of the centred transforms of COARSE_SIZES.
+
+    Transforms are ranked by the tenth of the match's frames that are most similar to a query frame.
+    """
+
+    def best_pairs_similarity(transform: FrameTransform) -> float:
+        maxima = frame_similarities(query, reference, transform).max(axis=1)
         return float(np.sort(maxima)[-max(10, len(maxima) // 10) :].mean())
 
-    sizes = (0.75, 0.85, 1.0, 1.1, 1.2, 1.33)
+    sizes = COARSE_SIZES
     candidates = [FrameTransform(width=w, height=h) for w in sizes for h in sizes if 0.7 < w / h < 1.4]
-    best = max(candidates, key=lambda placement: merit(likeness(placement).max(axis=1)))
-    alike = likeness(best)
-    chosen = np.argsort(alike.max(axis=1))[-max(20, len(alike) // 8) :]
-    edit_pairs, match_pairs = edit_part.take(alike[chosen].argmax(axis=1)), match_part.take(chosen)
+    return max(candidates, key=best_pairs_similarity)
 
-    def fit(placement: FrameTransform) -> float:
-        edit_details, match_details = details(edit_pairs, match_pairs, placement)
-        return float((edit_details * match_details).sum(axis=1).mean())
 
-    step, score = 0.06, fit(best)
+def hill_climb(objective: Callable[[FrameTransform], float], start: FrameTransform) -> FrameTransform:
+    """Return a transform near a start at which an objective has a local maximum.
+
+    Every round tries a step up and down in each of the four numbers and takes the best; where none is better, the step
+    is halved.
+    """
+    best, step, score = start, 0.06, objective(start)
     while step > 0.004:
-        moves = [
+        neighbours = [
             FrameTransform(**{**vars(best), name: getattr(best, name) + change})
             for name in vars(best)
             for change in (-step, step)
         ]
-        scores = [fit(move) for move in moves]
+        scores = [objective(neighbour) for neighbour in neighbours]
         if max(scores) > score + 1e-4:
-            best, score = moves[int(np.argmax(scores))], max(scores)
+            best, score = neighbours[int(np.argmax(scores))], max(scores)
         else:
             step /= 2
     return best
 
 
-def find_cuts(pictures: Thumbnails) -> np.ndarray:
-    """(n,) float64: when the first picture after a cut is shown; a flash counts as one, a dissolve does not."""
+def find_cuts(thumbnails: Thumbnails) -> np.ndarray:
+    """Return the times of hard cuts; a flash counts as a cut, a dissolve does not.
+
+    Args:
+        thumbnails: of every frame of a video.
+
+    Returns:
+        (num_cuts,) float64, the presentation time of the first frame after each cut.
+    """
     from scipy.ndimage import maximum_filter, median_filter
 
-    changes = np.zeros(max(len(pictures.times_sec) - 1, 0), np.float32)
-    for index in range(len(changes)):  # one by one, as the difference of all takes much memory
-        before, after = pictures.thumbnails[index : index + 2].astype(np.int16)
+    changes = np.zeros(max(len(thumbnails.times_sec) - 1, 0), np.float32)
+    for index in range(len(changes)):  # one by one: the difference of all frames at once takes much memory
+        before, after = thumbnails.thumbnails[index : index + 2].astype(np.int16)
         changes[index] = np.abs(after - before).mean()
     if not len(changes):
         return np.zeros(0)
-    usual = median_filter(changes, min(31, len(changes) | 1))
-    beside = maximum_filter(changes, footprint=[1, 1, 0, 1, 1])
-    is_cut = (changes > CUT_RATIO * usual) | (changes > ALONE_CUT_RATIO * beside)
-    return pictures.times_sec[1:][is_cut & (changes > MIN_CUT_CHANGE)]
+    median = median_filter(changes, min(31, len(changes) | 1))
+    neighbour = maximum_filter(changes, footprint=[1, 1, 0, 1, 1])
+    is_cut = (changes > MIN_CHANGE_TO_MEDIAN * median) | (changes > MIN_CHANGE_TO_NEIGHBOUR * neighbour)
+    return thumbnails.times_sec[1:][is_cut & (changes > MIN_CUT_CHANGE)]
