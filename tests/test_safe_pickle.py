@@ -1,4 +1,4 @@
-"""The reader of segment pickles: instructions, names and arrays that it takes and that it refuses, and its limits."""
+"""The reader of segment pickles: opcodes, names and arrays that it takes and that it refuses, and its limits."""
 
 import pickle
 import pickletools
@@ -86,16 +86,16 @@ def read(content):
 
 
 @pytest.mark.parametrize("code", range(256))
-def test_every_instruction_that_builds_no_plain_value_is_refused(code):
+def test_every_opcode_that_builds_no_plain_value_is_refused(code):
     known = pickletools.code2op.get(chr(code))
     content = b"\x80\x04" + bytes([code]) + bytes(20)
     if known and known.name in INSTRUCTIONS:
         with pytest.raises((DamagedError, ForbiddenError)) as raised:
             read(content)
-        assert f"instruction {known.name}" not in str(raised.value)
+        assert f"opcode {known.name}" not in str(raised.value)
     else:
         name = known.name if known else hex(code)
-        with pytest.raises(ForbiddenError, match=f"^it uses the pickle instruction {name}$"):
+        with pytest.raises(ForbiddenError, match=f"^it uses the pickle opcode {name}$"):
             read(content)
 
 
@@ -147,8 +147,8 @@ VALUES = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_plain_values_are_what_pickle_makes_of_them(name):
-    instructions, value = VALUES[name]
-    content = b"\x80\x04" + instructions + b"."
+    opcodes, value = VALUES[name]
+    content = b"\x80\x04" + opcodes + b"."
     assert pickle.loads(content) == value
     assert read(content) == value
     if not isinstance(value, bytes):  # a view, as long as it is not an item of the segment
@@ -156,7 +156,7 @@ def test_plain_values_are_what_pickle_makes_of_them(name):
 
 
 @pytest.mark.parametrize(
-    ("instructions", "error", "message"),
+    ("opcodes", "error", "message"),
     [
         (b"", ForbiddenError, "more follows its end"),
         (b"NN", ForbiddenError, "more follows its end"),
@@ -175,23 +175,31 @@ def test_plain_values_are_what_pickle_makes_of_them(name):
         (b"a", DamagedError, "damaged at"),
         (b"}(\x8c\x01au", DamagedError, "damaged at"),  # a key without a value
         (b"}(\x8c\x01aK\x01\x8c\x01bu", DamagedError, "damaged at"),
-        (b"C\x04abc", DamagedError, "damaged at"),  # with the last instruction for its fourth byte
+        (b"C\x04abc", DamagedError, "damaged at"),  # with the last opcode for its fourth byte
         (b"C\x05abc", DamagedError, "damaged at byte 4 of 8"),
         (b"\x8c\x05abc", DamagedError, "damaged at"),
         (b"X\x05\0\0\0abc", DamagedError, "damaged at byte 7 of 11"),
         (b"\x8a\x05abc", DamagedError, "damaged at byte 4 of 8"),
-        (b"\x8a\x09" + b"\1" * 9, ForbiddenError, "it holds a whole number of more than 64 bits"),
+        (b"\x8a\x09" + b"\1" * 9, ForbiddenError, "it holds an integer of more than 64 bits"),
         (b"\x8c\x01\xff", DamagedError, "damaged at"),
-        (b"}K\x01K\x02s", ForbiddenError, "it sets an item other than that of a dict with text for keys"),
-        (b"}(\x8c\x01aK\x01K\x02K\x02u", ForbiddenError, "it sets an item other than that of a dict with text"),
-        (b"](\x8c\x01aK\x01u", ForbiddenError, "it sets an item other than that of a dict with text for keys"),
-        (b")K\x01a", ForbiddenError, "it appends to what is no list"),
-        (b"}(K\x01e", ForbiddenError, "it appends to what is no list"),
-        (b"N)R", ForbiddenError, "it calls what is no function"),
-        (text("numpy") + text("dtype") + b"\x93]R", ForbiddenError, "it calls what is no function"),
-        (text("numpy") + text("dtype") + b"\x93" + text("u1") + b"R", ForbiddenError, "it calls what is no function"),
-        (text("numpy") + text("dtype") + b"\x93)b", ForbiddenError, "it sets the state of what is no NumPy array"),
-        (b"})b", ForbiddenError, "it sets the state of what is no NumPy array"),
+        (b"}K\x01K\x02s", ForbiddenError, "it sets an item of something other than a dict with string keys"),
+        (b"}(\x8c\x01aK\x01K\x02K\x02u", ForbiddenError, "it sets an item of something other than a dict"),
+        (b"](\x8c\x01aK\x01u", ForbiddenError, "it sets an item of something other than a dict with string keys"),
+        (b")K\x01a", ForbiddenError, "it appends to something other than a list"),
+        (b"}(K\x01e", ForbiddenError, "it appends to something other than a list"),
+        (b"N)R", ForbiddenError, "it calls something other than a function"),
+        (text("numpy") + text("dtype") + b"\x93]R", ForbiddenError, "it calls something other than a function"),
+        (
+            text("numpy") + text("dtype") + b"\x93" + text("u1") + b"R",
+            ForbiddenError,
+            "it calls something other than a function",
+        ),
+        (
+            text("numpy") + text("dtype") + b"\x93)b",
+            ForbiddenError,
+            "it sets the state of something other than a NumPy array",
+        ),
+        (b"})b", ForbiddenError, "it sets the state of something other than a NumPy array"),
         (text("numpy") + text("dtype") + b"\x93" + text("u1") + b"\x85R}b", ForbiddenError, "it sets the state of"),
         (text("numpy") + text("ndarray") + b"\x93)R", ForbiddenError, "it calls numpy.ndarray"),
         (text("numpy") + text("dtype") + b"\x93)R", DamagedError, "damaged at"),
@@ -199,24 +207,24 @@ def test_plain_values_are_what_pickle_makes_of_them(name):
         (text("numpy") + b"K\x01\x93", ForbiddenError, "it names numpy.int, which is neither a builtin value nor"),
     ],
 )
-def test_values_that_do_not_fit_together_are_named(instructions, error, message):
+def test_values_that_do_not_fit_together_are_named(opcodes, error, message):
     with pytest.raises(error, match=f"^{message}"):
-        read(b"\x80\x04" + instructions + b".")
+        read(b"\x80\x04" + opcodes + b".")
 
 
-def padded(num_instructions):
-    """A segment that takes so many instructions, most of them to fill a list."""
+def padded(num_opcodes):
+    """A segment that takes so many opcodes, most of them to fill a list."""
     start, end = pickle.dumps(ARRAYS, 4)[:-2] + text("more") + b"](", b"eu."
     num_others = sum(1 for _ in pickletools.genops(start + end))
-    content = start + b"N" * (num_instructions - num_others) + end
-    assert sum(1 for _ in pickletools.genops(content)) == num_instructions
+    content = start + b"N" * (num_opcodes - num_others) + end
+    assert sum(1 for _ in pickletools.genops(content)) == num_opcodes
     return content
 
 
-def test_a_segment_takes_ten_thousand_instructions_at_most():
-    for num_instructions in (9_999, 10_000):
-        assert safe_pickle.load(padded(num_instructions))["more"][-1] is None
-    with pytest.raises(ForbiddenError, match=r"^it takes more than 10000 pickle instructions$"):
+def test_a_segment_takes_ten_thousand_opcodes_at_most():
+    for num_opcodes in (9_999, 10_000):
+        assert safe_pickle.load(padded(num_opcodes))["more"][-1] is None
+    with pytest.raises(ForbiddenError, match=r"^it takes more than 10000 pickle opcodes$"):
         safe_pickle.load(padded(10_001))
 
 
@@ -282,7 +290,7 @@ def test_the_numbers_that_arrays_may_hold_are_pinned():
         assert PickledDtype(code).dtype == np.dtype(code)
     others = ["O8", "O", "U1", "S1", "V1", "M8", "m8", "c8", "c16", "f16", "g", "u1,u1", "", None, 1, ("u1",), np.uint8]
     for code in others:
-        with pytest.raises(ForbiddenError, match=r"^it holds an array of type .*, which is no plain number$"):
+        with pytest.raises(ForbiddenError, match=r"^it holds an array of type .*, which is not a number$"):
             PickledDtype(code)
 
 
@@ -320,10 +328,10 @@ def test_types_with_parts_fields_or_another_alignment_are_refused(state):
         ((b"ab", PickledDtype("u1"), (2,), "C"), "it holds an array of objects"),
         (([1, 2], PickledDtype("u1"), (2,), "C"), "it holds an array of objects"),
         ((memoryview(b"ab"), np.dtype("u1"), (2,), "C"), "it holds an array of objects"),
-        ((memoryview(b"ab"), PickledDtype("u1"), [2], "C"), "it holds an array whose shape is no row of whole numbers"),
-        ((memoryview(b"ab"), PickledDtype("u1"), (2.0,), "C"), "it holds an array whose shape is no row of whole"),
-        ((memoryview(b"a"), PickledDtype("u1"), (True,), "C"), "it holds an array whose shape is no row of whole"),
-        ((memoryview(b"ab"), PickledDtype("u1"), (1, (2,)), "C"), "it holds an array whose shape is no row of whole"),
+        ((memoryview(b"ab"), PickledDtype("u1"), [2], "C"), "it holds an array whose shape is not a tuple of integers"),
+        ((memoryview(b"ab"), PickledDtype("u1"), (2.0,), "C"), "it holds an array whose shape is not a tuple"),
+        ((memoryview(b"a"), PickledDtype("u1"), (True,), "C"), "it holds an array whose shape is not a tuple"),
+        ((memoryview(b"ab"), PickledDtype("u1"), (1, (2,)), "C"), "it holds an array whose shape is not a tuple"),
     ],
 )
 def test_arrays_of_other_parts_are_refused(arguments, message):

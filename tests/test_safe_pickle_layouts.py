@@ -94,9 +94,9 @@ def test_what_is_known_of_many_matches_is_bounded(monkeypatch):
     for number in range(20):
         reader.load(pickle.dumps(ARRAYS), f"match_{number}")
         assert len(reader.layouts) <= 5
-        assert len(reader.last) <= 5
+        assert len(reader.last_layouts) <= 5
     reader.load(pickle.dumps({**ARRAYS, "title": "a" * 5000}), "long")
-    assert "long" not in reader.last
+    assert "long" not in reader.last_layouts
 
 
 @pytest.fixture
@@ -183,20 +183,20 @@ def test_what_is_known_of_a_thousand_segments_is_kept(num_looked_at):
         reader.load(content, str(number))
     for number in (0, 999):
         reader.load(content, str(number))
-    assert (num_looked_at(), len(reader.layouts), len(reader.last)) == (1000, 1000, 1000)
+    assert (num_looked_at(), len(reader.layouts), len(reader.last_layouts)) == (1000, 1000, 1000)
     reader.load(content, "1000")
-    assert (list(reader.layouts), list(reader.last)) == ([("1000", len(content))], ["1000"])
+    assert (list(reader.layouts), list(reader.last_layouts)) == ([("1000", len(content))], ["1000"])
 
 
 def test_what_is_known_of_a_segment_takes_4096_bytes_at_most():
     def content(num_bytes):
         return pickle.dumps(ARRAYS | {"title": "a" * num_bytes})
 
-    num_others = len(safe_pickle.find_layout(content(300)).meaning) - 300
+    num_others = len(safe_pickle.find_layout(content(300)).structure_bytes) - 300
     reader = ArrayReader()
     for num_bytes, is_kept in ((4097, False), (4096, True)):
         reader.load(content(num_bytes - num_others), "title")
-        assert ("title" in reader.last) == is_kept
+        assert ("title" in reader.last_layouts) == is_kept
         assert len(reader.layouts) == is_kept
 
 
@@ -294,4 +294,4 @@ def test_arrays_that_lie_otherwise_are_read_in_full_alone(tmp_path, segment):
     for found, name in zip(reader.load(content, "title"), ("video", "audio"), strict=True):
         np.testing.assert_array_equal(found, segment[name])
     assert not read_straight(reader, tmp_path / "segment.pkl", content, audio_shape=(2, 3))[0]
-    assert safe_pickle.find_layout(content).rest is None
+    assert safe_pickle.find_layout(content).without_arrays is None

@@ -1,10 +1,12 @@
-"""Reads the pickles of segments, and runs nothing: of pickle's instructions it knows those that build plain values, and
-of the functions that a pickle can name those five by which NumPy writes an array, which are done here, not called.
+"""Read the pickles of segments without running any code from them.
 
-Whatever a file claims, time and memory stay in proportion to its size: an array is a view of the file's own bytes, a
-length is compared with them first, instructions are counted, nothing is nested by recursion, and only text is a key.
+Only opcodes that build plain values are accepted. Of the functions that a pickle can name, only the five by which NumPy
+writes arrays are accepted, and their effect is reimplemented here instead of calling them.
 
-Source of the instructions: the documentation in `pickletools`; of what NumPy writes: `pickletools.dis` of arrays.
+Time and memory stay in proportion to the file's size, whatever the file claims. An array is a view of the file's own
+bytes, lengths are checked against them first, opcodes are counted, nothing recurses, and only strings are keys.
+
+Sources: the documentation of the opcodes in `pickletools`, and `pickletools.dis` of pickled NumPy arrays.
 """
 
 import math
@@ -20,33 +22,44 @@ import numpy as np
 
 
 class ForbiddenError(Exception):
-    """The pickle holds what no segment holds; the message names it."""
+    """The pickle contains something that no segment contains. The message names it."""
 
 
 class DamagedError(Exception):
-    """The pickle cannot be read to its end; the message says where."""
+    """The pickle cannot be read to its end. The message says where it is damaged."""
 
 
-MAX_OPCODES = 10_000  # a segment takes 150
+# The most opcodes of a pickle. A segment has 150.
+MAX_OPCODES = 10_000
+# The most bytes of a number. Longer buffers are the elements of an array.
 MAX_NUMBER_BYTES = 8
-MAX_LAYOUTS, MAX_LAYOUT_BYTES = 1000, 4096  # that are kept; a segment's takes 500 bytes
+# The most layouts that an ArrayReader keeps.
+MAX_LAYOUTS = 1000
+# Layouts with more structure bytes than this are not kept. A segment has 500.
+MAX_LAYOUT_BYTES = 4096
+# The dtypes of arrays: booleans, integers and floats.
 DTYPE_CODES = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
-PLAIN_DTYPE_STATE = (None, None, None, -1, -1, 0)  # no fields, no parts, no alignment of its own
+# The end of the pickled state of a dtype that has no fields, no subarrays and no alignment of its own.
+PLAIN_DTYPE_STATE = (None, None, None, -1, -1, 0)
 
 
 @dataclass(frozen=True)
 class Global:
-    """What is done in place of a function or class that the pickle names, with the arguments it is given there."""
+    """The replacement for a function or class that a pickle names.
+
+    Attributes:
+        make: called with the arguments in the pickle, instead of the named function.
+    """
 
     make: Callable
 
 
 class PickledDtype:
-    """A dtype, which a pickle makes first and gives its byte order later."""
+    """A dtype. A pickle creates it first and sets its byte order later."""
 
     def __init__(self, code: str, *_):
         if not isinstance(code, str) or code not in DTYPE_CODES:
-            raise ForbiddenError(f"it holds an array of type {abbreviate(code)}, which is no plain number")
+            raise ForbiddenError(f"it holds an array of type {abbreviate(code)}, which is not a number")
         self.dtype = np.dtype(code)
 
     def set_state(self, state: tuple) -> None:
@@ -56,7 +69,7 @@ class PickledDtype:
 
 
 class PickledArray:
-    """An array, which a pickle makes empty first and fills later."""
+    """An array. A pickle creates it empty and fills it later."""
 
     array: np.ndarray | None = None
 
@@ -66,12 +79,23 @@ class PickledArray:
 
 
 def make_array(buffer, dtype, shape, order, axes=None) -> PickledArray:
-    """An array over the bytes of a buffer, read-only. Raises ForbiddenError where they are none, ValueError where they
-    are not as many as the shape says."""
+    """Return a read-only array that is a view of a buffer.
+
+    Args:
+        buffer: a memoryview of the array's elements.
+        dtype: a PickledDtype.
+        shape: a tuple of int.
+        order: "C", "F", or "K" for an array whose axes are transposed.
+        axes: the order of the axes for "K".
+
+    Raises:
+        ForbiddenError: the arguments do not describe an array of numbers.
+        ValueError: the buffer has not as many bytes as the shape requires.
+    """
     if not isinstance(buffer, memoryview) or not isinstance(dtype, PickledDtype):
         raise ForbiddenError("it holds an array of objects")
     if type(shape) is not tuple or not all(type(length) is int for length in shape):
-        raise ForbiddenError("it holds an array whose shape is no row of whole numbers")
+        raise ForbiddenError("it holds an array whose shape is not a tuple of integers")
     pickled = PickledArray()
     flat = np.frombuffer(buffer, dtype.dtype)
     if order == "K":
@@ -82,16 +106,17 @@ def make_array(buffer, dtype, shape, order, axes=None) -> PickledArray:
 
 
 def make_scalar(dtype, buffer) -> int | float | bool:
-    """A NumPy scalar as a plain number."""
+    """Return a NumPy scalar as a plain number."""
     return make_array(buffer, dtype, (), "C").array.item()
 
 
 def refuse_call(*_):
+    """Refuse the call of a class that pickles may name but not call."""
     raise ForbiddenError("it calls numpy.ndarray")
 
 
 GLOBALS = {("numpy", "dtype"): Global(PickledDtype), ("numpy", "ndarray"): Global(refuse_call)} | {
-    (f"numpy.{core}.{module}", name): Global(make)  # core before NumPy 2, _core from it on
+    (f"numpy.{core}.{module}", name): Global(make)  # core before NumPy 2, _core since
     for core in ("core", "_core")
     for module, name, make in (
         ("multiarray", "_reconstruct", lambda *_: PickledArray()),
@@ -102,17 +127,32 @@ GLOBALS = {("numpy", "dtype"): Global(PickledDtype), ("numpy", "ndarray"): Globa
 
 
 class RestrictedUnpickler:
-    """Pickle's stack machine, cut down to data. `memo` holds what is referred to again, `marks` where tuples, lists
-    and dict items on the stack begin."""
+    """Pickle's stack machine, restricted to plain values and NumPy arrays.
+
+    Attributes:
+        content: the bytes of the pickle.
+        position: index of the next byte to read.
+        stack: values that are not part of another value yet.
+        marks: indices in the stack at which tuples, lists and dict items start.
+        memo: values that later opcodes may refer to, by number.
+        payload_spans: (start, end) of bytes that hold only the values of the segment's dict: its numbers, and the
+            elements of its arrays. All other bytes are the structure of the pickle.
+        number_spans: (start, end) of numbers on the stack, by their index in it. The memo refers to none of them.
+    """
 
     def __init__(self, content: bytes):
         self.content, self.position = content, 0
         self.stack, self.marks, self.memo = [], [], {}
-        self.free = [(0, 0)]  # (start, end) of bytes that hold values of the dict alone: numbers, and arrays' elements
-        self.numbers = {}  # (start, end) of numbers on the stack, by their place in it, that nothing else refers to
+        self.payload_spans = [(0, 0)]
+        self.number_spans = {}
 
     def load(self):
-        """The value. Raises ForbiddenError or DamagedError."""
+        """Return the pickled value.
+
+        Raises:
+            ForbiddenError: it contains something that no segment contains.
+            DamagedError: it cannot be read to its end.
+        """
         try:
             self.run()
         except (EOFError, ValueError, TypeError, IndexError, KeyError, OverflowError, struct.error) as error:
@@ -122,7 +162,7 @@ class RestrictedUnpickler:
         return self.stack[0]
 
     def run(self) -> None:
-        """Follow the instructions to the end. The most frequent are done here, as a call takes longer than they do."""
+        """Execute all opcodes. The most frequent ones are inlined here, because a call takes longer than they do."""
         content, stack, position = self.content, self.stack, 0
         for _ in range(MAX_OPCODES):
             code = content[position]
@@ -132,7 +172,7 @@ class RestrictedUnpickler:
                 position = start + content[position]
                 stack.append(content[start:position].decode("utf-8", "surrogatepass"))
             elif code == SMALL_NUMBER:
-                self.numbers[len(stack)] = (position, position + 1)
+                self.number_spans[len(stack)] = (position, position + 1)
                 stack.append(content[position])
                 position += 1
             elif code in CONSTANTS:
@@ -146,15 +186,15 @@ class RestrictedUnpickler:
                 return
             else:
                 known = pickletools.code2op.get(chr(code))
-                raise ForbiddenError(f"it uses the pickle instruction {known.name if known else hex(code)}")
-        raise ForbiddenError(f"it takes more than {MAX_OPCODES} pickle instructions")
+                raise ForbiddenError(f"it uses the pickle opcode {known.name if known else hex(code)}")
+        raise ForbiddenError(f"it takes more than {MAX_OPCODES} pickle opcodes")
 
     def memoize(self, key: int) -> None:
         self.memo[key] = self.stack[-1]
-        self.numbers.pop(len(self.stack) - 1, None)
+        self.number_spans.pop(len(self.stack) - 1, None)
 
     def skip(self, num_bytes: int) -> int:
-        """The position before so many bytes, of which none may be missing."""
+        """Advance by `num_bytes`, which must all be present. Return the position before."""
         start = self.position
         if num_bytes > len(self.content) - start:
             raise EOFError("the file ends early")
@@ -167,7 +207,7 @@ class RestrictedUnpickler:
         return number
 
     def value(self, layout: struct.Struct) -> None:
-        self.numbers[len(self.stack)] = (self.position, self.position + layout.size)
+        self.number_spans[len(self.stack)] = (self.position, self.position + layout.size)
         self.stack.append(self.number(layout))
 
     def text(self, length: struct.Struct) -> None:
@@ -176,14 +216,14 @@ class RestrictedUnpickler:
 
     def buffer(self, length: struct.Struct) -> None:
         start = self.skip(self.number(length))
-        if self.position - start > MAX_NUMBER_BYTES:  # others may be a number that is the length of an array
-            self.free.append((start, self.position))
+        if self.position - start > MAX_NUMBER_BYTES:  # a shorter one may be a number that is the length of an array
+            self.payload_spans.append((start, self.position))
         self.stack.append(memoryview(self.content)[start : self.position])
 
     def integer(self) -> None:
         size = self.number(UINT1)
         if size > 8:
-            raise ForbiddenError("it holds a whole number of more than 64 bits")
+            raise ForbiddenError("it holds an integer of more than 64 bits")
         start = self.skip(size)
         self.stack.append(int.from_bytes(self.content[start : self.position], "little", signed=True))
 
@@ -201,25 +241,25 @@ class RestrictedUnpickler:
         return tuple(self.take(len(self.stack) - num_values))
 
     def take(self, start: int, are_items: bool = False) -> list:
-        """The values from a place of the stack on, taken off it."""
+        """Remove the values from index `start` of the stack on, and return them."""
         values = self.stack[start:]
         del self.stack[start:]
-        for place in range(start, start + len(values)):
-            span = self.numbers.pop(place, None)
+        for index in range(start, start + len(values)):
+            span = self.number_spans.pop(index, None)
             if span and are_items:
-                self.free.append(span)
+                self.payload_spans.append(span)
         return values
 
     def set_items(self, items: list | tuple) -> None:
         target = self.stack[-1]
         keys = items[::2]
         if not isinstance(target, dict) or not all(type(key) is str for key in keys):
-            raise ForbiddenError("it sets an item other than that of a dict with text for keys")
+            raise ForbiddenError("it sets an item of something other than a dict with string keys")
         target.update(zip(keys, items[1::2], strict=True))
 
     def extend(self, values: list | tuple) -> None:
         if not isinstance(self.stack[-1], list):
-            raise ForbiddenError("it appends to what is no list")
+            raise ForbiddenError("it appends to something other than a list")
         self.stack[-1].extend(values)
 
     def name_global(self, module: str, name: str) -> None:
@@ -232,13 +272,13 @@ class RestrictedUnpickler:
     def reduce(self) -> None:
         function, arguments = self.last(2)
         if not isinstance(function, Global) or type(arguments) is not tuple:
-            raise ForbiddenError("it calls what is no function")
+            raise ForbiddenError("it calls something other than a function")
         self.stack.append(function.make(*arguments))
 
     def build(self) -> None:
         target, state = self.last(2)
         if not isinstance(target, PickledArray | PickledDtype) or type(state) is not tuple:
-            raise ForbiddenError("it sets the state of what is no NumPy array")
+            raise ForbiddenError("it sets the state of something other than a NumPy array")
         target.set_state(state)
         self.stack.append(target)
 
@@ -247,10 +287,10 @@ UINT1, UINT2, UINT4, UINT8, INT4, FLOAT8 = map(struct.Struct, ("<B", "<H", "<I",
 SHORT_TEXT, SMALL_NUMBER, STOP = b"\x8cK."
 CONSTANTS = {ord("N"): None, ord("\x88"): True, ord("\x89"): False, ord(")"): ()}
 OPCODES = {
-    ord(code): instruction
-    for code, instruction in {
+    ord(code): execute
+    for code, execute in {
         "\x80": lambda r: r.skip(1),  # protocol
-        "\x95": lambda r: r.skip(8),  # length of a frame, for readers of streams
+        "\x95": lambda r: r.skip(8),  # length of a frame, needed only for streams
         "M": lambda r: r.value(UINT2),
         "J": lambda r: r.value(INT4),
         "G": lambda r: r.value(FLOAT8),
@@ -286,23 +326,28 @@ OPCODES = {
 
 
 def abbreviate(name) -> str:
-    """What a file names, for a message of one line."""
+    """Return a name from a file, shortened and printable, for a message of one line."""
     text = str(name)[:80] if isinstance(name, str) else type(name).__name__
     return text if text.isprintable() else ascii(text)
 
 
 def load(content: bytes) -> dict:
-    """The dict of a segment pickle; its arrays are views of `content`, read-only.
+    """Return the dict of a segment pickle. Its arrays are read-only views of `content`.
 
     Raises:
-        ForbiddenError: it holds anything but builtin values and NumPy arrays, or lacks the arrays `video` and `audio`.
+        ForbiddenError: it contains anything but builtin values and NumPy arrays, or lacks the arrays `video` and
+            `audio`.
         DamagedError: it cannot be read to its end.
     """
     return plain_dict(RestrictedUnpickler(content).load())
 
 
 def plain_dict(segment) -> dict:
-    """The segment with NumPy's arrays in place of pickled ones. Raises ForbiddenError where it is none."""
+    """Return a segment's dict with NumPy arrays instead of pickled ones.
+
+    Raises:
+        ForbiddenError: it is not a dict with the arrays `video` and `audio`.
+    """
     if not isinstance(segment, dict):
         raise ForbiddenError("it holds no dict with the arrays 'video' and 'audio'")
     for name, value in segment.items():
@@ -317,20 +362,31 @@ def plain_dict(segment) -> dict:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the arrays lie in a pickle of num_bytes. `fixed`: the spans of it that say so. `meaning`: their bytes."""
+    """Where the arrays of a pickle are.
+
+    Attributes:
+        num_bytes: length of the pickle.
+        structure_spans: (start, end) of its bytes that are structure, not payload (see RestrictedUnpickler).
+        structure_bytes: those bytes. A pickle of the same length and structure bytes has the same layout.
+        arrays: for video and audio the arguments of `np.ndarray`: shape, dtype, offset and strides.
+    """
 
     num_bytes: int
-    fixed: list[tuple[int, int]]
-    meaning: bytes
+    structure_spans: list[tuple[int, int]]
+    structure_bytes: bytes
     arrays: tuple[dict, dict]
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the shapes of video and audio."""
         return self.arrays[0]["shape"], self.arrays[1]["shape"]
 
     @cached_property
-    def rest(self) -> "Rest | None":
-        """The bytes around the arrays; None unless the video is uint8, the sound after it float32, both in order."""
+    def without_arrays(self) -> "LayoutWithoutArrays | None":
+        """Return where the bytes around the arrays are.
+
+        None unless the video is uint8, followed by float32 audio, both contiguous.
+        """
         video, audio = self.arrays
         video_end = video["offset"] + math.prod(video["shape"])
         audio_end = audio["offset"] + 4 * math.prod(audio["shape"])
@@ -340,69 +396,113 @@ class Layout:
         if not is_plain or video_end > audio["offset"]:
             return None
 
-        def place(position: int) -> int:
-            return position - sum(end - start for start, end in holes if position >= end)
+        def offset_without_arrays(offset: int) -> int:
+            return offset - sum(end - start for start, end in array_spans if offset >= end)
 
-        holes = ((video["offset"], video_end), (audio["offset"], audio_end))
-        fixed = [slice(place(start), place(end)) for start, end in self.fixed]
-        return Rest(place(self.num_bytes), place(video_end), place(audio_end), fixed)
+        array_spans = ((video["offset"], video_end), (audio["offset"], audio_end))
+        return LayoutWithoutArrays(
+            offset_without_arrays(self.num_bytes),
+            offset_without_arrays(video_end),
+            offset_without_arrays(audio_end),
+            [slice(offset_without_arrays(start), offset_without_arrays(end)) for start, end in self.structure_spans],
+        )
 
 
-class Rest(NamedTuple):
-    """The bytes of a pickle without its arrays: how many, where the video and the sound were, and the fixed spans."""
+class LayoutWithoutArrays(NamedTuple):
+    """Where the bytes of a pickle are if its arrays are left out.
+
+    Attributes:
+        num_bytes: the number of bytes that remain.
+        video_offset: where the video was.
+        audio_offset: where the audio was.
+        structure_spans: slices of the structure.
+    """
 
     num_bytes: int
-    video_place: int
-    audio_place: int
-    fixed: list[slice]
+    video_offset: int
+    audio_offset: int
+    structure_spans: list[slice]
 
 
 class ArrayReader:
-    """Reads the arrays of many segments. The segments of a match say the same of their arrays, in the same bytes: once
-    one has been read, another whose bytes are equal, values aside, needs no second look, and takes a tenth of the time.
+    """Read the arrays of many segments.
+
+    The pickles of a match's segments have the same structure. Once one has been unpickled, another with the same
+    structure bytes has its arrays at the same offsets. It is not unpickled, which takes a tenth of the time.
     """
 
     def __init__(self):
         self.layouts: dict[tuple[str, int], Layout] = {}
-        self.last: dict[str, Layout] = {}  # by title
+        self.last_layouts: dict[str, Layout] = {}  # by title
 
     def load(self, content: bytes, title: str) -> tuple[np.ndarray, np.ndarray]:
-        """(video, audio), views of `content`. Raises as `load` does."""
+        """Return (video, audio) of a segment pickle, views of `content`.
+
+        Args:
+            content: the bytes of the pickle.
+            title: of the match. Layouts are kept for each match.
+
+        Raises:
+            ForbiddenError: as `load` does.
+            DamagedError: as `load` does.
+        """
         layout = self.layouts.get((title, len(content)))
-        if layout is None or b"".join([content[start:end] for start, end in layout.fixed]) != layout.meaning:
+        if (
+            layout is None
+            or b"".join([content[start:end] for start, end in layout.structure_spans]) != layout.structure_bytes
+        ):
             layout = find_layout(content)
             if len(self.layouts) >= MAX_LAYOUTS:
                 self.layouts.clear()
-                self.last.clear()
-            if len(layout.meaning) <= MAX_LAYOUT_BYTES:
-                self.layouts[title, len(content)] = self.last[title] = layout
+                self.last_layouts.clear()
+            if len(layout.structure_bytes) <= MAX_LAYOUT_BYTES:
+                self.layouts[title, len(content)] = self.last_layouts[title] = layout
         video, audio = (np.ndarray(buffer=content, **array) for array in layout.arrays)
         return video, audio
 
     def read_into(self, descriptor: int, title: str, video: np.ndarray, audio: np.ndarray) -> bool:
-        """Read an open file straight into arrays (uint8, float32, contiguous), which saves a copy, if it says of its
-        arrays what the last one of its title did that was read in full. Returns whether it does; where not, what is in
-        the arrays then means nothing."""
-        layout = self.last.get(title)
-        if layout is None or layout.shapes != (video.shape, audio.shape) or layout.rest is None:
+        """Read an open segment file directly into arrays, which saves a copy.
+
+        This works if the file has the same layout as the last segment of its match that `load` unpickled.
+
+        Args:
+            descriptor: of the file, at its start.
+            title: of the match.
+            video: uint8, contiguous, receives the video.
+            audio: float32, contiguous, receives the audio.
+
+        Returns:
+            Whether the arrays hold the segment. If not, their contents are undefined.
+        """
+        layout = self.last_layouts.get(title)
+        if layout is None or layout.shapes != (video.shape, audio.shape) or layout.without_arrays is None:
             return False
-        rest = memoryview(bytearray(layout.rest.num_bytes + 1))  # one more, so that a longer file shows
-        _, video_place, audio_place, fixed = layout.rest
-        parts = (rest[:video_place], video, rest[video_place:audio_place], audio, rest[audio_place:])
+        num_rest_bytes, video_offset, audio_offset, structure_spans = layout.without_arrays
+        rest = memoryview(bytearray(num_rest_bytes + 1))  # one byte more, so that a longer file is noticed
+        parts = (rest[:video_offset], video, rest[video_offset:audio_offset], audio, rest[audio_offset:])
         num_bytes = os.readv(descriptor, parts)
-        return num_bytes == layout.num_bytes and b"".join([rest[span] for span in fixed]) == layout.meaning
+        return (
+            num_bytes == layout.num_bytes
+            and b"".join([rest[span] for span in structure_spans]) == layout.structure_bytes
+        )
 
 
 def find_layout(content: bytes) -> Layout:
-    """The layout of a segment pickle, read in full. Raises as `load` does."""
-    reader = RestrictedUnpickler(content)
-    segment = plain_dict(reader.load())
+    """Unpickle a segment and return its layout.
+
+    Raises:
+        ForbiddenError: as `load` does.
+        DamagedError: as `load` does.
+    """
+    unpickler = RestrictedUnpickler(content)
+    segment = plain_dict(unpickler.load())
     begin = np.frombuffer(content, np.uint8).ctypes.data
     arrays = tuple(
         {"shape": a.shape, "dtype": a.dtype, "offset": a.ctypes.data - begin if a.size else 0, "strides": a.strides}
         for a in (segment["video"], segment["audio"])
     )
-    free = sorted(reader.free)
-    ends, starts = [end for _, end in free], [start for start, _ in free[1:]]
-    fixed = list(zip(ends, [*starts, len(content)], strict=True))
-    return Layout(len(content), fixed, b"".join([content[start:end] for start, end in fixed]), arrays)
+    payload_spans = sorted(unpickler.payload_spans)
+    ends, starts = [end for _, end in payload_spans], [start for start, _ in payload_spans[1:]]
+    structure_spans = list(zip(ends, [*starts, len(content)], strict=True))
+    structure_bytes = b"".join([content[start:end] for start, end in structure_spans])
+    return Layout(len(content), structure_spans, structure_bytes, arrays)
