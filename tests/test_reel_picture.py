@@ -62,7 +62,7 @@ def test_a_section_is_sought_once_where_the_first_seek_lands_at_or_before_it(tmp
 
     with media.open_media(path) as container:
         ticks = round(1 / 30 / container.streams.video[0].time_base)
-        frames = list(reel.read_picture(Watched(container), first * ticks, (first + 3) * ticks))
+        frames = list(reel.read_section_frames(Watched(container), first * ticks, (first + 3) * ticks))
     assert [frame.pts for frame in frames] == [first * ticks, (first + 1) * ticks, (first + 2) * ticks]
     assert seeks == [(first * ticks,)]
 

@@ -31,7 +31,7 @@ def read(path, first_sec, num_samples, rate_hz=RATE_HZ, layout="mono"):
     """(num_channels, num_samples) that the reel would encode from first_sec on."""
     with media.open_media(path) as container, av.open("/dev/null", "w", format="mp4") as output:
         stream = output.add_stream("aac", rate=rate_hz, layout=layout)
-        return np.concatenate(list(reel.read_sound(container, first_sec, num_samples, stream)), axis=1)
+        return np.concatenate(list(reel.read_section_audio(container, first_sec, num_samples, stream)), axis=1)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_sound_is_decoded_from_half_a_second_before_the_section_on(tmp_path):
 
     with media.open_media(path) as container, av.open("/dev/null", "w", format="mp4") as output:
         stream = output.add_stream("aac", rate=RATE_HZ, layout="mono")
-        list(reel.read_sound(Watched(), 2.0, 100, stream))
+        list(reel.read_section_audio(Watched(), 2.0, 100, stream))
         # AAC begins with 1024 samples of its own, so that the file begins 128 ms before 30 s.
         assert seeks == pytest.approx([30 - 0.128 + 2 - 0.5], abs=2e-3)
 

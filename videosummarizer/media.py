@@ -382,6 +382,11 @@ def all_slices_match(
     return has_slice
 
 
+def num_quarter_turns(frame: av.VideoFrame) -> int:
+    """Return how many counter-clockwise quarter turns the display matrix of a frame asks for, 0 to 3."""
+    return round(frame.rotation / 90) % 4
+
+
 class Scaler:
     """Scale decoded frames to (height_px, width_px, 3) uint8 RGB, rotated as the file's display matrix says."""
 
@@ -390,7 +395,7 @@ class Scaler:
         self.reformatter = VideoReformatter()  # kept for all frames: its set-up takes as long as scaling a frame
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        quarter_turns = round(frame.rotation / 90) % 4
+        quarter_turns = num_quarter_turns(frame)
         size_px = self.size_px[::-1] if quarter_turns % 2 else self.size_px
         scaled = self.reformatter.reformat(frame, *size_px, "rgb24", interpolation="AREA").to_ndarray()
         return np.rot90(scaled, quarter_turns)

@@ -1,7 +1,7 @@
-"""Cut a reel out of a match: only the sections are decoded, and encoded one after another as H.264 and AAC in an mp4.
+"""Cut the reel of a match: decode only the sections and encode them one after another as H.264 and AAC in an mp4.
 
-Written with PyAV: it gives each frame with its presentation time, so that cuts fall on the frame asked for whatever the
-frame rate, and sound is placed to the sample. `benchmarks/bench_extractor.py` compares it with moviepy 1.0.3.
+PyAV gives each frame with its presentation time, so that cuts are exact to the frame at any frame rate, and audio is
+placed to the sample. `benchmarks/bench_extractor.py` compares it with moviepy 1.0.3.
 """
 
 import contextlib
@@ -17,17 +17,23 @@ from videosummarizer import media
 
 
 class ReelError(Exception):
-    """A reel that cannot be written; the message names the file and says why."""
+    """A reel cannot be written; the message names the file and says why."""
 
 
-ENCODER_OPTIONS = {"preset": "veryfast", "crf": "18"}  # near the source's quality, at about the decoder's speed
+# x264 settings with nearly the source's quality, at about the speed of decoding.
+ENCODER_OPTIONS = {"preset": "veryfast", "crf": "18"}
 AUDIO_BIT_RATE_PER_CHANNEL = 96_000
-AUDIO_FADE_SEC = 0.01  # long enough to hear no click, short enough to lose no word
-AUDIO_PREROLL_SEC = 0.5  # decoded before a section and dropped: sound codecs refer to what came before
-FALLBACK_SAMPLE_RATE_HZ = 48_000  # where AAC does not know the source's
+# The fade at each cut: long enough to avoid a click, short enough to keep every word.
+AUDIO_FADE_SEC = 0.01
+# Audio decoded before a section and dropped, since audio codecs refer to earlier packets.
+AUDIO_PREROLL_SEC = 0.5
+# The sample rate of the reel where AAC does not support the source's.
+FALLBACK_SAMPLE_RATE_HZ = 48_000
 NUM_SAMPLES_PER_AAC_FRAME = 1024
-SEEK_MARGINS_SEC = (0, 2, 20, 10**6)  # the last one leads to the beginning
-ROTATION_FILTERS = {  # by the quarter turns against the clock that put the picture upright
+# How far before a section to seek, tried in order; the last one leads to the beginning of the file.
+SEEK_MARGINS_SEC = (0, 2, 20, 10**6)
+# FFmpeg filters by the number of counter-clockwise quarter turns to apply.
+ROTATION_FILTERS = {
     1: [("transpose", "cclock")],
     2: [("hflip", None), ("vflip", None)],
     3: [("transpose", "clock")],
@@ -42,33 +48,35 @@ def render_reel(
     height_px: int | None = None,
     on_progress: Callable[[float], object] = lambda seconds: None,
 ) -> None:
-    """Write the sections of a video one after another into an mp4, whole or not at all.
+    """Write the sections of a video one after another into an mp4; the file appears when it is complete.
 
-    Frames keep the distances in time that they have in the source, so that a variable frame rate stays as it is. The
-    sound fades in and out over 10 ms at each cut. A source without sound makes a reel without sound.
+    Frames keep their distances in time, so that a variable frame rate is preserved. The audio fades in and out over
+    10 ms at each cut. A source without audio makes a reel without audio.
 
     Args:
-        video_path: the source.
-        video_info: of `media.probe`.
-        sections: (num_sections, 2) int64, at least one: first frame, and the frame after the last, in display order.
-        reel_path: the mp4.
-        height_px: of the reel, upright; by default the source's. The width follows; both are made even.
-        on_progress: called with the seconds of reel that were added.
+        video_path: The source.
+        video_info: The result of `media.probe`.
+        sections: (num_sections, 2) int64, at least one: the first frame and the frame after the last, in display
+            order.
+        reel_path: The mp4.
+        height_px: The height of the reel after rotation; by default the source's. The width is scaled accordingly, and
+            both become even numbers.
+        on_progress: Called with the seconds of the reel that were added.
 
     Raises:
-        media.MediaError: the source cannot be read.
-        ReelError: the reel cannot be written.
+        media.MediaError: The source cannot be read.
+        ReelError: The reel cannot be written.
     """
     part_path = Path(f"{os.fspath(reel_path)}.part")
-    edges_sec = np.append(video_info.frame_times_sec, video_info.duration_sec)
+    edges_sec = video_info.frame_edges_sec
     try:
         with (
-            media.open_media(video_path) as picture,
-            media.open_media(video_path) as sound,
-            ReelWriter(part_path, picture, sound, height_px) as writer,
+            media.open_media(video_path) as video,
+            media.open_media(video_path) as audio,
+            ReelWriter(part_path, video, audio, height_px) as writer,
         ):
             for first, end in sections:
-                render_section(writer, picture, sound, edges_sec[[first, end]].tolist(), on_progress)
+                render_section(writer, video, audio, edges_sec[[first, end]].tolist(), on_progress)
         part_path.replace(reel_path)
     finally:
         part_path.unlink(missing_ok=True)
@@ -76,33 +84,44 @@ def render_reel(
 
 def render_section(
     writer: "ReelWriter",
-    picture: av.container.InputContainer,
-    sound: av.container.InputContainer,
+    video: av.container.InputContainer,
+    audio: av.container.InputContainer,
     edges_sec: list[float],
     on_progress: Callable[[float], object],
 ) -> None:
-    """Encode one section, sound and picture side by side, so that neither waits in memory for the other."""
-    time_base, origin_sec = picture.streams.best("video").time_base, media.start_time_sec(picture)
+    """Encode one section, alternating between video and audio so that neither has to wait in memory for the other.
+
+    Args:
+        writer: The reel.
+        video: The source, from which the video is read.
+        audio: The source opened a second time, from which the audio is read.
+        edges_sec: [start, end] of the section.
+        on_progress: Called with the seconds of the reel that were added.
+    """
+    time_base, origin_sec = video.streams.best("video").time_base, media.start_time_sec(video)
     first_pts, end_pts = (round((edge_sec + origin_sec) / float(time_base)) for edge_sec in edges_sec)
     num_samples = writer.start_section(end_pts - first_pts)
-    blocks = read_sound(sound, edges_sec[0], num_samples, writer.audio) if writer.audio else iter(())
-    heard_sec = seen_sec = 0.0
-    for frame in read_picture(picture, first_pts, end_pts):
+    blocks = read_section_audio(audio, edges_sec[0], num_samples, writer.audio) if writer.audio else iter(())
+    audio_sec = video_sec = 0.0
+    for frame in read_section_frames(video, first_pts, end_pts):
         frame_sec = float((frame.pts - first_pts) * time_base)
-        while heard_sec < frame_sec and (block := next(blocks, None)) is not None:
-            heard_sec += writer.write_samples(block)
+        while audio_sec < frame_sec and (block := next(blocks, None)) is not None:
+            audio_sec += writer.write_samples(block)
         writer.write_frame(frame, frame.pts - first_pts)
-        on_progress(frame_sec - seen_sec)
-        seen_sec = frame_sec
+        on_progress(frame_sec - video_sec)
+        video_sec = frame_sec
     for block in blocks:
         writer.write_samples(block)
-    on_progress(edges_sec[1] - edges_sec[0] - seen_sec)
+    on_progress(edges_sec[1] - edges_sec[0] - video_sec)
 
 
-def read_picture(container: av.container.InputContainer, first_pts: int, end_pts: int) -> Iterator[av.VideoFrame]:
-    """Frames with presentation timestamps in [first_pts, end_pts), decoded from the last keyframe before them on.
+def read_section_frames(
+    container: av.container.InputContainer, first_pts: int, end_pts: int
+) -> Iterator[av.VideoFrame]:
+    """Yield frames with presentation timestamps in [first_pts, end_pts), decoded from the last keyframe before them.
 
-    A seek lands by decoding time, which may be after the first frame's presentation time: then it goes further back.
+    A seek goes by decoding time and may land after the first frame's presentation time. Then it is repeated from
+    further back.
     """
     stream = container.streams.best("video")
     for margin_sec in SEEK_MARGINS_SEC:
@@ -117,25 +136,36 @@ def read_picture(container: av.container.InputContainer, first_pts: int, end_pts
         frame = next(frames, None)
 
 
-def read_sound(
+def read_section_audio(
     container: av.container.InputContainer, first_sec: float, num_samples: int, output: av.AudioStream
 ) -> Iterator[np.ndarray]:
-    """(num_channels, n) float32 blocks, num_samples in all, of the sound from first_sec on, in an output stream's rate
-    and layout. Placed by timestamps, silence where there is none, faded at both ends in a straight line."""
+    """Read audio from first_sec on in the sample rate and layout of an output stream.
+
+    It is placed by timestamps, gaps are silent, and both ends have a linear fade.
+
+    Args:
+        container: The source.
+        first_sec: Where to begin.
+        num_samples: How many samples to read.
+        output: The output stream.
+
+    Yields:
+        (num_channels, n) float32 blocks, num_samples in all.
+    """
     stream, origin_sec = container.streams.best("audio"), media.start_time_sec(container)
-    warm_up_pts = int((first_sec + origin_sec - AUDIO_PREROLL_SEC) / stream.time_base)
-    container.seek(warm_up_pts, stream=stream, backward=True)
+    preroll_pts = int((first_sec + origin_sec - AUDIO_PREROLL_SEC) / stream.time_base)
+    container.seek(preroll_pts, stream=stream, backward=True)
     num_fade, position = AUDIO_FADE_SEC * output.rate, 0
     for start_sec, run in media.audio_runs(media.decode(container.demux(stream)), origin_sec):
         start = round((start_sec - first_sec) * output.rate)
-        num_silent = min(start, num_samples) - position
-        if num_silent > 0:
-            yield np.zeros((output.layout.nb_channels, num_silent), np.float32)
-            position += num_silent
+        num_missing = min(start, num_samples) - position
+        if num_missing > 0:
+            yield np.zeros((output.layout.nb_channels, num_missing), np.float32)
+            position += num_missing
         for block in resample_audio(run, output):
             kept = block[:, max(0, position - start) : max(0, num_samples - start)]
-            places = position + np.arange(kept.shape[1]) + 0.5
-            yield kept * np.clip(np.minimum(places, num_samples - places) / num_fade, 0, 1).astype(np.float32)
+            positions = position + np.arange(kept.shape[1]) + 0.5
+            yield kept * np.clip(np.minimum(positions, num_samples - positions) / num_fade, 0, 1).astype(np.float32)
             start += block.shape[1]
             position += kept.shape[1]
             if position == num_samples:
@@ -144,10 +174,10 @@ def read_sound(
 
 
 def resample_audio(frames: Iterator[av.AudioFrame], output: av.AudioStream) -> Iterator[np.ndarray]:
-    """(num_channels, n) float32 blocks of frames that share one format, in an output stream's rate and layout."""
+    """Yield (num_channels, n) float32 blocks of frames that share one format, in an output stream's rate and layout."""
     resampler = av.AudioResampler(format="fltp", layout=output.layout, rate=output.rate)
     for frame in frames:
-        frame.pts = None  # the run's place is known; the resampler is to neither fill nor drop
+        frame.pts = None  # the run's position is known; the resampler must not fill gaps or drop samples
         for block in resampler.resample(frame):
             yield block.to_ndarray()
     for block in resampler.resample(None):
@@ -155,32 +185,37 @@ def resample_audio(frames: Iterator[av.AudioFrame], output: av.AudioStream) -> I
 
 
 class ReelWriter:
-    """The mp4 while it is written, a context manager. Sections come one after another, each with a clock of its own.
+    """Write the mp4, as a context manager. Sections follow one another, each with its own clock.
 
-    `audio` is the output's sound stream, None for a source without sound. What FFmpeg or the system refuses while
-    writing is a ReelError.
+    Errors of FFmpeg or of the system while writing become ReelError.
+
+    Attributes:
+        path: The file to write.
+        video: The output's video stream.
+        audio: The output's audio stream, None for a source without audio.
+        graph: The filters that rotate frames, None where none are needed.
     """
 
     def __init__(
         self,
         path: Path,
-        picture: av.container.InputContainer,
-        sound: av.container.InputContainer,
+        video: av.container.InputContainer,
+        audio: av.container.InputContainer,
         height_px: int | None,
     ):
         self.path = path
-        source = media.best_stream(picture, "video", picture.name)
+        source = media.best_stream(video, "video", video.name)
         source.thread_type = "AUTO"
-        frame = next(media.decode(picture.demux(source)), None)
+        frame = next(media.decode(video.demux(source)), None)
         if frame is None:
-            raise media.MediaError(f"{picture.name}: received a video of which no frame decodes, expected at least one")
+            raise media.MediaError(f"{video.name}: received a video of which no frame decodes, expected at least one")
         self.graph = rotation_graph(source, frame)
         with self.writing():
             self.output = av.open(os.fspath(path), "w", format="mp4", options={"movflags": "+faststart"})
             self.video = add_video_stream(
-                self.output, source, self.upright(frame), height_px, is_turned_sideways(frame)
+                self.output, source, self.rotate(frame), height_px, is_rotated_sideways(frame)
             )
-            self.audio = add_audio_stream(self.output, sound.streams.best("audio"))
+            self.audio = add_audio_stream(self.output, audio.streams.best("audio"))
         self.fifo = av.AudioFifo()
         self.section_pts = self.next_section_pts = self.num_samples = 0
 
@@ -189,7 +224,7 @@ class ReelWriter:
 
     def __exit__(self, kind, *_) -> None:
         if kind is not None:
-            with contextlib.suppress(av.error.FFmpegError, OSError):  # the error under way is the one to report
+            with contextlib.suppress(av.error.FFmpegError, OSError):  # the error that is being raised matters more
                 self.output.close()
             return
         with self.writing():
@@ -201,14 +236,21 @@ class ReelWriter:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Turns what goes wrong inside into a ReelError."""
+        """Turn errors of FFmpeg and of the system into ReelError."""
         try:
             yield
         except (av.error.FFmpegError, OSError) as error:
             raise ReelError(f"{self.path}: the reel cannot be written ({error.strerror or error})") from error
 
     def start_section(self, num_pts: int) -> int:
-        """Begin a section of a length in the video's time base; returns the number of samples that belong to it."""
+        """Begin a section.
+
+        Args:
+            num_pts: Its length in ticks of the video's time base.
+
+        Returns:
+            The number of audio samples that belong to it.
+        """
         self.section_pts = self.next_section_pts
         self.next_section_pts += num_pts
         if self.audio is None:
@@ -219,22 +261,22 @@ class ReelWriter:
         return self.num_samples - num_samples_before
 
     def write_frame(self, frame: av.VideoFrame, pts: int) -> None:
-        """Encode a frame that is shown pts after the section's beginning."""
+        """Encode a frame that is shown pts after the section's start."""
         context = self.video.codec_context
         with self.writing():
-            picture = self.upright(frame).reformat(
+            output_frame = self.rotate(frame).reformat(
                 context.width,
                 context.height,
                 "yuv420p",
                 interpolation="AREA",
                 dst_color_range=context.color_range,
             )
-            picture.pts, picture.time_base = self.section_pts + pts, context.time_base
-            picture.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses, not the source
-            self.output.mux(self.video.encode(picture))
+            output_frame.pts, output_frame.time_base = self.section_pts + pts, context.time_base
+            output_frame.pict_type = av.video.frame.PictureType.NONE  # let the encoder choose
+            self.output.mux(self.video.encode(output_frame))
 
     def write_samples(self, samples: np.ndarray) -> float:
-        """Encode (num_channels, n) float32 samples; returns their length in seconds."""
+        """Encode (num_channels, n) float32 samples and return their length in seconds."""
         block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", self.audio.layout.name)
         block.sample_rate, block.time_base = self.audio.rate, Fraction(1, self.audio.rate)
         block.pts = self.fifo.samples_written
@@ -244,27 +286,22 @@ class ReelWriter:
                 self.output.mux(self.audio.encode(frame))
         return samples.shape[1] / self.audio.rate
 
-    def upright(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The frame, turned where the source says that it was filmed turned."""
+    def rotate(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Return the frame, rotated as the source's display matrix says."""
         if self.graph is None:
             return frame
         self.graph.push(frame)
         return self.graph.pull()
 
 
-def num_quarter_turns(frame: av.VideoFrame) -> int:
-    """How many quarter turns against the clock put a frame upright, 0 to 3."""
-    return round(frame.rotation / 90) % 4
-
-
-def is_turned_sideways(frame: av.VideoFrame) -> bool:
-    """Whether width and height of a frame change places when it is put upright."""
-    return num_quarter_turns(frame) % 2 == 1
+def is_rotated_sideways(frame: av.VideoFrame) -> bool:
+    """Return whether the rotation swaps width and height of a frame."""
+    return media.num_quarter_turns(frame) % 2 == 1
 
 
 def rotation_graph(stream: av.VideoStream, frame: av.VideoFrame) -> av.filter.Graph | None:
-    """The filters that turn a stream's frames upright; None where they are."""
-    filters = ROTATION_FILTERS.get(num_quarter_turns(frame))
+    """Return the filters that rotate a stream's frames, None where no rotation is needed."""
+    filters = ROTATION_FILTERS.get(media.num_quarter_turns(frame))
     if filters is None:
         return None
     graph = av.filter.Graph()
@@ -281,9 +318,14 @@ def add_video_stream(
     height_px: int | None,
     is_sideways: bool,
 ) -> av.VideoStream:
-    """An H.264 stream for frames like the given one, with the clock, the colours and the pixel shape of a source.
+    """Add an H.264 stream with the time base, the colours and the pixel aspect ratio of a source.
 
-    is_sideways: whether the frame was turned a quarter to be upright, so that its pixels lie on their side.
+    Args:
+        output: The reel.
+        source: The source's video stream.
+        frame: A frame of the source after rotation.
+        height_px: The height of the reel; by default the frame's.
+        is_sideways: Whether the rotation swapped width and height, which inverts the pixel aspect ratio.
     """
     stream = output.add_stream("libx264", rate=source.average_rate or source.guessed_rate, options=ENCODER_OPTIONS)
     height_px = height_px or frame.height
@@ -296,13 +338,13 @@ def add_video_stream(
     context.sample_aspect_ratio = 1 / pixel_shape if is_sideways else pixel_shape
     for name in ("color_primaries", "color_trc", "colorspace", "color_range"):
         setattr(context, name, getattr(source.codec_context, name))
-    if source.codec_context.pix_fmt.startswith("yuvj"):  # the name of full range: write_frame makes it limited
+    if source.codec_context.pix_fmt.startswith("yuvj"):  # full range, which write_frame converts to limited range
         context.color_range = 1
     return stream
 
 
 def add_audio_stream(output: av.container.OutputContainer, source: av.AudioStream | None) -> av.AudioStream | None:
-    """An AAC stream in the sample rate of a source, mono or stereo; None without a source."""
+    """Add an AAC stream in the sample rate of a source, mono or stereo; returns None without a source."""
     if source is None:
         return None
     known_rates_hz = av.Codec("aac", "w").audio_rates
@@ -314,5 +356,5 @@ def add_audio_stream(output: av.container.OutputContainer, source: av.AudioStrea
 
 
 def round_to_even(length_px: float) -> int:
-    """The nearest even number of pixels, at least 2: what 4:2:0 pictures need."""
+    """Return the nearest even number of pixels, at least 2, as 4:2:0 chroma subsampling requires."""
     return max(2, round(length_px / 2) * 2)
