@@ -1,10 +1,10 @@
-"""Found sections as an editor's program reads them: OpenTimelineIO, CMX 3600 EDL, Final Cut Pro X XML; and WebVTT.
+"""Export sections to editing software: OpenTimelineIO, CMX 3600 EDL and Final Cut Pro X XML; and as WebVTT chapters.
 
-The first two are written by OpenTimelineIO and its adapter, which are optional. Its adapter for Final Cut Pro X (1.0.0)
-is not used: it writes no frame duration at 23.976, 29.97 and 59.94 fps, no sound, and no start timecode. That file is
-written here, with exact fractions.
+OpenTimelineIO and its EDL adapter are optional and write the first two. Its adapter for Final Cut Pro X (1.0.0) is not
+used, because it writes no frame duration at 23.976, 29.97 and 59.94 fps, no audio and no start timecode. This module
+writes that file itself, with exact fractions.
 
-Frames are counted as the file counts them: from its timecode track on where it has one, drop-frame where that says so.
+Frames are numbered by the file's own timecode track where it has one, drop-frame where the track says so.
 """
 
 import math
@@ -21,23 +21,31 @@ from videosummarizer import media
 
 
 class ExportError(Exception):
-    """An export that cannot be written; the message says why and what to do."""
+    """An export cannot be written; the message says why and how to fix it."""
 
 
-# What SMPTE ST 12 timecode counts, and so what an EDL can say.
+# The frame rates of SMPTE ST 12 timecode, which are also those that an EDL can express.
 RATES_FPS = [Fraction(rate) for rate in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")]
 TIMECODE = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)")
-MILLISECOND_TOLERANCE = 1e-3  # float rounding, far below what a millisecond could tell
+# A time this close above a millisecond is that millisecond: the difference is float rounding.
+MILLISECOND_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class MediaReference:
-    """A match as an editor's program sees it.
+    """A match as editing software refers to it.
 
-    path, name: of the video, without its suffix. rate_fps: one of RATES_FPS. is_drop_frame: how its timecode counts.
-    start_frame: the timecode of its first frame, as a count of frames. num_frames, width_px, height_px: its size.
-    num_channels: of its sound, 0 without. is_exact: whether every frame of the video is one frame at this rate; if not
-    (a variable frame rate, or 35 fps), cuts are placed by time, to the nearest frame at this rate.
+    Attributes:
+        path: The video.
+        rate_fps: One of RATES_FPS.
+        is_drop_frame: Whether its timecode is drop-frame.
+        start_frame: The timecode of its first frame, as a number of frames.
+        num_frames: Its length.
+        width_px: Its width.
+        height_px: Its height.
+        num_channels: Its audio channels, 0 without audio.
+        is_exact: Whether each frame of the video is one frame at rate_fps. If not (a variable frame rate, or 35 fps),
+            clips are cut by time, at the nearest frame at rate_fps.
     """
 
     path: Path
@@ -52,12 +60,19 @@ class MediaReference:
 
     @property
     def name(self) -> str:
+        """Return the file name without its suffix."""
         return self.path.stem
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A section in the footage: the first frame, and the one after the last, counted from 0; and its score."""
+    """A section of the match.
+
+    Attributes:
+        start_frame: The first frame, counted from 0.
+        end_frame: The frame after the last.
+        score: In [0, 1].
+    """
 
     start_frame: int
     end_frame: int
@@ -67,27 +82,28 @@ class Clip:
 def describe_match(
     video_path: str | os.PathLike, video_info: media.VideoInfo, sections: np.ndarray, scores: np.ndarray
 ) -> tuple[MediaReference, list[Clip]]:
-    """The footage and the cuts of a match.
+    """Return what the exports need: the media reference of a match and its clips.
 
     Args:
-        video_path: the match. video_info: of `media.probe`.
-        sections: (num_sections, 2) int64, first frame and the frame after the last, in display order.
+        video_path: The match.
+        video_info: The result of `media.probe`.
+        sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
         scores: (num_sections,) float in [0, 1].
 
     Raises:
-        media.MediaError: the file cannot be read.
+        media.MediaError: The file cannot be read.
     """
-    edges_sec = np.append(video_info.frame_times_sec, video_info.duration_sec)
-    places_sec = edges_sec - edges_sec[0]
-    rate_fps, is_exact = find_timebase(video_info.frame_rate_fps, places_sec)
-    frame_of = np.arange(len(edges_sec)) if is_exact else np.rint(places_sec * float(rate_fps)).astype(np.int64)
+    edges_sec = video_info.frame_edges_sec
+    relative_sec = edges_sec - edges_sec[0]
+    rate_fps, is_exact = find_timebase(video_info.frame_rate_fps, relative_sec)
+    frame_of = np.arange(len(edges_sec)) if is_exact else np.rint(relative_sec * float(rate_fps)).astype(np.int64)
     with media.open_media(video_path) as container:
         stream = media.best_stream(container, "video", video_path)
-        timecode = timecode_of(stream.metadata) or timecode_of(container.metadata)
-        sound = container.streams.best("audio")
-        num_channels = sound.layout.nb_channels if sound else 0
+        timecode = find_timecode(stream.metadata) or find_timecode(container.metadata)
+        audio = container.streams.best("audio")
+        num_channels = audio.layout.nb_channels if audio else 0
     start_frame, is_drop_frame = parse_timecode(timecode, rate_fps)
-    footage = MediaReference(
+    reference = MediaReference(
         path=Path(video_path).resolve(),
         rate_fps=rate_fps,
         is_drop_frame=is_drop_frame,
@@ -98,55 +114,62 @@ def describe_match(
         num_channels=num_channels,
         is_exact=is_exact,
     )
-    cuts = [
+    clips = [
         Clip(int(frame_of[start]), int(frame_of[end]), float(score))
         for (start, end), score in zip(sections, scores, strict=True)
         if frame_of[end] > frame_of[start]
     ]
-    return footage, cuts
+    return reference, clips
 
 
-def timecode_of(metadata: dict[str, str]) -> str:
-    """What a file or a stream states as its timecode, empty where it states none. Matroska's names are in capitals."""
+def find_timecode(metadata: dict[str, str]) -> str:
+    """Return the timecode in the metadata of a file or stream, empty without one. Matroska's names are in capitals."""
     return next((value for name, value in metadata.items() if name.lower() == "timecode"), "")
 
 
-def find_timebase(frame_rate_fps: float, places_sec: np.ndarray) -> tuple[Fraction, bool]:
-    """The rate of RATES_FPS to cut a video at, and whether each frame of the video is one frame at that rate.
+def find_timebase(frame_rate_fps: float, relative_sec: np.ndarray) -> tuple[Fraction, bool]:
+    """Choose the rate of RATES_FPS to cut a video at.
 
     Args:
-        frame_rate_fps: the video's average. Where it varies, the most usual distance of frames tells the rate instead.
-        places_sec: (num_frames + 1,) float64, presentation times from the first frame on, and the end.
+        frame_rate_fps: The video's average frame rate. The median distance between frames is tried as well, for videos
+            whose rate varies.
+        relative_sec: (num_frames + 1,) float64, presentation times relative to the first frame, and the end.
+
+    Returns:
+        The rate, and whether each frame of the video is one frame at that rate.
     """
-    for estimate_fps in (frame_rate_fps, 1 / np.median(np.diff(places_sec))):
+    for estimate_fps in (frame_rate_fps, 1 / np.median(np.diff(relative_sec))):
         rate_fps = min(RATES_FPS, key=lambda rate: abs(math.log(rate / estimate_fps)))
-        apart = np.abs(places_sec * float(rate_fps) - np.arange(len(places_sec)))
-        if apart.max() < 0.5:
+        error = np.abs(relative_sec * float(rate_fps) - np.arange(len(relative_sec)))
+        if error.max() < 0.5:
             return rate_fps, True
     return rate_fps, False
 
 
 def parse_timecode(text: str, rate_fps: Fraction) -> tuple[int, bool]:
-    """(frames counted from 00:00:00:00 on, whether it is drop-frame) of `HH:MM:SS:FF` or, drop-frame, `HH:MM:SS;FF`.
+    """Parse a timecode, `HH:MM:SS:FF` or, drop-frame, `HH:MM:SS;FF`. Anything else counts as 00:00:00:00.
 
-    Anything else counts as 00:00:00:00. Drop-frame timecode leaves out 2 numbers a minute at 29.97 fps, 4 at 59.94, but
-    in every tenth minute (SMPTE ST 12-1).
+    Drop-frame timecode skips 2 numbers per minute at 29.97 fps and 4 at 59.94, except in every tenth minute (SMPTE ST
+    12-1).
+
+    Returns:
+        The number of frames since 00:00:00:00, and whether the timecode is drop-frame.
     """
     match = TIMECODE.fullmatch(text)
     if match is None:
         return 0, False
     hours, minutes, seconds, frames = (int(match[group]) for group in (1, 2, 3, 5))
-    numbers_a_second = math.ceil(rate_fps)
-    count = (hours * 3600 + minutes * 60 + seconds) * numbers_a_second + frames
+    numbers_per_second = math.ceil(rate_fps)
+    count = (hours * 3600 + minutes * 60 + seconds) * numbers_per_second + frames
     is_drop_frame = match[4] != ":" and rate_fps in (Fraction(30000, 1001), Fraction(60000, 1001))
     if is_drop_frame:
         num_minutes = hours * 60 + minutes
-        count -= numbers_a_second // 15 * (num_minutes - num_minutes // 10)
+        count -= numbers_per_second // 15 * (num_minutes - num_minutes // 10)
     return count, is_drop_frame
 
 
-def otio_timeline(footage: MediaReference, cuts: list[Clip], rate_fps: float, target_url: str):
-    """An OpenTimelineIO timeline: the cuts one after another on one track."""
+def otio_timeline(reference: MediaReference, clips: list[Clip], rate_fps: float, target_url: str):
+    """Return an OpenTimelineIO timeline with the clips one after another on one track."""
     otio = import_otio()
 
     def time_range(start_frame: int, num_frames: int):
@@ -155,43 +178,55 @@ def otio_timeline(footage: MediaReference, cuts: list[Clip], rate_fps: float, ta
         )
 
     track = otio.schema.Track("Highlights", kind=otio.schema.TrackKind.Video)
-    for number, cut in enumerate(cuts, start=1):
-        clip = otio.schema.Clip(
-            f"{footage.name} {number:03d}",
-            otio.schema.ExternalReference(target_url, time_range(footage.start_frame, footage.num_frames)),
-            time_range(footage.start_frame + cut.start_frame, cut.end_frame - cut.start_frame),
-            metadata={"video_summarizer": {"score": cut.score}},
+    for number, clip in enumerate(clips, start=1):
+        track.append(
+            otio.schema.Clip(
+                f"{reference.name} {number:03d}",
+                otio.schema.ExternalReference(target_url, time_range(reference.start_frame, reference.num_frames)),
+                time_range(reference.start_frame + clip.start_frame, clip.end_frame - clip.start_frame),
+                metadata={"video_summarizer": {"score": clip.score}},
+            )
         )
-        track.append(clip)
-    timeline = otio.schema.Timeline(f"{footage.name} highlights")
+    timeline = otio.schema.Timeline(f"{reference.name} highlights")
     timeline.tracks.append(track)
     return timeline
 
 
-def write_otio(footage: MediaReference, cuts: list[Clip]) -> bytes:
-    """An `.otio` file, of which DaVinci Resolve, Premiere Pro and others read the cuts. Raises ExportError."""
-    timeline = otio_timeline(footage, cuts, float(footage.rate_fps), footage.path.as_uri())
+def write_otio(reference: MediaReference, clips: list[Clip]) -> bytes:
+    """Return an `.otio` file, which DaVinci Resolve, Premiere Pro and others read.
+
+    Raises:
+        ExportError: OpenTimelineIO is not installed.
+    """
+    timeline = otio_timeline(reference, clips, float(reference.rate_fps), reference.path.as_uri())
     return import_otio().adapters.write_to_string(timeline, "otio_json").encode()
 
 
-def write_edl(footage: MediaReference, cuts: list[Clip]) -> bytes:
-    """A CMX 3600 EDL; picture and sound are cut together. Raises ExportError.
+def write_edl(reference: MediaReference, clips: list[Clip]) -> bytes:
+    """Return a CMX 3600 EDL that cuts video and audio together.
 
-    Timecode that is not drop-frame counts 24, 30 or 60 numbers a second at 23.976, 29.97 and 59.94 fps as well. The
-    adapter would count drop-frame at the last two, so it is told the whole rate.
+    Timecode that is not drop-frame counts 24, 30 or 60 frames per second at 23.976, 29.97 and 59.94 fps as well. The
+    adapter would use drop-frame at the last two, so it gets the whole rate.
+
+    Raises:
+        ExportError: OpenTimelineIO or its adapter is not installed.
     """
     otio = import_otio()
-    rate_fps = footage.rate_fps if footage.is_drop_frame else math.ceil(footage.rate_fps)
-    timeline = otio_timeline(footage, cuts, float(rate_fps), footage.path.name)
+    rate_fps = reference.rate_fps if reference.is_drop_frame else math.ceil(reference.rate_fps)
+    timeline = otio_timeline(reference, clips, float(rate_fps), reference.path.name)
     text = otio.adapters.write_to_string(timeline, "cmx_3600", style="premiere", reelname_len=None)
-    channels = {0: "V    ", 1: "B    "}.get(footage.num_channels, "AA/V ")
+    channels = {0: "V    ", 1: "B    "}.get(reference.num_channels, "AA/V ")
     text = re.sub(r"^(\d+ +AX +)V    ", rf"\g<1>{channels}", text, flags=re.MULTILINE)
-    mode = "DROP FRAME" if footage.is_drop_frame else "NON-DROP FRAME"
+    mode = "DROP FRAME" if reference.is_drop_frame else "NON-DROP FRAME"
     return text.replace("\n", f"\nFCM: {mode}\n", 1).encode()
 
 
 def import_otio():
-    """The module opentimelineio. Raises ExportError where it, or its adapter for EDLs, is not installed."""
+    """Return the module opentimelineio.
+
+    Raises:
+        ExportError: The module, or its adapter for EDLs, is not installed.
+    """
     try:
         import opentimelineio
     except ImportError:
@@ -204,66 +239,67 @@ def import_otio():
     return opentimelineio
 
 
-def write_fcpxml(footage: MediaReference, cuts: list[Clip]) -> bytes:
-    """A Final Cut Pro X XML file, version 1.8. Times are whole multiples of a frame's duration, as Final Cut demands.
+def write_fcpxml(reference: MediaReference, clips: list[Clip]) -> bytes:
+    """Return a Final Cut Pro X XML file, version 1.8.
 
-    Source: Apple, "FCPXML Reference".
+    Times are whole multiples of a frame's duration, as Final Cut requires. Source: Apple, "FCPXML Reference".
     """
 
     def seconds(num_frames: int) -> str:
-        return f"{num_frames * footage.rate_fps.denominator}/{footage.rate_fps.numerator}s"
+        return f"{num_frames * reference.rate_fps.denominator}/{reference.rate_fps.numerator}s"
 
-    timecode_format = "DF" if footage.is_drop_frame else "NDF"
+    timecode_format = "DF" if reference.is_drop_frame else "NDF"
     root = ElementTree.Element("fcpxml", version="1.8")
     resources = ElementTree.SubElement(root, "resources")
-    size = {"width": str(footage.width_px), "height": str(footage.height_px)}
+    size = {"width": str(reference.width_px), "height": str(reference.height_px)}
     ElementTree.SubElement(resources, "format", id="r1", frameDuration=seconds(1), **size)
-    sound = {"hasAudio": "1", "audioSources": "1", "audioChannels": str(footage.num_channels)}
+    audio = {"hasAudio": "1", "audioSources": "1", "audioChannels": str(reference.num_channels)}
     ElementTree.SubElement(
         resources,
         "asset",
         id="r2",
-        name=footage.name,
-        src=footage.path.as_uri(),
-        start=seconds(footage.start_frame),
-        duration=seconds(footage.num_frames),
+        name=reference.name,
+        src=reference.path.as_uri(),
+        start=seconds(reference.start_frame),
+        duration=seconds(reference.num_frames),
         hasVideo="1",
         format="r1",
-        **(sound if footage.num_channels else {}),
+        **(audio if reference.num_channels else {}),
     )
     event = ElementTree.SubElement(root, "event", name="Highlights")
-    project = ElementTree.SubElement(event, "project", name=f"{footage.name} highlights")
-    num_frames = sum(cut.end_frame - cut.start_frame for cut in cuts)
+    project = ElementTree.SubElement(event, "project", name=f"{reference.name} highlights")
+    num_frames = sum(clip.end_frame - clip.start_frame for clip in clips)
     sequence = ElementTree.SubElement(
         project, "sequence", format="r1", duration=seconds(num_frames), tcStart="0s", tcFormat=timecode_format
     )
     spine, offset = ElementTree.SubElement(sequence, "spine"), 0
-    for number, cut in enumerate(cuts, start=1):
-        clip = ElementTree.SubElement(
+    for number, clip in enumerate(clips, start=1):
+        clip_element = ElementTree.SubElement(
             spine,
             "asset-clip",
             ref="r2",
-            name=f"{footage.name} {number:03d}",
+            name=f"{reference.name} {number:03d}",
             offset=seconds(offset),
-            start=seconds(footage.start_frame + cut.start_frame),
-            duration=seconds(cut.end_frame - cut.start_frame),
+            start=seconds(reference.start_frame + clip.start_frame),
+            duration=seconds(clip.end_frame - clip.start_frame),
             format="r1",
             tcFormat=timecode_format,
         )
-        ElementTree.SubElement(clip, "note").text = f"score {cut.score:.3f}"
-        offset += cut.end_frame - cut.start_frame
+        ElementTree.SubElement(clip_element, "note").text = f"score {clip.score:.3f}"
+        offset += clip.end_frame - clip.start_frame
     ElementTree.indent(root)
     header = b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n'
     return header + ElementTree.tostring(root, encoding="utf-8") + b"\n"
 
 
 def write_webvtt(sections_sec: np.ndarray, scores: np.ndarray) -> bytes:
-    """Chapters of the match as WebVTT, a chapter a section.
+    """Return WebVTT chapters of the match, one per section.
 
     Times are rounded up to a millisecond, so that a player that seeks to one shows the section's first frame.
 
     Args:
-        sections_sec: (num_sections, 2) float64, seconds of the match. scores: (num_sections,) float in [0, 1].
+        sections_sec: (num_sections, 2) float64, seconds of the match.
+        scores: (num_sections,) float in [0, 1].
     """
     cues = [
         f"{number}\n{webvtt_time(start_sec)} --> {webvtt_time(end_sec)}\nHighlight {number} (score {score:.2f})\n"
@@ -273,7 +309,7 @@ def write_webvtt(sections_sec: np.ndarray, scores: np.ndarray) -> bytes:
 
 
 def webvtt_time(seconds: float) -> str:
-    """`HH:MM:SS.mmm`, rounded up."""
+    """Format a time as `HH:MM:SS.mmm`, rounded up."""
     milliseconds = math.ceil(seconds * 1000 - MILLISECOND_TOLERANCE)
     return (
         f"{milliseconds // 3_600_000:02d}:{milliseconds // 60_000 % 60:02d}:"
