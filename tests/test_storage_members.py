@@ -15,7 +15,7 @@ from test_data_loader import write_dataset
 from test_storage import TITLES, contents, refused, zip_up
 
 from data_loader import DataLoader
-from videosummarizer.dataset import storage
+from videosummarizer.dataset import metadata, storage
 from videosummarizer.dataset.metadata import DataConfig, DatasetError
 from videosummarizer.dataset.storage import ZipFiles, member_name, open_dataset
 
@@ -171,7 +171,8 @@ def test_a_dataset_is_at_the_root_or_in_one_folder(dataset, tmp_path):
 @pytest.mark.parametrize("more_bytes", [0, 1])
 def test_metadata_larger_than_any_dataset_has_is_not_read(dataset, tmp_path, monkeypatch, more_bytes):
     num_bytes = (dataset / "metadata.json").stat().st_size
-    monkeypatch.setattr(storage, "MAX_METADATA_BYTES", num_bytes - more_bytes)
+    for module in (metadata, storage):
+        monkeypatch.setattr(module, "MAX_METADATA_BYTES", num_bytes - more_bytes)
     path = zip_up(dataset, tmp_path / "shared.zip")
     if more_bytes:
         refused(path, rf"shared\.zip/metadata\.json: received {num_bytes} bytes packed into \d+, expected at most")
