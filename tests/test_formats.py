@@ -196,9 +196,9 @@ def test_a_video_shorter_than_one_segment(tmp_path):
     assert not segment["video"][1].any()
 
 
-def damage(path, first_share, last_share):
+def damage(path, first_fraction, last_fraction):
     content = bytearray(path.read_bytes())
-    first, last = int(len(content) * first_share), int(len(content) * last_share)
+    first, last = int(len(content) * first_fraction), int(len(content) * last_fraction)
     content[first:last] = np.random.default_rng(0).bytes(last - first)
     path.write_bytes(content)
 

@@ -244,7 +244,7 @@ def test_sections_begin_and_end_within_segments(extract, match, tmp_path, scored
 
 
 @pytest.mark.parametrize("damaged", [None, SCORES, [[0.5]] * 5, [[0.5, 0.5]] * 5 + [[0.5]], [[]] * 6, [["a"]] * 6])
-def test_steps_that_cannot_be_read_again_are_scored_anew(extract, match, tmp_path, scored, damaged):
+def test_steps_that_cannot_be_read_again_are_scored_again(extract, match, tmp_path, scored, damaged):
     assert extract(match) == 0
     path = tmp_path / "out" / "match.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"step_scores": damaged}))
@@ -253,7 +253,7 @@ def test_steps_that_cannot_be_read_again_are_scored_anew(extract, match, tmp_pat
     assert json.loads(path.read_text())["step_scores"] == STEP_SCORES
 
 
-def test_another_checkpoint_or_match_is_scored_anew(extract, match, tmp_path, scored, caplog):
+def test_another_checkpoint_or_match_is_scored_again(extract, match, tmp_path, scored, caplog):
     assert extract(match) == 0
     other = write_checkpoint(tmp_path / "other.hdf5", epoch=2)
     assert extract(match, ckpt=other) == 1

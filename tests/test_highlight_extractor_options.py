@@ -252,7 +252,7 @@ def test_a_frame_rate_that_is_none_of_timecode_is_named_once(extract, caplog, is
         )
 
 
-def test_labels_by_time_are_shown_as_frames_beside_what_is_found(extract):
+def test_labels_by_time_are_shown_as_frames_next_to_detected_sections(extract):
     match = extract.match()
     match.with_suffix(".txt").write_text("00:00:01.0,00:00:02.05\n")
     assert extract(match) == 0

@@ -104,7 +104,7 @@ def test_a_threshold_counts_as_good_as_those_around_it():
     assert f1_to_choose_by(matches, OperatingPoint(0.5005)) == 1
 
 
-def test_ends_count_beside_being_found():
+def test_boundaries_count_in_addition_to_detection():
     # From 0.8 on four steps of ten are found, enough at IoU 0.3; below 0.7 a false section is found.
     highlight = [0, 0, 0, 0.8, 0.8, 0.8, 0.98, 0.98, 0.98, 0.98, 0.8, 0.8, 0.8, 0, 0, 0]
     scores = np.append(np.tile(highlight, 4), [0, 0, 0, 0.7, 0.7, 0.7, 0.7, 0.7, 0, 0, 0])
@@ -118,7 +118,7 @@ def find(step_scores, step_sec=0.5, duration_sec=None, **more):
 
 
 def test_close_sections_are_found_apart_and_a_plateau_stays_one():
-    # A step of 0.71 is above the threshold, and below 0.8 of the 0.9 beside it; one of 0.73 is not.
+    # A step of 0.71 is above the threshold, and below 0.8 of the 0.9 next to it; one of 0.73 is not.
     assert find([0.1, 0.9, 0.9, 0.71, 0.71, 0.9, 0.1]) == [[0.5, 1.5], [2.5, 3.0]]
     assert find([0.1, 0.9, 0.9, 0.73, 0.73, 0.9, 0.1]) == [[0.5, 3.0]]
     # The operating point says from where on it is a dip.
@@ -195,8 +195,8 @@ def test_candidates_lie_between_the_scores():
     assert candidates[-1] <= 0.8
     assert candidate_thresholds(np.full(5, 0.3), 0.25).tolist() == [0.3]
     many = candidate_thresholds(np.random.default_rng(0).random(100_000) ** 8, labelled_ratio=0.02)
-    found_shares = (np.random.default_rng(0).random(100_000)[:, np.newaxis] ** 8 >= many).mean(axis=0)
-    assert ((found_shares > 0.01) & (found_shares < 0.04)).sum() >= 15  # dense where it matters, however rare
+    found_ratios = (np.random.default_rng(0).random(100_000)[:, np.newaxis] ** 8 >= many).mean(axis=0)
+    assert ((found_ratios > 0.01) & (found_ratios < 0.04)).sum() >= 15  # dense where it matters, however rare
 
 
 def test_equal_scores_and_no_labels():

@@ -39,10 +39,10 @@ def plain_sections(scores, step_sec, duration_sec, threshold, gap, length):
     return [(start, end) for start, end in found if end - start >= length * step_sec - 1e-6]
 
 
-def plain_candidates(scores, share):
-    """Thresholds at which an eighth of the share to eight times as much is found, 64 in equal ratios; and 32 steps."""
+def plain_candidates(scores, ratio):
+    """Thresholds at which an eighth of the ratio to eight times as much is found, 64 in equal ratios; and 32 steps."""
     ascending, values = sorted(scores), sorted(set(scores))
-    low, high = share / 8, min(1, share * 8)
+    low, high = ratio / 8, min(1, ratio * 8)
     candidates = [values[0] + (values[-1] - values[0]) * k / 31 for k in range(32)]
     for k in range(64):
         rank = (len(scores) - 1) * (1 - low * (high / low) ** (k / 63))
@@ -73,10 +73,10 @@ def grid_matches(seed):
 def plain_choice(matches):
     """Try every combination; returns (mean F1, threshold, smoothing, gap and length in steps) of the best."""
     reference, best = [match.sections_sec for match in matches], (-1, None)
-    share = sum((s[:, 1] - s[:, 0]).sum() for s in reference) / sum(match.duration_sec for match in matches)
+    ratio = sum((s[:, 1] - s[:, 0]).sum() for s in reference) / sum(match.duration_sec for match in matches)
     for smoothing in (1, 3, 5):
         smoothed = [plain_mean(plain_clear(match), smoothing) for match in matches]
-        thresholds = without_twins(plain_candidates([score for part in smoothed for score in part], share))
+        thresholds = without_twins(plain_candidates([score for part in smoothed for score in part], ratio))
         for gap in (0, 1, 2, 3):
             for length in (0, 2, 3):
                 f1 = []
@@ -102,11 +102,11 @@ def plain_middle(thresholds, f1):
     return min(thresholds[widest], key=lambda threshold: abs(threshold - middle))
 
 
-@pytest.mark.parametrize("share", [0.01, 0.05, 0.125, 0.3, 1.0])
-def test_candidates_are_those_of_plain_loops(share):
+@pytest.mark.parametrize("ratio", [0.01, 0.05, 0.125, 0.3, 1.0])
+def test_candidates_are_those_of_plain_loops(ratio):
     scores = 0.25 + np.round(np.random.default_rng(0).random(200) ** 3 * 96) / 128
-    expected = without_twins(plain_candidates(scores.tolist(), share))
-    assert without_twins(candidate_thresholds(scores, share).tolist()) == pytest.approx(expected)
+    expected = without_twins(plain_candidates(scores.tolist(), ratio))
+    assert without_twins(candidate_thresholds(scores, ratio).tolist()) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seed", range(8))

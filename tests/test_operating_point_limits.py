@@ -69,7 +69,7 @@ def test_steps_that_begin_before_the_end_are_left(duration_sec, num_left):
     assert clear.dtype == np.float64
 
 
-def test_a_score_that_is_just_the_share_of_the_highest_is_no_dip():
+def test_a_score_that_is_just_the_ratio_of_the_highest_is_kept():
     # 0.375 is three quarters of 0.5, in float64 too.
     assert suppress_non_maxima([0.5, 0.375, 0.3749], 1.0, 3.0, nms_ratio=0.75).tolist() == [0.5, 0.375, 0]
     assert suppress_non_maxima([0.5, 0.41, 0.39], 1.0, 3.0).tolist() == [0.5, 0.41, 0]  # 0.8 by default

@@ -88,7 +88,7 @@ def test_intervals_hold_the_figures_and_are_repeatable(matches):
     assert quality_report.evaluate(many[:1], POINT)["intervals"] is None
 
 
-def test_baselines_stand_beside_the_model(matches):
+def test_baselines_are_reported_with_the_model(matches):
     report = quality_report.compare(matches, POINT, None, None)
     assert list(report) == ["videos", "model", "loudness", "everything", "by_match"]
     assert report["loudness"] is None

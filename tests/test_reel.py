@@ -1,4 +1,4 @@
-"""The reel: the frames asked for and no others, sound in step with them, a file that appears whole or not at all."""
+"""The reel: exactly the requested frames, audio in sync with them, and a file that appears only when it is complete."""
 
 import subprocess
 from fractions import Fraction

@@ -60,8 +60,8 @@ def test_sections_are_listed_with_time_length_and_score(page):
     # A second of the third segment, two thirds of one of the fourth: (0.47 + 0.21 * 2 / 3) / (5 / 3) = 0.366.
     assert rows[1] == ["▶", "2", "00:05.00", "–", "00:06.67", "1.7", "s", "0.37", "✕"]
     assert rows[2] == ["▶", "3", "00:08.00", "–", "00:10.00", "2.0", "s", "0.86", "✕"]
-    shares = page("return [...list.querySelectorAll('.meter')].map((meter) => meter.style.getPropertyValue('--share'))")
-    assert shares == ["12%", "37%", "86%"]
+    fills = page("return [...list.querySelectorAll('.meter')].map((meter) => meter.style.getPropertyValue('--fill'))")
+    assert fills == ["12%", "37%", "86%"]
     assert page.find("#summary").text == "3 sections, 00:04.67 of 00:00:10"
     assert page.find("#threshold").text == "threshold 0.50"
     assert page.find("#labelledLegend").is_displayed()
@@ -256,7 +256,7 @@ def test_score_labels_and_sections_are_drawn_on_one_time_axis(page):
     pixel += "c.getImageData(Math.round(toX(sec, axis.clientWidth) * r), Math.round(y * r), 1, 1).data);"
 
     def is_drawn(sec, y, tone_name):
-        return page(f"{pixel} return `rgb(${{at({sec}, {y}).slice(0, 3).join(', ')}})` === tones.{tone_name}")
+        return page(f"{pixel} return `rgb(${{at({sec}, {y}).slice(0, 3).join(', ')}})` === colors.{tone_name}")
 
     # Frames 40 and 80 are shown at 1.33 s and 4 s.
     assert [is_drawn(sec, 59, "labelled") for sec in (1.2, 1.5, 3.9, 4.1)] == [False, True, True, False]

@@ -67,7 +67,7 @@ def test_history_goes_back_and_forth_and_a_change_ends_what_was_undone(page):
     assert page.selected == 0
     assert buttons(page, "undo", "redo") == [False, True]
     page.press(Keys.CONTROL, Keys.SHIFT, "z")
-    assert page.status == "Done again"
+    assert page.status == "Redone"
     assert page.sections == [[31, 60], *SECTIONS[1:]]
     assert buttons(page, "undo", "redo") == [True, True]
     page("select(sections[1].id)")

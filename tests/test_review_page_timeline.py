@@ -260,7 +260,7 @@ def test_a_drag_shows_the_frame_at_the_end_while_it_lasts_and_is_one_step_of_his
 def rectangles(page, canvas, tone):
     """(left, width) of the filled rectangles of a colour on a canvas, as the page draws it once."""
     context = "const context = document.createElement('canvas').getContext('2d');"
-    colour = page(f"{context} context.fillStyle = tones.{tone}; return context.fillStyle")
+    colour = page(f"{context} context.fillStyle = colors.{tone}; return context.fillStyle")
     return [(x, width) for name, fill, x, _, width, _ in page.drawn("fillRect") if (name, fill) == (canvas, colour)]
 
 
@@ -354,14 +354,14 @@ def test_scores_are_drawn_as_steps_up_to_the_end_and_the_threshold_at_its_height
 
 def test_the_page_is_drawn_again_in_another_size_and_in_dark(page):
     page.wait_until("return !changed")
-    ground = page("return tones.ground")
+    ground = page("return colors.ground")
     try:
         page.browser.set_window_size(NARROW_PX, 900)
         page.wait_until(f"return innerWidth === {NARROW_PX} && !changed && axis.width === axis.clientWidth")
         page.browser.execute_cdp_cmd(
             "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
         )
-        page.wait_until("return tones.ground === 'rgb(20, 23, 28)'")
+        page.wait_until("return colors.ground === 'rgb(20, 23, 28)'")
         assert ground == "rgb(244, 245, 247)"
     finally:
         page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -467,7 +467,7 @@ def audio_runs(frames: Iterator[av.AudioFrame], start_sec: float) -> Iterator[tu
 
 
 def resample_audio(frames: Iterator[av.AudioFrame], sample_rate_hz: int) -> Iterator[np.ndarray]:
-    """Yield (n,) float32 mono blocks of frames that share one format, including the resampler's last samples."""
+    """Yield (n,) float32 mono blocks of frames of one format, including the resampler's last samples."""
     resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate_hz)
     fifo = av.AudioFifo()  # resampling a codec frame of 1,000 samples takes nearly as long as resampling 65,536
     for frame in frames:

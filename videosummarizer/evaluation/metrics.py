@@ -116,7 +116,7 @@ def evaluate(reference_labels: np.ndarray, predicted_scores: np.ndarray, predict
 def overlapping_pairs(
     reference_sections: np.ndarray, predicted_sections: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List the pairs of a reference and a predicted section that share time, in order of time.
+    """List the pairs of a reference and a predicted section that overlap, in order of time.
 
     Args:
         reference_sections: (num_reference, 2) float64, disjoint, ascending.
@@ -144,7 +144,7 @@ def overlapping_pairs(
 def max_matching_size(references: np.ndarray, predictions: np.ndarray) -> int:
     """Return the size of a maximum matching: the most pairs that can be chosen if each section is in at most one.
 
-    Sections on either side are disjoint, so pairs that share time never cross: in order of time, a pair competes with
+    Sections on either side are disjoint, so overlapping pairs never cross: in order of time, a pair competes with
     its neighbours only. Taking the first pair, then the first remaining pair, is therefore optimal, and all runs of
     competing pairs can be handled in parallel.
 

@@ -174,7 +174,7 @@ def read_section_audio(
 
 
 def resample_audio(frames: Iterator[av.AudioFrame], output: av.AudioStream) -> Iterator[np.ndarray]:
-    """Yield (num_channels, n) float32 blocks of frames that share one format, in an output stream's rate and layout."""
+    """Yield (num_channels, n) float32 blocks of frames of one format, in an output stream's rate and layout."""
     resampler = av.AudioResampler(format="fltp", layout=output.layout, rate=output.rate)
     for frame in frames:
         frame.pts = None  # the run's position is known; the resampler must not fill gaps or drop samples

@@ -4,7 +4,7 @@ function announce(message) {
   element.status.textContent = message;
 }
 
-/** The list, the editor and the buttons, as the sections now are. */
+/** Updates the list, the editor and the buttons. */
 function showSections() {
   const total = sections.reduce((sum, { start, end }) => sum + edges[end] - edges[start], 0);
   element.summary.textContent = `${sections.length} sections, ${preciseTime(total)} of ${clockTime(edges[numFrames])}`;
@@ -19,8 +19,8 @@ function showSections() {
   }
   for (const control of element.editor.elements) control.disabled = !section;
   for (const id of ["remove", "zoomSection"]) element[id].disabled = !section;
-  element.undo.disabled = !done.length;
-  element.redo.disabled = !undone.length;
+  element.undo.disabled = !undoStack.length;
+  element.redo.disabled = !redoStack.length;
   element.playAll.disabled = !sections.length;
   changed = true;
 }
@@ -57,7 +57,7 @@ function showRow(row, section, index) {
   times.textContent = `${preciseTime(start)} – ${preciseTime(end)}`;
   length.textContent = `${(end - start).toFixed(1)} s`;
   meter.textContent = score.toFixed(2);
-  meter.style.setProperty("--share", `${Math.round(score * 100)}%`);
+  meter.style.setProperty("--fill", `${Math.round(score * 100)}%`);
   if (isSelected && !row.hasAttribute("aria-current")) row.scrollIntoView({ block: "nearest" });
   row.toggleAttribute("aria-current", isSelected);
   if (isSelected) row.setAttribute("aria-current", "true");
@@ -102,8 +102,8 @@ const startHere = () => moveEdge("start", frameAt(now()));
 const endHere = () => moveEdge("end", frameAt(now()) + 1); // the frame shown is the last one in it
 const playSelected = () => (selectedSection() ? playSection(selectedSection()) : announce("Select a section first"));
 const playAll = () => {
-  const place = Math.max(0, sections.findIndex(({ end }) => edges[end] > now()));
-  const [first, ...following] = sections.slice(place);
+  const index = Math.max(0, sections.findIndex(({ end }) => edges[end] > now()));
+  const [first, ...following] = sections.slice(index);
   if (first) playSection(first, following);
 };
 const zoomSection = () => {
@@ -186,10 +186,10 @@ video.addEventListener("loadedmetadata", () => {
 video.addEventListener("error", () => {
   hasVideo = false;
   element.missing.hidden = false;
-  element.missing.textContent = `The video cannot be played: ${decodeURIComponent(match.video_url)}. It has to lie where it lay when this page was written, in a format that this browser plays. The sections can be edited without it.`;
+  element.missing.textContent = `The video cannot be played: ${decodeURIComponent(match.video_url)}. It has to be where it was when this page was written, in a format that this browser plays. The sections can be edited without it.`;
 });
 addEventListener("resize", () => (changed = true));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readTones);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColors);
 addEventListener("beforeunload", (event) => {
   if (sections !== saved) event.preventDefault();
 });
@@ -205,7 +205,7 @@ async function open() {
   saved = sections;
   for (const [id, action] of Object.entries(CLICKS)) element[id].addEventListener("click", action);
   setView(0, edges[numFrames]);
-  readTones();
+  readColors();
   showSections();
   video.src = match.video_url;
   requestAnimationFrame(tick);

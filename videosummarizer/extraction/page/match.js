@@ -1,6 +1,6 @@
 "use strict";
 
-// The match, its sections with their history, and playing. page.html holds what match_page.py knows of the match.
+// The match, its sections with their history, and playing. review_page.py puts the match into page.html.
 
 // ---- Frames and their times
 
@@ -14,7 +14,7 @@ const MIN_VIEW_SEC = 2;
 let edges = null; // seconds at which frame i begins; one more entry, the end of the match
 let numFrames = 0;
 
-/** Seconds of each frame, from zlib-compressed differences in microseconds. */
+/** Returns the seconds of each frame, from zlib-compressed differences in microseconds. */
 async function readEdges({ deltas, end_sec }) {
   const packed = Uint8Array.from(atob(deltas), (character) => character.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -29,7 +29,7 @@ async function readEdges({ deltas, end_sec }) {
   return seconds;
 }
 
-/** The last frame that begins at or before a time. */
+/** Returns the last frame that begins at or before a time. */
 function frameAt(seconds) {
   let low = 0;
   let high = numFrames - 1;
@@ -41,13 +41,13 @@ function frameAt(seconds) {
   return low;
 }
 
-/** The frame edge, 0 to numFrames, that is nearest to a time. */
+/** Returns the frame edge, 0 to numFrames, that is nearest to a time. */
 function edgeNear(seconds) {
   const frame = frameAt(seconds);
   return seconds - edges[frame] > edges[frame + 1] - seconds ? frame + 1 : frame;
 }
 
-/** Mean score of the steps that a section covers, weighted by how much of each it covers. */
+/** Returns the mean score of the steps that a section covers, weighted by how much of each it covers. */
 function scoreOf(section) {
   const [start, end] = [edges[section.start], edges[section.end]];
   const length = match.step_sec;
@@ -67,33 +67,33 @@ function preciseTime(seconds) {
   return clockTime(hundredths / 100).replace(/^00:/, "") + "." + String(hundredths % 100).padStart(2, "0");
 }
 
-/** The label file: start_frame,end_frame,start_time,end_time a line. */
+/** Returns the label file: start_frame,end_frame,start_time,end_time on each line. */
 function labelText() {
   return sections
     .map(({ start, end }) => `${start},${end},${clockTime(edges[start])},${clockTime(edges[end])}\n`)
     .join("");
 }
 
-// ---- Sections and their history. `sections` is never changed in place, so that undo only swaps it.
+// ---- Sections and their history. `sections` is never changed in place, so that undo only replaces it.
 
 let sections = [];
 let selected = null; // a section's id
 let nextId = 1;
-let undone = [];
-let done = [];
+let redoStack = [];
+let undoStack = [];
 let saved = null; // the sections as last saved
 
 const selectedSection = () => sections.find(({ id }) => id === selected);
 
-/** Frames within which a section can move without touching another: [lowest start, highest end]. */
-function room(id) {
-  const place = sections.findIndex((section) => section.id === id);
-  return [place > 0 ? sections[place - 1].end : 0, place + 1 < sections.length ? sections[place + 1].start : numFrames];
+/** Returns the frames within which a section can move without touching another: [lowest start, highest end]. */
+function freeRange(id) {
+  const index = sections.findIndex((section) => section.id === id);
+  return [index > 0 ? sections[index - 1].end : 0, index + 1 < sections.length ? sections[index + 1].start : numFrames];
 }
 
 function change(newSections, newSelected, message) {
-  done.push({ sections, selected });
-  undone = [];
+  undoStack.push({ sections, selected });
+  redoStack = [];
   sections = newSections;
   selected = newSelected;
   announce(message);
@@ -104,9 +104,9 @@ function withEdges(id, start, end) {
   return sections.map((section) => (section.id === id ? { id, start, end } : section));
 }
 
-/** Where an end of a section may go: at least one frame long, and apart from its neighbors. */
+/** Limits a new boundary, so that the section keeps at least one frame and does not overlap its neighbors. */
 function clampEdge(section, side, edge) {
-  const [lowest, highest] = room(section.id);
+  const [lowest, highest] = freeRange(section.id);
   return side === "start"
     ? Math.max(lowest, Math.min(edge, section.end - 1))
     : Math.min(highest, Math.max(edge, section.start + 1));
@@ -123,7 +123,7 @@ function moveEdge(side, edge) {
   showEdge(side, placed);
 }
 
-/** Show the first frame of a section, or the last one in it. */
+/** Shows the first frame of a section, or the last one in it. */
 function showEdge(side, edge) {
   pause();
   goToFrame(side === "start" ? edge : edge - 1);
@@ -140,14 +140,14 @@ function addSection() {
 }
 
 function removeSection(id = selected) {
-  const place = sections.findIndex((section) => section.id === id);
-  if (place < 0) return announce("Select a section first");
+  const index = sections.findIndex((section) => section.id === id);
+  if (index < 0) return announce("Select a section first");
   const rest = sections.filter((section) => section.id !== id);
-  const neighbor = rest[Math.min(place, rest.length - 1)];
-  change(rest, id === selected ? (neighbor ? neighbor.id : null) : selected, `Deleted section ${place + 1}`);
+  const neighbor = rest[Math.min(index, rest.length - 1)];
+  change(rest, id === selected ? (neighbor ? neighbor.id : null) : selected, `Deleted section ${index + 1}`);
 }
 
-function swap(from, to, message, nothing) {
+function restoreFrom(from, to, message, nothing) {
   const state = from.pop();
   if (!state) return announce(nothing);
   to.push({ sections, selected });
@@ -155,8 +155,8 @@ function swap(from, to, message, nothing) {
   announce(message);
   showSections();
 }
-const undo = () => swap(done, undone, "Undone", "Nothing to undo");
-const redo = () => swap(undone, done, "Done again", "Nothing to redo");
+const undo = () => restoreFrom(undoStack, redoStack, "Undone", "Nothing to undo");
+const redo = () => restoreFrom(redoStack, undoStack, "Redone", "Nothing to redo");
 
 function select(id, { jump = true } = {}) {
   selected = id;
@@ -170,11 +170,11 @@ function select(id, { jump = true } = {}) {
 
 function selectNeighbor(step) {
   if (!sections.length) return;
-  const place = sections.findIndex((section) => section.id === selected);
+  const index = sections.findIndex((section) => section.id === selected);
   const frame = frameAt(now());
   const fromHere = sections.findIndex((section) => section.start > frame);
   const first = step > 0 ? (fromHere < 0 ? sections.length - 1 : fromHere) : (fromHere < 0 ? sections.length : fromHere) - 1;
-  const next = place < 0 ? first : place + step;
+  const next = index < 0 ? first : index + step;
   select(sections[Math.max(0, Math.min(next, sections.length - 1))].id);
 }
 
@@ -188,13 +188,13 @@ function save() {
   announce(`Saved ${sections.length} sections as ${match.labels_name}`);
 }
 
-// ---- Playing. `playhead` counts where there is no video to ask.
+// ---- Playing. `playhead` is the position where no video is loaded.
 
 let playhead = 0;
 let hasVideo = false;
-let queue = []; // sections still to play after the one under way
+let queue = []; // sections still to play after the current one
 let stopAt = null; // the frame edge at which to stop
-let shownSec = null; // when the frame on the screen begins, null where the browser does not tell
+let shownSec = null; // when the frame on the screen begins, null where the browser does not report it
 let isShownAgain = false; // whether the video was sent to the playhead a second time
 
 const now = () => (hasVideo && video.readyState && !video.seeking ? video.currentTime : playhead);
@@ -206,7 +206,7 @@ function goTo(seconds) {
   changed = true;
 }
 
-/** Seek once more where the picture of an earlier seek stays on the screen, as it now and then does in Chromium. */
+/** Seeks once more where the frame of an earlier seek stays on the screen, as it sometimes does in Chromium. */
 function showAgain(seconds) {
   if (isShownAgain || !video.paused || video.seeking || seconds !== playhead) return;
   if (shownSec === null || frameAt(shownSec) === frameAt(seconds)) return;
@@ -215,9 +215,9 @@ function showAgain(seconds) {
 }
 
 function goToFrame(frame) {
-  const place = Math.max(0, Math.min(frame, numFrames - 1));
+  const index = Math.max(0, Math.min(frame, numFrames - 1));
   // Just inside the frame, so that rounding in the browser cannot show the one before.
-  goTo(edges[place] + Math.min(0.01, (edges[place + 1] - edges[place]) / 2));
+  goTo(edges[index] + Math.min(0.01, (edges[index + 1] - edges[index]) / 2));
 }
 
 function play() {
@@ -247,7 +247,7 @@ function stopAtEnd() {
   const [next, ...following] = queue;
   const end = stopAt;
   if (next) return playSection(next, following);
-  // Once it stands still: a picture that is on its way to the screen while it plays would be shown after the seek.
+  // Only once the video is paused: a frame that is being presented would replace the one of the seek.
   video.addEventListener("pause", () => setTimeout(goToFrame, 50, end - 1), { once: true });
   pause();
 }

@@ -19,7 +19,7 @@ function zoom(factor, center = now()) {
   setView(middle - (middle - view.start) * factor, middle + (view.end - middle) * factor);
 }
 
-/** Scroll so that a stretch of time is in view. */
+/** Scrolls so that a range of time is in view. */
 function reveal(start, end) {
   if (start >= view.start && end <= view.end) return;
   const length = Math.max(view.end - view.start, (end - start) * 1.5);
@@ -29,7 +29,7 @@ function reveal(start, end) {
 const toX = (seconds, width) => ((seconds - view.start) / (view.end - view.start)) * width;
 const toSeconds = (x, width) => view.start + (x / width) * (view.end - view.start);
 
-function fitted(canvas) {
+function prepareContext(canvas) {
   const [ratio, width, height] = [devicePixelRatio || 1, canvas.clientWidth, canvas.clientHeight];
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio))
     [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
@@ -39,13 +39,13 @@ function fitted(canvas) {
   return [context, width, height];
 }
 
-let tones = {};
-function readTones() {
+let colors = {};
+function readColors() {
   const probe = document.createElement("i");
   document.body.append(probe);
   for (const name of ["ground", "raised", "border", "text", "muted", "score", "found", "labelled", "playhead"]) {
     probe.style.color = `var(--${name})`;
-    tones[name] = getComputedStyle(probe).color;
+    colors[name] = getComputedStyle(probe).color;
   }
   probe.remove();
   changed = true;
@@ -74,10 +74,10 @@ function drawScores(context, width, [top, bottom], toPlaceX, first, last) {
   context.lineTo(toPlaceX(Math.min(last * length, edges[numFrames])), bottom);
   context.closePath();
   context.globalAlpha = 0.22;
-  context.fillStyle = tones.score;
+  context.fillStyle = colors.score;
   context.fill();
   context.globalAlpha = 1;
-  context.strokeStyle = tones.score;
+  context.strokeStyle = colors.score;
   context.lineWidth = 1.25;
   context.stroke();
 }
@@ -89,15 +89,15 @@ function drawRuler(context, width) {
   context.textBaseline = "middle";
   for (let mark = Math.ceil(view.start / step); mark * step <= view.end; mark++) {
     const x = toX(mark * step, width);
-    context.fillStyle = tones.border;
+    context.fillStyle = colors.border;
     context.fillRect(Math.round(x), 0, 1, LANES.plot[1]);
-    context.fillStyle = tones.muted;
+    context.fillStyle = colors.muted;
     context.fillText(step < 1 ? preciseTime(mark * step).slice(0, -1) : clockTime(mark * step).replace(/^00:/, ""), x + 4, 11);
   }
 }
 
 function drawAxis() {
-  const [context, width] = fitted(element.axis);
+  const [context, width] = prepareContext(element.axis);
   const length = match.step_sec;
   drawRuler(context, width);
   const first = Math.max(0, Math.floor(view.start / length));
@@ -107,25 +107,25 @@ function drawAxis() {
     const [left, right] = [toX(edges[section.start], width), toX(edges[section.end], width)];
     if (right < -20 || left > width + 20) continue;
     const isSelected = section.id === selected;
-    const breadth = Math.max(2, right - left);
-    context.fillStyle = tones.found;
+    const sectionWidth = Math.max(2, right - left);
+    context.fillStyle = colors.found;
     context.globalAlpha = isSelected ? 0.26 : 0.13;
-    context.fillRect(left, top, breadth, bottom - top);
+    context.fillRect(left, top, sectionWidth, bottom - top);
     context.globalAlpha = isSelected ? 1 : 0.62;
     context.beginPath();
-    context.roundRect(left, LANES.sections[0], breadth, LANES.sections[1] - LANES.sections[0], Math.min(4, breadth / 2));
+    context.roundRect(left, LANES.sections[0], sectionWidth, LANES.sections[1] - LANES.sections[0], Math.min(4, sectionWidth / 2));
     context.fill();
     context.globalAlpha = 1;
-    if (isSelected) drawHandles(context, left, left + breadth);
+    if (isSelected) drawHandles(context, left, left + sectionWidth);
   }
   for (const [start, end] of match.labelled || []) {
     const [left, right] = [toX(edges[start], width), toX(edges[end], width)];
-    context.fillStyle = tones.labelled;
+    context.fillStyle = colors.labelled;
     context.fillRect(left, LANES.labelled[0], Math.max(2, right - left), LANES.labelled[1] - LANES.labelled[0]);
   }
   drawScores(context, width, LANES.plot, (seconds) => toX(seconds, width), first, last);
   const level = bottom - match.threshold * (bottom - top);
-  context.strokeStyle = tones.muted;
+  context.strokeStyle = colors.muted;
   context.setLineDash([5, 4]);
   context.beginPath();
   context.moveTo(0, level);
@@ -133,7 +133,7 @@ function drawAxis() {
   context.stroke();
   context.setLineDash([]);
   const x = toX(now(), width);
-  context.fillStyle = tones.playhead;
+  context.fillStyle = colors.playhead;
   context.fillRect(x - 0.75, 0, 1.5, bottom);
   context.beginPath();
   context.moveTo(x - 5, 0);
@@ -142,39 +142,39 @@ function drawAxis() {
   context.fill();
 }
 
-/** Grips outside a section's ends, so that they can be taken however narrow it is. */
+/** Draws handles outside a section's boundaries, so that they can be grabbed however narrow it is. */
 function drawHandles(context, left, right) {
   const [top, bottom] = LANES.sections;
-  context.fillStyle = tones.text;
+  context.fillStyle = colors.text;
   context.beginPath();
   context.roundRect(left - HANDLE_PX, top - 2, HANDLE_PX, bottom - top + 4, [4, 0, 0, 4]);
   context.roundRect(right, top - 2, HANDLE_PX, bottom - top + 4, [0, 4, 4, 0]);
   context.fill();
   context.fillRect(left - 0.5, top, 1, LANES.plot[1] - top);
   context.fillRect(right - 0.5, top, 1, LANES.plot[1] - top);
-  context.fillStyle = tones.ground;
+  context.fillStyle = colors.ground;
   context.fillRect(left - HANDLE_PX / 2 - 0.5, top + 5, 1.5, bottom - top - 10);
   context.fillRect(right + HANDLE_PX / 2 - 0.5, top + 5, 1.5, bottom - top - 10);
 }
 
 function drawOverview() {
-  const [context, width, height] = fitted(element.overview);
+  const [context, width, height] = prepareContext(element.overview);
   const scale = width / edges[numFrames];
-  context.fillStyle = tones.ground;
+  context.fillStyle = colors.ground;
   context.fillRect(0, 0, width, height);
-  context.fillStyle = tones.found;
+  context.fillStyle = colors.found;
   for (const { start, end } of sections)
     context.fillRect(edges[start] * scale, 3, Math.max(1.5, (edges[end] - edges[start]) * scale), height - 6);
-  context.fillStyle = tones.playhead;
+  context.fillStyle = colors.playhead;
   context.fillRect(now() * scale - 0.5, 0, 1.5, height);
-  context.strokeStyle = tones.text;
+  context.strokeStyle = colors.text;
   context.lineWidth = 1.5;
   context.strokeRect(view.start * scale + 0.75, 0.75, Math.max(4, (view.end - view.start) * scale - 1.5), height - 1.5);
 }
 
 // ---- Mouse, pen and touch
 
-/** What lies under a point of the timeline: an end of a section, a section, or neither. */
+/** Returns what is under a point of the timeline: a boundary of a section, a section, or neither. */
 function under(x, y) {
   const width = element.axis.clientWidth;
   const [top, bottom] = LANES.sections;
