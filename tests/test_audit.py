@@ -1,4 +1,4 @@
-"""Matches that are on two sides of the split though they belong together."""
+"""Data leakage: the same match, or games of one series, in different subsets."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ RAW = Path(__file__).resolve().parent.parent / "data" / "raw"
 
 
 def encode_again(source, target):
-    """A copy in another size, bit rate and frame rate, its sound in mono at half the level."""
+    """Make a copy with another size, bit rate and frame rate, with mono audio at half the level."""
     picture = ["-vf", "scale=160:96", "-r", "25", "-crf", "32", "-preset", "ultrafast"]
     sound = ["-ac", "1", "-ar", "22050", "-b:a", "48k", "-af", "volume=0.5"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", source, *picture, *sound, target]
@@ -28,7 +28,7 @@ def encode_again(source, target):
 
 @pytest.fixture(scope="module", params=["0", "1"], ids=["waveform", "mfcc"])
 def leaky_dataset(request, tmp_path_factory):
-    """The 14 sample matches, one of them under another title as well, and another one encoded again."""
+    """Convert the 14 sample matches, one of them also under another title, and a re-encoded copy of another one."""
     folder, out = tmp_path_factory.mktemp("leaky"), tmp_path_factory.mktemp("out") / "dataset"
     for path in RAW.glob("*.[mt][px][4t]"):
         shutil.copy(path, folder)
@@ -42,8 +42,10 @@ def leaky_dataset(request, tmp_path_factory):
 
 
 def test_copies_are_found_and_nothing_else(leaky_dataset, monkeypatch):
-    # The copies alone on one side, so that each is compared with every match.
-    monkeypatch.setattr("data_loader.subset_of", lambda title, *_: "valid" if title in ("again", "same") else "train")
+    # Only the copies are in one subset, so that each is compared with every match.
+    monkeypatch.setattr(
+        "data_loader.assign_subset", lambda title, *_: "valid" if title in ("again", "same") else "train"
+    )
     warnings = audit.find_leaks(DataLoader(leaky_dataset))
     assert [re.sub(r" (have|were) .*", "", line) for line in warnings[:-1]] == [
         "again (valid) and pit_04 (train)",
@@ -60,38 +62,38 @@ def test_the_sample_matches_are_all_different(leaky_dataset):
         for file in files:
             if file.title in matches:
                 matches[file.title].append(file)
-    sketches = [audit.signature(loader, files) for files in matches.values()]
-    for what in ("pictures", "sound"):
-        num_alike, num_compared = audit.count_similar([match[what] for match in sketches])
+    signatures = [audit.signature(loader, files) for files in matches.values()]
+    for modality in ("video", "audio"):
+        num_similar, num_compared = audit.count_similar([match[modality] for match in signatures])
         pairs = ~np.eye(len(titles), dtype=bool)
         assert num_compared[pairs].min() >= 6
-        assert (num_alike[pairs] / num_compared[pairs]).max() < audit.MIN_SHARE / 2
+        assert (num_similar[pairs] / num_compared[pairs]).max() < audit.MIN_SIMILAR_RATIO / 2
 
 
-def test_the_same_file_is_known_by_size_and_length_alone():
+def test_the_same_file_is_recognised_by_size_and_length_only():
     videos = [
         {"title": title, "source": f"{title}.mp4", "source_files": {f"{title}.mp4": [size, 1]}, "duration": duration}
         for title, size, duration in (("a", 9, 60.0), ("b", 9, 60.0), ("c", 9, 61.0), ("d", 8, 60.0), ("e", 9, 60.0))
     ]
-    sides = {"a": "train", "b": "test", "c": "test", "d": "test", "e": "test"}
-    assert list(audit.same_files({"videos": videos}, sides)) == [("a", "b")]
-    assert audit.same_files({"segment_counts": {}}, sides) == {}
+    subset_of = {"a": "train", "b": "test", "c": "test", "d": "test", "e": "test"}
+    assert list(audit.same_files({"videos": videos}, subset_of)) == [("a", "b")]
+    assert audit.same_files({"segment_counts": {}}, subset_of) == {}
     odd = [{"source_files": None}, {"source_files": []}, {"source_files": {"x": []}}, {"source": []}, {"duration": []}]
     videos = [video | (odd[place] if place < len(odd) else {}) for place, video in enumerate(videos)]
-    assert audit.same_files({"videos": videos}, sides) == {}
+    assert audit.same_files({"videos": videos}, subset_of) == {}
 
 
 @pytest.mark.parametrize(
     ("pattern", "lines"),
     [
-        ("^[a-z]+", ["series 'final' is on 2 sides: train: final_0, final_1; test: final_2"]),
-        (r"_(\d)", ["series '1' is on 2 sides: train: final_1; valid: semi_1"]),
+        ("^[a-z]+", ["series 'final' is in 2 subsets: train: final_0, final_1; test: final_2"]),
+        (r"_(\d)", ["series '1' is in 2 subsets: train: final_1; valid: semi_1"]),
         ("nothing", []),
     ],
 )
-def test_series_on_two_sides_are_listed(pattern, lines):
-    sides = {"final_0": "train", "final_1": "train", "final_2": "test", "semi_1": "valid"}
-    assert audit.split_series(re.compile(pattern), sides) == lines
+def test_series_in_two_subsets_are_listed(pattern, lines):
+    subset_of = {"final_0": "train", "final_1": "train", "final_2": "test", "semi_1": "valid"}
+    assert audit.split_series(re.compile(pattern), subset_of) == lines
 
 
 def test_few_lines_on_the_screen(tmp_path, caplog):
@@ -99,7 +101,7 @@ def test_few_lines_on_the_screen(tmp_path, caplog):
     loader = DataLoader(write_dataset(tmp_path / "many", {title: [0] for title in titles}))
     warnings = audit.find_leaks(loader, re.compile("^game.."))
     assert len(warnings) == 7
-    assert re.fullmatch(r"series 'game00' is on \d sides: train: game00_\d+, .* and \d more; .*", warnings[0])
+    assert re.fullmatch(r"series 'game00' is in \d subsets: train: game00_\d+, .* and \d more; .*", warnings[0])
     assert warnings[5] == "... and 25 more series"
     assert warnings[6].startswith("Scores on games of a series that was trained on may be too good")
 
@@ -110,7 +112,7 @@ def test_damaged_segments_are_left_to_training(tmp_path):
     assert audit.find_leaks(DataLoader(dataset)) == []
 
 
-def test_a_pattern_that_is_none_is_wrong_usage(capsys):
+def test_an_invalid_pattern_is_a_usage_error(capsys):
     with pytest.raises(SystemExit) as exit_info:
         trainer.parse_args(["--group_by", "("])
     assert exit_info.value.code == 2
@@ -119,7 +121,7 @@ def test_a_pattern_that_is_none_is_wrong_usage(capsys):
 
 @pytest.fixture
 def train(tmp_path, monkeypatch):
-    """A function that runs main.py's command on a small dataset and stops where training would begin."""
+    """Return a function that runs main.py on a small dataset and stops where training would start."""
     labels_of = {f"match_{number:02d}": [0, 1] for number in (0, 1, 7, 8)}  # two train, one valid, one test
     dataset = write_dataset(tmp_path / "dataset", labels_of)
     began = []
@@ -141,7 +143,7 @@ def test_group_by_of_the_command_warns_of_series_before_training(train, caplog):
     assert train("--group_by", "_0[07]|atch") == (0, 3)
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert caplog.messages[0] == (
-        "series 'atch' is on 3 sides: train: match_00, match_01; valid: match_07; test: match_08"
+        "series 'atch' is in 3 subsets: train: match_00, match_01; valid: match_07; test: match_08"
     )
 
 

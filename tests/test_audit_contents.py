@@ -1,4 +1,4 @@
-"""The audit's functions, one by one: what is compared, from when on two matches are one, and what is told of them."""
+"""The functions of the audit: what is compared, from when on two matches are the same, and what is reported."""
 
 import re
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ CONFIG = DataConfig(1, 1, 1, 1, 2, False)
 ADVICE = "Scores on matches that were trained on are too good: convert each match once, under one title"
 
 
-def test_every_damaged_segment_of_every_subset_is_counted_and_twenty_are_told(tmp_path, caplog):
+def test_every_damaged_segment_of_every_subset_is_counted_and_twenty_are_reported(tmp_path, caplog):
     labels_of = {"match_00": [0] * 10, "match_07": [1] * 9, "match_08": [0] * 8}  # train, valid, test
     dataset = write_dataset(tmp_path / "damaged", labels_of)
     names = [
@@ -33,17 +33,19 @@ def test_every_damaged_segment_of_every_subset_is_counted_and_twenty_are_told(tm
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_sound_that_is_no_number_is_named(tmp_path, caplog, value):
+def test_audio_that_is_not_finite_is_reported(tmp_path, caplog, value):
     dataset = write_dataset(tmp_path / "odd", {"match_00": [0, 1], "match_08": [0]})
     frames, audio = np.zeros((1, 1, 1, 3), np.uint8), np.array([0, value], np.float32)
     storage.write_segment(dataset / "match_08", 0, 0, frames, audio, CONFIG, 1.0)
     with pytest.raises(DatasetError, match=r"odd: 1 of 3 segments cannot be used"):
         audit.check_segments(DataLoader(dataset))
     path = dataset / "match_08" / "seg_00000_0.pkl"
-    assert caplog.messages == [f"{path}: its sound holds what is no number: convert its video again"]
+    assert caplog.messages == [
+        f"{path}: its audio contains values that are not finite numbers: convert its video again"
+    ]
 
 
-def test_a_dataset_without_damage_is_read_whole_and_nothing_is_told(tmp_path, caplog, capsys):
+def test_a_dataset_without_damage_is_read_in_full_and_nothing_is_reported(tmp_path, caplog, capsys):
     audit.check_segments(DataLoader(write_dataset(tmp_path / "whole", {"match_00": [0, 1], "match_08": [0]})))
     assert caplog.messages == []
     assert "3/3 [" in capsys.readouterr().err
@@ -65,8 +67,8 @@ def rows_of(*columns, num_columns=42):
 def pairs_of(monkeypatch):
     """A function that gives the pairs of matches with the given `sound` and `pictures` by title and subset."""
 
-    def pairs_of(sketches, subset_of):
-        monkeypatch.setattr(audit, "signature", lambda loader, files: sketches[files])
+    def pairs_of(signatures, subset_of):
+        monkeypatch.setattr(audit, "signature", lambda loader, files: signatures[files])
         matches = {subset: {title: title for title in subset_of} for subset in ("train", "valid", "test")}
         return audit.same_contents(None, matches, subset_of)
 
@@ -77,7 +79,7 @@ NOTHING = rows_of()
 
 
 @pytest.mark.parametrize(
-    ("num_alike", "num_compared", "is_same"),
+    ("num_similar", "num_compared", "is_same"),
     [
         (0, 0, False),
         (1, 1, False),
@@ -92,53 +94,53 @@ NOTHING = rows_of()
         (12, 12, True),
     ],
 )
-@pytest.mark.parametrize("what", ["sound", "pictures"])
-def test_matches_are_one_if_three_quarters_and_two_of_their_segments_are_alike(
-    pairs_of, what, num_alike, num_compared, is_same
+@pytest.mark.parametrize("modality", ["audio", "video"])
+def test_matches_are_the_same_if_three_quarters_and_two_of_their_segments_are_similar(
+    pairs_of, modality, num_similar, num_compared, is_same
 ):
     first = rows_of(*range(num_compared))
-    second = rows_of(*range(num_alike), *range(20, 20 + num_compared - num_alike), *range(30, 42 - num_compared))
-    other = {"sound": "pictures", "pictures": "sound"}[what]
-    sketches = {"b": {what: first, other: NOTHING}, "a": {what: second, other: NOTHING}}
-    pairs = pairs_of(sketches, {"b": "train", "a": "test"})
-    assert pairs == ({("a", "b"): f"have the same {what}"} if is_same else {})
+    second = rows_of(*range(num_similar), *range(20, 20 + num_compared - num_similar), *range(30, 42 - num_compared))
+    other = {"audio": "video", "video": "audio"}[modality]
+    signatures = {"b": {modality: first, other: NOTHING}, "a": {modality: second, other: NOTHING}}
+    pairs = pairs_of(signatures, {"b": "train", "a": "test"})
+    assert pairs == ({("a", "b"): f"have the same {modality}"} if is_same else {})
 
 
-@pytest.mark.parametrize(("likeness", "is_same"), [(0.89, False), (0.91, True), (-0.95, False)])
-def test_segments_are_alike_above_nine_tenths(pairs_of, likeness, is_same):
+@pytest.mark.parametrize(("similarity", "is_same"), [(0.89, False), (0.91, True), (-0.95, False)])
+def test_segments_are_similar_above_nine_tenths(pairs_of, similarity, is_same):
     first, second = rows_of(0, 1), rows_of()
     for row in (0, 1):
-        second[row, [row, 20]] = likeness, np.sqrt(1 - likeness**2)
-    sketches = {"a": {"sound": first, "pictures": NOTHING}, "b": {"sound": second, "pictures": NOTHING}}
-    assert bool(pairs_of(sketches, {"a": "train", "b": "valid"})) == is_same
+        second[row, [row, 20]] = similarity, np.sqrt(1 - similarity**2)
+    signatures = {"a": {"audio": first, "video": NOTHING}, "b": {"audio": second, "video": NOTHING}}
+    assert bool(pairs_of(signatures, {"a": "train", "b": "valid"})) == is_same
 
 
-def test_segments_are_compared_at_the_same_places_alone(pairs_of):
-    sketches = {
-        "a": {"sound": rows_of(0, 1, 2), "pictures": NOTHING},
-        "b": {"sound": rows_of(1, 2, 0), "pictures": NOTHING},
+def test_segments_are_compared_at_the_same_indices_only(pairs_of):
+    signatures = {
+        "a": {"audio": rows_of(0, 1, 2), "video": NOTHING},
+        "b": {"audio": rows_of(1, 2, 0), "video": NOTHING},
     }
-    assert pairs_of(sketches, {"a": "train", "b": "valid"}) == {}
+    assert pairs_of(signatures, {"a": "train", "b": "valid"}) == {}
 
 
-def test_pairs_within_a_subset_are_no_leak_and_pictures_are_named_before_sound(pairs_of):
-    same, other = {"sound": rows_of(0, 1, 2), "pictures": rows_of(3, 4)}, {"sound": rows_of(5, 6), "pictures": NOTHING}
-    sketches = {"a": same, "b": other, "c": same, "d": same, "e": other, "f": {"sound": NOTHING, "pictures": NOTHING}}
+def test_pairs_within_a_subset_are_no_leak_and_video_is_named_before_audio(pairs_of):
+    same, other = {"audio": rows_of(0, 1, 2), "video": rows_of(3, 4)}, {"audio": rows_of(5, 6), "video": NOTHING}
+    signatures = {"a": same, "b": other, "c": same, "d": same, "e": other, "f": {"audio": NOTHING, "video": NOTHING}}
     subset_of = {"a": "train", "b": "test", "c": "train", "d": "valid", "e": "train", "f": "test"}
-    assert pairs_of(sketches, subset_of) == {
-        ("a", "d"): "have the same pictures",
-        ("c", "d"): "have the same pictures",
-        ("b", "e"): "have the same sound",
+    assert pairs_of(signatures, subset_of) == {
+        ("a", "d"): "have the same video",
+        ("c", "d"): "have the same video",
+        ("b", "e"): "have the same audio",
     }
 
 
-def test_alike_segments_are_counted_for_each_pair():
-    num_alike, num_compared = audit.count_similar([rows_of(0, 1, 2), rows_of(0, None, 3), rows_of(4, 1)])
-    assert num_alike.tolist() == [[3, 1, 1], [1, 2, 0], [1, 0, 2]]
+def test_similar_segments_are_counted_for_each_pair():
+    num_similar, num_compared = audit.count_similar([rows_of(0, 1, 2), rows_of(0, None, 3), rows_of(4, 1)])
+    assert num_similar.tolist() == [[3, 1, 1], [1, 2, 0], [1, 0, 2]]
     assert num_compared.tolist() == [[3, 2, 2], [2, 2, 1], [2, 1, 2]]
 
 
-def test_a_file_under_three_titles_is_a_pair_for_each_side_it_changes_to():
+def test_a_file_under_three_titles_is_a_pair_for_each_change_of_subset():
     titles = ["z_train", "a_train", "m_test", "unknown"]
     videos = [
         {"title": title, "source": "x.mp4", "source_files": {"x.mp4": [700, 1]}, "duration": 60.5} for title in titles
@@ -152,7 +154,7 @@ def test_a_file_under_three_titles_is_a_pair_for_each_side_it_changes_to():
 
 
 @pytest.mark.parametrize(("size", "duration", "is_same"), [(700, 60.5, True), (700, 60.6, False), (701, 60.5, False)])
-def test_files_are_one_if_both_size_and_length_are(size, duration, is_same):
+def test_files_are_the_same_if_both_size_and_length_are(size, duration, is_same):
     videos = [
         {"title": "a", "source": "a.mp4", "source_files": {"a.txt": [5, 1], "a.mp4": [700, 1]}, "duration": 60.5},
         {"title": "b", "source": "b.mp4", "source_files": {"b.txt": [6, 1], "b.mp4": [size, 2]}, "duration": duration},
@@ -165,7 +167,7 @@ def test_files_are_one_if_both_size_and_length_are(size, duration, is_same):
 
 
 def block_means(array, *sizes):
-    """Means of an array's blocks by plain loops: block i of n begins at i * length // n of each axis."""
+    """Means of an array's blocks computed with plain loops: block i of n starts at i * length // n of each axis."""
     sizes = [min(size, length) for size, length in zip(sizes, array.shape, strict=True)]
     means = np.zeros(sizes)
     for place in np.ndindex(*sizes):
@@ -185,31 +187,31 @@ def test_blocks_by_hand():
     np.testing.assert_allclose(audit.block_means(array, 1), [[104 / 3, 110 / 3, 20]])
 
 
-def test_a_segment_is_shrunk_to_grey_blocks_and_to_loudness(tmp_path):
+def test_a_segment_is_reduced_to_grey_blocks_and_to_audio_levels(tmp_path):
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (7, 20, 33, 3), dtype=np.uint8)
     audio = rng.normal(0, 0.3, 1000).astype(np.float32)
     found = audit.describe_segment(video, audio)
     grey = block_means(video.astype(np.float64).mean(axis=3), 4, 9, 16)
     loudness = block_means(np.abs(audio), 64)
-    assert found["pictures"].shape == (4 * 9 * 16,)
-    assert found["sound"].shape == (64,)
-    np.testing.assert_allclose(found["pictures"], (grey - grey.mean()).ravel(), atol=1e-3)
-    np.testing.assert_allclose(found["sound"], loudness - loudness.mean(), atol=1e-5)
+    assert found["video"].shape == (4 * 9 * 16,)
+    assert found["audio"].shape == (64,)
+    np.testing.assert_allclose(found["video"], (grey - grey.mean()).ravel(), atol=1e-3)
+    np.testing.assert_allclose(found["audio"], loudness - loudness.mean(), atol=1e-5)
     assert {values.dtype.kind for values in found.values()} == {"f"}
 
 
-def test_mfccs_are_shrunk_to_ten_bands_each_without_its_mean():
+def test_mfccs_are_reduced_to_ten_bands_each_without_its_mean():
     rng = np.random.default_rng(1)
     audio = (rng.normal(0, 1, (40, 130)) + np.arange(40)[:, np.newaxis]).astype(np.float16)
     found = audit.describe_segment(np.zeros((1, 2, 3, 3), np.uint8), audio)
     bands = block_means(audio, 10, 64)
-    assert found["sound"].shape == (640,)
-    np.testing.assert_allclose(found["sound"], (bands - bands.mean(axis=1, keepdims=True)).ravel(), atol=1e-4)
-    assert found["pictures"].shape == (1 * 2 * 3,)
+    assert found["audio"].shape == (640,)
+    np.testing.assert_allclose(found["audio"], (bands - bands.mean(axis=1, keepdims=True)).ravel(), atol=1e-4)
+    assert found["video"].shape == (1 * 2 * 3,)
 
 
-def test_rows_are_what_sets_a_segment_apart_at_length_one():
+def test_rows_are_differences_to_the_mean_with_norm_one():
     values = [None, np.array([6.0, 8, 1]), None, np.array([0.0, 0, 1])]
     rows = audit.normalise_rows(values, 3, 1.0)
     assert rows.dtype == np.float32
@@ -217,11 +219,11 @@ def test_rows_are_what_sets_a_segment_apart_at_length_one():
     assert not audit.normalise_rows([None, None], 3, 1.0).any()
 
 
-@pytest.mark.parametrize(("min_deviation", "is_told"), [(2.4, True), (2.6, False)])
-def test_rows_flatter_than_the_least_deviation_are_zeros(min_deviation, is_told):
+@pytest.mark.parametrize(("min_deviation", "is_informative"), [(2.4, True), (2.6, False)])
+def test_rows_flatter_than_the_least_deviation_are_zeros(min_deviation, is_informative):
     values = [np.array([3.0, 4, 0, 0]), np.array([-3.0, -4, 0, 0])]  # root mean squares of 5 / 2
     rows = audit.normalise_rows(values, 4, min_deviation)
-    np.testing.assert_allclose(rows, np.array([[0.6, 0.8, 0, 0], [-0.6, -0.8, 0, 0]]) * is_told, atol=1e-6)
+    np.testing.assert_allclose(rows, np.array([[0.6, 0.8, 0, 0], [-0.6, -0.8, 0, 0]]) * is_informative, atol=1e-6)
 
 
 def loader_of(monkeypatch, arrays, data_shape):
@@ -249,11 +251,11 @@ def test_a_dozen_segments_at_growing_distances_are_compared(monkeypatch):
     values = np.array([block_means(np.abs(arrays[index][1]), 64) for index in read])
     values -= values.mean(axis=1, keepdims=True)
     values -= values.mean(axis=0)
-    np.testing.assert_allclose(found["sound"], values / np.linalg.norm(values, axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(found["audio"], values / np.linalg.norm(values, axis=1, keepdims=True), atol=1e-4)
     pixels = np.array([arrays[index][0].mean(axis=3).ravel() for index in read])
     pixels -= pixels.mean(axis=1, keepdims=True)
     pixels -= pixels.mean(axis=0)
-    np.testing.assert_allclose(found["pictures"], pixels / np.linalg.norm(pixels, axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(found["video"], pixels / np.linalg.norm(pixels, axis=1, keepdims=True), atol=1e-4)
 
 
 def test_short_matches_and_damaged_segments_leave_rows_of_zeros(monkeypatch):
@@ -269,14 +271,14 @@ def test_short_matches_and_damaged_segments_leave_rows_of_zeros(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("grey_levels", "loudness", "told"),
+    ("grey_levels", "loudness", "is_compared"),
     [
-        (5, 4.8e-4, {"pictures": True, "sound": True}),
-        (3, 4.8e-4, {"pictures": False, "sound": True}),
-        (5, 3.6e-4, {"pictures": True, "sound": False}),
+        (5, 4.8e-4, {"video": True, "audio": True}),
+        (3, 4.8e-4, {"video": False, "audio": True}),
+        (5, 3.6e-4, {"video": True, "audio": False}),
     ],
 )
-def test_flat_pictures_and_silence_say_nothing(monkeypatch, grey_levels, loudness, told):
+def test_flat_video_and_silence_are_not_compared(monkeypatch, grey_levels, loudness, is_compared):
     # Half of the second segment is higher by so much: by a quarter of it both deviate from the mean of the two.
     video, audio = np.full((1, 2, 2, 3), 100, np.uint8), np.zeros(64)
     marked, loud = video.copy(), audio.copy()
@@ -284,10 +286,10 @@ def test_flat_pictures_and_silence_say_nothing(monkeypatch, grey_levels, loudnes
     loud[::2] += loudness
     loader, _ = loader_of(monkeypatch, [(video, audio), (marked, loud)], {"video": (1, 2, 2, 3), "audio": (64,)})
     found = audit.signature(loader, [0, 1])
-    assert {what: bool(rows.any()) for what, rows in found.items()} == told
+    assert {modality: bool(rows.any()) for modality, rows in found.items()} == is_compared
 
 
-# ---- What is told
+# ---- What is reported
 
 
 @pytest.mark.parametrize(
@@ -309,7 +311,7 @@ def test_four_titles_are_listed_and_the_rest_counted(num_titles, text):
     assert audit.truncate_list([f"t{number}" for number in range(num_titles)]) == text
 
 
-def test_series_are_told_by_name_and_sides_in_the_order_of_the_subsets():
+def test_series_are_listed_by_name_with_their_subsets_in_order():
     subset_of = {
         "b_2": "test",
         "b_1": "train",
@@ -320,29 +322,29 @@ def test_series_are_told_by_name_and_sides_in_the_order_of_the_subsets():
         "a_1": "test",
     }
     assert audit.split_series(re.compile("^(.)_"), subset_of) == [
-        "series 'a' is on 2 sides: valid: a_9; test: a_1, a_8",
-        "series 'b' is on 3 sides: train: b_1; valid: b_3; test: b_2",
+        "series 'a' is in 2 subsets: valid: a_9; test: a_1, a_8",
+        "series 'b' is in 3 subsets: train: b_1; valid: b_3; test: b_2",
     ]
 
 
-def test_titles_that_a_patterns_group_leaves_out_are_a_series_too():
+def test_titles_for_which_the_patterns_group_is_empty_are_a_series_too():
     subset_of = {"x1": "train", "x2": "test", "1": "train", "2": "valid"}
     assert audit.split_series(re.compile(r"(x)?\d"), subset_of) == [
-        "series 'x' is on 2 sides: train: x1; test: x2",
-        "series None is on 2 sides: train: 1; valid: 2",
+        "series 'x' is in 2 subsets: train: x1; test: x2",
+        "series None is in 2 subsets: train: 1; valid: 2",
     ]
 
 
-def test_all_leaks_of_a_dataset_are_told_in_order(tmp_path, monkeypatch):
+def test_all_leaks_of_a_dataset_are_reported_in_order(tmp_path, monkeypatch):
     dataset = write_dataset(tmp_path / "leaky", {f"match_{number:02d}": [0, 1] for number in (0, 1, 7, 8)})
-    found = {("match_01", "match_07"): "look alike", ("match_00", "match_08"): "have the same pictures"}
+    found = {("match_01", "match_07"): "look alike", ("match_00", "match_08"): "have the same video"}
     monkeypatch.setattr(audit, "same_contents", lambda *_: found)
     files = {("match_00", "match_08"): "are one file", ("match_00", "match_07"): "are one file"}
     monkeypatch.setattr(audit, "same_files", lambda *_: files)
     loader = DataLoader(dataset)
     pairs = [
         "match_00 (train) and match_07 (valid) are one file",
-        "match_00 (train) and match_08 (test) have the same pictures",
+        "match_00 (train) and match_08 (test) have the same video",
         "match_01 (train) and match_07 (valid) look alike",
         ADVICE,
     ]
@@ -350,14 +352,14 @@ def test_all_leaks_of_a_dataset_are_told_in_order(tmp_path, monkeypatch):
     warnings = audit.find_leaks(loader, re.compile("^match_0"))
     assert warnings[:5] == [
         *pairs,
-        "series 'match_0' is on 3 sides: train: match_00, match_01; valid: match_07; test: match_08",
+        "series 'match_0' is in 3 subsets: train: match_00, match_01; valid: match_07; test: match_08",
     ]
     assert len(warnings) == 6
-    assert warnings[5].startswith("Scores on games of a series that was trained on may be too good: believe those")
+    assert warnings[5].startswith("Scores on games of a series that was trained on may be too good: rely on those")
     assert audit.find_leaks(loader, re.compile("nothing")) == pairs
 
 
-def test_of_many_pairs_five_are_told_and_the_rest_counted(tmp_path, monkeypatch):
+def test_of_many_pairs_five_are_reported_and_the_rest_counted(tmp_path, monkeypatch):
     found = {(f"match_0{a}", f"match_{b}"): "look alike" for a in (0, 1) for b in ("07", "08", "09", "10")}
     monkeypatch.setattr(audit, "same_contents", lambda *_: found)
     titles = [f"match_{number:02d}" for number in (0, 1, 7, 8, 9, 10)]

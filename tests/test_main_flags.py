@@ -184,7 +184,7 @@ def test_group_by_warns_of_series_on_two_sides(dataset, tmp_path, monkeypatch, c
     assert ran(monkeypatch, dataset, tmp_path) == 0
     assert "series" not in caplog.text
     assert ran(monkeypatch, dataset, tmp_path, "--group_by", "^[a-z]+") == 0
-    assert "series 'match' is on 3 sides: train: match_00, match_01; valid:" in caplog.text
+    assert "series 'match' is in 3 subsets: train: match_00, match_01; valid:" in caplog.text
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 

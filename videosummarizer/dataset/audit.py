@@ -1,9 +1,10 @@
-"""What can be wrong with a dataset before it is trained on: damaged segments, and matches on two sides of the split
-that belong together, with which scores would be too good.
+"""Check a dataset before training: find damaged segments and data leakage across the split.
 
-The same match under two titles is found by its video file's size and length, or by its segments: a dozen of each match,
-at the same places in all, are shrunk to a small picture of what is seen and heard, and compared. A re-encoded copy is
-found too, one that begins elsewhere is not. Games of one series are found by their titles, where a pattern is given.
+Data leakage means that the same match, or a game of the same series, is in two subsets, so that test scores are too
+good. The same match under two titles is found by the size and length of its video file, or by its segments. For that, a
+dozen segments of each match, at the same indices in all matches, are reduced to a small signature of their frames and
+their audio, and compared by cosine similarity. Re-encoded copies are found too. Copies that start at another time are
+not. Games of one series are found by their titles, if a pattern is given.
 """
 
 import logging
@@ -17,23 +18,38 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from videosummarizer.dataset.metadata import SUBSETS, DatasetError
 from videosummarizer.dataset.storage import SegmentFile, read_arrays
 
+# Indices of the segments that are compared. The later ones are for long matches.
 COMPARED_INDICES = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
-NUM_FRAMES, NUM_ROWS, NUM_COLUMNS = 4, 9, 16  # of what a segment's picture is shrunk to
-NUM_BANDS, NUM_STEPS = 10, 64  # and its sound; a waveform has one band
-MIN_SIMILARITY = 0.9  # of two copies, 1 but for their encoding; of two matches, about 0
-MIN_ALIKE, MIN_SHARE = 2, 0.75  # of the segments compared
-MIN_DEVIATION = {"pictures": 1.0, "sound": 1e-4}  # grey levels, samples: what is flatter shows nothing
-MAX_LINES, MAX_TITLES, MAX_ERRORS = 5, 4, 20
+# The signature of a segment's frames has at most 4 frames of 9 x 16 blocks.
+NUM_FRAMES = 4
+NUM_ROWS = 9
+NUM_COLUMNS = 16
+# The signature of a segment's audio has at most 10 bands of MFCCs, or one band of a waveform, at 64 times.
+NUM_BANDS = 10
+NUM_STEPS = 64
+# Segments count as similar from this cosine similarity on. It is about 1 for copies and about 0 for other matches.
+MIN_SIMILARITY = 0.9
+# Matches are the same if at least 2 and at least three quarters of the compared segments are similar.
+MIN_SIMILAR = 2
+MIN_SIMILAR_RATIO = 0.75
+# Flatter signatures are not compared. The standard deviations are in grey levels and in samples or MFCCs.
+MIN_DEVIATION = {"video": 1.0, "audio": 1e-4}
+# The most lines of a list of warnings.
+MAX_LINES = 5
+# The most titles in a line.
+MAX_TITLES = 4
+# The most damaged segments that are logged.
+MAX_ERRORS = 20
 
 
 logger = logging.getLogger(__name__)
 
 
 def check_segments(loader) -> None:
-    """Read every segment once, with a progress bar, and log the first that cannot be used.
+    """Read every segment once, with a progress bar, and log the first MAX_ERRORS that cannot be used.
 
     Raises:
-        metadata.DatasetError: there are any; the message counts them.
+        metadata.DatasetError: some segments cannot be used. The message counts them.
     """
     files, num_bad = [file for subset in SUBSETS for file in loader.segment_files[subset]], 0
     with logging_redirect_tqdm():
@@ -41,7 +57,9 @@ def check_segments(loader) -> None:
             try:
                 _, audio = read_arrays(file, loader.data_shape)
                 if not np.isfinite(audio).all():
-                    raise DatasetError(f"{file}: its sound holds what is no number: convert its video again")
+                    raise DatasetError(
+                        f"{file}: its audio contains values that are not finite numbers: convert its video again"
+                    )
             except DatasetError as error:
                 num_bad += 1
                 if num_bad <= MAX_ERRORS:
@@ -51,7 +69,15 @@ def check_segments(loader) -> None:
 
 
 def find_leaks(loader, group_by: re.Pattern | None = None) -> list[str]:
-    """Warnings, a line each, of matches on two sides of the split that are one, or of one series by `group_by`."""
+    """Find matches in different subsets that are the same, or belong to the same series.
+
+    Args:
+        loader: the data_loader.DataLoader of the dataset.
+        group_by: a pattern that finds the name of a match's series in its title, as for `split_series`.
+
+    Returns:
+        Warnings of one line each.
+    """
     matches = {subset: {} for subset in SUBSETS}
     for subset, files in loader.segment_files.items():
         for file in files:
@@ -65,20 +91,28 @@ def find_leaks(loader, group_by: re.Pattern | None = None) -> list[str]:
     if group_by and (lines := split_series(group_by, subset_of)):
         warnings += truncate_lines(lines, "series")
         warnings.append(
-            "Scores on games of a series that was trained on may be too good: believe those of other series, or leave "
+            "Scores on games of a series that was trained on may be too good: rely on those of other series, or leave "
             "such games out of the dataset"
         )
     return warnings
 
 
 def truncate_lines(lines: list[str], what: str) -> list[str]:
-    """The first lines, and how many more there are."""
+    """Return the first MAX_LINES lines, and a line with the number of the others."""
     more = len(lines) - MAX_LINES
     return lines[:MAX_LINES] + ([f"... and {more} more {what}"] if more > 0 else [])
 
 
 def same_files(metadata: dict, subset_of: dict[str, str]) -> dict[tuple[str, str], str]:
-    """Pairs of titles on two sides whose video files are of one size and length, where the converter noted them."""
+    """Find matches in different subsets whose video files have the same size and length.
+
+    Args:
+        metadata: the dataset's metadata. Records without size or length are ignored.
+        subset_of: each title's subset.
+
+    Returns:
+        For each pair of titles the end of a sentence that says what they have in common.
+    """
     titles_of = {}
     for video in metadata.get("videos", []):
         try:
@@ -95,55 +129,97 @@ def same_files(metadata: dict, subset_of: dict[str, str]) -> dict[tuple[str, str
 
 
 def same_contents(loader, matches: dict, subset_of: dict[str, str]) -> dict[tuple[str, str], str]:
-    """Pairs of titles on two sides that show the same pictures, or sound the same, at the same times."""
+    """Find matches in different subsets that have the same frames, or the same audio, at the same times.
+
+    Args:
+        loader: the data_loader.DataLoader of the dataset.
+        matches: each subset's segment files by title.
+        subset_of: each title's subset.
+
+    Returns:
+        For each pair of titles the end of a sentence that says what they have in common.
+    """
     titles = sorted(subset_of)
-    sides = np.array([subset_of[title] for title in titles])
-    sketches = [signature(loader, matches[subset_of[title]][title]) for title in titles]
+    subsets = np.array([subset_of[title] for title in titles])
+    signatures = [signature(loader, matches[subset_of[title]][title]) for title in titles]
     pairs = {}
-    for what in ("sound", "pictures"):
-        num_alike, num_compared = count_similar([match[what] for match in sketches])
-        is_same = (num_alike >= MIN_ALIKE) & (num_alike >= MIN_SHARE * num_compared) & (sides[:, np.newaxis] != sides)
-        pairs |= {(titles[a], titles[b]): f"have the same {what}" for a, b in np.argwhere(np.triu(is_same))}
+    for modality in ("audio", "video"):
+        num_similar, num_compared = count_similar([match[modality] for match in signatures])
+        is_same = (num_similar >= MIN_SIMILAR) & (num_similar >= MIN_SIMILAR_RATIO * num_compared)
+        is_same &= subsets[:, np.newaxis] != subsets
+        pairs |= {(titles[a], titles[b]): f"have the same {modality}" for a, b in np.argwhere(np.triu(is_same))}
     return pairs
 
 
 def signature(loader, files: list[SegmentFile]) -> dict[str, np.ndarray]:
-    """`pictures` and `sound`: (12, num_values) float32, a row of length 1 for each of COMPARED_INDICES, of what sets
-    the segment apart from the match's others; 0 where there is no such segment, or nothing to tell."""
-    rows = {what: [None] * len(COMPARED_INDICES) for what in MIN_DEVIATION}
+    """Compute the signature of a match.
+
+    Args:
+        loader: the data_loader.DataLoader of the dataset.
+        files: the match's segments in order.
+
+    Returns:
+        `video` and `audio`: (12, num_values) float32, a row of norm 1 for each of COMPARED_INDICES: the difference
+        of the segment's values to the match's mean. It is 0 where there is no such segment, where it is damaged, or
+        where it is too flat to be compared.
+    """
+    rows = {modality: [None] * len(COMPARED_INDICES) for modality in MIN_DEVIATION}
     for row, index in enumerate(COMPARED_INDICES):
         try:
             if index < len(files):
-                for what, values in describe_segment(*read_arrays(files[index], loader.data_shape)).items():
-                    rows[what][row] = values
+                for modality, values in describe_segment(*read_arrays(files[index], loader.data_shape)).items():
+                    rows[modality][row] = values
         except DatasetError:
-            continue  # training will meet it, and say so
+            continue  # training reports it
     blank = describe_segment(*(np.zeros(loader.data_shape[name], np.float32) for name in ("video", "audio")))
-    return {what: normalise_rows(rows[what], len(blank[what]), MIN_DEVIATION[what]) for what in rows}
+    return {name: normalise_rows(rows[name], len(blank[name]), MIN_DEVIATION[name]) for name in rows}
 
 
 def describe_segment(video: np.ndarray, audio: np.ndarray) -> dict[str, np.ndarray]:
-    """`pictures` and `sound`: (num_values,) float32 of a segment: grey levels, and loudness or MFCCs, of blocks, their
-    mean taken off; the sound's in each band, so that a steady sound says nothing."""
+    """Reduce a segment to the means of blocks.
+
+    Args:
+        video: (T, H, W, 3) in [0, 255].
+        audio: (num_samples,) or, for MFCCs, (40, num_frames).
+
+    Returns:
+        video: (num_values,) float32, grey levels minus their mean.
+        audio: (num_values,) float32, absolute samples or MFCCs, minus the mean of each band, so that steady audio
+            becomes 0.
+    """
     bands = audio.astype(np.float32) if audio.ndim == 2 else np.abs(audio[np.newaxis], dtype=np.float32)
-    sound = block_means(bands, NUM_BANDS, NUM_STEPS)
-    pictures = block_means(video.mean(axis=-1, dtype=np.float32), NUM_FRAMES, NUM_ROWS, NUM_COLUMNS).ravel()
-    return {"pictures": pictures - pictures.mean(), "sound": (sound - sound.mean(axis=1, keepdims=True)).ravel()}
+    levels = block_means(bands, NUM_BANDS, NUM_STEPS)
+    greys = block_means(video.mean(axis=-1, dtype=np.float32), NUM_FRAMES, NUM_ROWS, NUM_COLUMNS).ravel()
+    return {"video": greys - greys.mean(), "audio": (levels - levels.mean(axis=1, keepdims=True)).ravel()}
 
 
 def normalise_rows(values: list[np.ndarray | None], num_values: int, min_deviation: float) -> np.ndarray:
-    """(len(values), num_values) float32: the rows that are there, their mean taken off, at length 1; else 0."""
-    rows, is_there = np.zeros((len(values), num_values), np.float32), [row is not None for row in values]
-    if any(is_there):
-        there = np.array([row for row in values if row is not None])
-        rows[is_there] = there - there.mean(axis=0)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    is_told = lengths > min_deviation * np.sqrt(num_values)
-    return np.divide(rows, lengths, out=np.zeros_like(rows), where=is_told)
+    """Subtract the mean of all rows from each, and divide each by its norm.
+
+    Args:
+        values: rows of (num_values,), or None for missing ones.
+        num_values: the length of a row.
+        min_deviation: rows of a smaller standard deviation become 0.
+
+    Returns:
+        (len(values), num_values) float32. Missing rows are 0.
+    """
+    rows, is_present = np.zeros((len(values), num_values), np.float32), [row is not None for row in values]
+    if any(is_present):
+        present = np.array([row for row in values if row is not None])
+        rows[is_present] = present - present.mean(axis=0)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    is_informative = norms > min_deviation * np.sqrt(num_values)
+    return np.divide(rows, norms, out=np.zeros_like(rows), where=is_informative)
 
 
 def block_means(array: np.ndarray, *sizes: int) -> np.ndarray:
-    """The means of blocks of an array, as many along each axis as given, or as there are values."""
+    """Return the means of blocks of an array.
+
+    Args:
+        array: with any number of axes.
+        *sizes: the number of blocks along each of the first axes, or fewer where the axis is shorter.
+    """
     for axis, size in enumerate(sizes):
         length = array.shape[axis]
         edges = np.arange(min(size, length) + 1) * length // min(size, length)
@@ -152,32 +228,48 @@ def block_means(array: np.ndarray, *sizes: int) -> np.ndarray:
     return array
 
 
-def count_similar(sketches: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """For each pair of matches (num_matches, num_matches): segments that are alike, and those that can be compared."""
-    rows = np.array(sketches)
-    is_told = np.any(rows != 0, axis=2).astype(np.float32)
-    num_alike = np.zeros((len(rows), len(rows)), np.int16)
+def count_similar(signatures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Count the similar segments of each pair of matches.
+
+    Args:
+        signatures: for each match (12, num_values) float32, as returned by `normalise_rows`.
+
+    Returns:
+        num_similar: (num_matches, num_matches) int16, segments whose similarity is above MIN_SIMILARITY.
+        num_compared: (num_matches, num_matches) float32, segments that could be compared.
+    """
+    rows = np.array(signatures)
+    is_informative = np.any(rows != 0, axis=2).astype(np.float32)
+    num_similar = np.zeros((len(rows), len(rows)), np.int16)
     for index in range(rows.shape[1]):
-        num_alike += rows[:, index] @ rows[:, index].T > MIN_SIMILARITY
-    return num_alike, is_told @ is_told.T
+        num_similar += rows[:, index] @ rows[:, index].T > MIN_SIMILARITY
+    return num_similar, is_informative @ is_informative.T
 
 
 def split_series(group_by: re.Pattern, subset_of: dict[str, str]) -> list[str]:
-    """A line for each series that is on more than one side. The pattern's first group, or all it matches, names it."""
+    """Find series whose games are in more than one subset.
+
+    Args:
+        group_by: its first group, or all of its match if it has none, is the name of a title's series.
+        subset_of: each title's subset.
+
+    Returns:
+        A line for each such series.
+    """
     series_of = {}
     for title, subset in sorted(subset_of.items()):
         if match := group_by.search(title):
             name = match[1] if group_by.groups else match[0]
             series_of.setdefault(name, {}).setdefault(subset, []).append(title)
     return [
-        f"series {name!r} is on {len(sides)} sides: "
-        + "; ".join(f"{subset}: {truncate_list(sides[subset])}" for subset in SUBSETS if subset in sides)
-        for name, sides in sorted(series_of.items(), key=str)
-        if len(sides) > 1
+        f"series {name!r} is in {len(titles_of)} subsets: "
+        + "; ".join(f"{subset}: {truncate_list(titles_of[subset])}" for subset in SUBSETS if subset in titles_of)
+        for name, titles_of in sorted(series_of.items(), key=str)
+        if len(titles_of) > 1
     ]
 
 
 def truncate_list(titles: list[str]) -> str:
-    """The first titles, and how many more there are."""
+    """Return the first MAX_TITLES titles, separated by commas, and the number of the others."""
     more = len(titles) - MAX_TITLES
     return ", ".join(titles[:MAX_TITLES]) + (f" and {more} more" if more > 0 else "")
