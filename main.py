@@ -22,14 +22,16 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from data_loader import SEQUENCE_LENGTH, DataLoader
+from data_loader import SEQUENCE_LENGTH, Batches, DataLoader
 from videosummarizer.argument_types import regular_expression
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.dataset import audit
@@ -45,6 +47,13 @@ from videosummarizer.training.checkpoint import (
 )
 from videosummarizer.training.validation import TrainingError
 
+if TYPE_CHECKING:  # Keras takes seconds to import: `--help` and wrong arguments do without it
+    import keras
+
+    from videosummarizer.training.distribution import DataParallelRun
+    from videosummarizer.training.optimization import ExponentialMovingAverage
+    from videosummarizer.training.run_folder import BestCheckpoint
+
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
 DEFAULT_SPLIT = (0.6, 0.2)
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
@@ -58,105 +67,192 @@ examples:
 logger = logging.getLogger("main")
 
 
+@dataclass
+class TrainingRun:
+    """The state of a training run.
+
+    Attributes:
+        settings: What has to stay the same when the run is resumed, by flag.
+        name: Beginning of the names of its checkpoints.
+        history: A dict for each finished epoch, the rows of history.csv.
+        network: The compiled network.
+        average: ExponentialMovingAverage of the network's weights.
+        batches: The training batches, or this process's shard of them.
+        distribution: DataParallelRun, or None on one device.
+        checkpoint: BestCheckpoint, which saves the network when the validation loss improves.
+        event_log: Callback that writes metrics for TensorBoard.
+        is_main_process: Whether this process writes results; of several processes only the first does.
+    """
+
+    settings: dict
+    name: str
+    history: list[dict]
+    network: "keras.Model"
+    average: "ExponentialMovingAverage"
+    batches: Batches
+    distribution: "DataParallelRun | None"
+    checkpoint: "BestCheckpoint"
+    event_log: "keras.callbacks.Callback"
+    is_main_process: bool
+
+
 def train(
     args: argparse.Namespace, loader: DataLoader, on_epoch_end: Callable[[list[dict]], object] = lambda history: None
 ) -> str | None:
-    """Train, saving a checkpoint where the validation loss improves; returns the path of the best one. Of several
-    processes only the first writes, and the others return None.
+    """Train a network, and save a checkpoint after each epoch that improves the validation loss.
 
     Args:
-        on_epoch_end: called where results are written, with the rows of history.csv so far, as dicts.
+        args: Arguments of `parse_args`.
+        loader: Dataset to train on, of `load_data`.
+        on_epoch_end: Called after each epoch in the process that writes results, with the rows of history.csv so far.
+
+    Returns:
+        The path of the best checkpoint; None in a process that does not write results.
 
     Raises:
-        TrainingError: scores are not numbers, the best checkpoint is gone, --init_ckpt holds a network of another
-            shape, or several processes cannot work together.
-        resume_point.ResumeError: there is no run to resume, or one with other settings.
-        KeyboardInterrupt: after Ctrl-C, once what there is has been saved and said.
+        TrainingError: The scores are not numbers, the best checkpoint is gone, the network in --init_ckpt has another
+            shape, or several processes cannot train together.
+        resume_point.ResumeError: There is no run to resume, or it has other settings.
+        KeyboardInterrupt: After Ctrl-C, once the finished epochs have been saved and reported.
     """
-    from videosummarizer.training import run_folder
-    from videosummarizer.training.fusion import UNIMODAL_OUTPUTS
-    from videosummarizer.training.keras_backend import keras, silence_native_stderr
-    from videosummarizer.training.optimization import ExponentialMovingAverage, train_epoch
-    from videosummarizer.training.run_folder import BestCheckpoint
-
-    settings = run_settings(args, loader)
-    point = resume_point.read(args.ckpt_dir, settings) if args.resume else None
-    history = point.history if point else []
-    with silence_native_stderr():  # Keras loads TensorFlow here, if it is there, on every backend
-        # Layers are numbered anew: their names decide in which order TensorFlow sums, and with it the last digits.
-        keras.utils.clear_session()
-        keras.utils.set_random_seed(args.seed)
-    workers = init_distribution(args, {**settings, "--patience": args.patience, "finished epochs": len(history)})
-    network = make_network(args, loader)
-    run_name = point.run_name if point else f"ckpt-{datetime.now():%Y%m%d-%H%M%S}"
-    writes = not args.process_id
-    attributes = checkpoint_attributes(args, loader)
-    if writes:
-        args.ckpt_dir.mkdir(parents=True, exist_ok=True)
-        if (levels := validation.rms_levels(loader, "valid")) is not None:  # with which the network is compared
-            attributes["loudness_operating_point"] = validation.fit_operating_point(*levels, loader)
-    best = BestCheckpoint(args.ckpt_dir, run_name, attributes)
-    best.set_model(network)
-    average = ExponentialMovingAverage(network)
-    if point:
-        print(f"Going on after epoch {len(history)} of {args.epochs}")
-        resume_point.restore(network, average, point.variables)
-        best.resume(point.best_path, min(row["val_loss"] for row in history))
-    batches = loader.batches("train", workers.shard if workers else None)
-    event_log = run_folder.make_event_log(args.ckpt_dir / "logs" / run_name)
-    event_log.set_model(network)
-    num_batches = args.epochs * len(batches)
-    done = len(history) * len(batches)
-    bar = tqdm(total=num_batches, initial=done, desc="Training", unit="batch", disable=not writes)
+    run = start_run(args, loader)
+    num_batches = len(run.batches)
+    bar = tqdm(
+        total=args.epochs * num_batches,
+        initial=len(run.history) * num_batches,
+        desc="Training",
+        unit="batch",
+        disable=not run.is_main_process,
+    )
     with bar, logging_redirect_tqdm():
         try:
-            for epoch in range(len(history), args.epochs):
-                if should_stop_early(history, args.patience):
-                    if writes:
+            for epoch in range(len(run.history), args.epochs):
+                if should_stop_early(run.history, args.patience):
+                    if run.is_main_process:
                         message = f"Stopped: no lower validation loss in {args.patience} epochs (--patience)"
                         tqdm.write(message, file=sys.stdout)
                     break
-                batches.start_epoch(epoch)
-                loss = train_epoch(network, average, batches.augmented(), bar.update)
-                variables = resume_point.snapshot(network, average)
-                network.set_weights(average.values)
-                score = workers.predict_outputs if workers else validation.predict_outputs
-                valid_rows = validation.tune_fusion_weights(
-                    network, score(network, loader, "valid", UNIMODAL_OUTPUTS), loader
-                )
-                logs = {"loss": loss, **validation.validate(valid_rows[:, 0], loader)}
-                history.append({"epoch": epoch + 1, **logs})
-                if writes:
-                    if logs["val_loss"] < best.best:
-                        best.attributes["operating_point"] = validation.fit_operating_point(
-                            valid_rows[:, 0], valid_rows[:, 1:], loader
-                        )
-                    best.on_epoch_end(epoch, logs)
-                    event_log.on_epoch_end(epoch, logs)
-                    saved = best.best_path and f"-{epoch + 1:04d}-" in Path(best.best_path).name
-                    tqdm.write(run_folder.format_epoch(history[-1], args.epochs, saved), file=sys.stdout)
-                    run_folder.write_history(args.ckpt_dir / "history.csv", history)
-                    point = resume_point.TrainingState(settings, history, run_name, best.best_path, variables)
-                    resume_point.write(args.ckpt_dir, point)
-                    on_epoch_end(history)
-                resume_point.restore(network, average, variables)
+                run_epoch(run, args, loader, epoch, bar.update)
+                if run.is_main_process:
+                    on_epoch_end(run.history)
         finally:
             bar.close()
-            event_log.on_train_end()
-            if writes and history:
-                atomic_write(args.ckpt_dir / "history.png", plots.plot_history(history))
-            if writes and best.best_path:
-                print(f"Best checkpoint: {best.best_path}")
-    if workers:
-        workers.shutdown()
-    if not writes:
+            run.event_log.on_train_end()
+            if run.is_main_process and run.history:
+                atomic_write(args.ckpt_dir / "history.png", plots.plot_history(run.history))
+            if run.is_main_process and run.checkpoint.best_path:
+                print(f"Best checkpoint: {run.checkpoint.best_path}")
+    if run.distribution:
+        run.distribution.shutdown()
+    if not run.is_main_process:
         return None
-    if best.best_path is None:
+    if run.checkpoint.best_path is None:
         raise TrainingError(
-            f"{args.ckpt_dir}: the run's best checkpoint is not there any more, expected it beside "
+            f"{args.ckpt_dir}: the best checkpoint of the run is missing, expected it next to "
             f"{resume_point.FILE_NAME}: train without --resume"
         )
-    return best.best_path
+    return run.checkpoint.best_path
+
+
+def start_run(args: argparse.Namespace, loader: DataLoader) -> TrainingRun:
+    """Start a training run, or restore the one that --resume continues. Raises as `train` does."""
+    from videosummarizer.training import run_folder
+    from videosummarizer.training.keras_backend import keras, silence_native_stderr
+    from videosummarizer.training.optimization import ExponentialMovingAverage
+
+    settings = run_settings(args, loader)
+    state = resume_point.read(args.ckpt_dir, settings) if args.resume else None
+    history = state.history if state else []
+    with silence_native_stderr():  # Keras loads TensorFlow here, if it is installed, on every backend
+        # Layers are numbered from zero again: their names decide in which order TensorFlow sums, and with it the last
+        # digits.
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(args.seed)
+    shared_settings = {**settings, "--patience": args.patience, "finished epochs": len(history)}
+    distribution = init_distribution(args, shared_settings)
+    network = make_network(args, loader)
+    name = state.run_name if state else f"ckpt-{datetime.now():%Y%m%d-%H%M%S}"
+    is_main_process = not args.process_id
+    attributes = checkpoint_attributes(args, loader)
+    if is_main_process:
+        args.ckpt_dir.mkdir(parents=True, exist_ok=True)
+        if (levels := validation.rms_levels(loader, "valid")) is not None:  # the baseline of the test report
+            attributes["loudness_operating_point"] = validation.fit_operating_point(*levels, loader)
+    checkpoint = run_folder.BestCheckpoint(args.ckpt_dir, name, attributes)
+    checkpoint.set_model(network)
+    average = ExponentialMovingAverage(network)
+    if state:
+        print(f"Resuming after epoch {len(history)} of {args.epochs}")
+        resume_point.restore(network, average, state.variables)
+        checkpoint.resume(state.best_path, min(row["val_loss"] for row in history))
+    batches = loader.batches("train", distribution.shard if distribution else None)
+    event_log = run_folder.make_event_log(args.ckpt_dir / "logs" / name)
+    event_log.set_model(network)
+    return TrainingRun(
+        settings, name, history, network, average, batches, distribution, checkpoint, event_log, is_main_process
+    )
+
+
+def run_epoch(
+    run: TrainingRun, args: argparse.Namespace, loader: DataLoader, epoch: int, on_batch: Callable[[], object]
+) -> None:
+    """Train for one epoch, then validate the averaged weights and save what they improve.
+
+    Args:
+        run: Run of `start_run`. Its history gets another row.
+        args: Arguments of `parse_args`.
+        loader: Dataset to train on.
+        epoch: Number of the epoch, from 0 on.
+        on_batch: Called after each batch.
+
+    Raises:
+        TrainingError: The scores are not numbers.
+    """
+    from videosummarizer.training.fusion import UNIMODAL_OUTPUTS
+    from videosummarizer.training.optimization import train_epoch
+
+    run.batches.start_epoch(epoch)
+    loss = train_epoch(run.network, run.average, run.batches.augmented(), on_batch)
+    # A resumed run continues with the network's own weights, so they are copied before the average replaces them.
+    variables = resume_point.snapshot(run.network, run.average)
+    with run.average.swapped():
+        predict_outputs = run.distribution.predict_outputs if run.distribution else validation.predict_outputs
+        unimodal_scores = predict_outputs(run.network, loader, "valid", UNIMODAL_OUTPUTS)
+        scores = validation.tune_fusion_weights(run.network, unimodal_scores, loader)
+        metrics = {"loss": loss, **validation.validate(scores[:, 0], loader)}
+        run.history.append({"epoch": epoch + 1, **metrics})
+        if run.is_main_process:
+            save_epoch(run, args, loader, scores, variables)
+
+
+def save_epoch(
+    run: TrainingRun, args: argparse.Namespace, loader: DataLoader, scores: np.ndarray, variables: list[np.ndarray]
+) -> None:
+    """Write the results of the last epoch in the run's history: checkpoint, TensorBoard log, history.csv, resume point.
+
+    Args:
+        run: Run whose network has the averaged weights.
+        args: Arguments of `parse_args`.
+        loader: Dataset to train on.
+        scores: (num_segments, 1 + K), validation scores of the segments and of their time steps.
+        variables: Values of `resume_point.snapshot`.
+    """
+    from videosummarizer.training import run_folder
+
+    row = run.history[-1]
+    epoch = row["epoch"] - 1
+    metrics = {name: value for name, value in row.items() if name != "epoch"}
+    checkpoint = run.checkpoint
+    if metrics["val_loss"] < checkpoint.best:
+        operating_point = validation.fit_operating_point(scores[:, 0], scores[:, 1:], loader)
+        checkpoint.attributes["operating_point"] = operating_point
+    checkpoint.on_epoch_end(epoch, metrics)
+    run.event_log.on_epoch_end(epoch, metrics)
+    is_saved = checkpoint.best_path and f"-{row['epoch']:04d}-" in Path(checkpoint.best_path).name
+    tqdm.write(run_folder.format_epoch(row, args.epochs, is_saved), file=sys.stdout)
+    run_folder.write_history(args.ckpt_dir / "history.csv", run.history)
+    state = resume_point.TrainingState(run.settings, run.history, run.name, checkpoint.best_path, variables)
+    resume_point.write(args.ckpt_dir, state)
 
 
 def require_backend(args: argparse.Namespace) -> None:

@@ -305,7 +305,7 @@ def test_a_run_is_resumed_where_its_folder_was_moved_to(small_network, dataset_d
     assert checkpoints_in(tmp_path / "after") == [checkpoint]
     checkpoint.unlink()
     assert train_in_process(dataset_dir, tmp_path / "after", "--resume", epochs=1)[0] == 1
-    assert "after: the run's best checkpoint is not there any more, expected it beside resume.npz" in caplog.text
+    assert "after: the best checkpoint of the run is missing, expected it next to resume.npz" in caplog.text
 
 
 def test_a_network_that_diverges_is_told_in_a_line(small_network, dataset_dir, tmp_path, caplog):
@@ -323,7 +323,7 @@ def test_training_stops_when_the_validation_loss_no_longer_falls(small_network, 
     assert losses.index(min(losses)) == len(losses) - 3
     assert "Stopped: no lower validation loss in 2 epochs (--patience)" in capsys.readouterr().out
     assert train_in_process(dataset_dir, tmp_path, "--resume", *flags, epochs=60)[0] == 0
-    assert f"Going on after epoch {len(losses)} of 60" in capsys.readouterr().out
+    assert f"Resuming after epoch {len(losses)} of 60" in capsys.readouterr().out
 
 
 def test_a_checkpoint_is_fine_tuned(small_network, dataset_dir, tmp_path, caplog):

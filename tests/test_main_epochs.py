@@ -314,7 +314,7 @@ def test_ctrl_c_keeps_whole_epochs_and_resume_goes_on_from_the_last(play, capsys
     assert len(json.loads((script.ckpt_dir / "history.png").read_bytes())) == 2
     before = script.rows
     again = play([scores_with(high) for high in highs], "--resume", first_epoch=3)
-    assert "Going on after epoch 2 of 4" in capsys.readouterr().out
+    assert "Resuming after epoch 2 of 4" in capsys.readouterr().out
     assert again.rows[:2] == before
     assert [row["epoch"] for row in again.rows] == ["1", "2", "3", "4"]
     first = again.seen[0]

@@ -200,9 +200,10 @@ def test_a_network_learns_in_an_epoch_and_its_average_follows():
 
 
 def average_of(*weights):
-    """A WeightAverage of a network whose weights the test sets."""
+    """An ExponentialMovingAverage of a network whose weights the test sets."""
     network = SimpleNamespace(weights=[np.array(w, np.float64) for w in weights])
     network.get_weights = lambda: [w.copy() for w in network.weights]
+    network.set_weights = lambda values: setattr(network, "weights", [value.copy() for value in values])
     return ExponentialMovingAverage(network), network
 
 
@@ -242,6 +243,19 @@ def test_the_average_takes_the_statistics_of_batches_in():
     network.set_weights(average.values)
     average.update()
     assert [value[0] for value in average.values] == pytest.approx(expected)
+
+
+def test_the_average_is_in_the_network_only_while_swapped():
+    average, network = average_of([2.0], [[5.0]])
+    average.values = [np.array([3.0]), np.array([[7.0]])]
+    with average.swapped():
+        assert [weight.tolist() for weight in network.weights] == [[3], [[7]]]
+        network.weights[0] += 1  # as the fusion weights are set on validation
+    assert [weight.tolist() for weight in network.weights] == [[2], [[5]]]
+    assert [value.tolist() for value in average.values] == [[3], [[7]]]
+    with pytest.raises(KeyboardInterrupt), average.swapped():
+        raise KeyboardInterrupt
+    assert [weight.tolist() for weight in network.weights] == [[2], [[5]]]
 
 
 # ---- Fusion weights
