@@ -1,5 +1,5 @@
-"""A network with the outputs and kinds of layers of the real one, that is built and traced in a second, for
-tests of what is done with a network."""
+"""A small network with the outputs and kinds of layers of the real one. It is built and traced in a second, for tests
+of the code around the network."""
 
 import math
 
@@ -10,12 +10,12 @@ from videosummarizer.training.fusion import LateFusion
 
 
 def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10):
-    """As model.build_model, of a dozen layers; batch normalisation and dropout are among them."""
+    """Build a network as model.build_model does, from a dozen layers, some of them normalisation and dropout."""
     video = Input((None, *data_shape["video"]), dtype="uint8", name="video")
     audio = Input((None, *data_shape["audio"]), dtype="float32", name="audio")
-    sound = layers.Reshape((-1, math.prod(data_shape["audio"])))(audio)
-    level = layers.Add()([layers.ReLU()(sound), layers.ReLU()(layers.Rescaling(-1)(sound))])  # without its sign
-    ones = Constant(20 / sound.shape[-1])  # at first the louder is the likelier
+    samples = layers.Reshape((-1, math.prod(data_shape["audio"])))(audio)
+    level = layers.Add()([layers.ReLU()(samples), layers.ReLU()(layers.Rescaling(-1)(samples))])  # absolute values
+    ones = Constant(20 / samples.shape[-1])  # at first, louder means more likely
     features = layers.BatchNormalization(momentum=0.9)(layers.Dense(4)(level))
     colours = layers.Reshape((-1, math.prod(data_shape["video"])))(layers.Rescaling(1 / 255)(video))
     logits = {
@@ -24,8 +24,8 @@ def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10):
         "video": [layers.Dense(size)(colours) for size in (1, num_steps)],
     }
     outputs = {}
-    for place, name in enumerate(("highlight", "steps")):
-        of_modalities = [logits[modality][place] for modality in ("loudness", "audio", "video")]
+    for index, name in enumerate(("highlight", "steps")):
+        of_modalities = [logits[modality][index] for modality in ("loudness", "audio", "video")]
         weighted_sum = LateFusion(name=f"fusion_{name}")(of_modalities)
         outputs[name] = layers.Activation("sigmoid", name=name)(weighted_sum)
         for modality, logit in zip(("loudness", "audio", "video"), of_modalities, strict=True):

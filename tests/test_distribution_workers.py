@@ -138,14 +138,16 @@ def test_processes_that_do_not_meet_are_told_so_in_a_line(error, monkeypatch):
     with pytest.raises(DistributionError) as refused:
         DataParallelRun("h:1", 3, 0, SETTINGS, 8)
     assert str(refused.value) == (
-        "--coordinator: received h:1, expected 3 processes to meet there, each with a --process_id of its own (a)"
+        "--coordinator: received h:1, expected 3 processes to meet there, each with its own --process_id (a)"
     )
 
 
 def test_processes_with_other_settings_are_refused(monkeypatch):
     jax = Jax(monkeypatch)
     jax.others_differ = True
-    with pytest.raises(DistributionError, match=r"^--coordinator: this process has .*'--seed': 0.*another has other"):
+    with pytest.raises(
+        DistributionError, match=r"^--coordinator: received .*'--seed': 0.*expected the settings and data of the other"
+    ):
         DataParallelRun("h:1", 2, 0, SETTINGS, 8)
     Jax(monkeypatch)
     digests = []

@@ -494,9 +494,9 @@ def test_a_network_larger_than_its_weights_is_refused_before_memory_is_taken(tmp
     repeat = layer("RepeatVector", "last", ["input"], n=2**24)
     many = [layer("Dense", f"d{i}", [f"d{i - 1}" if i else "input"], units=2**20) for i in range(3)]
     for config, named in (
-        (network(dense(units=2**20)), "it wants 5242880 weights, and 10 are there"),
-        (network(*many, layer("Dense", "last", ["d2"], units=1)), "it wants 2199[0-9]* weights, and 10 are there"),
-        (network(repeat), "its layer 'last' makes more values of a segment than memory holds"),
+        (network(dense(units=2**20)), "it needs 5242880 weights, and the file holds 10"),
+        (network(*many, layer("Dense", "last", ["d2"], units=1)), "it needs 2199[0-9]* weights, and the file holds 10"),
+        (network(repeat), "its layer 'last' makes more values per segment than fit in memory"),
         (network(dense(units="many")), "."),
         (network(dense(units=-3)), "."),
         (network(dense(activation="eval")), "."),

@@ -182,17 +182,17 @@ def test_training_sees_segments_that_are_cut_elsewhere(small_network, dataset_di
     assert set(moved) == {0, 1}  # of two steps
 
 
-def test_senses_that_are_wrong_are_not_believed(dataset_dir):
+def test_modalities_that_are_wrong_get_no_fusion_weight(dataset_dir):
     loader = DataLoader(dataset_dir)
     network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
     labels = loader.labels("valid")[:, np.newaxis]
     right = np.repeat(np.where(labels, 0.9, 0.1), 1 + loader.num_steps, axis=1)
     lost = np.repeat(np.where([1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0], 0.9, 0.1)[:, np.newaxis], right.shape[1], axis=1)
-    said = np.stack([right, 1 - right, lost])  # by loudness, sound and picture
-    said[:, :, 1:] = said[::-1, :, 1:]  # of steps it is the picture that is right
+    said = np.stack([right, 1 - right, lost])  # by loudness, audio and video
+    said[:, :, 1:] = said[::-1, :, 1:]  # for steps, the video is right
     valid_rows = validation.tune_fusion_weights(network, np.concatenate(said, axis=1), loader)
-    for name, shares in zip(OUTPUTS, ([1, 0, 0], [0, 0, 1]), strict=True):
-        assert network.get_layer(FUSION_LAYER.format(name)).fusion_weights.numpy().tolist() == shares
+    for name, expected in zip(OUTPUTS, ([1, 0, 0], [0, 0, 1]), strict=True):
+        assert network.get_layer(FUSION_LAYER.format(name)).fusion_weights.numpy().tolist() == expected
     np.testing.assert_allclose(valid_rows, right)
 
 
@@ -283,15 +283,15 @@ def test_a_killed_run_is_resumed_and_ends_as_if_it_had_not_been_killed(trained, 
 
 def test_only_the_same_run_is_resumed(small_network, dataset_dir, tmp_path, caplog):
     assert train_in_process(dataset_dir, tmp_path, "--resume")[0] == 1
-    assert "resume.npz: nothing to resume, no epoch was finished there: train without --resume" in caplog.text
+    assert "resume.npz: nothing to resume, no epoch was finished: train without --resume" in caplog.text
     assert train_in_process(dataset_dir, tmp_path, epochs=1)[0] == 0
     assert train_in_process(dataset_dir, tmp_path, "--resume", "--seed", "3", epochs=2)[0] == 1
-    assert "started with --epochs 1, --seed 0, received --epochs 2, --seed 3: give the same again" in caplog.text
+    assert "started with --epochs 1, --seed 0, received --epochs 2, --seed 3: give the same flags" in caplog.text
     with np.load(tmp_path / "resume.npz") as arrays:
         fewer = {name: arrays[name] for name in arrays.files if name != f"arr_{len(arrays.files) - 2}"}
     np.savez(tmp_path / "resume.npz", **fewer)
     assert train_in_process(dataset_dir, tmp_path, "--resume", epochs=1)[0] == 1
-    assert "resume.npz: received the numbers of another version's network" in caplog.text
+    assert "resume.npz: received the values of another version's network" in caplog.text
     (tmp_path / "resume.npz").write_bytes(b"junk")
     assert train_in_process(dataset_dir, tmp_path, "--resume", epochs=1)[0] == 1
     assert "resume.npz: cannot be read" in caplog.text
@@ -308,9 +308,11 @@ def test_a_run_is_resumed_where_its_folder_was_moved_to(small_network, dataset_d
     assert "after: the best checkpoint of the run is missing, expected it next to resume.npz" in caplog.text
 
 
-def test_a_network_that_diverges_is_told_in_a_line(small_network, dataset_dir, tmp_path, caplog):
+def test_a_network_that_diverges_is_reported_in_one_line(small_network, dataset_dir, tmp_path, caplog):
     assert train_in_process(dataset_dir, tmp_path, "--learning_rate", "1e30", epochs=2)[0] == 1
-    assert "valid: the network's scores are not numbers, expected scores from 0 to 1: it diverged" in caplog.text
+    assert (
+        "valid: the network's scores are not numbers, expected scores from 0 to 1. If training diverged" in caplog.text
+    )
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(small_network, dataset_dir, tmp_path, capsys):

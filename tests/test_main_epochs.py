@@ -1,5 +1,5 @@
 """What main.py makes of each epoch: whose weights are validated, saved and trained on, which epoch is the best, when a
-run stops and where it goes on. Training and scoring are played by a script, so that all values are known."""
+run stops and where it continues. Training and scoring are played by a script, so that all values are known."""
 
 import csv
 import functools
@@ -267,7 +267,7 @@ def test_the_progress_bar_counts_batches(play):
     assert (bar["total"], bar["initial"], bar["n"]) == (8, 4, 6)
 
 
-# ---- Where a run stops, and where it goes on
+# ---- Where a run stops, and where it continues
 
 
 @pytest.mark.parametrize(

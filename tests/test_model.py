@@ -46,8 +46,8 @@ def random_inputs(data_shape, num_segments=5):
 
 
 def with_loudness(network):
-    """The network, its three senses counting differently, loudness by weights of its own and not so much that all
-    else drowns in what is not normalised yet."""
+    """The network with three different fusion weights and random weights for loudness. The fusion weight of loudness is
+    low, because the energies are not normalised yet and would hide everything else."""
     for name in OUTPUTS:
         network.get_layer(FUSION_LAYER.format(name)).fusion_weights.assign((0.02, 0.5, 1.0))
     rng = np.random.default_rng(1)
@@ -146,7 +146,7 @@ def test_loudness_is_the_power_of_a_segment_whatever_surrounds_it():
     np.testing.assert_allclose(np.exp(loudness[0, :, 0]), power.reshape(3, -1).sum(axis=1), rtol=1e-4)
 
 
-def test_sound_and_picture_are_summed_in_training_and_the_senses_as_chosen_afterwards():
+def test_fusion_adds_audio_and_video_in_training_and_all_modalities_by_their_weights_afterwards():
     layer, logits = LateFusion(), [np.full((1, 2, 1), value, np.float32) for value in (1, 10, 100)]
     assert np.unique(layer(logits)).tolist() == [110]
     layer.fusion_weights.assign((1.0, 0.5, 0.0))
@@ -154,19 +154,19 @@ def test_sound_and_picture_are_summed_in_training_and_the_senses_as_chosen_after
     assert np.unique(layer(logits, training=True)).tolist() == [110]
 
 
-def test_the_shares_of_the_senses_are_those_of_the_lowest_loss():
+def test_fusion_weights_are_those_of_the_lowest_loss():
     rng = np.random.default_rng(0)
     labels = (rng.random(400) < 0.3).astype(np.int64)
     weights = np.where(labels, 1.7, 0.7)
     signal = np.where(labels, 2.0, -2.0)[:, np.newaxis]
-    # One sense is right, one is too sure of itself, one is lost.
+    # One modality is right, one is overconfident, one is random.
     logits = np.stack([signal + rng.normal(size=(400, 3)), 2 * signal + 4 * rng.normal(size=(400, 3))], axis=1)
     said = 1 / (1 + np.exp(-np.concatenate([logits, 3 * rng.normal(size=(400, 1, 3))], axis=1)))
     expected = 1 / (1 + np.exp(-(logits[:, 0] + 0.5 * logits[:, 1])))
     for num_columns in (1, 3):  # of segments, of steps
         targets = np.repeat(labels[:, np.newaxis], num_columns, axis=1)
-        shares, scores = search_fusion_weights(said[:, :, :num_columns].astype(np.float32), targets, weights)
-        assert shares == (1.0, 0.5, 0.0)
+        fusion_weights, scores = search_fusion_weights(said[:, :, :num_columns].astype(np.float32), targets, weights)
+        assert fusion_weights == (1.0, 0.5, 0.0)
         np.testing.assert_allclose(scores, expected[:, :num_columns], atol=1e-4)
         assert any(
             search_fusion_weights(1 - said[:, :, :num_columns], targets, weights)[0]

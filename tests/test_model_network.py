@@ -273,7 +273,7 @@ def test_outputs_are_named_after_what_they_hold(network, inputs):
     }
 
 
-def test_a_new_network_says_what_sound_and_picture_say_together(network, inputs):
+def test_a_new_network_adds_the_logits_of_audio_and_video(network, inputs):
     scores = run(network, inputs)
     for name in ("highlight", "steps"):
         logits = [np.log(scores[f"{m}_{name}"] / (1 - scores[f"{m}_{name}"])) for m in ("audio", "video")]

@@ -192,7 +192,7 @@ def test_a_network_may_want_ten_thousand_numbers_more_than_are_stored():
     network = dense(999, 20)  # 20,000 weights
     assert inference.find_excess(network, 20_000) is None
     assert inference.find_excess(network, 10_000) is None
-    assert inference.find_excess(network, 9_999) == "it wants 20000 weights, and 9999 are there"
+    assert inference.find_excess(network, 9_999) == "it needs 20000 weights, and the file holds 9999"
 
 
 def repeated(num_inputs, num_repeats, *more_inputs):
@@ -217,7 +217,7 @@ def test_a_layer_may_make_256_times_as_many_values_as_there_are_inputs(
     num_inputs, num_repeats, more_inputs, is_allowed
 ):
     problem = inference.find_excess(repeated(num_inputs, num_repeats, *more_inputs), 0)
-    assert problem == (None if is_allowed else "its layer 'many' makes more values of a segment than memory holds")
+    assert problem == (None if is_allowed else "its layer 'many' makes more values per segment than fit in memory")
 
 
 def test_values_are_of_one_segment():

@@ -1,4 +1,4 @@
-"""The file that an interrupted run goes on from."""
+"""The file from which an interrupted run continues."""
 
 import json
 from types import SimpleNamespace
@@ -102,7 +102,7 @@ def test_numbers_of_another_network_are_refused_and_change_nothing():
     average = make_average(network)
     before = resume_point.snapshot(network, average)
     for numbers in (resume_point.snapshot(larger, make_average(larger)), before[:-1], [*before, np.zeros(2)]):
-        with pytest.raises(ResumeError, match=r"resume\.npz: received the numbers of another version's network"):
+        with pytest.raises(ResumeError, match=r"resume\.npz: received the values of another version's network"):
             resume_point.restore(network, average, numbers)
     for number, value in zip(resume_point.snapshot(network, average), before, strict=True):
         np.testing.assert_array_equal(number, value)
@@ -151,8 +151,8 @@ def test_settings_that_changed_are_named_with_both_values(tmp_path):
     with pytest.raises(ResumeError) as refused:
         resume_point.read(tmp_path, {**SETTINGS, "--seed": 4, "segments": [4, 3, 1], "--new": None})
     assert str(refused.value) == (
-        f"{tmp_path / 'resume.npz'}: the run there was started with --seed 3, segments [4, 3, 2], received --seed 4, "
-        "segments [4, 3, 1]: give the same again, or start anew, without --resume or in another folder"
+        f"{tmp_path / 'resume.npz'}: this run was started with --seed 3, segments [4, 3, 2], received --seed 4, "
+        "segments [4, 3, 1]: give the same flags, or start from scratch, without --resume or in another folder"
     )
 
 
@@ -186,5 +186,5 @@ def test_a_damaged_file_is_named(tmp_path, damage):
 
 
 def test_where_there_is_no_point_that_is_said(tmp_path):
-    with pytest.raises(ResumeError, match=r"resume\.npz: nothing to resume, no epoch was finished there"):
+    with pytest.raises(ResumeError, match=r"resume\.npz: nothing to resume, no epoch was finished: train"):
         resume_point.read(tmp_path, SETTINGS)

@@ -1,7 +1,7 @@
-"""Training one network on several devices, of one machine or of many: data parallelism of `keras.distribution` on JAX.
+"""Data-parallel training on several devices of one or more machines, with `keras.distribution` on JAX.
 
-Each device takes its part of every batch; loss, gradients and batch statistics are those of the whole batch, so that
-every device holds the same weights. Loaded only where there is more than one device.
+Each device takes a shard of every batch. Loss, gradients and batch statistics are those of the whole batch, so that all
+devices hold the same weights. main.py imports this module only if there is more than one device.
 """
 
 import json
@@ -19,17 +19,18 @@ from videosummarizer.training.keras_backend import keras
 
 
 class DistributionError(Exception):
-    """These processes cannot train together; the message says why and what to do."""
+    """The processes cannot train together; the message says why and what to do."""
 
 
-MAX_WAIT_SEC = 300  # for process 0; JAX waits as long for the others
+# Longest wait for process 0 to listen. JAX waits as long for the other processes.
+MAX_WAIT_SEC = 300
 
 
 def wait_until_listening(coordinator: str) -> None:
-    """Return once something listens at HOST:PORT. JAX itself, not finding it, would end the process with a trace.
+    """Wait until a process listens at HOST:PORT. JAX would end this process with a stack trace instead.
 
     Raises:
-        OSError: there is no such host, or nothing listens there within MAX_WAIT_SEC.
+        OSError: The host does not exist, or nothing listens there within MAX_WAIT_SEC.
     """
     host, _, port = coordinator.rpartition(":")
     deadline_sec = time.monotonic() + MAX_WAIT_SEC
@@ -46,19 +47,21 @@ def wait_until_listening(coordinator: str) -> None:
 
 
 class DataParallelRun:
-    """The processes and devices that train together. Networks built from now on are spread over all devices.
+    """The processes and devices that train together. Networks that are built afterwards are replicated on all devices.
 
     Args:
-        coordinator: "HOST:PORT" of process 0, at which the num_processes processes find each other; None for the
-            devices of this process alone.
-        settings: JSON-able, has to be the same in all processes.
-        sequence_length: segments in a sequence; batches are divided among devices by sequences.
+        coordinator: "HOST:PORT" of process 0, where the processes meet. None for the devices of this process alone.
+        num_processes: Number of processes.
+        process_id: Number of this process, from 0 on.
+        settings: Settings that all processes must share, by flag. Serialisable as JSON.
+        sequence_length: Segments in a sequence. A sequence is never divided among devices.
 
     Attributes:
         shard: (process_id, num_processes), for `DataLoader.batches`.
 
     Raises:
-        DistributionError: not all processes came, their settings differ, or batches cannot be divided among devices.
+        DistributionError: A process is missing, the settings differ, or the batch size is not a multiple of what the
+            devices need.
     """
 
     def __init__(
@@ -77,14 +80,14 @@ class DataParallelRun:
             except (OSError, OverflowError, RuntimeError, ValueError) as error:
                 raise DistributionError(
                     f"--coordinator: received {coordinator}, expected {num_processes} processes to meet there, each "
-                    f"with a --process_id of its own ({str(error).splitlines()[0]})"
+                    f"with its own --process_id ({str(error).splitlines()[0]})"
                 ) from error
         self.shard = jax.process_index(), jax.process_count()
         digests = multihost_utils.process_allgather(np.uint32(zlib.crc32(json.dumps(settings).encode())))
         if len(set(digests.ravel().tolist())) > 1:
             raise DistributionError(
-                f"--coordinator: this process has {settings}, another has other settings or data: start all with the "
-                "same flags, --process_id apart, on copies of one dataset"
+                f"--coordinator: received {settings}, expected the settings and data of the other processes: start all "
+                "with the same flags except --process_id, on copies of one dataset"
             )
         num_segments = sequence_length * jax.device_count()
         if settings["--batch_size"] % num_segments:
@@ -117,7 +120,7 @@ class DataParallelRun:
         return multihost_utils.process_allgather(rows).reshape(num_processes, *rows.shape).sum(axis=0)
 
     def shutdown(self) -> None:
-        """End the work together; each process can go on alone, on its first device."""
+        """Leave the run, together with the other processes. Each process can continue on its own first device."""
         keras.distribution.set_distribution(None)
         if self.shard[1] > 1:
             jax.distributed.shutdown()

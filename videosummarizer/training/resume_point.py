@@ -1,8 +1,8 @@
-"""Where an interrupted training run goes on: `resume.npz` in ckpt_dir, replaced whole after each finished epoch.
+"""Resume points: the state of a training run in `resume.npz`, which is replaced atomically after each epoch.
 
-It holds the numbers of the network, of its optimizer and of the average of its weights (moments, steps done, states of
-random generators), the history so far, and the settings that the run was started with. Arrays and JSON alone: reading
-it runs nothing.
+The file holds all variables of the network and its optimizer (weights, moments, step count, states of random
+generators), the moving average of the weights, the history so far, and the settings of the run. It consists of arrays
+and JSON only, so that reading it executes nothing.
 """
 
 import io
@@ -17,7 +17,7 @@ from videosummarizer.atomic_file import atomic_write
 
 
 class ResumeError(Exception):
-    """There is nothing to resume, or it belongs to another run; the message says which and what to do."""
+    """There is no run to resume, or it has other settings; the message says which and what to do."""
 
 
 FILE_NAME = "resume.npz"
@@ -25,8 +25,15 @@ FILE_NAME = "resume.npz"
 
 @dataclass
 class TrainingState:
-    """settings: JSON-able, what has to be the same again. history: a dict for each finished epoch. run_name: the
-    beginning of its checkpoints' names. best_path: its best checkpoint, if any. variables: of `snapshot`."""
+    """The state of a training run after an epoch.
+
+    Attributes:
+        settings: What has to stay the same when the run is resumed, by flag. Serialisable as JSON.
+        history: A dict for each finished epoch.
+        run_name: Beginning of the names of the run's checkpoints.
+        best_path: Path of the best checkpoint, None if there is none.
+        variables: Arrays of `snapshot`.
+    """
 
     settings: dict
     history: list[dict]
@@ -36,67 +43,77 @@ class TrainingState:
 
 
 def variables_of(network) -> list:
-    """Every variable that training changes: of the network, its random generators and its optimizer."""
-    metric_ids = {id(variable) for variable in network.metrics_variables}  # made late, and begun anew each epoch
+    """Return every variable that training changes: of the network, its random generators and its optimizer."""
+    # Variables of metrics are created late and reset for each batch, so they are left out.
+    metric_ids = {id(variable) for variable in network.metrics_variables}
     return [v for v in network.variables if id(v) not in metric_ids] + network.optimizer.variables
 
 
 def snapshot(network, average) -> list[np.ndarray]:
     """Return copies of all values of a compiled network, its optimizer and its ExponentialMovingAverage."""
-    numbers = [np.array(variable.numpy()) for variable in variables_of(network)]
-    return [np.array(average.num_updates), *map(np.copy, average.values), *numbers]
+    values = [np.array(variable.numpy()) for variable in variables_of(network)]
+    return [np.array(average.num_updates), *map(np.copy, average.values), *values]
 
 
-def restore(network, average, numbers: list[np.ndarray]) -> None:
-    """Give a compiled network of the same build, and its average, the numbers that `snapshot` took.
+def restore(network, average, values: list[np.ndarray]) -> None:
+    """Set a compiled network, its optimizer and its moving average to the values of a snapshot.
+
+    Args:
+        network: Compiled network with the layers of the one that `snapshot` copied.
+        average: Its ExponentialMovingAverage.
+        values: Arrays of `snapshot`.
 
     Raises:
-        ResumeError: they are another network's or another backend's.
+        ResumeError: The arrays have other shapes: they come from another network or another backend.
     """
     variables, num_averaged = variables_of(network), len(average.values)
     shapes = [(), *(value.shape for value in average.values), *(tuple(variable.shape) for variable in variables)]
-    if [number.shape for number in numbers] != shapes:
+    if [value.shape for value in values] != shapes:
         raise ResumeError(
-            f"{FILE_NAME}: received the numbers of another version's network or another KERAS_BACKEND's: train without "
-            "--resume"
+            f"{FILE_NAME}: received the values of another version's network or another KERAS_BACKEND, expected "
+            "this network's: train without --resume"
         )
-    average.num_updates = int(numbers[0])
-    average.values = [np.copy(value) for value in numbers[1 : 1 + num_averaged]]
-    for variable, value in zip(variables, numbers[1 + num_averaged :], strict=True):
+    average.num_updates = int(values[0])
+    average.values = [np.copy(value) for value in values[1 : 1 + num_averaged]]
+    for variable, value in zip(variables, values[1 + num_averaged :], strict=True):
         variable.assign(value)
 
 
-def write(ckpt_dir: Path, point: TrainingState) -> None:
-    """Replace the resume point in ckpt_dir."""
-    rest = json.dumps({name: value for name, value in vars(point).items() if name != "variables"})
+def write(ckpt_dir: Path, state: TrainingState) -> None:
+    """Write the resume point into ckpt_dir, in place of the one before."""
+    rest = json.dumps({name: value for name, value in vars(state).items() if name != "variables"})
     content = io.BytesIO()
-    np.savez(content, *point.variables, rest=np.frombuffer(rest.encode(), np.uint8))
+    np.savez(content, *state.variables, rest=np.frombuffer(rest.encode(), np.uint8))
     atomic_write(ckpt_dir / FILE_NAME, content.getvalue())
 
 
 def read(ckpt_dir: Path, settings: dict) -> TrainingState:
-    """The resume point in ckpt_dir.
+    """Read the resume point in ckpt_dir.
+
+    Args:
+        ckpt_dir: Folder of the run.
+        settings: Settings that the run must have been started with.
 
     Raises:
-        ResumeError: there is none, it is damaged, or it was written by a run with other settings.
+        ResumeError: There is no resume point, it is damaged, or its run has other settings.
     """
     path = ckpt_dir / FILE_NAME
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             rest = json.loads(arrays["rest"].tobytes())
             variables = [arrays[f"arr_{number}"] for number in range(len(arrays.files) - 1)]
-        point = TrainingState(variables=variables, **rest)
+        state = TrainingState(variables=variables, **rest)
     except FileNotFoundError as error:
-        raise ResumeError(f"{path}: nothing to resume, no epoch was finished there: train without --resume") from error
+        raise ResumeError(f"{path}: nothing to resume, no epoch was finished: train without --resume") from error
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ResumeError(f"{path}: cannot be read ({error}): train without --resume") from error
-    changed = [name for name, value in settings.items() if point.settings.get(name) != value]
+    changed = [name for name, value in settings.items() if state.settings.get(name) != value]
     if changed:
         raise ResumeError(
-            f"{path}: the run there was started with "
-            + ", ".join(f"{name} {point.settings.get(name)}" for name in changed)
+            f"{path}: this run was started with "
+            + ", ".join(f"{name} {state.settings.get(name)}" for name in changed)
             + ", received "
             + ", ".join(f"{name} {settings[name]}" for name in changed)
-            + ": give the same again, or start anew, without --resume or in another folder"
+            + ": give the same flags, or start from scratch, without --resume or in another folder"
         )
-    return point
+    return state

@@ -1,4 +1,4 @@
-"""videosummarizer.training.run_folder."""
+"""What a training run writes into its folder: checkpoints, TensorBoard events and history.csv."""
 
 import os
 from pathlib import Path
@@ -11,21 +11,34 @@ from videosummarizer.training.keras_backend import keras
 
 
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
-    """Saves `<name>-<epoch>-<val_loss>.hdf5` in an epoch whose validation loss is lower than all before, whole or not
-    at all, with `attributes` in it. `best_path` is the last one, None before the first.
+    """Save `<name>-<epoch>-<val_loss>.hdf5` atomically after an epoch with the lowest validation loss so far.
+
+    Args:
+        ckpt_dir: Folder for the checkpoints.
+        name: Beginning of their names.
+        attributes: What each checkpoint states about itself, next to its epoch and validation loss.
+
+    Attributes:
+        best_path: Path of the last checkpoint, None before the first.
     """
 
     def __init__(self, ckpt_dir: str | os.PathLike, name: str, attributes: dict):
         part_path = os.path.join(ckpt_dir, f".{name}.part.hdf5")
-        # Keras 3 refuses the suffix .hdf5 in the constructor alone; and a baseline keeps NaN from being a best loss.
+        # The constructor of Keras 3 refuses the suffix .hdf5, so the path is set afterwards. The initial value keeps
+        # NaN from counting as the best loss.
         super().__init__("x.h5", monitor="val_loss", mode="min", save_best_only=True, initial_value_threshold=np.inf)
         self.filepath = part_path
         self.ckpt_dir, self.name, self.attributes = ckpt_dir, name, attributes
         self.best_path: str | None = None
 
     def resume(self, best_path: str | None, best_loss: float) -> None:
-        """Go on where another run of the same name stopped; a best checkpoint that is gone counts as none."""
-        best_path = best_path and os.path.join(self.ckpt_dir, os.path.basename(best_path))  # which may have moved
+        """Continue from the best checkpoint of the run before, if it still exists.
+
+        Args:
+            best_path: Path that it had, None if there was none. The folder may have been moved since.
+            best_loss: Its validation loss.
+        """
+        best_path = best_path and os.path.join(self.ckpt_dir, os.path.basename(best_path))
         if best_path and os.path.exists(best_path):
             self.best_path, self.best = best_path, best_loss
 
@@ -42,8 +55,11 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
 
 
 def make_event_log(path: Path):
-    """A callback that writes metrics for TensorBoard; one that does nothing on another backend than TensorFlow, which
-    would claim the GPU for itself to write them."""
+    """Return a callback that writes metrics for TensorBoard into a folder.
+
+    On backends other than TensorFlow the callback does nothing: TensorFlow would write the events, and would claim the
+    GPU to do so.
+    """
     from videosummarizer.training.keras_backend import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -52,7 +68,13 @@ def make_event_log(path: Path):
 
 
 def format_epoch(row: dict, num_epochs: int, saved: bool) -> str:
-    """The line that tells of an epoch."""
+    """Return the line that is printed after an epoch.
+
+    Args:
+        row: The epoch's row of the history.
+        num_epochs: Epochs in the whole run.
+        saved: Whether a checkpoint was saved.
+    """
     return (
         f"epoch {row['epoch']:3d}/{num_epochs}  loss {row['loss']:.4f} | valid: loss {row['val_loss']:.4f}  "
         f"precision {row['val_precision']:.3f}  recall {row['val_recall']:.3f}  F1 {row['val_f1']:.3f}  "
@@ -61,7 +83,7 @@ def format_epoch(row: dict, num_epochs: int, saved: bool) -> str:
 
 
 def write_history(path: Path, history: list[dict]) -> None:
-    """Write a CSV with a row for each epoch: its number, the training loss, and the metrics on validation."""
+    """Write history.csv: one row per epoch, with its number, the training loss and the validation metrics."""
     names = list(history[0])
     rows = [",".join(names)] + [",".join(str(row[name]) for name in names) for row in history]
     atomic_write(path, ("\n".join(rows) + "\n").encode())

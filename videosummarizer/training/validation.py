@@ -1,4 +1,7 @@
-"""videosummarizer.training.validation."""
+"""Validation after an epoch: scores, fusion weights, metrics and the operating point.
+
+Arguments named `loader` are a `data_loader.DataLoader`.
+"""
 
 import itertools
 import math
@@ -11,30 +14,38 @@ from videosummarizer.evaluation import metrics, quality_report
 from videosummarizer.evaluation.operating_point import choose_operating_point
 from videosummarizer.training.checkpoint import DEFAULT_THRESHOLD
 
+# Metrics that history.csv and the line printed after each epoch show.
 SHOWN_METRICS = ("loss", "precision", "recall", "f1", "average_precision")
 
 
 class TrainingError(Exception):
-    """Training or testing cannot go on; the message says why and what to do."""
+    """Training or testing cannot continue; the message says why and what to do."""
 
 
 def rms_levels(loader, subset: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The root mean square of each segment's sound, (num_segments,) float64 in [0, 1], and of each step's,
-    (num_segments, K): the scores of a baseline. None for a dataset of MFCCs: they are standardised within each segment,
-    which takes the level out."""
+    """Compute the root mean square (RMS) of the audio, which the loudness baseline uses as scores.
+
+    Returns:
+        The levels of the segments, (num_segments,) float64 in [0, 1], and of their time steps, (num_segments, K). None
+        for a dataset of MFCCs, because they are standardised within each segment, which removes the level.
+    """
     if loader.config.apply_mfcc:
         return None
-    sounds = (audio for files in loader.files_by_match(subset) for _, audio in loader.read_match(files))
+    waveforms = (audio for files in loader.files_by_match(subset) for _, audio in loader.read_match(files))
     levels, step_levels = [], []
-    for power in (np.square(sound, dtype=np.float64) for sound in sounds):
+    for power in (np.square(audio, dtype=np.float64) for audio in waveforms):
         levels.append(math.sqrt(power.mean()))
         step_levels.append([math.sqrt(part.mean()) for part in np.array_split(power, loader.num_steps)])
     return np.array(levels), np.array(step_levels)
 
 
 def predict(network, loader, subset: str) -> tuple[np.ndarray, np.ndarray]:
-    """The network's scores of a subset, in order: (num_segments,) float32 in [0, 1] of the segments, and of their steps
-    (num_segments, K)."""
+    """Score a subset with a network.
+
+    Returns:
+        The scores of the segments, in the order of the subset, (num_segments,) float32 in [0, 1], and of their time
+        steps, (num_segments, K).
+    """
     from videosummarizer.training.fusion import OUTPUTS
 
     rows = predict_outputs(network, loader, subset, OUTPUTS)
@@ -42,7 +53,18 @@ def predict(network, loader, subset: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def predict_outputs(network, loader, subset: str, names: Sequence[str]) -> np.ndarray:
-    """The network's outputs of these names for a subset, in order: (num_segments, ...) float32, side by side."""
+    """Return a network's outputs for a subset.
+
+    Args:
+        network: Network of `build_model`.
+        loader: Dataset to score.
+        subset: Name of the subset.
+        names: Names of the outputs.
+
+    Returns:
+        (num_segments, num_columns) float32 in [0, 1]: one row per segment, in the order of the subset. The columns of
+        the outputs follow each other in the order of the names.
+    """
     from videosummarizer.training.inference import score_segments
 
     rows = (score_segments(network, loader.read_match(f), names=names) for f in loader.files_by_match(subset))
@@ -50,12 +72,20 @@ def predict_outputs(network, loader, subset: str, names: Sequence[str]) -> np.nd
 
 
 def tune_fusion_weights(network, rows: np.ndarray, loader) -> np.ndarray:
-    """Let each of the network's senses count as much as is best on validation, for the scores of segments and for those
-    of steps, by what the senses say there, as from `predict_outputs` of UNIMODAL_OUTPUTS; returns the scores and those
-    of the steps then, (num_segments, 1 + K).
+    """Set the fusion weights of a network to those with the lowest validation loss.
+
+    Scores of segments and scores of time steps get fusion weights of their own.
+
+    Args:
+        network: Network whose LateFusion layers are set.
+        rows: (num_segments, 3 * (1 + K)), the outputs UNIMODAL_OUTPUTS of `predict_outputs` on validation.
+        loader: Dataset with the labels.
+
+    Returns:
+        (num_segments, 1 + K) float64: the network's scores of segments and time steps with these weights.
 
     Raises:
-        TrainingError: scores are not numbers.
+        TrainingError: A score is not a number.
     """
     from videosummarizer.training.fusion import FUSION_LAYER, MODALITIES, OUTPUTS, search_fusion_weights
 
@@ -63,38 +93,57 @@ def tune_fusion_weights(network, rows: np.ndarray, loader) -> np.ndarray:
     labels, weights = labels_and_weights(loader)
     targets = (labels[:, np.newaxis], np.concatenate(list(loader.steps("valid").values())))
     columns = np.split(rows.reshape(len(rows), len(MODALITIES), -1), [1], axis=2)
-    chosen = []
-    for name, scores_of_senses, target in zip(OUTPUTS, columns, targets, strict=True):
-        shares, scores = search_fusion_weights(scores_of_senses, target, weights)
-        network.get_layer(FUSION_LAYER.format(name)).fusion_weights.assign(shares)
-        chosen.append(scores)
-    return np.concatenate(chosen, axis=1)
+    fused_scores = []
+    for name, unimodal_scores, target in zip(OUTPUTS, columns, targets, strict=True):
+        fusion_weights, scores = search_fusion_weights(unimodal_scores, target, weights)
+        network.get_layer(FUSION_LAYER.format(name)).fusion_weights.assign(fusion_weights)
+        fused_scores.append(scores)
+    return np.concatenate(fused_scores, axis=1)
 
 
 def labels_and_weights(loader) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of the segments of validation, and their weights in its loss, (num_segments,) each. The classes are
-    weighted as in training's loss, so that the best epoch is best at what it was trained for."""
+    """Return the labels of the validation segments, and their weights in the loss, (num_segments,) each.
+
+    The class weights are those of the training loss, so that both losses measure the same.
+    """
     labels = loader.labels("valid")
     return labels, loader.class_weights("train")[labels]
 
 
 def validate(scores: np.ndarray, loader) -> dict:
-    """The metrics of SHOWN_METRICS of scores on validation, their names after "val_"."""
+    """Compute SHOWN_METRICS on validation.
+
+    Args:
+        scores: (num_segments,) in [0, 1], scores of the validation segments.
+        loader: Dataset with the labels.
+
+    Returns:
+        The metrics by their names with "val_" in front.
+    """
     labels, weights = labels_and_weights(loader)
-    found = metrics.evaluate(labels, scores, scores >= DEFAULT_THRESHOLD)
-    found["loss"] = metrics.log_loss(labels, scores, weights)
-    return {f"val_{name}": found[name] for name in SHOWN_METRICS}
+    values = metrics.evaluate(labels, scores, scores >= DEFAULT_THRESHOLD)
+    values["loss"] = metrics.log_loss(labels, scores, weights)
+    return {f"val_{name}": values[name] for name in SHOWN_METRICS}
 
 
 def check_finite(scores: np.ndarray, subset: str) -> None:
-    """Raises TrainingError where scores of a subset are not numbers."""
+    """Raise TrainingError if a score of a subset is not a number."""
     if np.isnan(scores).any():
         raise TrainingError(
-            f"{subset}: the network's scores are not numbers, expected scores from 0 to 1: it diverged, so lower "
-            "--learning_rate; or a segment's sound is not numbers, which --check_data would name"
+            f"{subset}: the network's scores are not numbers, expected scores from 0 to 1. If training diverged, lower "
+            "--learning_rate. If the audio of a segment is not numbers, --check_data names the segment"
         )
 
 
 def fit_operating_point(scores: np.ndarray, step_scores: np.ndarray, loader) -> dict:
-    """Where scores on validation, as from `predict`, best become sections, as a dict for a checkpoint."""
+    """Choose the operating point with which scores on validation become the best sections.
+
+    Args:
+        scores: (num_segments,) in [0, 1], scores of the validation segments.
+        step_scores: (num_segments, K) in [0, 1], scores of their time steps.
+        loader: Dataset with the labels.
+
+    Returns:
+        The fields of the OperatingPoint, as checkpoints hold them.
+    """
     return asdict(choose_operating_point(quality_report.score_matches(loader.matches("valid"), scores, step_scores)))
