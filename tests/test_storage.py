@@ -30,7 +30,7 @@ def dataset(tmp_path):
 
 
 def zip_up(dataset, path, root="", method=zipfile.ZIP_DEFLATED, rename=lambda name: name):
-    """A zip of a dataset folder, its files under `root`."""
+    """Zip a dataset folder, with its files under `root`."""
     with zipfile.ZipFile(path, "w", method) as archive:
         for file in sorted(dataset.rglob("*")):
             if file.is_file():
@@ -48,7 +48,7 @@ def contents(loader):
 
 @pytest.mark.parametrize("root", ["", "dataset14_sl5/"])
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_zip_gives_what_its_folder_gives(dataset, tmp_path, root, method):
+def test_a_zip_has_the_same_contents_as_its_folder(dataset, tmp_path, root, method):
     folder, zipped = DataLoader(dataset), DataLoader(zip_up(dataset, tmp_path / "shared.zip", root, method))
     assert contents(zipped) == contents(folder)
     assert (zipped.num_videos, zipped.num_highlights) == (folder.num_videos, folder.num_highlights)
@@ -61,7 +61,7 @@ def test_a_zip_gives_what_its_folder_gives(dataset, tmp_path, root, method):
 
 
 def as_cp949(name):
-    """A name as zipfile reads what Windows in Korean writes without saying so."""
+    """Return a name as zipfile reads it if Windows in Korean wrote it without stating its encoding."""
     return name.encode("cp949").decode("cp437")
 
 
@@ -77,7 +77,7 @@ def test_titles_of_any_archiver_are_found(dataset, tmp_path, monkeypatch):
         assert contents(DataLoader(path)) == expected
 
 
-def test_what_a_mac_adds_is_passed_over(dataset, tmp_path):
+def test_files_that_macos_adds_are_ignored(dataset, tmp_path):
     path = zip_up(dataset, tmp_path / "mac.zip", "dataset/")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("__MACOSX/dataset/._metadata.json", b"x")
@@ -132,12 +132,12 @@ def test_zips_that_are_no_dataset_are_named(dataset, tmp_path):
 
 
 def patched(path, name, **changes):
-    """A zip whose directory says otherwise of one member; the flags in its local header stay."""
+    """Change a member in the directory of a .zip. The flags in its local header stay."""
     with zipfile.ZipFile(path, "a") as archive:
         info = archive.getinfo(name)
         for field, value in changes.items():
             setattr(info, field, value)
-        archive.comment = b"changed"  # so that the directory is written anew
+        archive.comment = b"changed"  # so that the directory is rewritten
     return path
 
 
@@ -159,7 +159,7 @@ def test_members_that_cannot_be_read_safely_are_named(dataset, tmp_path, changes
     "changes",
     [{"file_size": 700}, {"CRC": 1}, {"header_offset": 0}, {"header_offset": 10**6}, {"header_offset": 2**64 - 1}],
 )
-def test_members_that_are_not_what_the_directory_says_are_damaged(dataset, tmp_path, changes):
+def test_members_that_do_not_match_the_directory_are_damaged(dataset, tmp_path, changes):
     loader = DataLoader(patched(zip_up(dataset, tmp_path / "a.zip"), "match_00/seg_00002_1.pkl", **changes))
     with pytest.raises(DatasetError, match=r"a\.zip/match_00/seg_00002_1\.pkl: damaged in the \.zip"):
         contents(loader)
@@ -207,7 +207,7 @@ def test_huge_counts_take_no_memory(dataset):
     refused(dataset, r"received 3 segment files, expected 1000000000000000 as metadata\.json counts")
 
 
-def test_check_data_lists_what_cannot_be_used(dataset, tmp_path, caplog):
+def test_check_data_lists_segments_that_cannot_be_used(dataset, tmp_path, caplog):
     (dataset / "match_00" / "seg_00001_1.pkl").write_bytes(b"junk")
     (dataset / "match_07" / "seg_00002_1.pkl").write_bytes(b"")
     assert trainer.main(["--data_dir", str(dataset), "--check_data", "--ckpt_dir", str(tmp_path / "ckpt")]) == 1
@@ -221,7 +221,7 @@ def files_in(folder):
 
 
 @pytest.mark.parametrize("root", ["", "dataset14_sl5/"])
-def test_a_zip_is_unpacked_beside_it_once(dataset, tmp_path, capsys, root):
+def test_a_zip_is_unpacked_next_to_it_once(dataset, tmp_path, capsys, root):
     path = zip_up(dataset, tmp_path / "shared.zip", root)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(f"{root}README.txt", b"no segment, so it stays in the .zip")
@@ -236,13 +236,13 @@ def test_a_zip_is_unpacked_beside_it_once(dataset, tmp_path, capsys, root):
     assert capsys.readouterr().err == ""
 
 
-def test_a_folder_with_something_else_is_neither_used_nor_touched(dataset, tmp_path):
+def test_a_folder_with_other_files_is_neither_used_nor_changed(dataset, tmp_path):
     path = zip_up(dataset, tmp_path / "shared.zip")
     folder = unpack_dataset(path)
 
     def is_refused():
         before = files_in(folder)
-        with pytest.raises(DatasetError, match=r"shared: received a folder with something else than .*shared\.zip"):
+        with pytest.raises(DatasetError, match=r"shared: received a folder with other files than .*shared\.zip"):
             unpack_dataset(path)
         assert files_in(folder) == before
         shutil.rmtree(folder)
@@ -261,7 +261,7 @@ def test_a_folder_with_something_else_is_neither_used_nor_touched(dataset, tmp_p
     assert is_refused()
 
 
-def test_an_interrupted_unpacking_is_not_taken_for_whole(dataset, tmp_path):
+def test_an_interrupted_unpacking_is_not_taken_for_complete(dataset, tmp_path):
     path = zip_up(dataset, tmp_path / "shared.zip")
     code = (
         "import os, signal, sys\nfrom videosummarizer.dataset import storage\n"
@@ -280,7 +280,7 @@ def test_an_interrupted_unpacking_is_not_taken_for_whole(dataset, tmp_path):
 
 
 def not_unpacked(path, message):
-    """Refused with that message, and nothing is left beside the .zip or outside."""
+    """Check that a .zip is refused with that message, and that nothing is left next to it or elsewhere."""
     before = sorted(path.parent.rglob("*"))
     with pytest.raises(DatasetError, match=message) as raised:
         unpack_dataset(path)
@@ -288,7 +288,7 @@ def not_unpacked(path, message):
     assert sorted(path.parent.rglob("*")) == before
 
 
-def test_no_member_comes_out_elsewhere(dataset, tmp_path):
+def test_no_member_is_unpacked_elsewhere(dataset, tmp_path):
     (tmp_path / "inner").mkdir()
     path = zip_up(dataset, tmp_path / "inner" / "shared.zip")
     names = ["../seg_00000_0.pkl", "/tmp/seg_00000_0.pkl", "match_00/../../seg_00000_0.pkl", "..\\seg_00000_0.pkl"]
@@ -331,7 +331,7 @@ def test_damaged_encrypted_and_unfinished_zips_are_not_unpacked(dataset, tmp_pat
     not_unpacked(path, r"received a \.zip with 2 datasets \(a/, b/\), expected one")
 
 
-def test_what_unpacks_to_more_than_is_likely_or_free_is_not_unpacked(dataset, tmp_path, monkeypatch):
+def test_a_zip_bomb_or_too_little_space_is_refused(dataset, tmp_path, monkeypatch):
     path = zip_up(dataset, tmp_path / "shared.zip")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2000))
@@ -355,5 +355,5 @@ def test_what_unpacks_to_more_than_is_likely_or_free_is_not_unpacked(dataset, tm
         archive.comment = b"changed"
     assert path.stat().st_size < 100_000
     not_unpacked(
-        path, r"unpacks to 1\.11\d GB, expected at most 1\.074 GB, 20 times its size: it is made to fill the disk"
+        path, r"unpacks to 1\.11\d GB, expected at most 1\.074 GB, 20 times its size: such a .zip is made to fill"
     )

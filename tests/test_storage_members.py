@@ -1,4 +1,4 @@
-"""Members of a .zip: names of any archiver, where their bytes lie, limits just met and missed, and damaged ones."""
+"""Members of a .zip: names by any archiver, offsets of their bytes, size limits, and damaged members."""
 
 import gc
 import json
@@ -29,7 +29,7 @@ def dataset(tmp_path):
 
 
 def member(name="match_00/seg_00000_0.pkl", **fields):
-    """What the directory of a .zip says of a member."""
+    """Return a member as in the directory of a .zip."""
     info = zipfile.ZipInfo(name)
     for field, value in {"file_size": 700, "compress_size": 300, "external_attr": 0o100644 << 16, **fields}.items():
         setattr(info, field, value)
@@ -63,7 +63,7 @@ def member(name="match_00/seg_00000_0.pkl", **fields):
         ({"compress_size": "size + 1"}, "700 bytes packed into "),
     ],
 )
-def test_a_member_just_at_a_limit_is_taken_and_beyond_is_named(dataset, tmp_path, fields, problem):
+def test_a_member_at_a_limit_is_accepted_and_one_beyond_is_named(dataset, tmp_path, fields, problem):
     files = ZipFiles(zip_up(dataset, tmp_path / "shared.zip"))
     assert files.max_bytes == MAX_BYTES
     assert files.size == (tmp_path / "shared.zip").stat().st_size
@@ -106,7 +106,7 @@ def test_a_zip_of_windows_is_read(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_a_title_that_the_dataset_states_in_another_composition_is_found(dataset, tmp_path, form):
+def test_a_title_with_other_unicode_composition_is_found(dataset, tmp_path, form):
     title = unicodedata.normalize("NFD", TITLES[1])
     assert title != TITLES[1]
     path = zip_up(dataset, tmp_path / "mac.zip", rename=lambda name: unicodedata.normalize(form, name))
@@ -129,7 +129,7 @@ def test_a_title_that_the_dataset_states_in_another_composition_is_found(dataset
 
 @pytest.mark.parametrize("is_in_directory", [True, False])
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_members_are_found_behind_what_lies_before_them(dataset, tmp_path, method, is_in_directory):
+def test_members_are_found_after_other_bytes(dataset, tmp_path, method, is_in_directory):
     path = tmp_path / "extra.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for number, file in enumerate(sorted(file for file in dataset.rglob("*") if file.is_file())):
@@ -142,7 +142,7 @@ def test_members_are_found_behind_what_lies_before_them(dataset, tmp_path, metho
     assert contents(DataLoader(path)) == contents(DataLoader(dataset))
 
 
-def test_folders_in_a_zip_are_passed_over(dataset, tmp_path):
+def test_folders_in_a_zip_are_ignored(dataset, tmp_path):
     path = zip_up(dataset, tmp_path / "shared.zip", "data/")
     with zipfile.ZipFile(path, "a") as archive:
         for name in ("data/", "data/match_00/", "data/match_00/seg_00009_0.pkl/"):
@@ -189,7 +189,7 @@ def test_an_empty_member_is_empty(dataset, tmp_path, method):
 
 
 @pytest.mark.parametrize("claimed_bytes", [0, 1, 700, 10**6])
-def test_no_more_of_a_member_is_unpacked_than_the_directory_says(dataset, tmp_path, claimed_bytes):
+def test_a_member_is_not_unpacked_beyond_its_size_in_the_directory(dataset, tmp_path, claimed_bytes):
     path = tmp_path / "bomb.zip"
     packed = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     packed = packed.compress(bytes(50_000_000)) + packed.flush()
@@ -246,7 +246,7 @@ def test_a_byte_that_is_not_the_one_that_was_packed_is_noticed(dataset, tmp_path
 
 
 class LockedFile:
-    """A file that says so when it is read while its lock is free."""
+    """A file that records whether it is read without its lock."""
 
     def __init__(self, file, lock):
         self.file, self.lock, self.num_calls = file, lock, 0
@@ -296,7 +296,7 @@ def test_a_zip_is_closed_with_its_dataset(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("more_bytes", [0, 1])
-def test_a_segment_in_a_folder_is_no_larger_than_metadata_says(dataset, more_bytes):
+def test_a_segment_in_a_folder_is_no_larger_than_metadata_allows(dataset, more_bytes):
     files = open_dataset(dataset)
     path = dataset / "match_07" / "seg_00001_1.pkl"
     path.write_bytes(b"." * (MAX_BYTES + more_bytes))
@@ -307,7 +307,7 @@ def test_a_segment_in_a_folder_is_no_larger_than_metadata_says(dataset, more_byt
         assert len(files.read("match_07", "seg_00001_1.pkl")) == MAX_BYTES
 
 
-def test_a_folder_of_files_reads_straight_into_arrays_where_it_can(tmp_path, monkeypatch):
+def test_a_folder_is_read_directly_into_arrays_if_possible(tmp_path, monkeypatch):
     config = DataConfig(1, 1, 2, 2, 4, False)
     labels_of = {"match_07": [0, 1, 1], "match_08": [0, 1, 1]}
     files = open_dataset(write_dataset(tmp_path / "dataset", labels_of, config=config, are_numbered=True))

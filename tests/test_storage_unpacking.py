@@ -1,4 +1,4 @@
-"""Unpacking a .zip: where it goes, how much is too much, all or nothing, and when a folder is the same dataset."""
+"""Unpacking a .zip: where it goes, size limits, atomicity, and when a folder is the same dataset."""
 
 import shutil
 import zipfile
@@ -39,7 +39,7 @@ def dataset(tmp_path):
         (100, 5000, 4999, "a .zip of 0.000 GB that unpacks to 0.000 GB, expected at most 0.000 GB, which is free in"),
     ],
 )
-def test_room_just_enough_is_enough(monkeypatch, zip_bytes, num_bytes, free_bytes, message):
+def test_just_enough_disk_space_is_enough(monkeypatch, zip_bytes, num_bytes, free_bytes, message):
     asked = []
     usage = SimpleNamespace(total=2**50, used=0, free=free_bytes)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or usage)
@@ -54,7 +54,7 @@ def test_room_just_enough_is_enough(monkeypatch, zip_bytes, num_bytes, free_byte
     assert asked == [folder]
 
 
-def test_room_is_for_all_segments_and_the_metadata(dataset, tmp_path, monkeypatch):
+def test_disk_space_is_needed_for_all_segments_and_the_metadata(dataset, tmp_path, monkeypatch):
     path = zip_up(dataset, tmp_path / "shared.zip")
     num_bytes = sum(map(len, files_in(dataset).values()))
     usage = SimpleNamespace(free=num_bytes - 1)
@@ -101,7 +101,7 @@ def test_a_dataset_is_unpacked_into_the_folder_asked_for(dataset, tmp_path):
         assert [other for other in expected.parent.iterdir() if other.name.endswith(".part")] == []
 
 
-def test_the_folder_appears_whole_or_not_at_all(dataset, tmp_path, monkeypatch):
+def test_the_folder_appears_atomically(dataset, tmp_path, monkeypatch):
     path, folder = zip_up(dataset, tmp_path / "shared.zip"), tmp_path / "shared"
     part = tmp_path / "shared.part"
     part.mkdir()
@@ -122,7 +122,7 @@ def test_the_folder_appears_whole_or_not_at_all(dataset, tmp_path, monkeypatch):
     assert not part.exists()
 
 
-def test_the_whole_folder_is_moved_to_its_place_at_once(dataset, tmp_path, monkeypatch):
+def test_the_complete_folder_is_renamed_at_once(dataset, tmp_path, monkeypatch):
     path, folder = zip_up(dataset, tmp_path / "shared.zip"), tmp_path / "shared"
     moves, original = [], Path.rename
 
@@ -211,13 +211,13 @@ def change_of(kind, folder):
         "an empty folder",
     ],
 )
-def test_a_folder_that_is_not_that_very_dataset_is_named(dataset, tmp_path, kind):
+def test_a_folder_that_is_not_the_same_dataset_is_named(dataset, tmp_path, kind):
     path = zip_up(dataset, tmp_path / "shared.zip")
     folder = unpack_dataset(path)
     assert unpack_dataset(path) == folder
     change_of(kind, folder)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(DatasetError, match=r"shared: received a folder with something else than .*shared\.zip holds"):
+    with pytest.raises(DatasetError, match=r"shared: received a folder with other files than .*shared\.zip contains"):
         unpack_dataset(path)
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -1,8 +1,7 @@
-"""A dataset's files as they lie on disk: in the folder that data_converter.py wrote, or in a .zip of it, read in place
-or unpacked once.
+"""Read and write the files of a dataset: a folder written by data_converter.py, or a .zip of one.
 
-A dataset from a stranger is data: whatever it claims, no more is read than metadata.json says that segments take, and
-nothing is written but the files of its segments, in its own folder.
+A .zip is read in place or unpacked once. Datasets may be untrusted. Whatever their files claim, no more is read than
+segments of the shapes in metadata.json need, and only the files of segments are written, into the dataset's own folder.
 """
 
 import os
@@ -38,6 +37,7 @@ from videosummarizer.dataset.metadata import (
     segment_counts,
 )
 
+# Segment files are named seg_<index>_<label>.pkl.
 SEGMENT_FILE_NAME = re.compile(r"seg_([0-9]{5,9})_([01])\.pkl")
 
 
@@ -50,7 +50,17 @@ def write_segment(
     config: DataConfig,
     total_duration_sec: float,
 ) -> None:
-    """Write `seg_<index>_<label>.pkl` into the folder named after the video's title; arrays as `read_segments`."""
+    """Write the pickle of a segment, `seg_<index>_<label>.pkl`.
+
+    Args:
+        segment_dir: the folder of the match, named after its title.
+        index: the segment's index in the match.
+        label: 0 or 1.
+        frames: (T, H, W, 3) uint8 in [0, 255].
+        audio: (num_samples,) or (40, num_mfcc_frames) float32.
+        config: the settings of the dataset.
+        total_duration_sec: length of the video in seconds.
+    """
     segment = {
         "schema_version": SCHEMA_VERSION,
         "title": segment_dir.name,
@@ -67,37 +77,68 @@ def write_segment(
 
 
 def read_segment(path: str | os.PathLike) -> dict:
-    """The dict of a segment pickle (see the module's docstring); `video` stays as stored, uint8 or, in datasets of
-    the first version, float16 in [0, 1]. Arrays are read-only.
+    """Read the pickle of a segment.
+
+    Returns:
+        The dict that `write_segment` wrote. Its arrays are read-only. `video` is uint8 or, in datasets of the first
+        version, float16 in [0, 1].
 
     Raises:
-        DatasetError: the file is missing, damaged, holds anything but builtins and NumPy arrays, or lacks the arrays.
+        DatasetError: the file is missing or damaged, contains anything but builtin values and NumPy arrays, or lacks
+            the arrays.
     """
-    return decode_segment(path, read_limited(path, MAX_SEGMENT_BYTES))
+    return decode_segment(path, read_limited(path, MAX_SEGMENT_BYTES), safe_pickle.load)
 
 
-def decode_segment(where, content: bytes, load: Callable[[bytes], Any] = safe_pickle.load):
-    """What `load` makes of the bytes of a segment pickle, by default the dict as `read_segment`; `where` names the file
-    in errors. Raises DatasetError."""
+def decode_segment(source, content: bytes, load: Callable[[bytes], Any]):
+    """Unpickle a segment.
+
+    Args:
+        source: the file's name for error messages.
+        content: the bytes of the pickle.
+        load: a function of safe_pickle that unpickles them.
+
+    Returns:
+        What `load` returns.
+
+    Raises:
+        DatasetError: the pickle is damaged, or is not that of a segment.
+    """
     try:
         return load(content)
     except safe_pickle.DamagedError as error:
-        raise DatasetError(f"{where}: cannot be read as a segment ({error}): convert its video again") from error
+        raise DatasetError(f"{source}: cannot be read as a segment ({error}): convert its video again") from error
     except safe_pickle.ForbiddenError as error:
-        raise DatasetError(f"{where}: not a segment pickle ({error}): take a dataset from data_converter.py") from error
+        raise DatasetError(f"{source}: not a segment pickle ({error}): use a dataset from data_converter.py") from error
 
 
-NAME_ENCODINGS = ("utf-8", "cp949")  # of archives that do not say theirs: macOS, and Windows in Korean
-UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
-LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of name and extra field; APPNOTE.TXT, section 4.3.7
+# Encodings of names in archives that do not state one: those of macOS, and of Windows in Korean.
+NAME_ENCODINGS = ("utf-8", "cp949")
+# General purpose flags of a zip member (APPNOTE.TXT, section 4.4.4): its name is UTF-8.
+UTF8_FLAG = 0x800
+# It is encrypted.
+ENCRYPTED_FLAG = 0x1
+# A local file header: signature, length of the name, length of the extra field (APPNOTE.TXT, section 4.3.7).
+LOCAL_HEADER = struct.Struct("<4s22xHH")
+# The signature of a local file header.
 LOCAL_SIGNATURE = b"PK\3\4"
-FILE_KINDS = (0, stat.S_IFREG)  # of members; 0 where the archiver does not say
-# Video packs to a third or a fifth; small test data of stills and silence to far less. Beyond both a .zip is a bomb.
-MAX_UNPACKED_RATIO, MIN_BOMB_BYTES = 20, 2**30
+# Allowed file types of members: regular files, or 0 where the archiver does not state a type.
+FILE_KINDS = (0, stat.S_IFREG)
+# A .zip that unpacks to more than 20 times its size is a zip bomb. Video compresses to a third or a fifth.
+MAX_UNPACKED_RATIO = 20
+# Up to 1 GiB is no zip bomb: small test data of still frames and silence compresses much further.
+MIN_BOMB_BYTES = 2**30
 
 
 class DatasetFiles:
-    """path: of the folder or the zip. metadata: the dict of metadata.parse_metadata. max_bytes: of a segment's file."""
+    """The files of a dataset.
+
+    Attributes:
+        path: of the folder or the .zip.
+        metadata: the dict that metadata.parse_metadata returns.
+        max_bytes: the largest size of a segment's file.
+        arrays: reads the arrays of segment pickles.
+    """
 
     def __init__(self, path: Path, metadata: dict):
         self.path, self.metadata = path, metadata
@@ -105,34 +146,52 @@ class DatasetFiles:
         self.arrays = safe_pickle.ArrayReader()
 
     def names(self, title: str) -> list[str]:
-        """Names of the files of a match; none where it is not there."""
+        """Return the names of the files of a match. The list is empty if the match does not exist."""
         raise NotImplementedError
 
     def read(self, title: str, name: str) -> bytes:
-        """The bytes of a segment's file. Raises metadata.DatasetError."""
+        """Return the bytes of a segment's file.
+
+        Raises:
+            metadata.DatasetError: it cannot be read, or is too large.
+        """
         raise NotImplementedError
 
     def read_into(self, title: str, name: str, video: np.ndarray, audio: np.ndarray) -> bool:
-        """Read a segment's file straight into arrays where that can be done safely, as
-        safe_pickle.ArrayReader.read_into does it; False where it was not done."""
+        """Read a segment's file directly into arrays if that is possible and safe.
+
+        Returns:
+            Whether the arrays hold the segment, as of safe_pickle.ArrayReader.read_into.
+        """
         return False
 
 
 def open_dataset(path: str | os.PathLike) -> DatasetFiles:
-    """The files of a dataset. Raises metadata.DatasetError where it is none, or a zip that cannot be read safely."""
+    """Open a dataset folder or a .zip of one.
+
+    Raises:
+        metadata.DatasetError: it is not a dataset, or a .zip that cannot be read safely.
+    """
     return ZipFiles(Path(path)) if os.path.isfile(path) else FolderFiles(Path(path))
 
 
 def unpack_dataset(zip_path: str | os.PathLike, folder: str | os.PathLike | None = None) -> Path:
-    """Unpack the dataset in a .zip into a folder, by default beside it under its name without .zip; the folder's path.
+    """Unpack the dataset in a .zip.
 
-    A folder that holds that very dataset whole is used as it is; an interrupted unpacking leaves `<folder>.part`, which
-    the next one replaces.
+    A folder that already contains the complete dataset is used as it is. An interrupted unpacking leaves
+    `<folder>.part`, which the next one replaces.
+
+    Args:
+        zip_path: the .zip.
+        folder: where to unpack it, by default next to the .zip, under its name without .zip.
+
+    Returns:
+        The path of the folder.
 
     Raises:
-        metadata.DatasetError: the .zip holds no dataset, a damaged one, or one that unpacks to more than
-            MAX_UNPACKED_RATIO times its size (MIN_BOMB_BYTES are always allowed) or than the disk has free; or the
-            folder holds something else, which is left as it is.
+        metadata.DatasetError: the .zip contains no dataset or a damaged one. Or it unpacks to more than the disk has
+            free, or to more than both MIN_BOMB_BYTES and MAX_UNPACKED_RATIO times its size. Or the folder contains
+            something else, which is not changed.
     """
     files = ZipFiles(Path(zip_path))
     folder = Path(folder) if folder else Path(zip_path).with_suffix("")
@@ -140,7 +199,7 @@ def unpack_dataset(zip_path: str | os.PathLike, folder: str | os.PathLike | None
     if os.path.lexists(folder):
         if not is_unpacked(files, sizes, folder):
             raise DatasetError(
-                f"{folder}: received a folder with something else than {zip_path} holds: move or delete it, and the "
+                f"{folder}: received a folder with other files than {zip_path} contains: move or delete it, and the "
                 "dataset is unpacked there"
             )
         return folder
@@ -166,24 +225,36 @@ def unpack_dataset(zip_path: str | os.PathLike, folder: str | os.PathLike | None
 
 
 def is_unpacked(files: "ZipFiles", sizes: dict[tuple[str, str], int], folder: Path) -> bool:
-    """Whether a folder holds the dataset of a .zip: the same metadata.json, and all segments, none of another size."""
+    """Return whether a folder contains the dataset of a .zip.
+
+    It does if its metadata.json is the same and it has all segments, each with the same size.
+    """
     try:
-        there = FolderFiles(folder)
+        existing = FolderFiles(folder)
         is_same = (folder / "metadata.json").read_bytes() == files.metadata_content
-        names = {(title, name) for title in segment_counts(there.metadata) for name in there.names(title)}
+        names = {(title, name) for title in segment_counts(existing.metadata) for name in existing.names(title)}
         return is_same and names == set(sizes) and all((folder / t / n).stat().st_size == sizes[t, n] for t, n in names)
     except (DatasetError, OSError):
         return False
 
 
 def check_disk_space(files: "ZipFiles", num_bytes: int, folder: Path) -> None:
-    """Raises metadata.DatasetError where a .zip unpacks to more than is likely, or than the folder's disk has free."""
+    """Check that a .zip is not a zip bomb and that its contents fit on the disk.
+
+    Args:
+        files: the .zip.
+        num_bytes: the size of its contents.
+        folder: where they are unpacked.
+
+    Raises:
+        metadata.DatasetError: they are too large.
+    """
     limit, free = max(MAX_UNPACKED_RATIO * files.size, MIN_BOMB_BYTES), shutil.disk_usage(folder).free
     received = f"{files.path}: received a .zip of {files.size / 1e9:.3f} GB that unpacks to {num_bytes / 1e9:.3f} GB"
     if num_bytes > limit:
         raise DatasetError(
-            f"{received}, expected at most {limit / 1e9:.3f} GB, {MAX_UNPACKED_RATIO} times its size: it is made to "
-            "fill the disk"
+            f"{received}, expected at most {limit / 1e9:.3f} GB, {MAX_UNPACKED_RATIO} times its size: such a .zip is "
+            "made to fill the disk"
         )
     if num_bytes > free:
         raise DatasetError(
@@ -219,7 +290,7 @@ class FolderFiles(DatasetFiles):
 
 
 class ZipFiles(DatasetFiles):
-    """A dataset in a .zip, at its root or in one folder of it; several threads may read."""
+    """A dataset in a .zip, at its root or in one of its folders. Several threads may read from it."""
 
     def __init__(self, path: Path):
         self.path, self.lock = path, threading.Lock()
@@ -235,9 +306,9 @@ class ZipFiles(DatasetFiles):
             ) from error
         self.size = os.fstat(self.file.fileno()).st_size
         root = self.find_root(members)
-        where = f"{path}/{root}metadata.json"
-        self.metadata_content = self.read_member(members[f"{root}metadata.json"], where, MAX_METADATA_BYTES)
-        super().__init__(path, parse_metadata(where, self.metadata_content))
+        source = f"{path}/{root}metadata.json"
+        self.metadata_content = self.read_member(members[f"{root}metadata.json"], source, MAX_METADATA_BYTES)
+        super().__init__(path, parse_metadata(source, self.metadata_content))
         self.matches: dict[str, dict[str, zipfile.ZipInfo]] = {}
         for name, info in members.items():
             title, _, file_name = name[len(root) :].partition("/")
@@ -246,14 +317,18 @@ class ZipFiles(DatasetFiles):
                 self.matches.setdefault(title, {})[file_name] = info
 
     def find_root(self, members: dict[str, zipfile.ZipInfo]) -> str:
-        """The folder in the zip that is the dataset, with a slash, or "". Raises metadata.DatasetError."""
+        """Return the folder in the .zip that is the dataset, with a trailing slash, or "" for the root.
+
+        Raises:
+            metadata.DatasetError: the .zip contains no dataset, or several.
+        """
         roots = [name.removesuffix("metadata.json") for name in members if name.split("/")[-1] == "metadata.json"]
         roots = [root for root in roots if root.count("/") <= 1 and not root.startswith("__MACOSX")]
         if len(roots) != 1:
-            found = f"{len(roots)} datasets ({', '.join(sorted(roots)[:5])})" if roots else "no metadata.json"
+            received = f"{len(roots)} datasets ({', '.join(sorted(roots)[:5])})" if roots else "no metadata.json"
             raise DatasetError(
-                f"{self.path}: received a .zip with {found}, expected one dataset, at its root or in one folder: "
-                "unpack it and name the folder, or zip the dataset folder alone"
+                f"{self.path}: received a .zip with {received}, expected one dataset, at its root or in one folder: "
+                "unpack it and give the folder, or zip only the dataset folder"
             )
         return roots[0]
 
@@ -265,8 +340,13 @@ class ZipFiles(DatasetFiles):
         return self.read_member(info, f"{self.path}/{title}/{name}", self.max_bytes)
 
     def segment_sizes(self) -> dict[tuple[str, str], int]:
-        """Unpacked bytes of each segment's file by title and name, of the titles that metadata.json names and no other.
-        Raises metadata.DatasetError where they are not as many as it counts."""
+        """Return the unpacked size in bytes of each segment's file, by title and file name.
+
+        Only the titles in metadata.json count.
+
+        Raises:
+            metadata.DatasetError: a title has more or fewer files than metadata.json states.
+        """
         sizes = {}
         for title, num_segments in segment_counts(self.metadata).items():
             infos = self.matches.get(unicodedata.normalize("NFC", title), {})
@@ -279,7 +359,11 @@ class ZipFiles(DatasetFiles):
         return sizes
 
     def check_member(self, info: zipfile.ZipInfo, name: str, max_bytes: int) -> None:
-        """Raises metadata.DatasetError where a member is no file, encrypted, packed otherwise, or too large."""
+        """Check that a member of the .zip can be read safely.
+
+        Raises:
+            metadata.DatasetError: it is not a file, is encrypted or too large, or its compression is not supported.
+        """
         problem = None
         if stat.S_IFMT(info.external_attr >> 16) not in FILE_KINDS:
             problem = "a link or a device, expected a file: zip it again without links"
@@ -295,8 +379,17 @@ class ZipFiles(DatasetFiles):
         if problem:
             raise DatasetError(f"{self.path}/{name}: received {problem}")
 
-    def read_member(self, info: zipfile.ZipInfo, where: str, max_bytes: int) -> bytes:
-        """A member's bytes, read past zipfile, whose readers count on one thread. Raises metadata.DatasetError."""
+    def read_member(self, info: zipfile.ZipInfo, source: str, max_bytes: int) -> bytes:
+        """Read a member of the .zip. Unlike `zipfile`, this can be called from several threads at once.
+
+        Args:
+            info: the member.
+            source: its name for error messages.
+            max_bytes: the largest size allowed.
+
+        Raises:
+            metadata.DatasetError: it is damaged or cannot be read safely.
+        """
         self.check_member(info, member_name(info), max_bytes)
         try:
             with self.lock:
@@ -309,12 +402,15 @@ class ZipFiles(DatasetFiles):
             if signature != LOCAL_SIGNATURE or len(content) != info.file_size or zlib.crc32(content) != info.CRC:
                 raise ValueError("its bytes are not those that were packed")
         except (OSError, ValueError, OverflowError, struct.error, zlib.error) as error:
-            raise DatasetError(f"{where}: damaged in the .zip ({error}): copy the .zip again") from error
+            raise DatasetError(f"{source}: damaged in the .zip ({error}): copy the .zip again") from error
         return content
 
 
 def member_name(info: zipfile.ZipInfo) -> str:
-    """A member's name with slashes, composed; not every archive says how its names are encoded."""
+    """Return a member's name with slashes and composed characters (NFC).
+
+    Some archivers use other encodings than the .zip states, write backslashes, or decompose characters.
+    """
     name = info.filename
     if not name.isascii():
         for encoding in () if info.flag_bits & UTF8_FLAG else NAME_ENCODINGS:
@@ -328,7 +424,14 @@ def member_name(info: zipfile.ZipInfo) -> str:
 
 
 class SegmentFile(NamedTuple):
-    """One segment as its file name tells it, in the files of a dataset."""
+    """The file of a segment.
+
+    Attributes:
+        files: the dataset.
+        title: of the match.
+        index: of the segment in the match.
+        label: 0 or 1, as in the file's name.
+    """
 
     files: DatasetFiles
     title: str
@@ -337,11 +440,12 @@ class SegmentFile(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Return the name of the file."""
         return f"seg_{self.index:05d}_{self.label}.pkl"
 
     @property
     def path(self) -> Path:
-        """Where it lies; in a zip, as if the zip were a folder."""
+        """Return the path of the file. In a .zip, it is what it would be if the .zip were a folder."""
         return self.files.path / self.title / self.name
 
     def __str__(self) -> str:
@@ -349,25 +453,35 @@ class SegmentFile(NamedTuple):
 
 
 def list_segments(files: DatasetFiles, title: str, num_segments: int) -> list[SegmentFile]:
-    """The segment files of a match by index.
+    """Return the segment files of a match by index.
 
     Raises:
-        metadata.DatasetError: they are not the num_segments that metadata.json counts, 0 to the last.
+        metadata.DatasetError: there is not exactly one file for each index from 0 to `num_segments` - 1.
     """
     matches = filter(None, map(SEGMENT_FILE_NAME.fullmatch, files.names(title)))
-    found = sorted((int(match[1]), int(match[2])) for match in matches)
-    if len(found) != num_segments or any(index != place for place, (index, _) in enumerate(found)):
+    indices_and_labels = sorted((int(match[1]), int(match[2])) for match in matches)
+    is_complete = len(indices_and_labels) == num_segments
+    if not is_complete or any(index != i for i, (index, _) in enumerate(indices_and_labels)):
         raise DatasetError(
-            f"{files.path / title}: received {len(found)} segment files, expected {num_segments} as metadata.json "
-            "counts: the dataset is damaged, convert the videos again"
+            f"{files.path / title}: received {len(indices_and_labels)} segment files, expected {num_segments} as "
+            "metadata.json counts: the dataset is damaged, convert the videos again"
         )
-    return [SegmentFile(files, title, index, label) for index, label in found]
+    return [SegmentFile(files, title, index, label) for index, label in indices_and_labels]
 
 
 def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.ndarray, np.ndarray]:
-    """(video, audio) of one segment, of the shapes given, read-only: uint8 in [0, 255] and float.
+    """Read the arrays of a segment.
 
-    Raises metadata.DatasetError if the file is damaged or of other shapes.
+    Args:
+        file: the segment.
+        data_shape: the expected shapes of `video` and `audio`.
+
+    Returns:
+        video: (T, H, W, 3) uint8 in [0, 255], read-only.
+        audio: float, read-only.
+
+    Raises:
+        metadata.DatasetError: the file is damaged, or its arrays have other shapes.
     """
     content = file.files.read(file.title, file.name)
     video, audio = decode_segment(file, content, lambda content: file.files.arrays.load(content, file.title))
@@ -383,6 +497,15 @@ def read_arrays(file: SegmentFile, data_shape: dict[str, tuple]) -> tuple[np.nda
 
 
 def read_into(file: SegmentFile, video: np.ndarray, audio: np.ndarray) -> None:
-    """Read one segment into its places in a batch, uint8 and float32 arrays. Raises as `read_arrays`."""
+    """Read the arrays of a segment into given arrays, such as parts of a batch.
+
+    Args:
+        file: the segment.
+        video: (T, H, W, 3) uint8, receives the video.
+        audio: float32, receives the audio.
+
+    Raises:
+        metadata.DatasetError: as `read_arrays` does.
+    """
     if not file.files.read_into(file.title, file.name, video, audio):
         video[...], audio[...] = read_arrays(file, {"video": video.shape, "audio": audio.shape})
