@@ -1,4 +1,4 @@
-"""The Drive's folder and the machine's, and what is installed on Colab."""
+"""Check copying between the Drive and the machine, and what is installed on Colab."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from videosummarizer.notebooks.colab import DriveError, DriveSync
 from videosummarizer.training import resume_point
 
 ROOT = Path(__file__).resolve().parent.parent
-# Of a machine of Colab's in June 2026, as googlecolab/backend-info lists it, what the requirements name.
+# Versions of the requirements on a Colab machine in June 2026, from googlecolab/backend-info.
 COLAB_PACKAGES = {
     "filelock": "3.29.0",
     "h5py": "3.16.0",
@@ -36,7 +36,7 @@ COLAB_PACKAGES = {
 }
 
 
-def test_what_trains_is_said(monkeypatch):
+def test_the_gpu_is_named(monkeypatch):
     import tensorflow
 
     assert colab.describe_gpu().endswith("Change runtime type, and run the notebook again.")
@@ -48,7 +48,7 @@ def test_what_trains_is_said(monkeypatch):
     assert colab.describe_gpu() == f"TensorFlow {tensorflow.__version__} trains on the GPU Tesla T4."
 
 
-def test_what_colab_lacks_is_installed_and_tensorflow_stays(monkeypatch, tmp_path, capsys):
+def test_missing_requirements_are_installed_and_tensorflow_stays(monkeypatch, tmp_path, capsys):
     requirements = (ROOT / "requirements.txt").read_text().split()
     missing = colab.unmet_requirements(requirements, COLAB_PACKAGES)
     assert missing == ["keras>=3.15.1", "av"]
@@ -81,53 +81,53 @@ def test_what_colab_lacks_is_installed_and_tensorflow_stays(monkeypatch, tmp_pat
     assert "Nothing to install; TensorFlow 2." in capsys.readouterr().out
 
 
-def test_the_drive_gets_whole_files_the_resume_point_last(tmp_path, monkeypatch, capsys):
+def test_only_complete_files_are_copied_to_the_drive_the_resume_point_last(tmp_path, monkeypatch, capsys):
     local, project_dir = tmp_path / "results", tmp_path / "drive"
-    mirror = DriveSync(local, project_dir, "checkpoints")
-    mirror.restore()
+    sync = DriveSync(local, project_dir, "checkpoints")
+    sync.pull()
     assert list(local.iterdir()) == []
     (local / "logs").mkdir()
     for name in ("resume.npz", "ckpt-1.hdf5", "z.csv", "logs/events", "a.csv.part", ".ckpt.part.hdf5"):
         (local / name).write_text(f"first {name}")
     copied = []
-    copy_whole = colab.atomic_copy
+    copy_atomically = colab.atomic_copy
 
     def copy(source, target, *more):
         copied.append(source.name)
         if "full" in source.read_text():
             raise OSError(28, "No space left on device")
-        copy_whole(source, target, *more)
+        copy_atomically(source, target, *more)
 
     monkeypatch.setattr(colab, "atomic_copy", copy)
-    mirror.save()
+    sync.push()
     assert copied == ["ckpt-1.hdf5", "events", "z.csv", "resume.npz"]
     assert sorted(files_in(project_dir)) == sorted(
         f"checkpoints/{n}" for n in ("ckpt-1.hdf5", "logs/events", "z.csv", "resume.npz")
     )
-    mirror.save()
+    sync.push()
     assert len(copied) == 4
     (local / "resume.npz").write_text("second")
     (local / "z.csv").write_text("full")
-    mirror.save()
+    sync.push()
     assert "z.csv: not copied to the Drive" in capsys.readouterr().out
     assert (project_dir / "checkpoints" / "resume.npz").read_text() == "first resume.npz"
     (local / "z.csv").write_text("second z.csv")
-    mirror.save()
+    sync.push()
     assert (project_dir / "checkpoints" / "resume.npz").read_text() == "second"
 
     (local / "newer").write_text("what the Drive does not have")
     (project_dir / "checkpoints" / "half.csv.part").write_text("what a killed session left")
     again = DriveSync(local, project_dir, "checkpoints")
-    again.restore()
+    again.pull()
     assert sorted(files_in(local)) == ["ckpt-1.hdf5", "logs/events", "resume.npz", "z.csv"]
     assert files_in(local)["resume.npz"] == b"second"
     copied.clear()
-    again.save()
+    again.push()
     assert copied == []
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../other", "/tmp", "a/b"])
-def test_results_go_into_a_folder_of_the_project_alone(tmp_path, name):
+def test_results_only_go_into_a_folder_of_the_project(tmp_path, name):
     with pytest.raises(DriveError, match="expected the name of a folder for results"):
         DriveSync(tmp_path / "results", tmp_path, name)
 
@@ -148,7 +148,7 @@ def test_a_file_is_copied_once_until_it_changes(tmp_path, capsys):
 
 @pytest.fixture
 def project_dir(tmp_path):
-    """A project's folder on a Drive: two modules, a page, notes, and a folder of matches."""
+    """Write a project's folder on a Drive: two modules, a page, notes, and a folder of matches."""
     folder = tmp_path / "drive" / "YasuoNet"
     for name in (
         "main.py",
@@ -179,7 +179,7 @@ def test_the_source_is_copied_and_imported_from_the_copy(project_dir, tmp_path, 
     assert source_dir == imported_from_the_copy.FOLDER
 
 
-def test_the_dataset_is_the_only_zip_or_the_one_that_is_named(project_dir):
+def test_the_dataset_is_the_only_zip_or_the_named_one(project_dir):
     with pytest.raises(DriveError, match=r"YasuoNet: there is no dataset\*\.zip, expected the \.zip of a dataset"):
         colab.find_dataset_zip(project_dir, "")
     (project_dir / "other.zip").touch()
@@ -200,7 +200,7 @@ def test_only_a_file_is_a_dataset_zip(project_dir):
         colab.find_dataset_zip(project_dir, "")
 
 
-def test_a_dataset_is_unpacked_again_only_when_another_zip_has_come(tmp_path):
+def test_a_dataset_is_unpacked_again_only_for_another_zip(tmp_path):
     drive, machine = tmp_path / "drive", tmp_path / "machine"
     drive.mkdir()
     zip_path = zip_up(write_dataset(tmp_path / "one", {"match_00": [0, 1]}), drive / "dataset.zip")
@@ -216,7 +216,7 @@ def test_a_dataset_is_unpacked_again_only_when_another_zip_has_come(tmp_path):
 
 
 @pytest.mark.parametrize("has_labels", [True, False])
-def test_a_match_comes_with_its_labels_if_it_has_some(tmp_path, has_labels, capsys):
+def test_a_match_is_copied_with_its_labels_if_it_has_any(tmp_path, has_labels, capsys):
     drive, machine = tmp_path / "drive", tmp_path / "machine"
     drive.mkdir()
     (drive / "first.mp4").write_bytes(b"film")
@@ -244,7 +244,7 @@ def test_a_copy_is_a_file_of_the_same_size_and_second(tmp_path, size, time_sec, 
     assert (machine / "a").read_bytes() == (b"1234" if is_copied else b"x" * size)
 
 
-def test_the_bar_counts_the_bytes_of_what_is_copied(tmp_path, monkeypatch, capsys):
+def test_the_progress_bar_counts_copied_bytes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(colab, "CHUNK_BYTES", 3)
     (tmp_path / "drive").mkdir()
     paths = [tmp_path / "drive" / name for name in "ab"]
@@ -255,7 +255,7 @@ def test_the_bar_counts_the_bytes_of_what_is_copied(tmp_path, monkeypatch, capsy
     assert files_in(tmp_path / "machine") == files_in(tmp_path / "drive")
 
 
-def test_a_file_reaches_its_name_whole_with_its_time(tmp_path, monkeypatch):
+def test_a_file_is_copied_atomically_with_its_time(tmp_path, monkeypatch):
     monkeypatch.setattr(colab, "CHUNK_BYTES", 3)
     source, target = tmp_path / "source", tmp_path / "deep" / "er" / "target"
     source.write_bytes(b"12345678")
@@ -287,12 +287,12 @@ def test_installed_packages_have_canonical_names():
     assert all(name == name.lower() and "_" not in name for name in installed)
 
 
-def test_a_package_that_is_brought_up_to_date_is_not_pinned():
+def test_a_package_that_is_updated_is_not_pinned():
     installed = {"scikit-learn": "1.6", "keras": "3.1", "odd": "1.0-ubuntu~2", "numpy": "2.0"}
     assert colab.constraints_for(["Scikit_Learn>=1.9", "av"], installed) == ["keras==3.1", "numpy==2.0"]
 
 
-def test_pip_without_a_word_is_reported(monkeypatch):
+def test_a_failure_of_pip_without_output_is_reported(monkeypatch):
     run = subprocess.CompletedProcess("pip", 1, "", "\n")
     monkeypatch.setattr(colab.subprocess, "run", lambda *_, **__: run)
     monkeypatch.setattr(colab, "installed_versions", dict)
@@ -300,20 +300,20 @@ def test_pip_without_a_word_is_reported(monkeypatch):
         colab.install_missing(ROOT / "requirements.txt")
 
 
-def test_a_file_that_changes_without_changing_its_size_is_saved_again(tmp_path):
-    mirror = DriveSync(tmp_path / "results", tmp_path / "drive", "checkpoints")
-    mirror.restore()
+def test_a_changed_file_of_the_same_size_is_copied_again(tmp_path):
+    sync = DriveSync(tmp_path / "results", tmp_path / "drive", "checkpoints")
+    sync.pull()
     path, copy = tmp_path / "results" / "history.csv", tmp_path / "drive" / "checkpoints" / "history.csv"
     for content, time_ns in ((b"1", 10**18), (b"2", 10**18 + 1)):
         path.write_bytes(content)
         os.utime(path, ns=(time_ns, time_ns))
-        mirror.save()
+        sync.push()
         assert copy.read_bytes() == content
 
 
-def test_after_a_full_drive_everything_is_tried_again(tmp_path, monkeypatch, capsys):
-    mirror = DriveSync(tmp_path / "results", tmp_path / "drive", "checkpoints")
-    mirror.restore()
+def test_after_a_full_drive_all_files_are_tried_again(tmp_path, monkeypatch, capsys):
+    sync = DriveSync(tmp_path / "results", tmp_path / "drive", "checkpoints")
+    sync.pull()
     for name in "ab":
         (tmp_path / "results" / name).write_text(name)
 
@@ -322,24 +322,24 @@ def test_after_a_full_drive_everything_is_tried_again(tmp_path, monkeypatch, cap
 
     with monkeypatch.context() as patch:
         patch.setattr(colab, "atomic_copy", fail)
-        mirror.save()
+        sync.push()
     message = f"a: not copied to the Drive, it stays in {tmp_path / 'results'} for now ([Errno 28] No space left on"
     assert capsys.readouterr().out.splitlines()[0].startswith(message)
-    mirror.save()
+    sync.push()
     assert files_in(tmp_path / "drive") == {"checkpoints/a": b"a", "checkpoints/b": b"b"}
 
 
 @pytest.mark.parametrize(
     ("num_done", "line"),
     [
-        (1, "1 of 3 epochs are on the Drive: training goes on with epoch 2."),
+        (1, "1 of 3 epochs are on the Drive: training resumes with epoch 2."),
         (3, "3 of 3 epochs are on the Drive: training is finished."),
     ],
 )
 def test_a_run_on_the_drive_is_resumed(tmp_path, num_done, line, capsys):
     settings = {"--epochs": 3, "--batch_size": 4, "--learning_rate": 0.1}
     assert colab.resume_flags(tmp_path, settings) == []
-    assert capsys.readouterr().out == "Nothing was trained before: training starts.\n"
+    assert capsys.readouterr().out == "No earlier run was found: training starts.\n"
     history = [{"epoch": epoch + 1} for epoch in range(num_done)]
     resume_point.write(tmp_path, resume_point.TrainingState(settings, history, "ckpt", None, []))
     assert (tmp_path / resume_point.FILE_NAME).exists()

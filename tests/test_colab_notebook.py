@@ -1,4 +1,4 @@
-"""The notebook for Google Colab, run whole against a folder that plays the Drive; and what it does with that folder."""
+"""Check the notebook for Google Colab, executed completely with a folder in place of the Drive."""
 
 import ast
 import re
@@ -27,7 +27,7 @@ MAGIC = "%xmode Minimal"
 
 
 def make_drive(folder, dataset_dir, matches_dir):
-    """A folder that plays the Drive of somebody who followed the notebook's first paragraph; the project's folder."""
+    """Write a folder in place of a Drive, as the notebook's first paragraph asks; return the project's folder."""
     project_dir = folder / "drive" / "MyDrive" / "YasuoNet"
     (project_dir / "data" / "raw").mkdir(parents=True)
     for path in [*ROOT.glob("*.py"), ROOT / "requirements.txt"]:
@@ -42,10 +42,12 @@ def make_drive(folder, dataset_dir, matches_dir):
 
 
 def make_client(folder, up_to=""):
-    """A client that runs the notebook beside the folder `drive`, in a kernel that knows no other path, up to the first
-    cell with some code."""
+    """Return a client that runs the notebook next to the folder `drive`, in a kernel that knows no other path.
+
+    It stops after the first cell that contains the code `up_to`.
+    """
     notebook = nbformat.read(NOTEBOOK, 4)
-    num_cells = 1 + next(place for place, cell in enumerate(notebook.cells) if up_to in cell.source) if up_to else None
+    num_cells = 1 + next(index for index, cell in enumerate(notebook.cells) if up_to in cell.source) if up_to else None
     notebook.cells = notebook.cells[:num_cells]
     settings = next(cell for cell in notebook.cells if "@title Settings" in cell.source)
     for old, new in (("epochs = 32 ", f"epochs = {NUM_EPOCHS} "), ("batch_size = 16 ", "batch_size = 4 ")):
@@ -55,7 +57,7 @@ def make_client(folder, up_to=""):
 
 
 def texts_of(notebook):
-    """What the cells wrote on the screen."""
+    """Return what the cells printed."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return "".join(output.text for output in outputs if output.output_type == "stream")
 
@@ -69,15 +71,15 @@ def is_a_checkpoint(name):
 
 
 @pytest.fixture(scope="module")
-def run_whole(dataset_dir, trainable_matches_dir, tmp_path_factory):
-    """The notebook as it was executed from the first cell to the last, and the folder in which that was."""
+def complete_run(dataset_dir, trainable_matches_dir, tmp_path_factory):
+    """Return the notebook, executed from the first cell to the last, and the folder in which it ran."""
     folder = tmp_path_factory.mktemp("colab")
     make_drive(folder, dataset_dir, trainable_matches_dir)
     return make_client(folder).execute(), folder
 
 
-def test_it_trains_tests_and_cuts_a_match_from_the_first_cell_to_the_last(run_whole):
-    notebook, folder = run_whole
+def test_it_trains_tests_and_cuts_a_match_from_the_first_cell_to_the_last(complete_run):
+    notebook, folder = complete_run
     project_dir = folder / "drive" / "MyDrive" / "YasuoNet"
     results = files_in(project_dir / "checkpoints")
     assert len(results["history.csv"].splitlines()) == NUM_EPOCHS + 1
@@ -94,7 +96,7 @@ def test_it_trains_tests_and_cuts_a_match_from_the_first_cell_to_the_last(run_wh
     for words in (
         f"Unpacking {ZIP_NAME}: 100%",
         "Nothing to install; TensorFlow 2.",
-        "Nothing was trained before: training starts.",
+        "No earlier run was found: training starts.",
         "Test: 2 videos, 20 segments, 1 highlights",
     ):
         assert words in text
@@ -104,38 +106,38 @@ def test_it_trains_tests_and_cuts_a_match_from_the_first_cell_to_the_last(run_wh
     assert sum("<video" in data.get("text/html", "") for data in shown) == 1
 
 
-def test_killed_and_run_again_it_goes_on_from_the_drive(run_whole, dataset_dir, trainable_matches_dir, tmp_path):
+def test_after_a_kill_it_resumes_from_the_drive(complete_run, dataset_dir, trainable_matches_dir, tmp_path):
     project_dir = make_drive(tmp_path, dataset_dir, trainable_matches_dir)
     client = make_client(tmp_path)
 
     (training,) = (cell for cell in client.nb.cells if "main.train(" in cell.source)
-    assert training.source.count("(results.save(), draw(history))") == 1
+    assert training.source.count("(results.push(), draw(history))") == 1
     training.source = training.source.replace("draw(history))", "len(history) == 2 and os.kill(os.getpid(), 9))")
     with pytest.raises(DeadKernelError):
         client.execute()
     assert len((project_dir / "checkpoints" / "history.csv").read_text().splitlines()) == 1 + 2
     shutil.rmtree(tmp_path / "machine")  # as Colab does
-    notebook = make_client(tmp_path, up_to="main.test(").execute()
-    assert f"2 of {NUM_EPOCHS} epochs are on the Drive: training goes on with epoch 3." in texts_of(notebook)
-    undisturbed, killed = (
-        files_in(folder / "drive" / "MyDrive" / "YasuoNet" / "checkpoints") for folder in (run_whole[1], tmp_path)
+    notebook = make_client(tmp_path, up_to="main.test_checkpoint(").execute()
+    assert f"2 of {NUM_EPOCHS} epochs are on the Drive: training resumes with epoch 3." in texts_of(notebook)
+    uninterrupted, killed = (
+        files_in(folder / "drive" / "MyDrive" / "YasuoNet" / "checkpoints") for folder in (complete_run[1], tmp_path)
     )
-    assert killed["history.csv"] == undisturbed["history.csv"]  # to the last digit
-    assert killed["predictions.csv"] == undisturbed["predictions.csv"]
-    names = [sorted(name[-16:] for name in files if is_a_checkpoint(name)) for files in (killed, undisturbed)]
+    assert killed["history.csv"] == uninterrupted["history.csv"]  # to the last digit
+    assert killed["predictions.csv"] == uninterrupted["predictions.csv"]
+    names = [sorted(name[-16:] for name in files if is_a_checkpoint(name)) for files in (killed, uninterrupted)]
     assert names[0] == names[1]
 
 
-def test_a_finished_run_is_not_trained_again(run_whole, tmp_path, capsys):
+def test_a_finished_run_is_not_trained_again(complete_run, tmp_path, capsys):
     results = tmp_path / "results"
-    shutil.copytree(run_whole[1] / "machine" / "results", results)
+    shutil.copytree(complete_run[1] / "machine" / "results", results)
     settings = {"--epochs": NUM_EPOCHS, "--batch_size": 4, "--learning_rate": 0.0015}
     flags = colab.resume_flags(results, settings)
     assert flags == ["--resume"]
     assert f"{NUM_EPOCHS} of {NUM_EPOCHS} epochs are on the Drive: training is finished." in capsys.readouterr().out
     with pytest.raises(resume_point.ResumeError, match=f"started with --epochs {NUM_EPOCHS}, received --epochs 9"):
         colab.resume_flags(results, {**settings, "--epochs": 9})
-    (dataset_dir,) = (run_whole[1] / "machine" / "dataset").glob("dataset*/")
+    (dataset_dir,) = (complete_run[1] / "machine" / "dataset").glob("dataset*/")
     given = [f"{name}={value}" for name, value in settings.items()]
     args = trainer.parse_args(["--data_dir", str(dataset_dir), "--ckpt_dir", str(results), *given, *flags])
     epochs = []
@@ -143,7 +145,7 @@ def test_a_finished_run_is_not_trained_again(run_whole, tmp_path, capsys):
     assert (Path(best).suffix, epochs) == (".hdf5", [])
 
 
-def test_a_zip_that_cannot_be_used_gets_one_sentence(dataset_dir, trainable_matches_dir, tmp_path):
+def test_an_unusable_zip_is_reported_in_one_sentence(dataset_dir, trainable_matches_dir, tmp_path):
     project_dir = make_drive(tmp_path, dataset_dir, trainable_matches_dir)
     zip_path = project_dir / ZIP_NAME
     client = make_client(tmp_path, up_to="fetch_dataset(")
@@ -153,7 +155,7 @@ def test_a_zip_that_cannot_be_used_gets_one_sentence(dataset_dir, trainable_matc
             client.execute_cell(cell, index)
 
     def sentence():
-        """All that the run ends with."""
+        """Return the message with which the run ends."""
         with pytest.raises(CellExecutionError):
             run()
         outputs = [output for cell in client.nb.cells for output in cell.pop("outputs", ())]

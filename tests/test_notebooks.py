@@ -1,4 +1,4 @@
-"""run_trainer.ipynb, run whole on the sample and compared with the shell; and what it shows."""
+"""Check run_trainer.ipynb, executed completely on the sample and compared with the shell."""
 
 import ast
 import base64
@@ -27,7 +27,7 @@ EDITS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A copy of the repository to run in."""
+    """Return a copy of the repository to run in."""
     folder = tmp_path_factory.mktemp("repository")
     for path in [*ROOT.glob("*.py"), ROOT / "run_trainer.ipynb"]:
         shutil.copy(path, folder)
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def executed(folder):
-    """The executed cells by their ids; of the first cell some values are edited, as a user would."""
+    """Return the executed cells by their ids; some values of the first cell are edited, as a user would."""
     notebook = nbformat.read(folder / "run_trainer.ipynb", as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     for before, after in EDITS.items():
@@ -52,7 +52,7 @@ def executed(folder):
 
 @pytest.fixture(scope="module")
 def shell(folder, executed):
-    """What `python main.py` printed of the same run, on the dataset that the notebook made; its results in `shell`."""
+    """Return what `python main.py` printed in the same run on the notebook's dataset; its results are in `shell`."""
     command = [sys.executable, "main.py", *SHELL_FLAGS, "--ckpt_dir", "shell"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
@@ -65,7 +65,7 @@ def html_of(cell):
     return "".join(output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {}))
 
 
-def pictures_of(cell):
+def plots_of(cell):
     return [base64.b64decode(out.data["image/png"]) for out in cell.outputs if "image/png" in out.get("data", {})]
 
 
@@ -106,28 +106,28 @@ def test_the_network_is_described(executed):
     html = html_of(executed["model"])
     num_weights = int(re.search("<p>([0-9,]+) weights", html)[1].replace(",", ""))
     shown = [int(row[2].replace(",", "")) for row in rows_of(html)]
-    assert 0.9 * num_weights < sum(shown) < num_weights  # all but what normalises
+    assert 0.9 * num_weights < sum(shown) < num_weights  # all but batch normalisation
 
 
 def test_curves_are_drawn_in_place_while_training_runs(folder, executed):
-    assert pictures_of(executed["training"]) == [(folder / "checkpoints" / "history.png").read_bytes()]
+    assert plots_of(executed["training"]) == [(folder / "checkpoints" / "history.png").read_bytes()]
     assert text_of(executed["training"]).count("Training: 100%") == 1
     assert {output.name for output in executed["training"].outputs if output.output_type == "stream"} == {"stdout"}
 
 
-def test_pictures_of_the_test_are_shown(folder, executed):
-    assert pictures_of(executed["precision-recall"]) == [(folder / "checkpoints/precision_recall.png").read_bytes()]
-    assert pictures_of(executed["matches"]) == [(folder / "checkpoints/test_matches.png").read_bytes()]
+def test_plots_of_the_test_are_shown(folder, executed):
+    assert plots_of(executed["precision-recall"]) == [(folder / "checkpoints/precision_recall.png").read_bytes()]
+    assert plots_of(executed["matches"]) == [(folder / "checkpoints/test_matches.png").read_bytes()]
     assert text_of(executed["validation"]).startswith("Valid: 3 videos, 36 segments")
 
 
-def test_wrong_segments_are_those_of_the_predictions(folder, executed):
+def test_misclassified_segments_are_those_of_the_predictions(folder, executed):
     lines = [line.split(",") for line in (folder / "checkpoints/predictions.csv").read_text().splitlines()[1:]]
-    wrong = {(title, start) for title, _, _, _, start, _, label, _, found in lines if label != found}
+    misclassified = {(title, start) for title, _, _, _, start, _, label, _, predicted in lines if label != predicted}
     rows = rows_of(html_of(executed["wrong"]))
-    assert len(rows) == min(20, len(wrong))
-    assert {(row[0], row[1]) for row in rows} <= wrong
-    assert f"{len(wrong)} of 36 test segments are wrong" in html_of(executed["wrong"])
+    assert len(rows) == min(20, len(misclassified))
+    assert {(row[0], row[1]) for row in rows} <= misclassified
+    assert f"{len(misclassified)} of 36 test segments are misclassified" in html_of(executed["wrong"])
 
 
 def test_a_reel_of_a_test_match_is_in_the_notebook(folder, executed):
@@ -136,7 +136,7 @@ def test_a_reel_of_a_test_match_is_in_the_notebook(folder, executed):
 
 
 def run_to_the_table(folder, dataset):
-    """Run the notebook with another dataset_dir in its first cell, up to the table of subsets; that cell."""
+    """Run the notebook with another dataset_dir up to the table of subsets, and return that cell."""
     notebook = nbformat.read(folder / "run_trainer.ipynb", as_version=4)
     names = [cell.id for cell in notebook.cells]
     notebook.cells = notebook.cells[: names.index("arguments") + 1]
@@ -146,7 +146,7 @@ def run_to_the_table(folder, dataset):
     return notebook.cells[-1]
 
 
-def test_a_zip_is_unpacked_beside_itself(folder, dataset_dir, tmp_path):
+def test_a_zip_is_unpacked_next_to_itself(folder, dataset_dir, tmp_path):
     zip_up(dataset_dir, tmp_path / "matches.zip", "dataset/")
     rows = rows_of(html_of(run_to_the_table(folder, tmp_path / "matches.zip")))
     assert rows == [
@@ -157,7 +157,7 @@ def test_a_zip_is_unpacked_beside_itself(folder, dataset_dir, tmp_path):
     assert (tmp_path / "matches" / "metadata.json").read_bytes() == (dataset_dir / "metadata.json").read_bytes()
 
 
-def test_a_wrong_dataset_dir_ends_in_a_sentence_that_says_what_to_do(folder):
+def test_a_wrong_dataset_dir_ends_in_a_sentence_with_the_fix(folder):
     expected = (
         r"-----\s+\S*DatasetError\S+ nowhere: received what does not exist, expected a dataset that "
         r"data_converter\.py has finished: convert the matches first, or correct the path\s*$"

@@ -1,4 +1,4 @@
-"""What holds for the repository as a whole."""
+"""Check the layout, imports, requirements and READMEs of the repository."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What the notebooks show of a dataset, a network and a test."""
+"""Check what the notebooks show of a dataset, a network and a test."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ def test_titles_cannot_be_markup():
     assert views.table(["a"], [["<script>"]]).data.count("<script>") == 0
 
 
-def test_the_video_of_a_match_is_found_or_missed_in_a_sentence(dataset_dir, trainable_matches_dir, tmp_path):
+def test_a_missing_video_is_reported_in_a_sentence(dataset_dir, trainable_matches_dir, tmp_path):
     loader, title = DataLoader(dataset_dir), TITLES["test"][0]
     assert views.find_video(loader, "test", trainable_matches_dir) == trainable_matches_dir / f"{title}.mp4"
     with pytest.raises(FileNotFoundError, match=rf"video_dir: received {tmp_path}, expected .*{title}\.mp4"):
@@ -47,12 +47,12 @@ def test_the_video_of_a_match_is_found_or_missed_in_a_sentence(dataset_dir, trai
 def test_mfccs_have_no_player(dataset_dir):
     loader = DataLoader(dataset_dir)
     loader.config.__dict__["apply_mfcc"] = True
-    assert "nothing to play" in views.play_sound(loader, loader.segment_files["test"][0]).data
+    assert "nothing to play" in views.play_audio(loader, loader.segment_files["test"][0]).data
 
 
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory):
-    """A loader of a test match with 5 segments of 2 s, labels 0 1 0 1 1, whose 4 frames are 30, 90, 150, 210 grey."""
+    """Return a loader of a match with 5 segments of 2 s, labels 0 1 0 1 1, 4 frames of 30, 90, 150, 210 grey."""
     folder, config = tmp_path_factory.mktemp("numbered"), DataConfig(2, 2, 8, 16, 8, False)
     (folder / "match_08").mkdir()
     frames = np.array([30, 90, 150, 210], np.uint8).reshape(4, 1, 1, 1) * np.ones((1, 16, 8, 3), np.uint8)
@@ -65,12 +65,12 @@ def numbered(tmp_path_factory):
 
 
 def read_jpegs(html):
-    """The pictures in some HTML, (H, W, 3) int."""
+    """Return the images in some HTML, (H, W, 3) int."""
     urls = re.findall('src="data:image/jpeg;base64,(.*?)"', html)
     return [np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(url))), int) for url in urls]
 
 
-def test_an_empty_subset_has_no_proportion_of_highlights(numbered):
+def test_an_empty_subset_has_no_highlight_ratio(numbered):
     assert rows_of(views.describe_subsets(numbered).data) == [
         ["train", "0", "00:00:00", "0", "0", "-"],
         ["valid", "0", "00:00:00", "0", "0", "-"],
@@ -81,12 +81,12 @@ def test_an_empty_subset_has_no_proportion_of_highlights(numbered):
 @pytest.mark.parametrize(
     ("num_frames", "greys"), [(1, [150]), (2, [90, 210]), (3, [30, 150, 210]), (4, [30, 90, 150, 210])]
 )
-def test_frames_of_a_segment_lie_at_equal_distances(numbered, num_frames, greys):
+def test_frames_of_a_segment_are_evenly_spaced(numbered, num_frames, greys):
     html = views.frame_strip(numbered, numbered.segment_files["test"][1], num_frames)
-    (picture,) = read_jpegs(html)
-    assert picture.shape == (16, 8 * num_frames, 3)
-    for place, grey in enumerate(greys):
-        assert np.abs(picture[:, 8 * place + 2 : 8 * place + 6] - grey).max() < 10
+    (image,) = read_jpegs(html)
+    assert image.shape == (16, 8 * num_frames, 3)
+    for index, grey in enumerate(greys):
+        assert np.abs(image[:, 8 * index + 2 : 8 * index + 6] - grey).max() < 10
     assert 'alt="frames of match_08 00:00:02"' in html
     assert "height: 96px" in html
 
@@ -100,19 +100,19 @@ def test_segments_of_each_class_are_shown_in_order(numbered):
     every = views.show_frames(numbered, "test").data
     times = [f"match_08 00:00:0{second}" for second in (2, 6, 8, 0, 4)]
     assert re.findall("<figcaption>(.*?)</figcaption>", every) == times
-    assert [int(picture.mean().round(-1)) for picture in read_jpegs(every)] == [150] * 5
+    assert [int(image.mean().round(-1)) for image in read_jpegs(every)] == [150] * 5
 
 
-def test_no_subset_is_shown_but_the_one_asked_for(numbered):
+def test_only_the_requested_subset_is_shown(numbered):
     assert "<img" not in views.show_frames(numbered).data
 
 
-def test_sound_is_played_as_loud_as_it_is(numbered):
+def test_audio_is_played_without_normalisation(numbered):
     for index, loudest in ((4, 1.0), (0, 0.3)):
-        player = views.play_sound(numbered, numbered.segment_files["test"][index])
-        with wave.open(io.BytesIO(player.data)) as sound:
-            assert (sound.getframerate(), sound.getnchannels(), sound.getnframes()) == (8, 1, 16)
-            samples = np.frombuffer(sound.readframes(16), np.int16) / 32767
+        player = views.play_audio(numbered, numbered.segment_files["test"][index])
+        with wave.open(io.BytesIO(player.data)) as player_file:
+            assert (player_file.getframerate(), player_file.getnchannels(), player_file.getnframes()) == (8, 1, 16)
+            samples = np.frombuffer(player_file.readframes(16), np.int16) / 32767
         expected = np.maximum(np.linspace(-1.5, 0.5, 16) * (index + 1) / 5, -1)
         np.testing.assert_allclose(samples, expected, atol=1e-4)
         assert np.abs(samples).max() == pytest.approx(loudest, abs=1e-4)
@@ -128,32 +128,32 @@ def test_the_network_table_has_the_layers_with_a_kernel():
     assert re.findall("<th>(.*?)</th>", html) == ["layer", "output", "weights"]
 
 
-def test_curves_are_drawn_into_the_same_output(monkeypatch):
+def test_curves_are_updated_in_the_same_output(monkeypatch):
     shown, updates = [], []
     handle = SimpleNamespace(update=updates.append)
     monkeypatch.setattr(views, "display", lambda what, display_id: shown.append(what.data) or handle)
     monkeypatch.setattr(plots, "plot_history", lambda history: b"\x89PNG" + bytes(history))
     draw = views.live_curves()
-    assert shown == ["The curves are drawn when the first epoch ends."]
+    assert shown == ["The curves appear when the first epoch ends."]
     draw([1])
     draw([1, 2])
     assert [update.data for update in updates] == [b"\x89PNG\x01", b"\x89PNG\x01\x02"]
 
 
-def test_pictures_are_shown_by_the_beginning_of_their_names(tmp_path, monkeypatch):
+def test_plots_are_shown_by_the_prefix_of_their_names(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(views, "display", shown.append)
     names = ["test_matches.png", "precision_recall.png", "test_matches_2.png", "test_report.json"]
     for name in names[:3]:
         (tmp_path / name).write_bytes(b"\x89PNG" + name.encode())
-    views.show_pictures(str(tmp_path), names, "test_matches")
+    views.show_plots(str(tmp_path), names, "test_matches")
     assert [image.data for image in shown] == [b"\x89PNGtest_matches.png", b"\x89PNGtest_matches_2.png"]
     assert [image.alt for image in shown] == ["test matches", "test matches 2"]
 
 
-def test_wrong_segments_come_with_the_worst_first(numbered, tmp_path):
+def test_misclassified_segments_come_with_the_worst_first(numbered, tmp_path):
     path = tmp_path / "predictions.csv"
-    rows = [  # index, label, score, found: 0 and 4 are right, though 4 by a low score
+    rows = [  # index, label, score, found: 0 and 4 are correct, 4 in spite of a low score
         (0, 0, 0.02, 0),
         (1, 1, 0.25, 0),
         (2, 0, 0.9, 1),
@@ -166,26 +166,26 @@ def test_wrong_segments_come_with_the_worst_first(numbered, tmp_path):
         lines.append(f"match_08,{index},{times},{label},{score},{found}")
     path.write_text("\n".join(lines) + "\n")
     html = views.misclassified_segments(numbered, path).data
-    assert html.startswith("<p>3 of 5 test segments are wrong; 3 are shown, the worst first.</p>")
+    assert html.startswith("<p>3 of 5 test segments are misclassified; 3 are shown, the worst first.</p>")
     assert [row[:5] for row in rows_of(html)] == [
-        ["match_08", "00:00:04", "00:00:06", "found, but not labelled", "0.900"],
+        ["match_08", "00:00:04", "00:00:06", "predicted, but not labelled", "0.900"],
         ["match_08", "00:00:06", "00:00:08", "missed", "0.167"],
         ["match_08", "00:00:02", "00:00:04", "missed", "0.250"],
     ]
-    assert [picture.shape for picture in read_jpegs(html)] == [(16, 24, 3)] * 3
+    assert [image.shape for image in read_jpegs(html)] == [(16, 24, 3)] * 3
     assert 'alt="frames of match_08 00:00:04"' in rows_of(html)[0][5]
     few = views.misclassified_segments(numbered, path, num_rows=1).data
-    assert few.startswith("<p>3 of 5 test segments are wrong; 1 are shown")
+    assert few.startswith("<p>3 of 5 test segments are misclassified; 1 are shown")
     assert len(rows_of(few)) == 1
 
 
-def test_a_table_shows_what_is_no_html_as_text():
+def test_a_table_shows_values_other_than_html_as_text():
     html = views.table(["a<b", "c"], [[views.HTML("<i>x</i>"), "<i>"], [1, None]]).data
     assert re.findall("<th>(.*?)</th>", html) == ["a&lt;b", "c"]
     assert rows_of(html) == [["<i>x</i>", "&lt;i&gt;"], ["1", "None"]]
 
 
-def test_a_video_is_looked_for_under_the_name_that_it_had(numbered, tmp_path):
+def test_a_video_is_searched_by_its_original_name(numbered, tmp_path):
     (tmp_path / "match_08.mp4").touch()
     with pytest.raises(FileNotFoundError, match=r"with at least one of its test matches: old/match_08\.MP4"):
         views.find_video(numbered, "test", tmp_path)
@@ -193,6 +193,6 @@ def test_a_video_is_looked_for_under_the_name_that_it_had(numbered, tmp_path):
     assert views.find_video(numbered, "test", str(tmp_path)) == tmp_path / "match_08.MP4"
 
 
-def test_the_second_match_is_taken_where_the_first_has_no_video(dataset_dir, tmp_path):
+def test_the_second_match_is_taken_if_the_first_has_no_video(dataset_dir, tmp_path):
     (tmp_path / "match_10.mp4").touch()
     assert views.find_video(DataLoader(dataset_dir), "test", tmp_path) == tmp_path / "match_10.mp4"

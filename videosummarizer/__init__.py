@@ -1,0 +1,24 @@
+"""The package behind the six stage scripts at the top level. This module imports nothing.
+
+Sub-packages:
+
+    dataset/           what data_converter.py writes and data_loader.py reads
+    evaluation/        metrics, the operating point, reports and plots
+    extraction/        from a checkpoint and a match to highlight sections, reels, exports and the review page
+    labelling/         alignment of highlight videos with full matches, for label_finder.py
+    notebooks/         what the Jupyter and Colab notebooks display and copy
+    training/          layers, optimisation, checkpoints, resuming and several devices
+
+Modules:
+
+    argument_types.py  argparse types whose messages say what was received and what is expected
+    atomic_file.py     writing a file completely or leaving the old one
+    interruption.py    Ctrl-C during imports and in processes of a pool
+    labels.py          label files: reading, checking, writing
+    media.py           frames and audio of a video, by presentation time
+    prefetching.py     reading ahead in threads
+    sections.py        sections in seconds and frames: union, coverage, length, mean score
+
+A module imports from its own sub-package and from those that come after it in this order: notebooks, extraction,
+training, evaluation, dataset. labelling imports none of them. No module imports a script.
+"""

@@ -1,0 +1,1 @@
+"""How good scores are: metrics, the choice of the operating point, reports and plots."""

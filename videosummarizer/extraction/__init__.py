@@ -1,0 +1,1 @@
+"""Extraction of highlights: scores of a match, selected sections, and the files that are made of them."""

@@ -1,0 +1,1 @@
+"""What the notebooks use: views of datasets, networks and results, and copying to and from Google Drive."""

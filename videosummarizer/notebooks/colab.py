@@ -1,7 +1,8 @@
-"""Google Colab: the project's folder on the Drive, which stays, and the machine's own disk, which is fast and goes when
-the session ends.
+"""Copy between Google Drive and a Colab machine, and install on the machine what the project needs.
 
-Imports at the top what Colab has, and no more: this module installs the rest.
+The project's folder on the Drive is permanent. The machine's own disk is fast, but is deleted when the session ends.
+
+This module imports at the top only what Colab has already, because it installs the rest.
 """
 
 import importlib.metadata
@@ -22,15 +23,22 @@ from videosummarizer.training import resume_point
 
 
 class DriveError(Exception):
-    """The Drive's folder or this machine lacks something; the message says what and what to do."""
+    """Something is missing on the Drive or on this machine; the message says what it is and what to do."""
 
 
+# Patterns of the files, in the project's folder, that are copied to the machine.
 SOURCES = ("*.py", "requirements.txt", "videosummarizer/**/*")
+# Bytes that are copied between two updates of the progress bar.
 CHUNK_BYTES = 2**22
 
 
 def copy_source(project_dir: Path, source_dir: Path) -> None:
-    """Copy the project's modules from the Drive, and import them from the copy from now on."""
+    """Copy the project's modules from the Drive, and put the copy at the front of the import path.
+
+    Args:
+        project_dir: the project's folder on the Drive.
+        source_dir: folder on the machine.
+    """
     paths = [path for pattern in SOURCES for path in project_dir.glob(pattern) if path.is_file()]
     copy_files(project_dir, source_dir, paths, "Copying the source")
     if str(source_dir) not in sys.path:
@@ -39,10 +47,14 @@ def copy_source(project_dir: Path, source_dir: Path) -> None:
 
 
 def find_dataset_zip(project_dir: Path, name: str) -> Path:
-    """The dataset's .zip in the project's folder, by its name or, without one, the only `dataset*.zip`.
+    """Return the path of the dataset's .zip.
+
+    Args:
+        project_dir: the project's folder on the Drive.
+        name: name of the .zip; if it is empty, the only `dataset*.zip` is returned.
 
     Raises:
-        DriveError: it is not there, or there are several.
+        DriveError: no such file exists, or the name is empty and several exist.
     """
     paths = [project_dir / name] if name else sorted(project_dir.glob("dataset*.zip"))
     if len(paths) > 1:
@@ -57,66 +69,99 @@ def find_dataset_zip(project_dir: Path, name: str) -> Path:
 
 
 def fetch_dataset(zip_path: Path, local_dir: Path) -> Path:
-    """Copy a dataset's .zip from the Drive into a folder of its own and unpack it beside its copy; the dataset folder.
+    """Copy a dataset's .zip from the Drive, unpack it, and return the dataset folder.
+
+    Args:
+        zip_path: the .zip on the Drive.
+        local_dir: folder on the machine, for the copy and, next to it, the dataset folder.
 
     Raises:
-        metadata.DatasetError: it is none, or cannot be unpacked safely.
+        metadata.DatasetError: the .zip holds no dataset, or cannot be unpacked safely.
     """
     from videosummarizer.dataset.storage import unpack_dataset
 
     if copy_files(zip_path.parent, local_dir, [zip_path], f"Copying {zip_path.name}"):
-        shutil.rmtree((local_dir / zip_path.name).with_suffix(""), ignore_errors=True)  # of an earlier .zip
+        shutil.rmtree((local_dir / zip_path.name).with_suffix(""), ignore_errors=True)  # unpacked from an earlier .zip
     return unpack_dataset(local_dir / zip_path.name)
 
 
 def fetch_match(path: Path, local_dir: Path) -> Path:
-    """Copy a match, and its label file if there is one, from the Drive into a folder; the copy's path."""
+    """Copy a match and its label file, if it has one, from the Drive, and return the path of the copied match.
+
+    Args:
+        path: the match on the Drive.
+        local_dir: folder on the machine.
+    """
     paths = [path for path in (path, path.with_suffix(".txt")) if path.is_file()]
     copy_files(path.parent, local_dir, paths, f"Copying {path.name}")
     return local_dir / path.name
 
 
 def copy_files(source_dir: Path, target_dir: Path, paths: Iterable[Path], description: str) -> list[Path]:
-    """Copy files below one folder to the same places below another, each whole or not at all, with a bar of all bytes.
-    Those that are there with the same size and time are left out; returns what was copied."""
-    states = {path: path.stat() for path in paths}
-    target_of = {path: target_dir / path.relative_to(source_dir) for path in states}
-    new = [path for path, state in states.items() if not is_copy(state, target_of[path])]
-    num_bytes = sum(states[path].st_size for path in new)
+    """Copy files of one folder to the same relative paths in another, atomically, with a progress bar in bytes.
+
+    Files that exist there with the same size and time are left out.
+
+    Args:
+        source_dir: folder of the files.
+        target_dir: folder of the copies.
+        paths: the files, in `source_dir` or in folders inside it.
+        description: label of the progress bar.
+
+    Returns:
+        The files that were copied.
+    """
+    stats = {path: path.stat() for path in paths}
+    target_of = {path: target_dir / path.relative_to(source_dir) for path in stats}
+    new = [path for path, stat in stats.items() if not is_copy(stat, target_of[path])]
+    num_bytes = sum(stats[path].st_size for path in new)
     with tqdm(total=num_bytes, desc=description, unit="B", unit_scale=True, disable=not new) as bar:
         for path in new:
             atomic_copy(path, target_of[path], bar.update)
     return new
 
 
-def is_copy(state: os.stat_result, target: Path) -> bool:
-    """Whether a file is there with the size and the time, to the second, of another."""
+def is_copy(source_stat: os.stat_result, target: Path) -> bool:
+    """Return whether a file exists and has the source's size and, to the second, its modification time."""
     if not target.is_file():
         return False
-    there = target.stat()
-    return (there.st_size, int(there.st_mtime)) == (state.st_size, int(state.st_mtime))
+    stat = target.stat()
+    return (stat.st_size, int(stat.st_mtime)) == (source_stat.st_size, int(source_stat.st_mtime))
 
 
 def atomic_copy(source: Path, target: Path, on_bytes=lambda num_bytes: None) -> None:
-    """Copy a file and its time, whole or not at all; on_bytes is called with the bytes of each chunk."""
+    """Copy a file and its modification time; the target is complete or unchanged.
+
+    Args:
+        source: the file.
+        target: the copy; its folder is created if necessary.
+        on_bytes: called with the number of bytes of each chunk.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     with open(source, "rb") as reader, open(part, "wb") as writer:
         while chunk := reader.read(CHUNK_BYTES):
             on_bytes(writer.write(chunk))
-    state = source.stat()
-    os.utime(part, ns=(state.st_atime_ns, state.st_mtime_ns))
+    stat = source.stat()
+    os.utime(part, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     part.replace(target)
 
 
 def installed_versions() -> dict[str, str]:
-    """The version of each installed package by its canonical name."""
-    return {canonicalize_name(found.name): found.version for found in importlib.metadata.distributions() if found.name}
+    """Return the version of each installed package by its canonical name."""
+    distributions = importlib.metadata.distributions()
+    return {canonicalize_name(package.name): package.version for package in distributions if package.name}
 
 
 def unmet_requirements(requirements: Iterable[str], installed: dict[str, str]) -> list[str]:
-    """The requirements that installed packages do not meet. A TensorFlow that is there always does: Colab's own fits
-    the machine's GPU."""
+    """Return the requirements that the installed packages do not meet.
+
+    Any installed TensorFlow is accepted, because Colab's own fits the machine's GPU.
+
+    Args:
+        requirements: lines of a requirements file.
+        installed: from `installed_versions`.
+    """
 
     def is_met(line: str) -> bool:
         requirement = Requirement(line)
@@ -127,13 +172,18 @@ def unmet_requirements(requirements: Iterable[str], installed: dict[str, str]) -
 
 
 def constraints_for(missing: Iterable[str], installed: dict[str, str]) -> list[str]:
-    """Constraints for pip that keep every installed package as it is, but those that are to be brought up to date."""
+    """Return constraints for pip that keep every installed package unchanged except those to be updated.
+
+    Args:
+        missing: requirements that are going to be installed.
+        installed: from `installed_versions`.
+    """
     changing = {canonicalize_name(Requirement(line).name) for line in missing}
     return [f"{name}=={version}" for name, version in installed.items() if name not in changing and is_version(version)]
 
 
 def is_version(text: str) -> bool:
-    """Whether pip reads a version; systems have packages with others."""
+    """Return whether pip accepts a version; some system packages have other ones."""
     try:
         Version(text)
     except InvalidVersion:
@@ -142,17 +192,20 @@ def is_version(text: str) -> bool:
 
 
 def install_missing(requirements_path: Path) -> None:
-    """Install with pip what the requirements ask for and the machine lacks; everything else stays as it is.
+    """Install with pip the requirements that the machine does not meet; all other packages stay unchanged.
+
+    Args:
+        requirements_path: a requirements file.
 
     Raises:
-        DriveError: pip could not.
+        DriveError: pip failed.
     """
     installed = installed_versions()
     missing = unmet_requirements(requirements_path.read_text().split(), installed)
     if not missing:
         print(f"Nothing to install; TensorFlow {installed['tensorflow']}")
         return
-    print(f"Installing {', '.join(missing)}; TensorFlow {installed.get('tensorflow', 'is not there yet')}")
+    print(f"Installing {', '.join(missing)}; TensorFlow {installed.get('tensorflow', 'is not installed yet')}")
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder, "constraints.txt")
         constraints.write_text("\n".join(constraints_for(missing, installed)))
@@ -167,7 +220,7 @@ def install_missing(requirements_path: Path) -> None:
 
 
 def describe_gpu() -> str:
-    """A sentence on the GPU that TensorFlow sees here, or on how to get one."""
+    """Return a sentence that names the GPU TensorFlow uses, or says how to get one."""
     from videosummarizer.training.keras_backend import silence_native_stderr
 
     with silence_native_stderr():
@@ -184,14 +237,20 @@ def describe_gpu() -> str:
 
 
 class DriveSync:
-    """A folder on the machine whose files are copied to one on the Drive as they appear, each whole or not at all.
+    """Synchronises a folder on the machine with a folder on the Drive; every file is copied atomically.
 
     Args:
-        local_dir: the folder on the machine, which belongs to this alone.
-        project_dir, name: the project's folder on the Drive, and the folder in it.
+        local_dir: the folder on the machine; nothing else may use it.
+        project_dir: the project's folder on the Drive.
+        name: name of the folder on the Drive, inside the project's folder.
+
+    Attributes:
+        local_dir: as given.
+        drive_dir: the folder on the Drive.
+        pushed: size in bytes and time in nanoseconds of each file when it was last copied.
 
     Raises:
-        DriveError: the name leads elsewhere.
+        DriveError: the name is not that of a folder inside the project's folder.
     """
 
     def __init__(self, local_dir: Path, project_dir: Path, name: str):
@@ -200,60 +259,62 @@ class DriveSync:
                 f"received {name!r}, expected the name of a folder for results in {project_dir}: checkpoints"
             )
         self.local_dir, self.drive_dir = local_dir, project_dir / name
-        self.saved: dict[Path, tuple[int, int]] = {}  # size and time; the Drive does not keep times for sure
+        # The machine's times are remembered, because the Drive does not always keep times.
+        self.pushed: dict[Path, tuple[int, int]] = {}
 
-    def restore(self) -> None:
-        """Make the folder on the machine what the one on the Drive is."""
+    def pull(self) -> None:
+        """Replace the folder on the machine by a copy of the one on the Drive."""
         shutil.rmtree(self.local_dir, ignore_errors=True)
         self.local_dir.mkdir(parents=True)
         copy_files(
             self.drive_dir, self.local_dir, files_in(self.drive_dir), f"Copying {self.drive_dir.name} from the Drive"
         )
-        self.saved = self.states()
+        self.pushed = self.signatures()
 
-    def save(self) -> None:
-        """Copy what is new or has changed to the Drive. Where that fails, it is told, and tried again the next time."""
-        for path, state in self.states().items():
-            if self.saved.get(path) == state:
+    def push(self) -> None:
+        """Copy new and changed files to the Drive. A failure is printed, and the next call tries again."""
+        for path, signature in self.signatures().items():
+            if self.pushed.get(path) == signature:
                 continue
             try:
                 atomic_copy(path, self.drive_dir / path.relative_to(self.local_dir))
             except OSError as error:
                 tqdm.write(f"{path.name}: not copied to the Drive, it stays in {self.local_dir} for now ({error})")
                 return
-            self.saved[path] = state
+            self.pushed[path] = signature
 
-    def states(self) -> dict[Path, tuple[int, int]]:
-        """Size in bytes and time in nanoseconds of each file."""
+    def signatures(self) -> dict[Path, tuple[int, int]]:
+        """Return the size in bytes and the modification time in nanoseconds of each file on the machine."""
         return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files_in(self.local_dir)}
 
 
 def files_in(folder: Path) -> list[Path]:
-    """All whole files in a folder, the resume point last: it counts on the others."""
+    """Return all complete files in a folder, the resume point last, because it refers to the others."""
     paths = [path for path in folder.rglob("*") if path.is_file() and not is_unfinished(path)]
     return sorted(paths, key=lambda path: (path.name == resume_point.FILE_NAME, path))
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file's name says that it is being written."""
+    """Return whether a file's name marks it as being written."""
     return path.name.endswith(".part") or path.name.startswith(".")
 
 
 def resume_flags(ckpt_dir: Path, settings: dict[str, float]) -> list[str]:
-    """The flags with which main.py goes on with the run in ckpt_dir; says how far it is.
+    """Return the flags with which main.py resumes the run in a folder, and print its progress.
 
     Args:
-        settings: --epochs, --batch_size and --learning_rate, which have to be those that the run was started with.
+        ckpt_dir: folder of the run.
+        settings: --epochs, --batch_size and --learning_rate; they have to be those that the run was started with.
 
     Raises:
-        resume_point.ResumeError: what there is of it is damaged, or of other settings.
+        resume_point.ResumeError: the run's resume point is damaged, or the run was started with other settings.
     """
     from videosummarizer.training import resume_point
 
     if not (ckpt_dir / resume_point.FILE_NAME).exists():
-        print("Nothing was trained before: training starts.")
+        print("No earlier run was found: training starts.")
         return []
     num_done, num_epochs = len(resume_point.read(ckpt_dir, settings).history), settings["--epochs"]
-    rest = "training is finished" if num_done == num_epochs else f"training goes on with epoch {num_done + 1}"
+    rest = "training is finished" if num_done == num_epochs else f"training resumes with epoch {num_done + 1}"
     print(f"{num_done} of {num_epochs} epochs are on the Drive: {rest}.")
     return ["--resume"]

@@ -1,0 +1,1 @@
+"""Training a network: its layers, optimisation and validation; checkpoints, resuming, and several devices."""
