@@ -1,9 +1,9 @@
-"""How long conversion takes against decoding every picture: `ffmpeg -i F -an -f null -`, in the same run.
+"""Compare the time of conversion with that of decoding every frame: `ffmpeg -i F -an -f null -`, in the same run.
 
-    python benchmarks/bench_converter.py            one match, and eight matches side by side
+    python benchmarks/bench_converter.py            one match, and eight matches in parallel
     python benchmarks/bench_converter.py --codecs   HEVC, VP9, AV1 and MPEG-4 too
 
-Each way runs twice, alternating; the faster run counts. The match of 5 minutes at 720p is made from data/raw first.
+Each method runs twice, alternating; the faster run counts. The match of 5 minutes at 720p is made from data/raw first.
 """
 
 import argparse
@@ -19,13 +19,14 @@ from match_720p import ROOT, loop_match, make_match
 
 EXAMPLE_1 = ["5", "3", "64", "64", "11025", "0"]
 EXAMPLE_2 = ["3", "6", "128", "128", "22050", "1"]
-BARS = {"example 1": 0.80, "example 2 (MFCC)": 0.90, "eight matches": 0.75, "example 1, another codec": 1.10}
+# Largest accepted ratio to the time of the full decode.
+MAX_RATIOS = {"example 1": 0.80, "example 2 (MFCC)": 0.90, "eight matches": 0.75, "example 1, another codec": 1.10}
 NUM_MINUTES = 5
 NUM_RUNS = 2
 
 
 def run(command: list) -> float:
-    """Seconds that a command takes. Raises subprocess.CalledProcessError."""
+    """Run a command and return the seconds it takes. Raises subprocess.CalledProcessError."""
     begin = time.perf_counter()
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
     return time.perf_counter() - begin
@@ -40,7 +41,7 @@ def conversion(input_dir: Path, settings: list[str], output_dir: Path) -> list:
 
 
 def moviepy_reading(path: Path, width_px: int, height_px: int, rate_fps: float, scale_in_ffmpeg: bool) -> list:
-    """Reading frames with moviepy 1.0.3: scaled by FFmpeg, or in Python as the first version did (with Pillow)."""
+    """Return the command that reads frames with moviepy 1.0.3, scaled by FFmpeg or, as in the 2020 release, Pillow."""
     target_resolution = (height_px, width_px) if scale_in_ffmpeg else None
     code = f"""
 from moviepy.editor import VideoFileClip
@@ -53,11 +54,11 @@ for frame in clip.iter_frames(fps={rate_fps}):
     return [sys.executable, "-c", code]
 
 
-def measure(ways: dict[str, list[list]]) -> dict[str, float]:
-    """Seconds of each way (a list of commands that run in a row), the best of NUM_RUNS alternating runs."""
-    seconds = dict.fromkeys(ways, float("inf"))
+def measure(methods: dict[str, list[list]]) -> dict[str, float]:
+    """Return the seconds of each method (commands that run in a row), the best of NUM_RUNS alternating runs."""
+    seconds = dict.fromkeys(methods, float("inf"))
     for _ in range(NUM_RUNS):
-        for name, commands in ways.items():
+        for name, commands in methods.items():
             seconds[name] = min(seconds[name], sum(run(command) for command in commands))
     return seconds
 
@@ -65,12 +66,12 @@ def measure(ways: dict[str, list[list]]) -> dict[str, float]:
 def print_ratios(title: str, seconds: dict[str, float], reference: str) -> None:
     print(f"\n{title}")
     for name, value in seconds.items():
-        bar = f"  (at most {BARS[name]:.2f})" if name in BARS else ""
-        print(f"  {name:45} {value:8.1f} s  {value / seconds[reference]:6.2f}{bar}")
+        limit = f"  (at most {MAX_RATIOS[name]:.2f})" if name in MAX_RATIOS else ""
+        print(f"  {name:45} {value:8.1f} s  {value / seconds[reference]:6.2f}{limit}")
 
 
-def put(folder: Path, path: Path, title: str) -> None:
-    """A match and its labels in a folder, under a title."""
+def link(folder: Path, path: Path, title: str) -> None:
+    """Link a match and its labels into a folder under a title."""
     folder.mkdir(exist_ok=True)
     for suffix in (".mp4", ".txt"):
         (folder / f"{title}{suffix}").symlink_to(path.with_suffix(suffix))
@@ -79,32 +80,32 @@ def put(folder: Path, path: Path, title: str) -> None:
 def bench_one_match(codec: str, scratch: Path) -> None:
     path = make_match(codec) if codec == "h264" else loop_match(make_match(codec, 1), NUM_MINUTES)
     example_1 = "example 1" if codec == "h264" else "example 1, another codec"
-    put(scratch / codec, path, "match")
-    ways = {
+    link(scratch / codec, path, "match")
+    methods = {
         "full decode": [full_decode(path)],
         example_1: [conversion(scratch / codec, EXAMPLE_1, scratch / "out")],
     }
     if codec == "h264":
-        ways["example 2 (MFCC)"] = [conversion(scratch / codec, EXAMPLE_2, scratch / "out")]
-        ways["moviepy with target_resolution, example 1"] = [moviepy_reading(path, 64, 64, 3, True)]
-        ways["moviepy as the first version, example 1"] = [moviepy_reading(path, 64, 64, 3, False)]
-    print_ratios(f"one match, {codec}, {path.name}", measure(ways), "full decode")
+        methods["example 2 (MFCC)"] = [conversion(scratch / codec, EXAMPLE_2, scratch / "out")]
+        methods["moviepy with target_resolution, example 1"] = [moviepy_reading(path, 64, 64, 3, True)]
+        methods["moviepy as in the 2020 release, example 1"] = [moviepy_reading(path, 64, 64, 3, False)]
+    print_ratios(f"one match, {codec}, {path.name}", measure(methods), "full decode")
 
 
 def bench_eight_matches(scratch: Path) -> None:
     path = loop_match(make_match("h264"), 1)
     for number in range(8):
-        put(scratch / "eight", path, f"match_{number}")
-    ways = {
+        link(scratch / "eight", path, f"match_{number}")
+    methods = {
         "eight full decodes in a row": [full_decode(path)] * 8,
         "eight matches": [conversion(scratch / "eight", EXAMPLE_1, scratch / "out")],
     }
-    print_ratios("eight matches of a minute, side by side", measure(ways), "eight full decodes in a row")
+    print_ratios("eight matches of a minute, in parallel", measure(methods), "eight full decodes in a row")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--codecs", action="store_true", help="measure HEVC, VP9, AV1 and MPEG-4 too")
+    parser.add_argument("--codecs", action="store_true", help="Measure HEVC, VP9, AV1 and MPEG-4 too.")
     args = parser.parse_args()
     scratch = Path(tempfile.mkdtemp())
     try:

@@ -1,9 +1,9 @@
-"""How long the extractor takes against decoding every picture, its reel against moviepy's, and its memory.
+"""Compare the extractor with decoding every frame, and its reel with moviepy's; measure its memory.
 
     python benchmarks/bench_extractor.py             a match of 5 minutes at 720p, made from data/raw first
-    python benchmarks/bench_extractor.py --memory    a match of three hours at 720p instead, memory alone: ten minutes
+    python benchmarks/bench_extractor.py --memory    only the memory, of a match of three hours: ten minutes
 
-Ways that are compared run in turn, NUM_RUNS times each; the fastest run of each counts. Ratios stand beside seconds.
+Methods that are compared run alternately, NUM_RUNS times each; the fastest run of each counts.
 """
 
 import argparse
@@ -19,13 +19,16 @@ import imageio_ffmpeg
 from match_720p import CACHE_DIR, ROOT, loop_match, make_match
 
 NUM_RUNS = 2
+# Largest accepted ratio to the time of a full decode plus the start of TensorFlow.
 MAX_RATIO = 0.95
+# Largest accepted memory for three hours.
 MAX_MEMORY_MB = 1000
 REEL_SECTIONS_SEC = [(start_sec, start_sec + 8) for start_sec in range(13, 300, 50)]
 REEL = """
 import sys
 import numpy as np
-import media, reel
+from videosummarizer import media
+from videosummarizer.extraction import reel
 info = media.probe(sys.argv[1])
 reel.render_reel(sys.argv[1], info, np.searchsorted(info.frame_times_sec, np.array({sections})), sys.argv[2])
 """
@@ -39,7 +42,7 @@ reel.write_videofile(sys.argv[2], audio_codec="aac", preset="veryfast", ffmpeg_p
 
 
 def run(command: list) -> tuple[float, float]:
-    """(seconds, most memory in MB) that a command takes. Raises RuntimeError where it fails."""
+    """Run a command and return its seconds and its peak memory in MB. Raises RuntimeError if it fails."""
     begin = time.perf_counter()
     process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     error = process.stderr.read()
@@ -49,19 +52,19 @@ def run(command: list) -> tuple[float, float]:
     return time.perf_counter() - begin, usage.ru_maxrss / 1000
 
 
-def fastest(ways: dict[str, list], scratch: Path) -> dict[str, float]:
-    """Seconds of each way's fastest run; each begins with an empty scratch folder."""
-    seconds = dict.fromkeys(ways, float("inf"))
+def fastest(methods: dict[str, list], scratch: Path) -> dict[str, float]:
+    """Return the seconds of each method's fastest run; each starts with an empty scratch folder."""
+    seconds = dict.fromkeys(methods, float("inf"))
     for _ in range(NUM_RUNS):
-        for name, command in ways.items():
-            shutil.rmtree(scratch, ignore_errors=True)  # scores of an earlier run would be read again
+        for name, command in methods.items():
+            shutil.rmtree(scratch, ignore_errors=True)  # scores of an earlier run would be reused
             scratch.mkdir()
             seconds[name] = min(seconds[name], run(command)[0])
     return seconds
 
 
 def make_checkpoint() -> Path:
-    """A checkpoint of one epoch on the sample matches; what it learnt does not matter here."""
+    """Return a checkpoint of one epoch on the sample matches; its quality does not matter here."""
     ckpt_dir = CACHE_DIR / "checkpoints"
     if not list(ckpt_dir.glob("*.hdf5")):
         dataset = CACHE_DIR / "dataset"
@@ -71,7 +74,7 @@ def make_checkpoint() -> Path:
 
 
 def extraction(path: Path, output_dir: Path) -> list:
-    """The whole command, at a threshold that no score reaches: everything but the reel."""
+    """Return the command at a threshold that no score reaches, so that it does everything but the reel."""
     arguments = ["--ckpt", make_checkpoint(), "--output_dir", output_dir, "--threshold", 1]
     return [sys.executable, "highlight_extractor.py", path, *arguments]
 
@@ -89,15 +92,15 @@ def bench_speed(path: Path, scratch: Path) -> None:
     print(f"\nScores and sections of {path.name}")
     for name, value in seconds.items():
         print(f"  {name:28} {value:7.1f} s   {value / reference:5.2f}")
-    print(f"  the extractor's bar: {MAX_RATIO}")
+    print(f"  limit of the extractor: {MAX_RATIO}")
 
 
 def bench_reel(path: Path, scratch: Path) -> None:
-    ways = {
+    methods = {
         name: [sys.executable, "-c", code.format(sections=REEL_SECTIONS_SEC), path, scratch / f"{name}.mp4"]
         for name, code in (("reel.py", REEL), ("moviepy", MOVIEPY_REEL))
     }
-    seconds = fastest(ways, scratch)
+    seconds = fastest(methods, scratch)
     print(f"\nA reel of {len(REEL_SECTIONS_SEC)} sections of 8 s, same encoder settings")
     for name, value in seconds.items():
         print(f"  {name:28} {value:7.1f} s   {value / seconds['moviepy']:5.2f}")
@@ -105,12 +108,12 @@ def bench_reel(path: Path, scratch: Path) -> None:
 
 def bench_memory(scratch: Path) -> None:
     seconds, memory_mb = run(extraction(loop_match(make_match(), 180), scratch / "out"))
-    print(f"\nThree hours at 720p: {memory_mb:.0f} MB at most (bar: {MAX_MEMORY_MB} MB), {seconds:.0f} s")
+    print(f"\nThree hours at 720p: {memory_mb:.0f} MB at most (limit: {MAX_MEMORY_MB} MB), {seconds:.0f} s")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--memory", action="store_true", help="measure memory over three hours instead")
+    parser.add_argument("--memory", action="store_true", help="Measure the memory for a match of three hours instead.")
     args = parser.parse_args()
     make_checkpoint()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,10 +1,10 @@
-"""How well label_finder.py finds what an edit was cut from, by each thing that edits do, and how fast it is.
+"""Measure how well label_finder.py locates the shots of highlight videos, by editing property, and how fast it is.
 
-    python benchmarks/bench_label_finder.py                                     matches of data/raw
-    python benchmarks/bench_label_finder.py --data_dir ../shared/data/freedoom  longer ones
-    python benchmarks/bench_label_finder.py --speed 40                          the time against a full decode
+    python benchmarks/bench_label_finder.py                     matches of data/raw
+    python benchmarks/bench_label_finder.py --data_dir MATCHES  matches of another folder
+    python benchmarks/bench_label_finder.py --speed 40          time compared with a full decode
 
-Matches of a folder are joined into one long match; edits are cut from it, seeded. F1 is time-wise against the cuts.
+The matches of a folder are joined into one long match, and seeded highlight videos are cut from it. F1 is time-wise.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 from highlight_edits import (
+    AUDIO_FILTERS,
     BLACK,
     PAUSE_CUTS_SEC,
-    PICTURE_FILTERS,
-    SOUND_FILTERS,
     STUDIO,
+    VIDEO_FILTERS,
     Edit,
     Shot,
     draw_shots,
@@ -45,18 +45,24 @@ CACHE_DIR = ROOT / "benchmarks" / "cache"
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-crf", "32", "-x265-params", "log-level=error")
 PROPERTIES = (
     "plain", "reordered", "twice", "codec and size", "frame rate", "crop", "zoom", "letterbox", "logo", "colour",
-    "fades", "dissolves", "louder", "quieter", "compressed", "music", "sound replaced", "intro and ads",
-    "no sound", "other sound", "black picture", "pause cut out", "mixed", "mixed, no sound", "another match",
+    "fades", "dissolves", "louder", "quieter", "compressed", "music", "audio replaced", "intro and ads",
+    "no audio", "other audio", "black video", "pause cut out", "mixed", "mixed, no audio", "another match",
 )  # fmt: skip
-BARS = {"plain": 0.97, "mixed": 0.90}
-MAX_ENDS_SEC, MAX_SPEED_RATIO = 0.25, 0.5
+# Lowest mean F1 that is accepted.
+MIN_F1 = {"plain": 0.97, "mixed": 0.90}
+# Largest accepted median error of a boundary.
+MAX_BOUNDARY_ERROR_SEC = 0.25
+# Largest accepted ratio of the time of label_finder.py to that of a full decode.
+MAX_SPEED_RATIO = 0.5
+# Resolution of the time-wise F1.
 STEP_SEC = 0.01
+# Runs of each command; the fastest counts.
 NUM_RUNS = 2
 H264_720P = ("-s", "1280x720", "-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-b:v", "4M")
 
 
 def make_edit(name: str, rng: np.random.Generator, match: Path, other: Path, match_sec: float, scratch: Path) -> Edit:
-    """An edit of a match that has one property, or all."""
+    """Make a highlight video's description that has one editing property, or all for "mixed"."""
     total_sec = match_sec / 5
     shots = draw_shots(rng, other if name == "another match" else match, match_sec, total_sec)
     if name == "another match":
@@ -65,30 +71,30 @@ def make_edit(name: str, rng: np.random.Generator, match: Path, other: Path, mat
     talk = write_talk(scratch / "talk.wav", match_sec, 2)
     is_mixed = name.startswith("mixed")
     some = [int(i) for i in rng.choice(len(shots), max(1, len(shots) // 4), replace=False)]
-    edit = Edit(shots, has_sound="no sound" not in name)
-    if name == "sound replaced" or is_mixed:
-        edit.shots = replace_shots(edit.shots, some, sound=str(talk))
-    if name == "other sound":
-        edit.shots = replace_shots(edit.shots, list(range(len(shots))), sound=str(talk))
-    if name == "black picture":
-        edit.shots = [Shot(BLACK, s.start_sec, s.length_sec, sound=s.source) for s in shots]
+    edit = Edit(shots, has_audio="no audio" not in name)
+    if name == "audio replaced" or is_mixed:
+        edit.shots = replace_shots(edit.shots, some, audio=str(talk))
+    if name == "other audio":
+        edit.shots = replace_shots(edit.shots, list(range(len(shots))), audio=str(talk))
+    if name == "black video":
+        edit.shots = [Shot(BLACK, s.start_sec, s.length_sec, audio=s.source) for s in shots]
     if name == "reordered" or is_mixed:
         edit.shots = [edit.shots[i] for i in rng.permutation(len(shots))]
     if name == "twice" or is_mixed:
         again = [Shot(str(match), s.start_sec + s.length_sec / 3, min(s.length_sec / 2, 4), speed=0.5) for s in shots]
-        for place in sorted(some, reverse=True):
-            edit.shots.insert(place + 1, again[place])
+        for index in sorted(some, reverse=True):
+            edit.shots.insert(index + 1, again[index])
     if name == "intro and ads" or is_mixed:
         advert = Shot(str(other), 20, 12)
-        studio = Shot(STUDIO, 0, 8, sound=str(talk))
+        studio = Shot(STUDIO, 0, 8, audio=str(talk))
         middle = len(edit.shots) // 2
         edit.shots = [studio, *edit.shots[:middle], advert, studio, *edit.shots[middle:], advert]
     if name == "codec and size" or is_mixed:
         edit.encoder, edit.size_px = HEVC, (320, 180)
     if name == "frame rate" or is_mixed:
         edit.frame_rate_fps = 25
-    edit.picture += [f for n, f in PICTURE_FILTERS.items() if n == name or (is_mixed and n != "crop")]
-    edit.sound += [f for n, f in SOUND_FILTERS.items() if n == name or (is_mixed and n == "compressed")]
+    edit.video_filters += [f for n, f in VIDEO_FILTERS.items() if n == name or (is_mixed and n != "crop")]
+    edit.audio_filters += [f for n, f in AUDIO_FILTERS.items() if n == name or (is_mixed and n == "compressed")]
     edit.fade = name == "fades"
     edit.dissolve = name == "dissolves" or is_mixed
     edit.music = str(music) if name == "music" or is_mixed else None
@@ -96,7 +102,7 @@ def make_edit(name: str, rng: np.random.Generator, match: Path, other: Path, mat
 
 
 def kept_sections(sections: list[tuple[float, float]], duration_sec: float) -> list[tuple[float, float]]:
-    """The sections as they lie in a match that lacks PAUSE_CUTS_SEC."""
+    """Return the sections as they lie in a match without PAUSE_CUTS_SEC."""
     kept, removed_sec, begin_sec = [], 0.0, 0.0
     for cut_start, cut_end in [*PAUSE_CUTS_SEC, (duration_sec, duration_sec)]:
         for start, end in sections:
@@ -107,7 +113,7 @@ def kept_sections(sections: list[tuple[float, float]], duration_sec: float) -> l
 
 
 def cut_pauses(match: Path, duration_sec: float, output: Path) -> Path:
-    """The match without PAUSE_CUTS_SEC."""
+    """Write the match without PAUSE_CUTS_SEC."""
     edges = [0.0, *(edge for cut in PAUSE_CUTS_SEC for edge in cut), duration_sec]
     shots = [
         Shot(str(match), start, end - start) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end
@@ -115,9 +121,14 @@ def cut_pauses(match: Path, duration_sec: float, output: Path) -> Path:
     return render(Edit(shots), output)
 
 
-def judge(reference: list[tuple[float, float]], predicted: np.ndarray, duration_sec: float) -> tuple[float, float]:
-    """Time-wise F1 (1 where both are empty), and the median distance in seconds from a known end of a section to the
-    nearest found one."""
+def evaluate(reference: list[tuple[float, float]], predicted: np.ndarray, duration_sec: float) -> tuple[float, float]:
+    """Return the time-wise F1, 1 if both are empty, and the median boundary error in seconds.
+
+    Args:
+        reference: (start, end) of each true section in seconds.
+        predicted: (n, 2) float64, sections in seconds.
+        duration_sec: length of the match.
+    """
     times_sec = np.arange(0, duration_sec, STEP_SEC)
     is_reference, is_predicted = (
         np.any([(times_sec >= start) & (times_sec < end) for start, end in [(0, 0), *sections]], axis=0)
@@ -131,19 +142,19 @@ def judge(reference: list[tuple[float, float]], predicted: np.ndarray, duration_
     return float(f1), float(np.median(np.abs(merged.ravel()[:, None] - predicted.ravel()[None, :]).min(axis=1)))
 
 
-def found_sections(match: Path, edit: Path, output_dir: Path) -> np.ndarray:
-    """(n, 2) seconds of the match: what label_finder.py finds of an edit."""
+def predict_sections(match: Path, edit: Path, output_dir: Path) -> np.ndarray:
+    """Return the sections that label_finder.py finds, (n, 2) float64 in seconds of the match."""
     title = edit.stem
-    finding = label_finder.find_labels(title, match, edit, output_dir, label_finder.DEFAULT_MIN_CONFIDENCE)
-    if finding.error:
-        sys.exit(finding.error)
+    result = label_finder.find_labels(title, match, edit, output_dir, label_finder.DEFAULT_MIN_CONFIDENCE)
+    if result.error:
+        sys.exit(result.error)
     info, path = media.probe(match), output_dir / f"{title}.txt"
     rows = read_label_file(path)
     return resolve_sections(path, rows, info.frame_times_sec, info.duration_sec)[0]
 
 
 def bench_quality(args: argparse.Namespace, scratch: Path) -> bool:
-    """Print F1 and ends for each property; whether all bars are met."""
+    """Print F1 and boundary error for each property, and return whether all limits are met."""
     titles = sorted(args.data_dir.glob("*.mp4"))
     num = min(args.num_matches, len(titles) // 2)
     parts = [titles[i * len(titles) // num] for i in range(num)]
@@ -152,8 +163,8 @@ def bench_quality(args: argparse.Namespace, scratch: Path) -> bool:
     match_sec = media.probe(match).duration_sec
     is_met = True
     print(
-        f"{'property':18} {'F1':>6} {'ends (s)':>9} {'time (s)':>9}   "
-        f"{args.num_edits} edits each, {match_sec:.0f} s of match"
+        f"{'property':18} {'F1':>6} {'error (s)':>9} {'time (s)':>9}   "
+        f"{args.num_edits} highlight videos each, {match_sec:.0f} s of match"
     )
     for name in args.properties:
         results = []
@@ -166,20 +177,20 @@ def bench_quality(args: argparse.Namespace, scratch: Path) -> bool:
                 searched = cut_pauses(match, match_sec, scratch / "match_cut.mp4")
                 reference = kept_sections(reference, match_sec)
             begin = time.perf_counter()
-            predicted = found_sections(searched, edit_path, scratch)
-            results.append((*judge(reference, predicted, match_sec), time.perf_counter() - begin))
-        f1, ends_sec, seconds = np.mean(results, axis=0)
-        bar = BARS.get(name, 0)
-        is_met = is_met and f1 >= bar and not ends_sec > MAX_ENDS_SEC
+            predicted = predict_sections(searched, edit_path, scratch)
+            results.append((*evaluate(reference, predicted, match_sec), time.perf_counter() - begin))
+        f1, error_sec, seconds = np.mean(results, axis=0)
+        limit = MIN_F1.get(name, 0)
+        is_met = is_met and f1 >= limit and not error_sec > MAX_BOUNDARY_ERROR_SEC
         print(
-            f"{name:18} {f1:6.3f} {ends_sec:9.3f} {seconds:9.1f}" + (f"   (at least {bar:.2f})" if bar else ""),
+            f"{name:18} {f1:6.3f} {error_sec:9.3f} {seconds:9.1f}" + (f"   (at least {limit:.2f})" if limit else ""),
             flush=True,
         )
     return is_met
 
 
 def run(command: list) -> float:
-    """Seconds that a command takes. Raises subprocess.CalledProcessError."""
+    """Run a command and return the seconds it takes. Raises subprocess.CalledProcessError."""
     begin = time.perf_counter()
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
     return time.perf_counter() - begin
@@ -190,8 +201,10 @@ def full_decode(path: Path) -> list:
 
 
 def bench_speed(args: argparse.Namespace, scratch: Path) -> bool:
-    """Print the time for a 720p match and an edit of a fifth of its length against a full decode of both, by FFmpeg;
-    each runs twice, alternating, and the faster run counts."""
+    """Print the time for a 720p match and a highlight video of a fifth of it, and return whether it is accepted.
+
+    It is compared with a full decode of both videos by FFmpeg. Each runs twice, alternating; the faster run counts.
+    """
     titles = sorted(args.data_dir.glob("*.mp4"))
     seconds = 0.0
     parts = []
@@ -215,12 +228,13 @@ def bench_speed(args: argparse.Namespace, scratch: Path) -> bool:
     info = media.probe(match)
     rows = read_label_file(scratch / "match.txt")
     predicted = resolve_sections("match.txt", rows, info.frame_times_sec, info.duration_sec)[0]
-    f1, ends_sec = judge(reference_sections(shots, match), predicted, match_sec)
+    f1, error_sec = evaluate(reference_sections(shots, match), predicted, match_sec)
     ratio = finder_sec / decode_sec
     print(
-        f"720p, {match_sec / 60:.0f} minutes and an edit of {match_sec / 300:.1f}: full decode {decode_sec:.0f} s, "
-        f"label_finder.py {finder_sec:.0f} s, ratio {ratio:.2f} (at most {MAX_SPEED_RATIO}); F1 {f1:.3f}, "
-        f"ends {ends_sec:.3f} s"
+        f"720p, {match_sec / 60:.0f} minutes and a highlight video of {match_sec / 300:.1f}: "
+        f"full decode {decode_sec:.0f} s, label_finder.py {finder_sec:.0f} s, "
+        f"ratio {ratio:.2f} (at most {MAX_SPEED_RATIO}); F1 {f1:.3f}, "
+        f"boundary error {error_sec:.3f} s"
     )
     return ratio <= MAX_SPEED_RATIO
 
@@ -228,13 +242,23 @@ def bench_speed(args: argparse.Namespace, scratch: Path) -> bool:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--data_dir", type=Path, default=ROOT / "data" / "raw", help="folder of match videos")
-    add("--num_matches", type=int, default=4, help="how many of them are joined into the match")
-    add("--num_edits", type=int, default=1, help="edits of each property, of seeds 0, 1, ...")
-    add("--properties", nargs="+", default=PROPERTIES, choices=PROPERTIES, metavar="P", help="by default all")
+    add("--data_dir", type=Path, default=ROOT / "data" / "raw", help="Folder of match videos (default: data/raw).")
+    add("--num_matches", type=int, default=4, help="Number of matches that are joined into one (default: %(default)s).")
     add(
-        "--speed", type=float, metavar="MINUTES", help="measure the time, with a 720p match of so many minutes, instead"
+        "--num_edits",
+        type=int,
+        default=1,
+        help="Highlight videos per property, with seeds 0, 1, ... (default: %(default)s).",
     )
+    add(
+        "--properties",
+        nargs="+",
+        default=PROPERTIES,
+        choices=PROPERTIES,
+        metavar="P",
+        help="Editing properties to measure (default: all).",
+    )
+    add("--speed", type=float, metavar="MINUTES", help="Measure the time instead, with a 720p match of this length.")
     return parser.parse_args(argv)
 
 

@@ -1,18 +1,18 @@
-"""How fast the loader is, and how much memory it takes.
+"""Measure the speed and the memory of the data loader.
 
     python benchmarks/bench_loader.py                                  all parts, on the matches of data/raw
     python benchmarks/bench_loader.py --parts open                     opening 100,000 segments
     python benchmarks/bench_loader.py --parts read epoch --data_dir DATASET
 
 open: a dataset of 100,000 segments, as a folder and as a .zip: at most 3 seconds and 300 MB, interpreter and libraries
-included, until batches can be asked for. It is of hard links to a few small pickles, as names are all that is read.
-read: the loader alone, a whole pass over the training segments, against open() and read() of the same files one after
-another, the page cache warm: at least 0.6 of their rate. Beside it the way of the toolkit's first version: a row of a
-pandas table at a time (of a list where pandas is not installed), float16, np.array of a list.
-epoch: an epoch of training, the default network and batch size, from disk against the same batches in memory: at most
-1.10 of their time.
+included, until the first batch can be read. It consists of hard links to a few small pickles: only names are read.
+read: the loader alone, a pass over the training segments, compared with open() and read() of the same files one after
+another, with a warm page cache: at least 0.6 of their rate. The baseline (2020 release) is shown as well: one row of a
+pandas table at a time (of a list if pandas is not installed), float16, np.array of a list.
+epoch: an epoch of training with the default network and batch size, from disk compared with the same batches in memory:
+at most 1.10 of their time.
 
-Ways that are compared run in turn; the median counts.
+Methods that are compared run alternately; the median counts.
 """
 
 import argparse
@@ -42,7 +42,8 @@ NUM_SEGMENTS, NUM_MATCHES = 100_000, 100
 MAX_OPEN_SEC, MAX_OPEN_MB = 3.0, 300
 MIN_READ_RATE, MAX_EPOCH_RATIO = 0.6, 1.10
 NUM_READ_ROUNDS, NUM_EPOCH_ROUNDS = 15, 5
-NUM_PASSES = 10  # over the files in a round of reading, as starting threads is no part of reading
+# Passes over the files per round, so that starting threads hardly counts.
+NUM_PASSES = 10
 EXAMPLE_1 = ["5", "3", "64", "64", "11025", "0"]
 OPEN = """
 import sys, time
@@ -52,14 +53,14 @@ begin = time.perf_counter()
 loader = DataLoader({path!r})
 seconds = time.perf_counter() - begin
 loader.batches("train")[0]
-# Linux's own mark of this program's peak: what getrusage tells counts the program that started it too.
+# VmHWM is this process's peak; getrusage would count the parent process too.
 peak_kb = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(seconds, int(peak_kb) / 1000, sum(loader.num_segments.values()))
 """
 
 
 def make_dataset(folder: Path) -> Path:
-    """A dataset of NUM_SEGMENTS segments of one frame, of hard links."""
+    """Write a dataset of NUM_SEGMENTS segments of one frame, as hard links."""
     config = DataConfig(1, 1, 2, 2, 2, False)
     num_segments = NUM_SEGMENTS // NUM_MATCHES
     for match in range(NUM_MATCHES):
@@ -74,7 +75,7 @@ def make_dataset(folder: Path) -> Path:
 
 
 def zip_up(folder: Path, path: Path) -> Path:
-    """A .zip of a dataset folder, its files as they are."""
+    """Write a .zip of a dataset folder, without compression."""
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*.*")):
             archive.write(file, f"{folder.name}/{file.relative_to(folder)}")
@@ -82,7 +83,7 @@ def zip_up(folder: Path, path: Path) -> Path:
 
 
 def bench_open(scratch: Path, _: Path) -> bool:
-    """Print the time and the memory that opening takes; returns whether both are within their limits."""
+    """Print the time and the memory for opening, and return whether both are within their limits."""
     within = True
     folder = make_dataset(scratch / "many")
     for name, path in (("folder", folder), (".zip", zip_up(folder, scratch / "many.zip"))):
@@ -97,11 +98,11 @@ def bench_open(scratch: Path, _: Path) -> bool:
     return within
 
 
-def median_seconds(ways: dict[str, Callable[[], object]], num_rounds: int) -> dict[str, float]:
-    """Seconds of each way, the median of alternating runs; a first one of each is left out, to warm up."""
-    seconds = {name: [] for name in ways}
+def median_seconds(methods: dict[str, Callable[[], object]], num_rounds: int) -> dict[str, float]:
+    """Return the median seconds of each method over alternating runs, after one run of each to warm up."""
+    seconds = {name: [] for name in methods}
     for _ in range(num_rounds + 1):
-        for name, run in ways.items():
+        for name, run in methods.items():
             begin = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - begin)
@@ -119,9 +120,12 @@ def exhaust(batches: Iterable) -> None:
         pass
 
 
-def as_first_version(loader: DataLoader, folder: Path):
-    """A table of the training segments, each stored as the toolkit's first version stored it; a pandas DataFrame, or a
-    list of dicts without pandas."""
+def as_baseline(loader: DataLoader, folder: Path):
+    """Store the training segments as the 2020 release stored them.
+
+    Returns:
+        Their table: a pandas DataFrame, or a list of dicts if pandas is not installed.
+    """
     folder.mkdir()
     rows = []
     for number, file in enumerate(loader.segment_files["train"]):
@@ -138,11 +142,11 @@ def as_first_version(loader: DataLoader, folder: Path):
         return rows
 
 
-def read_as_first_version(table, batch_size: int) -> None:
+def read_as_baseline(table, batch_size: int) -> None:
     for start in range(0, len(table), batch_size):
         batch = {"video": [], "audio": [], "label": []}
-        for place in range(start, min(start + batch_size, len(table))):
-            row = table[place] if isinstance(table, list) else table.iloc[place]
+        for index in range(start, min(start + batch_size, len(table))):
+            row = table[index] if isinstance(table, list) else table.iloc[index]
             with open(row["path"], "rb") as file:
                 segment = pickle.load(file)
             for name, values in batch.items():
@@ -152,19 +156,19 @@ def read_as_first_version(table, batch_size: int) -> None:
 
 
 def bench_read(scratch: Path, dataset: Path) -> bool:
-    """Print the rates of reading; returns whether the loader's is high enough."""
+    """Print the rates of reading, and return whether the loader's is high enough."""
     loader = DataLoader(dataset, seed=0)
     if loader.dataset_dir.is_file():
         raise SystemExit(f"--data_dir: received {dataset}, expected a folder: plain reads need files")
     paths = [str(file.path) for file in loader.segment_files["train"]]
     batches = loader.batches("train")
-    table = as_first_version(loader, scratch / "first_version")
-    first = f"the first version's way, {'a list' if isinstance(table, list) else 'pandas'}"
+    table = as_baseline(loader, scratch / "baseline")
+    first = f"baseline (2020 release), {'a list' if isinstance(table, list) else 'pandas'}"
     seconds = median_seconds(
         {
             "plain reads": lambda: [read_plainly(paths) for _ in range(NUM_PASSES)],
             "the loader": lambda: [exhaust(batches) for _ in range(NUM_PASSES)],
-            first: lambda: read_as_first_version(table, loader.batch_size),
+            first: lambda: read_as_baseline(table, loader.batch_size),
         },
         NUM_READ_ROUNDS,
     )
@@ -173,13 +177,13 @@ def bench_read(scratch: Path, dataset: Path) -> bool:
     print(f"\nread {len(paths)} training segments of {sum(map(os.path.getsize, paths)) / len(paths) / 1000:.0f} kB")
     for name, value in seconds.items():
         rate = seconds["plain reads"] / value
-        bar = f"  (at least {MIN_READ_RATE})" if name == "the loader" else ""
-        print(f"  {name:34} {num_segments / value:8.0f} segments/s  {rate:5.2f}{bar}")
+        limit = f"  (at least {MIN_READ_RATE})" if name == "the loader" else ""
+        print(f"  {name:34} {num_segments / value:8.0f} segments/s  {rate:5.2f}{limit}")
     return seconds["plain reads"] / seconds["the loader"] >= MIN_READ_RATE
 
 
 def bench_epoch(_: Path, dataset: Path) -> bool:
-    """Print the time of an epoch; returns whether reading adds little enough to it."""
+    """Print the time of an epoch, and return whether reading adds little enough to it."""
     from videosummarizer.training.keras_backend import keras
     from videosummarizer.training.optimization import ExponentialMovingAverage, train_epoch
 
@@ -199,8 +203,8 @@ def bench_epoch(_: Path, dataset: Path) -> bool:
     )
     print(f"\nan epoch of {len(batches)} batches of {args.batch_size} segments")
     for name, value in seconds.items():
-        bar = f"  (at most {MAX_EPOCH_RATIO:.2f})" if name == "from disk" else ""
-        print(f"  {name:34} {value:8.2f} s  {value / seconds['arrays in memory']:6.3f}{bar}")
+        limit = f"  (at most {MAX_EPOCH_RATIO:.2f})" if name == "from disk" else ""
+        print(f"  {name:34} {value:8.2f} s  {value / seconds['arrays in memory']:6.3f}{limit}")
     return seconds["from disk"] <= MAX_EPOCH_RATIO * seconds["arrays in memory"]
 
 
@@ -209,9 +213,13 @@ PARTS = {"open": bench_open, "read": bench_read, "epoch": bench_epoch}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to measure")
     parser.add_argument(
-        "--data_dir", type=Path, help="dataset to read and train on (default: data/raw by the README's first example)"
+        "--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="Parts to measure (default: all)."
+    )
+    parser.add_argument(
+        "--data_dir",
+        type=Path,
+        help="Dataset to read and train on (default: data/raw, converted with 5 3 64 64 11025 0).",
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

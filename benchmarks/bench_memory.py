@@ -1,5 +1,6 @@
-"""Peak resident memory of a conversion, by the length of the match: at most 400 MB for three hours of 720p, and at
-most 10 % more for 60 minutes than for 10.
+"""Measure the peak resident memory of a conversion by the length of the match.
+
+The limits are 400 MB for three hours of 720p, and 10 % more for 60 minutes than for 10.
 
     python benchmarks/bench_memory.py --minutes 10 60 180
 
@@ -16,12 +17,13 @@ from pathlib import Path
 import psutil
 from match_720p import ROOT, loop_match, make_match
 
-SETTINGS = ["3", "6", "128", "128", "22050", "1"]  # the README's second example, the heavier one
+# The heavier one of the two example conversions.
+SETTINGS = ["3", "6", "128", "128", "22050", "1"]
 MEGABYTE = 1e6
 
 
 def peak_resident_mb(command: list) -> float:
-    """The largest resident size in MB that a command's process had. Raises RuntimeError if the command fails."""
+    """Run a command and return the peak resident size of its process in MB. Raises RuntimeError if it fails."""
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         watched, peak = psutil.Process(process.pid), 0
         while process.poll() is None:
@@ -38,7 +40,7 @@ def peak_resident_mb(command: list) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--minutes", type=float, nargs="+", default=[10, 60], help="lengths to measure (default: 10 60)"
+        "--minutes", type=float, nargs="+", default=[10, 60], help="Lengths to measure (default: 10 60)."
     )
     args = parser.parse_args()
     first = None

@@ -1,10 +1,12 @@
-"""Makes the README's pictures out of what the demo's training and highlight_extractor.py wrote, with headless Chromium.
+"""Make the images of the docs from the files of the demo, with headless Chromium.
 
-python benchmarks/make_pictures.py checkpoints highlights/arena_02     docs/history.png, timeline.png and page.png
+    python benchmarks/make_pictures.py checkpoints highlights/arena_02
+
+Writes docs/history.png, docs/timeline.png and docs/page.png.
 """
 
+import argparse
 import shutil
-import sys
 from pathlib import Path
 
 from selenium import webdriver
@@ -13,8 +15,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 DOCS_DIR = Path(__file__).resolve().parent.parent / "docs"
 
 
-def photograph(page_path: Path, picture_path: Path) -> None:
-    """Write a picture of a page with its second section selected and zoomed out to the whole match."""
+def take_screenshot(page_path: Path, image_path: Path) -> None:
+    """Write a screenshot of a review page with its second section selected and the whole match on the timeline."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or shutil.which("google-chrome")
     for switch in ("headless=new", "no-sandbox", "window-size=1360,900", "force-color-profile=srgb"):
@@ -25,12 +27,21 @@ def photograph(page_path: Path, picture_path: Path) -> None:
         wait.until(lambda _: browser.execute_script("return edges !== null && video.readyState >= 2"))
         browser.execute_script("select((sections[1] || sections[0]).id); goToFrame(selectedSection().start + 60)")
         wait.until(lambda _: browser.execute_script("return !video.seeking && !changed"))
-        browser.save_screenshot(str(picture_path))
+        browser.save_screenshot(str(image_path))
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ckpt_dir", type=Path, help="Folder of main.py's checkpoints and plots.")
+    parser.add_argument("stem", type=Path, help="Files of highlight_extractor.py, without their suffixes.")
+    args = parser.parse_args()
+    ckpt_dir, stem = args.ckpt_dir, args.stem
+    shutil.copyfile(ckpt_dir / "history.png", DOCS_DIR / "history.png")
+    shutil.copyfile(stem.with_name(f"{stem.name}_timeline.png"), DOCS_DIR / "timeline.png")
+    take_screenshot(stem.with_name(f"{stem.name}.html"), DOCS_DIR / "page.png")
+    print(*(DOCS_DIR / f"{name}.png" for name in ("history", "timeline", "page")), sep="\n")
 
 
 if __name__ == "__main__":
-    ckpt_dir, stem = map(Path, sys.argv[1:])
-    shutil.copyfile(ckpt_dir / "history.png", DOCS_DIR / "history.png")
-    shutil.copyfile(stem.with_name(f"{stem.name}_timeline.png"), DOCS_DIR / "timeline.png")
-    photograph(stem.with_name(f"{stem.name}.html"), DOCS_DIR / "page.png")
-    print(*(DOCS_DIR / f"{name}.png" for name in ("history", "timeline", "page")), sep="\n")
+    main()

@@ -1,8 +1,9 @@
-"""Makes the long matches that the benchmarks read, from data/raw, once; benchmarks/cache keeps them.
+"""Make the long matches of the benchmarks from data/raw; benchmarks/cache keeps them.
 
-python benchmarks/match_720p.py        makes benchmarks/cache/match_720p_h264.mp4, five minutes
+python benchmarks/match_720p.py    writes benchmarks/cache/match_720p_h264_5min.mp4
 """
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import imageio_ffmpeg
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE_DIR = ROOT / "benchmarks" / "cache"
+# Titles of the one-minute matches that are joined.
 MINUTES = ["arena_01", "arena_05", "base_01", "city_02", "pit_01"]
 ENCODERS = {
-    # B-frames, B-pyramid and several Mbit/s, as recordings and broadcasts have them; grain keeps the bits needed.
+    # B-frames, B-pyramid and several Mbit/s are common in recordings and broadcasts; grain makes use of the bits.
     "h264": ["-c:v", "libx264", "-preset", "fast", "-bf", "3", "-b:v", "6M", "-maxrate", "9M", "-bufsize", "12M"],
     "hevc": ["-c:v", "libx265", "-preset", "ultrafast", "-b:v", "4M", "-x265-params", "log-level=error:bframes=3"],
     "vp9": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "4M", "-row-mt", "1"],
@@ -28,7 +30,12 @@ def ffmpeg(*arguments: str) -> None:
 
 
 def make_match(codec: str = "h264", num_minutes: int = len(MINUTES)) -> Path:
-    """Path of a 1280 x 720 match of some minutes with its label file beside it, made where it is not there yet."""
+    """Return the path of a 1280 x 720 match, and make it and its label file unless they exist.
+
+    Args:
+        codec: a key of ENCODERS.
+        num_minutes: length of the match, at most 5.
+    """
     path = CACHE_DIR / f"match_720p_{codec}_{num_minutes}min.mp4"
     if path.exists():
         return path
@@ -38,9 +45,9 @@ def make_match(codec: str = "h264", num_minutes: int = len(MINUTES)) -> Path:
         argument for title in MINUTES[:num_minutes] for argument in ("-i", str(ROOT / "data/raw" / f"{title}.mp4"))
     ]
     join = "".join(f"[{i}:v][{i}:a]" for i in range(num_minutes)) + f"concat=n={num_minutes}:v=1:a=1[v][a]"
-    picture = "[v]scale=1280:720:flags=bicubic,noise=alls=6:allf=t,format=yuv420p[picture]"
+    scaled = "[v]scale=1280:720:flags=bicubic,noise=alls=6:allf=t,format=yuv420p[scaled]"
     part = path.with_suffix(".part.mp4")
-    ffmpeg(*inputs, "-filter_complex", f"{join};{picture}", "-map", "[picture]", "-map", "[a]", *ENCODERS[codec],
+    ffmpeg(*inputs, "-filter_complex", f"{join};{scaled}", "-map", "[scaled]", "-map", "[a]", *ENCODERS[codec],
            "-c:a", "aac", "-b:a", "128k", str(part))  # fmt: skip
     path.with_suffix(".txt").write_text("700,1400\n")
     part.replace(path)
@@ -48,7 +55,7 @@ def make_match(codec: str = "h264", num_minutes: int = len(MINUTES)) -> Path:
 
 
 def loop_match(path: Path, num_minutes: float) -> Path:
-    """Path of a match looped to a length by copying its stream, made where it is not there yet."""
+    """Return the path of a match that is looped to a length by copying its streams, and make it unless it exists."""
     looped = path.with_name(f"{path.stem}_looped_{num_minutes:g}min.mp4")
     if not looped.exists():
         part = looped.with_suffix(".part.mp4")
@@ -58,5 +65,12 @@ def loop_match(path: Path, num_minutes: float) -> Path:
     return looped
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     print(make_match())
+
+
+if __name__ == "__main__":
+    main()

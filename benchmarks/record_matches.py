@@ -1,16 +1,16 @@
-"""Records matches of Freedoom, played by a scripted player in ViZDoom, with their labels: a data set for anybody.
+"""Record matches of Freedoom, played by a scripted player in ViZDoom, with their labels: a free data set.
 
     python benchmarks/record_matches.py OUTPUT_DIR --scenarios deathmatch freedoom2:map01 --seeds 1101 1102
     python data_converter.py OUTPUT_DIR 5 3 64 64 11025 0
 
-Records every scenario with every seed. Out, for each match: `<scenario>[_<map>]_<seed>.mp4` with picture and sound, a
+Records every scenario with every seed. Out, for each match: `<scenario>[_<map>]_<seed>.mp4` with video and audio, a
 label file .txt, and .json with the frame of every kill and of every death of the player. Matches whose .json is there
 are kept. The same arguments give the same match.
 
-A highlight is a kill: from 2 s before it to 1 s after it, sections at most 1 s apart merged. Fights without a kill,
-shots into the air and the player's own death are none.
+A highlight is a kill, from 2 s before it to 1 s after it; sections at most 1 s apart are merged. Fights without a kill,
+missed shots and the player's own death are no highlights.
 
-Needs `pip install vizdoom==1.3.2`, and the system library libopenal1: without it the sound is silence.
+Needs `pip install vizdoom==1.3.2`, and the system library libopenal1: without it the audio is silent.
 """
 
 import argparse
@@ -33,8 +33,15 @@ sys.path.insert(0, str(ROOT))
 from videosummarizer.atomic_file import atomic_write  # noqa: E402
 from videosummarizer.labels import format_sections  # noqa: E402
 
-FRAME_RATE_FPS, SAMPLE_RATE_HZ = 35, 44100  # the game's own steps; a picture and its sound each
-BEFORE_KILL_SEC, AFTER_KILL_SEC, MAX_GAP_SEC = 2, 1, 1
+# The game's own rate: every step gives a frame and its audio.
+FRAME_RATE_FPS = 35
+SAMPLE_RATE_HZ = 44100
+# A highlight starts this long before a kill.
+BEFORE_KILL_SEC = 2
+# A highlight ends this long after a kill.
+AFTER_KILL_SEC = 1
+# Highlights with at most this gap are merged.
+MAX_GAP_SEC = 1
 MONSTERS = ("Zombieman", "ShotgunGuy", "ChaingunGuy", "DoomImp", "Demon", "Spectre", "Cacodemon", "HellKnight",
             "BaronOfHell", "LostSoul", "MarineChainsawVzd", "MarineChainsaw", "Revenant", "Arachnotron",
             "PainElemental", "Fatso", "Archvile", "WolfensteinSS")  # fmt: skip
@@ -44,8 +51,10 @@ BUTTONS = ("ATTACK", "MOVE_FORWARD", "MOVE_LEFT", "MOVE_RIGHT", "TURN_LEFT_RIGHT
 ATTACK, FORWARD, LEFT, TURN, NEXT_WEAPON, USE, SPEED = 0, 1, 2, 4, 5, 6, 7
 VARIABLES = ("KILLCOUNT", "POSITION_X", "POSITION_Y")
 ROAM, HUNT, LOOK_AROUND = range(3)
-MODE_SHARES = (0.45, 0.35, 0.2)
-NUM_DIRECTIONS = 16  # in which the player looks for room
+# Probabilities of the modes ROAM, HUNT and LOOK_AROUND.
+MODE_PROBABILITIES = (0.45, 0.35, 0.2)
+# Directions in which the player looks for free space.
+NUM_DIRECTIONS = 16
 
 
 class RecordingError(Exception):
@@ -53,10 +62,11 @@ class RecordingError(Exception):
 
 
 def kill_sections(kill_frames: list[int], num_frames: int) -> list[tuple[int, int]]:
-    """(start, end) frames of the highlights, half-open, ascending, within [0, num_frames].
+    """Return (start, end) frames of the highlights, half-open, ascending, within [0, num_frames].
 
     Args:
-        kill_frames: the frame at which each kill is seen, ascending.
+        kill_frames: the frame in which each kill is visible, ascending.
+        num_frames: frames of the match.
     """
     sections: list[tuple[int, int]] = []
     for frame in kill_frames:
@@ -69,7 +79,7 @@ def kill_sections(kill_frames: list[int], num_frames: int) -> list[tuple[int, in
 
 
 def label_file(sections: list[tuple[int, int]]) -> str:
-    """The text of a label file with frames and times."""
+    """Return the text of a label file with frames and times."""
     sections_sec = np.array(sections).reshape(-1, 2) / FRAME_RATE_FPS
     return format_sections(sections, sections_sec)
 
@@ -78,7 +88,7 @@ def label_file(sections: list[tuple[int, int]]) -> str:
 
 
 def start_game(scenario: str, map_name: str | None, seed: int, resolution: str):
-    """A running game. Raises RecordingError where ViZDoom has no such scenario, map or resolution."""
+    """Start a game. Raises RecordingError if ViZDoom has no such scenario, map or resolution."""
     import vizdoom
 
     scenarios_dir = Path(vizdoom.scenarios_path)
@@ -93,7 +103,7 @@ def start_game(scenario: str, map_name: str | None, seed: int, resolution: str):
     if map_name:
         game_path = Path(vizdoom.__file__).parent / Path(game.get_doom_game_path()).name
         maps = map_names(Path(game.get_doom_scenario_path() or game_path))
-        if map_name not in maps:  # which ViZDoom would wait for without end
+        if map_name not in maps:  # ViZDoom would wait forever for an unknown map
             raise RecordingError(f"--scenarios: received {scenario}:{map_name}, expected one of {', '.join(maps)}")
         game.set_doom_map(map_name)
     game.set_screen_resolution(resolutions[resolution])
@@ -115,8 +125,10 @@ def start_game(scenario: str, map_name: str | None, seed: int, resolution: str):
 
 
 def map_names(game_path: Path) -> list[str]:
-    """The maps in a .wad: of its entries those before a "THINGS" or, in newer ones, a "TEXTMAP". Source of the format:
-    The Unofficial Doom Specs, chapter 2."""
+    """Return the maps in a .wad: the entries before a "THINGS" or, in newer files, a "TEXTMAP".
+
+    Source of the format: The Unofficial Doom Specs, chapter 2.
+    """
     content = game_path.read_bytes()
     _, num_entries, start = struct.unpack_from("<4sii", content)
     entries = struct.iter_unpack("<ii8s", content[start : start + 16 * num_entries])
@@ -125,8 +137,10 @@ def map_names(game_path: Path) -> list[str]:
 
 
 class Player:
-    """Plays by rules and chance: for some seconds it roams, hunts, or looks around, then does something else. Not well,
-    so that a match holds quiet minutes, fights that lead to nothing, and deaths."""
+    """Plays by random rules: for some seconds it roams, hunts, or looks around, then it changes its mode.
+
+    It does not play well, so that a match has quiet minutes, fights without a kill, and deaths.
+    """
 
     def __init__(self, seed: int):
         self.rng = np.random.default_rng(seed)
@@ -143,10 +157,10 @@ class Player:
             game.send_game_command("give armor")
 
     def act(self, state, frame: int) -> list[float]:
-        """What is done about a state of the game: a value for each of BUTTONS."""
+        """Return the action in a state of the game: a value for each of BUTTONS."""
         action = [0.0] * len(BUTTONS)
         if self.num_frames_left <= 0:
-            self.mode = int(self.rng.choice([ROAM, HUNT, LOOK_AROUND], p=MODE_SHARES))
+            self.mode = int(self.rng.choice([ROAM, HUNT, LOOK_AROUND], p=MODE_PROBABILITIES))
             self.num_frames_left = int(self.rng.integers(70, 350))
         self.num_frames_left -= 1
         monsters = [label for label in state.labels if label.object_name in MONSTERS]
@@ -169,13 +183,13 @@ class Player:
         action[LEFT + int(self.rng.integers(2))] = float(sidesteps)
 
     def walk(self, action: list[float], state, frame: int) -> None:
-        """Go where there is room, and turn away where nothing moves."""
+        """Walk towards free space, and turn away when stuck."""
         position = state.game_variables[1:3]
         is_stuck = self.position is not None and np.abs(position - self.position).sum() < 0.5
         self.num_frames_stuck = self.num_frames_stuck + 1 if is_stuck else 0
         self.position = position
         if frame % 6 == 0:
-            self.turn_deg = self.look_for_room(state.depth_buffer)
+            self.turn_deg = self.find_free_direction(state.depth_buffer)
         if self.num_frames_stuck > 10:
             self.turn_deg = float(self.rng.choice([-1, 1]) * self.rng.uniform(15, 30))
             self.num_frames_stuck = 0
@@ -187,8 +201,12 @@ class Player:
             action[SPEED] = float(self.rng.random() < 0.5)
         action[USE] = float(self.rng.random() < 0.05)
 
-    def look_for_room(self, depth: np.ndarray) -> float:
-        """Degrees to turn, towards where (H, W) depths at eye level are great with more chance than elsewhere."""
+    def find_free_direction(self, depth: np.ndarray) -> float:
+        """Return the degrees to turn; directions with a large depth at eye level are more probable.
+
+        Args:
+            depth: (H, W) depth buffer.
+        """
         height_px, width_px = depth.shape
         level = depth[int(height_px * 0.4) : int(height_px * 0.5)].astype(float).mean(axis=0)
         directions = level[: width_px // NUM_DIRECTIONS * NUM_DIRECTIONS].reshape(NUM_DIRECTIONS, -1).mean(axis=1)
@@ -203,7 +221,7 @@ class Player:
 
 
 class Recorder:
-    """Writes an mp4: H.264, and AAC of stereo sound. A context manager."""
+    """Writes an mp4 with H.264 video and stereo AAC audio. A context manager."""
 
     def __init__(self, path: Path, width_px: int, height_px: int, crf: int):
         self.container = av.open(str(path), "w", format="mp4")
@@ -220,34 +238,39 @@ class Recorder:
         return self
 
     def __exit__(self, *_) -> None:
-        self.write_sound()
+        self.write_audio()
         for stream in (self.video, self.audio):
             self.container.mux(stream.encode())
         self.container.close()
 
-    def write(self, picture: np.ndarray, sound: np.ndarray) -> None:
-        """picture: (H, W, 3) uint8. sound: (num_samples, 2) int16, of the time that the picture is shown."""
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[: self.video.height]), format="rgb24")
+    def write(self, image: np.ndarray, audio: np.ndarray) -> None:
+        """Write a frame and its audio.
+
+        Args:
+            image: (H, W, 3) uint8.
+            audio: (num_samples, 2) int16, for as long as the frame is shown.
+        """
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[: self.video.height]), format="rgb24")
         frame.pts, frame.time_base = self.num_frames, Fraction(1, FRAME_RATE_FPS)
         self.container.mux(self.video.encode(frame))
         self.num_frames += 1
-        self.waiting.append(sound)
+        self.waiting.append(audio)
         if len(self.waiting) == FRAME_RATE_FPS:
-            self.write_sound()
+            self.write_audio()
 
-    def write_sound(self) -> None:
+    def write_audio(self) -> None:
         if not self.waiting:
             return
-        sound = np.concatenate(self.waiting).astype(np.int16)
+        audio = np.concatenate(self.waiting).astype(np.int16)
         self.waiting = []
-        frame = av.AudioFrame.from_ndarray(sound.reshape(1, -1), format="s16", layout="stereo")
+        frame = av.AudioFrame.from_ndarray(audio.reshape(1, -1), format="s16", layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, self.num_samples, Fraction(1, SAMPLE_RATE_HZ)
-        self.num_samples += len(sound)
+        self.num_samples += len(audio)
         self.container.mux(self.audio.encode(frame))
 
 
 def play(game, player: Player, recorder: Recorder, num_frames: int) -> tuple[list[int], list[int]]:
-    """Play and record so many frames; returns the frame of every kill and of every death of the player."""
+    """Play and record so many frames, and return the frame of every kill and of every death of the player."""
     kill_frames, death_frames, num_kills = [], [], 0
     game.new_episode()
     player.begin_life(game)
@@ -266,7 +289,7 @@ def play(game, player: Player, recorder: Recorder, num_frames: int) -> tuple[lis
 
 
 def record(args: argparse.Namespace, title: str, scenario: str, map_name: str | None, seed: int) -> str:
-    """Record a match; returns a line that tells of it. Raises RecordingError."""
+    """Record a match, and return a line that describes it. Raises RecordingError."""
     num_frames = round(args.duration_sec * FRAME_RATE_FPS)
     part = args.output_dir / f"{title}.mp4.part"
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # where ViZDoom leaves its settings
@@ -283,21 +306,23 @@ def record(args: argparse.Namespace, title: str, scenario: str, map_name: str | 
     about |= {"scenario": scenario, "map": map_name, "seed": seed}
     atomic_write(args.output_dir / f"{title}.txt", label_file(sections).encode())
     atomic_write(args.output_dir / f"{title}.json", json.dumps(about).encode())
-    share = sum(end - start for start, end in sections) / num_frames
-    return f"{title}: {len(kill_frames)} kills, {len(death_frames)} deaths, highlight share {share:.2f}"
+    ratio = sum(end - start for start, end in sections) / num_frames
+    return f"{title}: {len(kill_frames)} kills, {len(death_frames)} deaths, highlight ratio {ratio:.2f}"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Arguments of the command. Wrong ones exit with status 2 and a message that names them."""
+    """Parse the command line. A wrong argument exits with status 2 and a message that names it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("output_dir", type=lambda path: Path(path).resolve(), help="folder for the matches, made where it is not there")
+    add(
+        "output_dir", type=lambda path: Path(path).resolve(), help="Folder for the matches; it is created if necessary."
+    )
     add("--scenarios", nargs="+", default=["deathmatch"], metavar="NAME[:MAP]",
-        help="of ViZDoom; of a game with many maps with one: freedoom2:map01 (default: deathmatch)")  # fmt: skip
-    add("--seeds", type=int, nargs="+", default=[0], help="of game and player (default: 0)")
-    add("--duration_sec", type=float, default=150, help="of each match (default: %(default)s)")
-    add("--resolution", default="256x144", help="one of ViZDoom's (default: %(default)s)")
-    add("--crf", type=int, default=33, help="H.264 quality, lower is better (default: %(default)s)")
+        help="ViZDoom's scenarios, with a map if there are many: freedoom2:map01 (default: deathmatch).")  # fmt: skip
+    add("--seeds", type=int, nargs="+", default=[0], help="Seeds of game and player (default: 0).")
+    add("--duration_sec", type=float, default=150, help="Length of each match (default: %(default)s).")
+    add("--resolution", default="256x144", help="One of ViZDoom's resolutions (default: %(default)s).")
+    add("--crf", type=int, default=33, help="H.264 quality from 0 to 51, lower is better (default: %(default)s).")
     args = parser.parse_args(argv)
     if not 1 <= args.duration_sec < float("inf"):
         parser.error(f"argument --duration_sec: received {args.duration_sec}, expected 1 or more")
@@ -309,7 +334,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Record the matches, and return the exit status: 0, or 1 where one cannot be recorded."""
+    """Record the matches and return the exit status: 0, or 1 if one cannot be recorded."""
     args = parse_args(argv)
     matches = [(*name.partition(":")[::2], seed) for name in args.scenarios for seed in args.seeds]
     try:

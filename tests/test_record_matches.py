@@ -1,4 +1,4 @@
-"""What benchmarks/record_matches.py makes of kills; no game is needed for it."""
+"""Check what benchmarks/record_matches.py makes of kills; no game is needed."""
 
 import struct
 import sys
@@ -60,7 +60,7 @@ def test_without_vizdoom_it_says_how_to_get_it(tmp_path, capsys, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_matches_that_are_there_are_kept(tmp_path, capsys):
+def test_existing_matches_are_kept(tmp_path, capsys):
     (tmp_path / "freedoom2_map01_7.json").write_text("{}")
     assert record_matches.main([str(tmp_path), "--scenarios", "freedoom2:map01", "--seeds", "7"]) == 0
     assert capsys.readouterr().out == "freedoom2_map01_7: kept\n"
