@@ -83,7 +83,7 @@ def test_texts_are_looked_at_before_the_library_reads_them(checkpoint):
     content = checkpoint.read_bytes()
     start = content.index(b"GCOL\x01\0\0\0")
     checkpoint.write_bytes(content[: start + 16] + b"\0\0" + content[start + 18 :])  # its first object is free space
-    assert "(its texts are damaged)" in message_of(checkpoint)
+    assert "(its strings are damaged)" in message_of(checkpoint)
 
 
 # ---- Global heaps, made by hand after the HDF5 File Format Specification 3.0, III.E
@@ -137,7 +137,8 @@ def test_texts_end_where_their_heap_ends_or_are_refused(tmp_path, name):
         with pytest.raises(CheckpointError) as raised:
             check_global_heaps(path)
         assert str(raised.value) == (
-            f"{path}: cannot be read as a checkpoint (its texts are damaged), expected a .hdf5 file that main.py saved"
+            f"{path}: cannot be read as a checkpoint (its strings are damaged), expected a .hdf5 file "
+            "that main.py saved"
         )
 
 

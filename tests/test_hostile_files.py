@@ -135,7 +135,7 @@ def test_what_no_segment_holds_is_named(tmp_path, value, named):
 
 
 def laughs(first, double, times=60):
-    """A value put into two places again and again: as many values as no memory holds, were they not the same."""
+    """A value that is added to itself again and again: more values than fit in memory, if each were stored."""
     return b"\x80\x04" + first + b"\x94" + b"".join(double(index) for index in range(times))
 
 
@@ -317,7 +317,7 @@ HOSTILE_NETWORKS = {
     "file for a vocabulary": (network(layer("StringLookup", "last", ["input"], vocabulary="/etc/passwd")), "StringL"),
     "another model's file": (network(layer("TFSMLayer", "last", ["input"], filepath="/tmp")), "the layer TFSMLayer"),
     "array of a type": (network(dense(kernel={"class_name": "__numpy__", "config": {}})), "the layer __numpy__"),
-    "huge layer": (network(dense(units=10**9)), "has a units of 1e\\+09: beyond reason"),
+    "huge layer": (network(dense(units=10**9)), "has a units of 1e\\+09: out of range"),
     "infinite number": (network(dense(units=float("inf"))), "has a units of inf"),
     "huge number of mel bands": (
         network(layer("MelSpectrogram", "last", ["input"], num_mel_bins=10**6)),
@@ -412,11 +412,14 @@ HOSTILE_HDF5 = {
     "structures": (with_dataset(shape=1, dtype=[("a", "u1"), ("b", "f4")]), "expected plain numbers"),
     "long texts": (with_dataset(shape=1, dtype="S100000"), "expected plain numbers"),
     "weight of two names": (with_second_name, "last names a weight twice"),
-    "circle": (with_circle, "more is in two places"),
+    "circle": (with_circle, "more is stored twice"),
     "named type": (with_type, "more is neither a group nor an array"),
-    "settings of numbers": (with_attribute("model_config", 5), "the attribute model_config is no text"),
-    "settings of many texts": (with_attribute("model_config", ["a", "b"]), "the attribute model_config is no text"),
-    "attribute of references": (with_reference, "neither text nor numbers"),
+    "settings of numbers": (with_attribute("model_config", 5), "the attribute model_config is not a string"),
+    "settings of many texts": (
+        with_attribute("model_config", ["a", "b"]),
+        "the attribute model_config is not a string",
+    ),
+    "attribute of references": (with_reference, "neither strings nor numbers"),
     "attribute of many": (with_attribute("x", ["a"] * 1001), "the attribute x claims 1001 values"),
     "settings missing": (lambda file: file.attrs.pop("model_config"), "cannot be read"),
 }
@@ -452,7 +455,9 @@ def test_texts_that_do_not_end_where_their_place_does_are_refused_before_hdf5_re
     assert int.from_bytes(content[place + 8 : place + 16], "little") == end - place
     content[place + 8 : place + 16] = (end - place + num_bytes).to_bytes(8, "little")
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"evil\.hdf5: cannot be read as a checkpoint \(its texts are damaged\)"):
+    with pytest.raises(
+        CheckpointError, match=r"evil\.hdf5: cannot be read as a checkpoint \(its strings are damaged\)"
+    ):
         read_checkpoint_attributes(path)
 
 

@@ -157,12 +157,12 @@ def test_a_number_up_to_a_limit_is_admitted(key, largest):
     assert admits(network(dense(**{key: -largest}))) is True
     for beyond in (largest + 1, -largest - 1, largest + 0.5, float("inf"), -float("inf")):
         problem = admits(network(dense(**{key: beyond})))
-        assert problem == f"a.hdf5: the network in it has a {key} of {beyond:.3g}: beyond reason"
+        assert problem == f"a.hdf5: the network in it has a {key} of {beyond:.3g}: out of range"
 
 
 def test_numbers_in_lists_count_as_the_one_that_they_belong_to():
     assert admits(network(dense(num_bands=[1, [2, 1024]]))) is True
-    assert admits(network(dense(num_bands=[1, [2, 1025]]))).endswith("has a num_bands of 1.02e+03: beyond reason")
+    assert admits(network(dense(num_bands=[1, [2, 1025]]))).endswith("has a num_bands of 1.02e+03: out of range")
     assert admits(network(dense(shape=[None, 2**24]))) is True
     assert "a shape of" in admits(network(dense(shape=[None, 2**24 + 1])))
 
@@ -170,7 +170,7 @@ def test_numbers_in_lists_count_as_the_one_that_they_belong_to():
 def test_a_resampling_matrix_holds_at_most_2_to_the_25_numbers():
     assert admits(network(dense(num_from=2**13, num_to=2**12))) is True
     assert admits(network(dense(num_from=2**13, num_to=2**12 + 1))) == (
-        "a.hdf5: the network in it has a num_to of 4.1e+03: beyond reason"
+        "a.hdf5: the network in it has a num_to of 4.1e+03: out of range"
     )
     assert admits(network(dense(num_from=2**24))) is True
     assert admits(network(dense(num_from="many", num_to=3))) is True  # Keras will say so
@@ -197,7 +197,7 @@ def test_only_the_outermost_is_a_network():
 def test_classes_are_found_wherever_they_are():
     bad = {"class_name": "Lambda", "config": {}}
     for place in ([bad], [[bad]], {"a": bad}, {"a": [{"b": bad}]}):
-        assert "the layer Lambda, which is none" in admits(network(dense(kernel=place)))
+        assert "the layer Lambda, which this toolkit does not know" in admits(network(dense(kernel=place)))
     assert "the layer Lambda" in admits(network(dense(kernel={"registered_name": "Lambda"})))
     assert "names the module os" in admits(network(dense(kernel={"module": "os"})))
     assert admits(network(dense(kernel={"class_name": "Zeros", "module": "keras.initializers"}))) is True
@@ -304,7 +304,7 @@ def test_an_attribute_is_no_larger_than_the_file(path):
 def test_attributes_are_texts_or_numbers(path, value):
     with h5py.File(path, "r+") as file:
         file.attrs["x"] = value
-        with pytest.raises(CheckpointError, match=r"a\.hdf5: the attribute x is neither text nor numbers"):
+        with pytest.raises(CheckpointError, match=r"a\.hdf5: the attribute x is neither strings nor numbers"):
             check_attributes("a.hdf5", file, 10**6)
 
 
@@ -331,7 +331,7 @@ def test_one_array_of_two_names_is_refused(path):
     def link(file):
         file["model_weights/last/again"] = file["model_weights/last/bias"]
 
-    assert spoilt(path, link).endswith("is in two places, expected each weight once")
+    assert spoilt(path, link).endswith("is stored twice, expected each weight once")
 
 
 def test_a_bad_thing_is_found_at_any_depth(path):
@@ -375,5 +375,5 @@ def test_only_the_first_line_of_a_librarys_error_is_told(path, monkeypatch):
 def test_a_layer_that_opens_a_vocabulary_is_refused_in_a_file(tmp_path):
     for name in ("StringLookup", "IntegerLookup", "TextVectorization"):
         path = write_checkpoint(tmp_path / f"{name}.hdf5", network(layer(name, "last", ["input"], vocabulary="/a")))
-        with pytest.raises(CheckpointError, match=f"has the layer {name}, which is none that this toolkit knows"):
+        with pytest.raises(CheckpointError, match=f"has the layer {name}, which this toolkit does not know"):
             read_network(path)

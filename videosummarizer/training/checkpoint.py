@@ -1,4 +1,4 @@
-"""videosummarizer.training.checkpoint."""
+"""What a checkpoint states about itself, in an HDF5 attribute that is read without Keras."""
 
 import hashlib
 import json
@@ -12,21 +12,24 @@ from pathlib import Path
 from videosummarizer.dataset.metadata import DataConfig, parse_config
 from videosummarizer.evaluation.operating_point import OperatingPoint, parse_operating_point
 
-CHECKPOINT_ATTRIBUTE = "video_summarizer"  # JSON: what stage 4 needs beside the network
-HEAP_SIGNATURE = b"GCOL\x01\0\0\0"  # of an HDF5 global heap, which holds texts
-HEAP_HEADER = struct.Struct("<8sQ")  # signature, size
-HEAP_OBJECT_HEADER = struct.Struct("<HHIQ")  # index, 0 for free space; references; nothing; size
+# HDF5 attribute that holds JSON: the data config, the split, the operating points and the training settings.
+CHECKPOINT_ATTRIBUTE = "video_summarizer"
+# First bytes of an HDF5 global heap, which holds strings of variable length.
+HEAP_SIGNATURE = b"GCOL\x01\0\0\0"
+# Header of a global heap: signature, size in bytes.
+HEAP_HEADER = struct.Struct("<8sQ")
+# Header of an object in a global heap: index (0 for free space), reference count, reserved, size in bytes.
+HEAP_OBJECT_HEADER = struct.Struct("<HHIQ")
+# Score from which a segment counts as a highlight, if a checkpoint holds no operating point.
+DEFAULT_THRESHOLD = 0.5
 
 
 class CheckpointError(Exception):
-    """A file that is no checkpoint of this toolkit, or one that cannot be read; the message says which and why."""
-
-
-DEFAULT_THRESHOLD = 0.5  # from which score on a highlight is called, where no operating point is chosen
+    """A file is not a checkpoint of this toolkit, or cannot be read; the message says which and why."""
 
 
 def write_checkpoint_attributes(path: str | os.PathLike, attributes: dict) -> None:
-    """Write a JSON-able dict (data config, split, how it was trained) into a checkpoint's HDF5 attributes."""
+    """Write a dict that is serialisable as JSON into the HDF5 attributes of a checkpoint."""
     import h5py
 
     with h5py.File(path, "r+") as file:
@@ -34,10 +37,10 @@ def write_checkpoint_attributes(path: str | os.PathLike, attributes: dict) -> No
 
 
 def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
-    """The dict that `write_checkpoint_attributes` wrote.
+    """Read the dict that `write_checkpoint_attributes` wrote.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or no checkpoint of this toolkit.
+        CheckpointError: The file is missing or damaged, or it is not a checkpoint of this toolkit.
     """
     import h5py
 
@@ -49,10 +52,10 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
         with h5py.File(path, "r") as file:
             attribute = file.attrs.get_id(CHECKPOINT_ATTRIBUTE)
             if h5py.check_string_dtype(attribute.dtype) is None or attribute.shape != ():
-                raise ValueError("they are no text")
+                raise ValueError("the attribute is not a string")
             attributes = json.loads(file.attrs[CHECKPOINT_ATTRIBUTE])
             if not isinstance(attributes, dict):
-                raise ValueError("they are no dict")
+                raise ValueError("the attribute is not a dict")
             return attributes
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}), {expected}") from error
@@ -61,24 +64,30 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
 
 
 def check_global_heaps(path: str | os.PathLike) -> None:
-    """Raises CheckpointError unless the objects of each global heap in an HDF5 file end where the heap ends (HDF5 File
-    Format Specification 3.0, III.E): in others the HDF5 library looks for the next object for ever."""
+    """Check that the objects of each global heap in an HDF5 file end where the heap ends.
+
+    The HDF5 library loops for ever over other heaps. The layout is that of the HDF5 File Format Specification 3.0,
+    section III.E.
+
+    Raises:
+        CheckpointError: The objects of a heap do not fill it exactly.
+    """
     size = os.path.getsize(path)
     if not size:
-        return  # nothing can be mapped, and the library says that it is no HDF5 file
+        return  # an empty file cannot be mapped; the HDF5 library refuses it later
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = -1
         while (start := content.find(HEAP_SIGNATURE, start + 1)) >= 0:
-            place = start + HEAP_HEADER.size
-            if place > size:
+            offset = start + HEAP_HEADER.size
+            if offset > size:
                 return
             end = start + HEAP_HEADER.unpack_from(content, start)[1]
-            while place + HEAP_OBJECT_HEADER.size <= min(end, size):
-                index, _, _, num_bytes = HEAP_OBJECT_HEADER.unpack_from(content, place)
-                place += num_bytes if index == 0 else HEAP_OBJECT_HEADER.size + math.ceil(num_bytes / 8) * 8
-                if place > end or (index == 0 and place < end):
+            while offset + HEAP_OBJECT_HEADER.size <= min(end, size):
+                index, _, _, num_bytes = HEAP_OBJECT_HEADER.unpack_from(content, offset)
+                offset += num_bytes if index == 0 else HEAP_OBJECT_HEADER.size + math.ceil(num_bytes / 8) * 8
+                if offset > end or (index == 0 and offset < end):
                     raise CheckpointError(
-                        f"{path}: cannot be read as a checkpoint (its texts are damaged), expected a .hdf5 file that "
+                        f"{path}: cannot be read as a checkpoint (its strings are damaged), expected a .hdf5 file that "
                         "main.py saved"
                     )
                 if index == 0:
@@ -98,7 +107,11 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint's attributes; TensorFlow is not needed for them. Raises checkpoint.CheckpointError."""
+    """Read what a checkpoint states about itself, without loading Keras.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or another version saved it.
+    """
     if not path.exists():
         raise CheckpointError(f"{path}: no such file, expected a .hdf5 file that main.py saved")
     attributes = read_checkpoint_attributes(path)

@@ -1,7 +1,8 @@
-"""What is trusted of a checkpoint: looked through before Keras is given it, so that a stranger's file runs nothing,
-reads no other file, and takes memory in proportion to its size.
+"""Checks of an untrusted checkpoint, before Keras reads it.
 
-The network's variables are made only once their sizes are known to be those of the weights in the file (model.py).
+A checkpoint that passes executes nothing, reads no other file, and takes memory in proportion to its size. Only an
+allowlist of layers is accepted. `inference.load_checkpoint` allocates the network's variables only after it has
+compared their sizes with the weights in the file.
 """
 
 import json
@@ -13,18 +14,26 @@ import h5py
 from videosummarizer.dataset.safe_pickle import abbreviate
 from videosummarizer.training.checkpoint import CheckpointError
 
+# Lists of layers in a network's config.
 MAX_LAYERS = 1000
-MAX_NAMES = 1000  # of layers, or of a layer's weights, in one attribute
+# Values in one HDF5 attribute: names of layers, or of a layer's weights.
+MAX_NAMES = 1000
+# Largest number in a network's config.
 MAX_NUMBER = 2**24
-# Which span a matrix that is not stored:
+# These settings size a matrix that is computed, not stored, so they are limited further.
 MAX_NUMBER_OF = {"fft_length": 2**15, "num_mel_bins": 2**10, "num_bands": 2**10}
-MAX_RESAMPLING = 2**25  # num_from times num_to; MFCCs of segments of 90 s at 44,100 Hz take as much
+# Largest product of num_from and num_to. MFCCs of segments of 90 s at 44,100 Hz need as much.
+MAX_RESAMPLING = 2**25
+# Beginning of the names under which this toolkit registers its layers.
 REGISTERED_PREFIX = "video_summarizer>"
+# Modules that may define a class of Keras.
 ALLOWED_MODULES = frozenset(
     [None, "keras", "keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints"]
 )
+# Modules that may define a layer of this toolkit.
 OWN_MODULES = frozenset(["videosummarizer.training.layers", "videosummarizer.training.fusion"])
-# Layers that compute from tensors and numbers alone; none that runs or imports what its settings name, or opens files.
+# Layers, initializers, regularizers and constraints that only compute with tensors and numbers. None executes or
+# imports what its config names, and none opens files.
 ALLOWED_LAYERS = frozenset(
     """
     Functional InputLayer DTypePolicy __keras_tensor__
@@ -47,17 +56,20 @@ ALLOWED_LAYERS = frozenset(
 
 
 def read_network(path: str | os.PathLike) -> tuple[dict, int]:
-    """The settings of a checkpoint's network, whose layers are all known ones, and how many numbers its weights are.
+    """Read the config of a checkpoint's network and the size of its weights.
+
+    Returns:
+        The config, in which every layer is on the allowlist, and the number of values in the weights.
 
     Raises:
-        CheckpointError: the file holds anything else; the message names it.
+        CheckpointError: The file holds anything else; the message names it.
     """
     try:
         with h5py.File(path, "r") as file:
             num_weights = check_objects(path, file)
             config = json.loads(read_string(path, file, "model_config"))
     except RecursionError as error:
-        raise CheckpointError(f"{path}: the network in it cannot be read (its settings are nested too deep)") from error
+        raise CheckpointError(f"{path}: the network in it cannot be read (its config is nested too deep)") from error
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         text = str(error).partition("\n")[0]
         raise CheckpointError(f"{path}: the network in it cannot be read ({text})") from error
@@ -66,10 +78,13 @@ def read_network(path: str | os.PathLike) -> tuple[dict, int]:
 
 
 def check_objects(path: str | os.PathLike, file: h5py.File) -> int:
-    """How many numbers lie in `model_weights`, once every group, array and attribute has been looked at.
+    """Check every group, array and attribute of a file.
+
+    Returns:
+        The number of values in the weights.
 
     Raises:
-        CheckpointError: something leads out of the file, or claims more than the file holds.
+        CheckpointError: A link leads out of the file, or an item claims more bytes than the file holds.
     """
     size = num_bytes_left = os.path.getsize(path)
     num_weights, seen, todo = 0, set(), [file]
@@ -77,7 +92,7 @@ def check_objects(path: str | os.PathLike, file: h5py.File) -> int:
         item = todo.pop()
         address = h5py.h5o.get_info(item.id).addr
         if address in seen:
-            raise CheckpointError(f"{path}: {abbreviate(item.name)} is in two places, expected each weight once")
+            raise CheckpointError(f"{path}: {abbreviate(item.name)} is stored twice, expected each weight once")
         seen.add(address)
         check_attributes(path, item, size)
         if isinstance(item, h5py.Dataset):
@@ -102,7 +117,7 @@ def check_objects(path: str | os.PathLike, file: h5py.File) -> int:
 
 
 def check_dataset(path: str | os.PathLike, dataset: h5py.Dataset) -> None:
-    """Raises CheckpointError unless an array is of plain numbers and lies in the file as it is."""
+    """Raise CheckpointError unless an array has plain numbers and is stored contiguously in the file itself."""
     layout = dataset.id.get_create_plist().get_layout()
     if dataset.shape is None or dataset.dtype.kind not in "fiubS" or dataset.dtype.itemsize > 1024:
         raise CheckpointError(f"{path}: {abbreviate(dataset.name)} is of type {dataset.dtype}, expected plain numbers")
@@ -114,36 +129,43 @@ def check_dataset(path: str | os.PathLike, dataset: h5py.Dataset) -> None:
 
 
 def check_attributes(path: str | os.PathLike, item: h5py.Group | h5py.Dataset, size: int) -> None:
-    """Raises CheckpointError unless all attributes are texts or numbers, no larger than the file, and name each weight
-    once."""
+    """Raise CheckpointError unless attributes are strings or numbers, fit in the file, and name each weight once."""
     names = []
     for name in item.attrs:
         attribute = item.attrs.get_id(name)
-        is_text = h5py.check_string_dtype(attribute.dtype) is not None
+        is_string = h5py.check_string_dtype(attribute.dtype) is not None
         num_values = math.prod(attribute.shape or ())
-        if not is_text and attribute.dtype.kind not in "fiub":
-            raise CheckpointError(f"{path}: the attribute {abbreviate(name)} is neither text nor numbers")
+        if not is_string and attribute.dtype.kind not in "fiub":
+            raise CheckpointError(f"{path}: the attribute {abbreviate(name)} is neither strings nor numbers")
         if num_values > MAX_NAMES or (num_values and attribute.get_storage_size() > size):
             raise CheckpointError(f"{path}: the attribute {abbreviate(name)} claims {num_values} values")
-        if num_values and name.startswith(("weight_names", "layer_names")):  # long ones are several attributes
+        if num_values and name.startswith(
+            ("weight_names", "layer_names")
+        ):  # Keras splits long lists into several attributes
             names += list(item.attrs[name])
     if len(set(names)) < len(names):
         raise CheckpointError(f"{path}: {abbreviate(item.name)} names a weight twice, expected each once")
 
 
 def read_string(path: str | os.PathLike, file: h5py.File, name: str) -> str:
-    """A text in the file's attributes. Raises CheckpointError where it is none, KeyError where it is not there."""
+    """Read a string from the attributes of a file.
+
+    Raises:
+        CheckpointError: The attribute is not a string.
+        KeyError: The file does not have the attribute.
+    """
     attribute = file.attrs.get_id(name)
     if h5py.check_string_dtype(attribute.dtype) is None or attribute.shape != ():
-        raise CheckpointError(f"{path}: the attribute {name} is no text, expected a .hdf5 file that main.py saved")
+        raise CheckpointError(f"{path}: the attribute {name} is not a string, expected a .hdf5 file that main.py saved")
     text = file.attrs[name]
     return text.decode() if isinstance(text, bytes) else text
 
 
 def check_config(path: str | os.PathLike, config) -> None:
-    """Raises CheckpointError unless every class in a network's settings is a known one, and no number is beyond reason.
+    """Raise CheckpointError unless every class in a network's config is on the allowlist and every number is in range.
 
-    A name without a module is looked up among Keras's layers; own layers are registered as `video_summarizer>Name`.
+    Keras looks up a name without a module among its own layers. This toolkit's layers are registered as
+    `video_summarizer>Name`.
     """
     num_layers, todo = 0, [("", config)]
     while todo:
@@ -156,31 +178,31 @@ def check_config(path: str | os.PathLike, config) -> None:
                 raise CheckpointError(f"{path}: the network in it holds another one, expected its layers themselves")
             lengths = [value.get(name, 1) for name in ("num_from", "num_to")]
             if all(isinstance(length, int | float) for length in lengths) and math.prod(lengths) > MAX_RESAMPLING:
-                raise CheckpointError(f"{path}: the network in it has a num_to of {lengths[1]:.3g}: beyond reason")
+                raise CheckpointError(f"{path}: the network in it has a num_to of {lengths[1]:.3g}: out of range")
             todo += value.items()
         elif isinstance(value, list):
             todo += [(key, item) for item in value]
         elif isinstance(value, int | float) and abs(value) > MAX_NUMBER_OF.get(key, MAX_NUMBER):
-            raise CheckpointError(f"{path}: the network in it has a {abbreviate(key)} of {value:.3g}: beyond reason")
+            raise CheckpointError(f"{path}: the network in it has a {abbreviate(key)} of {value:.3g}: out of range")
         if num_layers > MAX_LAYERS:
             raise CheckpointError(f"{path}: the network in it has more than {MAX_LAYERS} layers")
     if not isinstance(config, dict) or config.get("class_name") != "Functional":
         raise CheckpointError(f"{path}: the network in it is not one that main.py saved")
 
 
-def check_class(path: str | os.PathLike, settings: dict) -> None:
-    """Raises CheckpointError unless the class that settings name is a known one."""
-    names = [name for name in (settings.get("class_name"), settings.get("registered_name")) if name is not None]
+def check_class(path: str | os.PathLike, config: dict) -> None:
+    """Raise CheckpointError unless the class that a config names is on the allowlist."""
+    names = [name for name in (config.get("class_name"), config.get("registered_name")) if name is not None]
     for name in names:
         if not isinstance(name, str) or not (name in ALLOWED_LAYERS or name.startswith(REGISTERED_PREFIX)):
             raise CheckpointError(
-                f"{path}: the network in it has the layer {abbreviate(name)}, which is none that this toolkit knows: "
-                "nothing of it is run; take a checkpoint that main.py saved"
+                f"{path}: the network in it has the layer {abbreviate(name)}, which this toolkit does not know: "
+                "nothing in it was executed; take a checkpoint that main.py saved"
             )
-    module = settings.get("module")
+    module = config.get("module")
     is_own = any(name.startswith(REGISTERED_PREFIX) for name in names) and module in OWN_MODULES
     if not is_own and (not isinstance(module, str | None) or module not in ALLOWED_MODULES):
         raise CheckpointError(
-            f"{path}: the network in it names the module {abbreviate(module)}, expected layers of Keras: nothing of it "
-            "is run; take a checkpoint that main.py saved"
+            f"{path}: the network in it names the module {abbreviate(module)}, expected layers of Keras: nothing in "
+            "it was executed; take a checkpoint that main.py saved"
         )
