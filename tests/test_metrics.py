@@ -390,6 +390,11 @@ def test_an_interval_leaves_out_what_is_not_known():
     assert math.isnan(ranking["roc_auc"][0])
 
 
+def test_a_ranking_that_begins_with_a_highlight_has_an_area():
+    ranking = metrics.ranking_scores([np.array([1, 0, 1, 0])], [np.array([0.9, 0.7, 0.5, 0.1])], np.array([[1]]))
+    assert ranking["roc_auc"].tolist() == [0.75]  # of four pairs of a highlight and another, one is in the wrong order
+
+
 def test_a_ranking_of_highlights_alone_has_a_precision():
     labels, scores = [np.array([0, 0]), np.array([1, 1])], [np.array([0.9, 0.1]), np.array([0.5, 0.2])]
     ranking = metrics.ranking_scores(labels, scores, np.array([[0, 2], [1, 1]]))

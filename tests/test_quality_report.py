@@ -48,8 +48,9 @@ def test_scores_go_to_their_matches(matches):
     for wrong in ((np.ones(12), np.ones((11, 2))), (np.ones(11), np.ones((12, 2)))):
         with pytest.raises(
             ValueError, match=r"received scores of shape \(1.,\) and step scores of shape \(1., 2\), expected a score"
-        ):
+        ) as raised:
             quality_report.score_matches(parts, *wrong)
+        assert str(raised.value).endswith("for each of 11 segments")
 
 
 def test_figures_by_hand(matches):
