@@ -57,9 +57,9 @@ logger = logging.getLogger("highlight_extractor")
 
 
 @contextmanager
-def progress(what: str, total_sec: float) -> Iterator[Callable[[float], None]]:
+def progress(description: str, total_sec: float) -> Iterator[Callable[[float], None]]:
     """Show a progress bar in seconds; yields a function that adds seconds to it."""
-    with tqdm(total=total_sec, desc=what, bar_format=BAR_FORMAT, leave=False) as bar, logging_redirect_tqdm():
+    with tqdm(total=total_sec, desc=description, bar_format=BAR_FORMAT, leave=False) as bar, logging_redirect_tqdm():
 
         def add_sec(seconds: float) -> None:
             bar.update(min(seconds, total_sec - bar.n))

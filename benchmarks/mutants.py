@@ -57,6 +57,7 @@ FURTHER_TEST_FILES = {
     "layers": ["test_model_layers.py", "test_model.py"],
     "media": ["test_formats.py", "test_sampling.py"],
     "metadata": ["test_segments.py", "test_data_loader_matches.py", "test_hostile_files.py"],
+    "nal_units": ["test_media_pictures.py", "test_formats.py"],
     "optimization": ["test_model_training.py", "test_model.py"],
     "output_folder": ["test_data_converter.py", "test_interruption.py"],
     "outputs": ["test_highlight_extractor.py"],

@@ -11,7 +11,7 @@ import pytest
 from clips import read_number, tone, write_clip
 
 import data_converter
-from videosummarizer import media
+from videosummarizer import media, nal_units
 from videosummarizer.dataset import sampling, storage
 from videosummarizer.dataset.metadata import DataConfig
 
@@ -34,7 +34,7 @@ def num_left_out(path):
     """How many packets the rule leaves out when nothing is sampled."""
     with media.open_media(path) as container:
         stream = container.streams.video[0]
-        rule = media.disposable_test(stream)
+        rule = nal_units.disposable_test(stream)
         return sum(rule(packet) for packet in container.demux(stream) if packet.size)
 
 

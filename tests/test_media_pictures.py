@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from clips import FRAME_RATE_FPS, read_number, write_clip
 
-from videosummarizer import media
+from videosummarizer import media, nal_units
 
 NUM_FRAMES = 200
 # x264 and x265 as films have them: IDR pictures alone, recovery points, leading pictures that can be decoded when read
@@ -187,10 +187,10 @@ def hevc_unit(unit_type, temporal_id=0, layer_id=0):
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_length_prefixes_are_as_long_as_the_configuration_says(codec, nal_length_size):
     stream = stream_of(codec, nal_length_size)
-    assert media.read_nal_length_size(stream) == nal_length_size
+    assert nal_units.read_nal_length_size(stream) == nal_length_size
     unit = h264_unit(5, 3) if codec == "h264" else hevc_unit(19)
-    assert media.random_access_test(stream)(packet_of(unit, nal_length_size=nal_length_size))
-    assert not media.random_access_test(stream)(packet_of(unit, nal_length_size=3))
+    assert nal_units.random_access_test(stream)(packet_of(unit, nal_length_size=nal_length_size))
+    assert not nal_units.random_access_test(stream)(packet_of(unit, nal_length_size=3))
 
 
 @pytest.mark.parametrize(
@@ -208,23 +208,23 @@ def test_length_prefixes_are_as_long_as_the_configuration_says(codec, nal_length
 )
 def test_without_a_known_configuration_nothing_is_left_out_and_nothing_is_a_restart(context):
     stream = SimpleNamespace(codec_context=context)
-    assert media.read_nal_length_size(stream) is None
+    assert nal_units.read_nal_length_size(stream) is None
     for unit in (h264_unit(1, 0), h264_unit(5, 3), hevc_unit(0), hevc_unit(19)):
         for nal_length_size in (1, 4):
-            assert media.disposable_test(stream)(packet_of(unit, nal_length_size=nal_length_size)) is False
-            assert media.random_access_test(stream)(packet_of(unit, nal_length_size=nal_length_size)) is False
+            assert nal_units.disposable_test(stream)(packet_of(unit, nal_length_size=nal_length_size)) is False
+            assert nal_units.random_access_test(stream)(packet_of(unit, nal_length_size=nal_length_size)) is False
 
 
 def test_the_configurations_first_byte_that_counts_is_enough():
     context = SimpleNamespace(name="h264", extradata=b"\x01\x64\0\x1f\xff")
-    assert media.read_nal_length_size(SimpleNamespace(codec_context=context)) == 4
+    assert nal_units.read_nal_length_size(SimpleNamespace(codec_context=context)) == 4
     context = SimpleNamespace(name="hevc", extradata=b"\x01" + bytes(20) + b"\x0d")
-    assert media.read_nal_length_size(SimpleNamespace(codec_context=context)) == 2
+    assert nal_units.read_nal_length_size(SimpleNamespace(codec_context=context)) == 2
 
 
 @pytest.mark.parametrize("unit_type", range(1, 32))
 def test_h264_pictures_are_disposable_where_no_slice_is_referred_to(unit_type):
-    is_disposable = media.disposable_test(stream_of("h264"))
+    is_disposable = nal_units.disposable_test(stream_of("h264"))
     is_slice = unit_type in (1, 2, 3, 4, 5)
     for ref_idc in range(4):
         assert is_disposable(packet_of(h264_unit(unit_type, ref_idc))) == (is_slice and ref_idc == 0)
@@ -232,8 +232,8 @@ def test_h264_pictures_are_disposable_where_no_slice_is_referred_to(unit_type):
 
 def test_h264_pictures_are_told_by_all_of_their_slices_and_by_nothing_else():
     is_disposable, is_random_access_point = (
-        media.disposable_test(stream_of("h264")),
-        media.random_access_test(stream_of("h264")),
+        nal_units.disposable_test(stream_of("h264")),
+        nal_units.random_access_test(stream_of("h264")),
     )
     delimiter, settings, message = h264_unit(9, 0), h264_unit(7, 3), h264_unit(6, 0)
     none, some, idr = h264_unit(1, 0), h264_unit(1, 2), h264_unit(5, 3)
@@ -255,22 +255,22 @@ def test_h264_pictures_are_told_by_all_of_their_slices_and_by_nothing_else():
 def test_hevc_pictures_are_disposable_or_restarts_by_their_type(unit_type):
     packet = packet_of(hevc_unit(35), hevc_unit(39), hevc_unit(unit_type))
     disposable = unit_type in (0, 2, 4, 6, 8, 10, 12, 14)  # TRAIL_N, TSA_N, STSA_N, RADL_N, RASL_N, reserved ones
-    assert media.disposable_test(stream_of("hevc"))(packet) == disposable
-    assert media.random_access_test(stream_of("hevc"))(packet) == (unit_type in (19, 20))  # IDR_W_RADL, IDR_N_LP
+    assert nal_units.disposable_test(stream_of("hevc"))(packet) == disposable
+    assert nal_units.random_access_test(stream_of("hevc"))(packet) == (unit_type in (19, 20))  # IDR_W_RADL, IDR_N_LP
 
 
 def test_hevc_pictures_of_sub_layers_are_never_left_out():
-    is_disposable = media.disposable_test(stream_of("hevc"))
+    is_disposable = nal_units.disposable_test(stream_of("hevc"))
     assert is_disposable(packet_of(hevc_unit(0, temporal_id=0)))
     assert is_disposable(packet_of(hevc_unit(0, layer_id=31)))
     for temporal_id in range(1, 7):
         assert not is_disposable(packet_of(hevc_unit(0, temporal_id)))
     for sub_layers in (0, 2, 3, 7):  # 0: unknown
-        assert not media.disposable_test(stream_of("hevc", sub_layers=sub_layers))(packet_of(hevc_unit(0)))
-        assert media.random_access_test(stream_of("hevc", sub_layers=sub_layers))(packet_of(hevc_unit(20)))
+        assert not nal_units.disposable_test(stream_of("hevc", sub_layers=sub_layers))(packet_of(hevc_unit(0)))
+        assert nal_units.random_access_test(stream_of("hevc", sub_layers=sub_layers))(packet_of(hevc_unit(20)))
     mixed = packet_of(hevc_unit(0), hevc_unit(1))
     assert not is_disposable(mixed)
-    assert not media.random_access_test(stream_of("hevc"))(packet_of(hevc_unit(19), hevc_unit(21)))
+    assert not nal_units.random_access_test(stream_of("hevc"))(packet_of(hevc_unit(19), hevc_unit(21)))
 
 
 @pytest.mark.parametrize(
@@ -286,18 +286,18 @@ def test_hevc_pictures_of_sub_layers_are_never_left_out():
 )
 def test_packets_whose_lengths_do_not_add_up_are_decoded_and_no_restarts(spoil):
     for codec, unit, rule in (
-        ("h264", h264_unit(1, 0), media.disposable_test),
-        ("h264", h264_unit(5, 3), media.random_access_test),
-        ("hevc", hevc_unit(0), media.disposable_test),
-        ("hevc", hevc_unit(20), media.random_access_test),
+        ("h264", h264_unit(1, 0), nal_units.disposable_test),
+        ("h264", h264_unit(5, 3), nal_units.random_access_test),
+        ("hevc", hevc_unit(0), nal_units.disposable_test),
+        ("hevc", hevc_unit(20), nal_units.random_access_test),
     ):
         assert rule(stream_of(codec))(packet_of(unit))
         assert not rule(stream_of(codec))(spoil(packet_of(unit)))
 
 
 def test_a_unit_of_two_bytes_is_a_whole_one():
-    assert media.disposable_test(stream_of("h264"))(packet_of(b"\x01\x88"))
-    assert media.disposable_test(stream_of("hevc"))(packet_of(b"\x00\x01"))
+    assert nal_units.disposable_test(stream_of("h264"))(packet_of(b"\x01\x88"))
+    assert nal_units.disposable_test(stream_of("hevc"))(packet_of(b"\x00\x01"))
 
 
 # ---- Pictures that are filmed turned, or whose pixels are not square

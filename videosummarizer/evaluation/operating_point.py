@@ -161,9 +161,9 @@ def find_sections(
         (num_sections, 2) float64 seconds, ascending, disjoint, half-open, within [0, duration_sec].
     """
     suppressed = suppress_non_maxima(step_scores, step_sec, duration_sec, operating_point.nms_ratio)
-    found = np.flatnonzero(moving_average(suppressed, operating_point.smoothing) >= operating_point.threshold)
+    predicted = np.flatnonzero(moving_average(suppressed, operating_point.smoothing) >= operating_point.threshold)
     sections: list[list[float]] = []
-    for start_sec in found * step_sec:
+    for start_sec in predicted * step_sec:
         end_sec = min(start_sec + step_sec, duration_sec)
         if sections and start_sec - sections[-1][1] <= operating_point.max_gap_sec + TIME_TOLERANCE_SEC:
             sections[-1][1] = end_sec
@@ -276,10 +276,10 @@ class ConcatenatedMatches:
 
     def runs(self, smoothed: np.ndarray, threshold: float) -> np.ndarray:
         """Return (num_runs, 2) float64 seconds: runs of steps whose smoothed score is at least the threshold."""
-        is_found = smoothed >= threshold
-        follows = np.append(False, is_found[:-1]) & ~self.is_first
-        is_followed = np.append(is_found[1:] & ~self.is_first[1:], False)
-        return np.stack([self.starts_sec[is_found & ~follows], self.ends_sec[is_found & ~is_followed]], axis=1)
+        is_predicted = smoothed >= threshold
+        follows = np.append(False, is_predicted[:-1]) & ~self.is_first
+        is_followed = np.append(is_predicted[1:] & ~self.is_first[1:], False)
+        return np.stack([self.starts_sec[is_predicted & ~follows], self.ends_sec[is_predicted & ~is_followed]], axis=1)
 
     def evaluate(self, runs: np.ndarray) -> np.ndarray:
         """Compute the F1 that operating points are ranked by, for each gap and length.
