@@ -1,10 +1,11 @@
-"""Stage 1: cut full-match videos into labelled segments.
+"""Stage 1: divide full-match videos into labelled segments.
 
     python data_converter.py input_video_dir segment_length(sec) video_sample_rate(fps) video_width(px) \
         video_height(px) audio_sample_rate(hz) apply_mfcc(0 or 1) [output_dataset_dir]
 
-In: a folder of `<title>.mp4`, each with its label file `<title>.txt`. Out: a dataset folder with one pickle a segment
-and `metadata.json`; segments.py describes both. Interrupted, the same command continues.
+Input: a folder of `<title>.mp4`, each with its label file `<title>.txt` (see videosummarizer/labels.py).
+Output: a dataset folder with one pickle per segment and `metadata.json` (see videosummarizer/dataset/).
+After an interruption, the same command continues.
 """
 
 from videosummarizer import interruption
@@ -39,49 +40,58 @@ examples:
   python data_converter.py data/raw 5 3 64 64 11025 0
   python data_converter.py data/raw 3 6 128 128 22050 1 data/dataset1
 """
+# How often the progress bar is updated.
 PROGRESS_INTERVAL_SEC = 0.5
+# How long to wait for the answer of a Dask scheduler.
 SCHEDULER_TIMEOUT_SEC = 10
 
 logger = logging.getLogger("data_converter")
 
 
 class InputError(Exception):
-    """What the command was given cannot be converted; the message says why and what to do."""
+    """The input of the command cannot be converted. The message says why and what to do."""
 
 
 class WorkerError(Exception):
-    """A process that converted matches was killed; the message says what to do."""
+    """A process that converted matches was killed. The message says what to do."""
 
 
 def find_files(input_video_dir: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Paths of the mp4 files and of the txt files of a folder, by title.
+    """Find the mp4 files and the txt files of a folder.
+
+    Returns:
+        Two dicts of paths by title, for mp4 and txt files.
 
     Raises:
-        InputError: no such folder, or no mp4 in it.
+        InputError: the folder does not exist or contains no mp4.
     """
     if not input_video_dir.is_dir():
-        raise InputError(f"{input_video_dir}: no such folder, expected one with mp4 files and a txt beside each")
+        raise InputError(f"{input_video_dir}: no such folder, expected one with mp4 files and a txt next to each")
     visible = [path for path in input_video_dir.iterdir() if not path.name.startswith(".")]
     videos = {path.stem: path for path in visible if path.suffix.lower() == ".mp4"}
     labels = {path.stem: path for path in visible if path.suffix.lower() == ".txt"}
     if not videos:
-        raise InputError(f"{input_video_dir}: received a folder without mp4, expected mp4 files and a txt beside each")
+        raise InputError(f"{input_video_dir}: received a folder without mp4, expected mp4 files and a txt next to each")
     return videos, labels
 
 
 def find_matches(input_video_dir: Path) -> list[Path]:
-    """Paths of the mp4 files of a folder, sorted by title, each with its txt beside it.
+    """Find the mp4 files of a folder and check that each has a txt next to it.
+
+    Returns:
+        Their paths, sorted by title.
 
     Raises:
-        InputError: as `find_files` does, or files without their counterpart, all of them listed.
+        InputError: as `find_files` does, or there are files without their counterpart. All of them are listed.
     """
     videos, labels = find_files(input_video_dir)
     missing = [f"{videos[title].name} has no {title}.txt" for title in sorted(videos.keys() - labels.keys())]
     missing += [f"{labels[title].name} has no {title}.mp4" for title in sorted(labels.keys() - videos.keys())]
     if missing:
         raise InputError(
-            f"{input_video_dir}: expected a txt beside each mp4 and an mp4 beside each txt, but {'; '.join(missing)}. "
-            "Add what is missing (an empty txt is a match without highlights) or move the rest elsewhere"
+            f"{input_video_dir}: expected a txt next to each mp4 and an mp4 next to each txt, but "
+            f"{'; '.join(missing)}. Add what is missing (an empty txt is a match without highlights) "
+            "or move the rest elsewhere"
         )
     return [videos[title] for title in sorted(videos)]
 
@@ -93,16 +103,25 @@ def convert_matches(
     num_workers: int | None,
     scheduler: str | None,
 ) -> Iterator[Conversion]:
-    """Convert matches side by side, with one progress bar in seconds of video and a line for each finished match.
+    """Convert matches in parallel, with a progress bar in seconds of video and one line per finished match.
 
-    What can be told from a file's header and its labels is reported before the first match is converted. num_workers
-    None stands for one a core.
+    Errors in the labels and in the header of a video are reported before the first match is converted.
+
+    Args:
+        video_paths: the matches.
+        config: the settings of the dataset.
+        dataset_dir: the dataset's folder, locked by the caller.
+        num_workers: how many cores to use. None stands for all.
+        scheduler: address of a Dask scheduler, or None to convert on this machine.
+
+    Yields:
+        The result of each match, in the order in which they finish.
 
     Raises:
         WorkerError: a process was killed.
         InputError: as `cluster` does.
     """
-    import joblib  # takes as long as everything else here, which --help need not wait for
+    import joblib  # takes as long as all other imports, and --help does not need it
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     num_workers = num_workers or joblib.cpu_count()
@@ -115,13 +134,13 @@ def convert_matches(
             result = Conversion(path.stem, error=str(error), error_traceback=traceback.format_exc())
             report(result)
             yield result
-    # The longest first, so that no core waits for a long match that was begun last.
+    # The longest first, so that in the end no core waits for a long match that was started last.
     ordered = sorted(duration_sec_of, key=lambda path: (-duration_sec_of[path], path))
     num_jobs = max(1, min(num_workers, len(ordered)))
     num_threads = 1 if scheduler else max(1, num_workers // num_jobs)
     durations_sec = {path.stem: duration_sec for path, duration_sec in duration_sec_of.items()}
     with show_progress(sum(duration_sec_of.values()), config, dataset_dir) as add_finished_sec, cluster(scheduler):
-        # No more is handed over than loky's processes can take: what still waits when it ends breaks its ending.
+        # Dispatch only as many matches as loky can start. Others that wait at an interruption would break its shutdown.
         pool = joblib.Parallel(
             n_jobs=-1 if scheduler else num_jobs,
             return_as="generator_unordered",
@@ -141,7 +160,10 @@ def convert_matches(
 
 @contextmanager
 def cluster(scheduler: str | None) -> Iterator[None]:
-    """Send joblib's work to a Dask scheduler such as "tcp://host:8786"; None keeps it on this machine.
+    """Run joblib's work on a Dask cluster inside this context.
+
+    Args:
+        scheduler: address of the Dask scheduler, such as "tcp://host:8786". None keeps the work on this machine.
 
     Raises:
         InputError: Dask is not installed, or no scheduler answers.
@@ -167,9 +189,17 @@ def cluster(scheduler: str | None) -> Iterator[None]:
 
 @contextmanager
 def show_progress(total_sec: float, config: DataConfig, dataset_dir: Path) -> Iterator[Callable[[float], None]]:
-    """A progress bar in seconds of video; gives the function to call with a finished match's length.
+    """Show a progress bar in seconds of video.
 
-    It follows matches under way by the segments they have written, whatever process or machine writes them.
+    Matches in progress are followed by the segments that they have written, in whatever process or on whatever machine.
+
+    Args:
+        total_sec: length of all matches.
+        config: the settings of the dataset.
+        dataset_dir: the dataset's folder.
+
+    Yields:
+        A function to call with the length of each finished match in seconds.
     """
     bar_format = "{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"
     finished_sec, stop = 0.0, threading.Event()
@@ -181,8 +211,8 @@ def show_progress(total_sec: float, config: DataConfig, dataset_dir: Path) -> It
     with tqdm(total=total_sec, desc="Converting", bar_format=bar_format) as bar, logging_redirect_tqdm():
 
         def refresh() -> None:
-            num_under_way = sum(1 for _ in dataset_dir.glob(f"{output_folder.PART_DIR_NAME}/*/*/*.pkl"))
-            bar.n = min(finished_sec + num_under_way * config.segment_length, total_sec)
+            num_in_progress = sum(1 for _ in dataset_dir.glob(f"{output_folder.PART_DIR_NAME}/*/*/*.pkl"))
+            bar.n = min(finished_sec + num_in_progress * config.segment_length, total_sec)
             bar.refresh()
 
         def follow() -> None:
@@ -200,7 +230,7 @@ def show_progress(total_sec: float, config: DataConfig, dataset_dir: Path) -> It
 
 
 def report(result: Conversion) -> None:
-    """Tell the user what became of a match: a line on standard output, or its error; and the warnings."""
+    """Report the result of a match: one line on standard output, or its error in the log, and its warnings."""
     for warning in result.warnings:
         logger.warning(warning)
     if result.error:
@@ -215,10 +245,15 @@ def report(result: Conversion) -> None:
 
 
 def convert_folder(args: argparse.Namespace) -> int:
-    """Convert what the arguments name and is not finished yet; returns the exit status.
+    """Convert the matches that are not finished yet, or check them for --check.
+
+    Returns:
+        The exit status: 1 if a match cannot be converted, otherwise 0.
 
     Raises:
-        InputError, metadata.DatasetError: before anything is written.
+        InputError: the input folder or the scheduler cannot be used.
+        metadata.DatasetError: the output folder cannot be used.
+        WorkerError: a process was killed.
     """
     config = config_of(args)
     dataset_dir = Path(args.output_dataset_dir or config.dataset_name)
@@ -233,11 +268,11 @@ def convert_folder(args: argparse.Namespace) -> int:
         records = output_folder.finished_matches(dataset_dir, config, sources)
         if records:
             print(f"{dataset_dir}: {len(records)} matches are finished already and are kept")
-        if gone := sorted(records.keys() - sources.keys()):
+        if removed := sorted(records.keys() - sources.keys()):
             logger.warning(
-                "%s: %s: no longer in %s, but kept in the dataset: --overwrite starts afresh, without them",
+                "%s: %s: no longer in %s, but kept in the dataset: use --overwrite to convert again without them",
                 dataset_dir,
-                ", ".join(gone),
+                ", ".join(removed),
                 input_video_dir,
             )
         todo = [path for path in video_paths if path.stem not in records]
@@ -264,7 +299,7 @@ def convert_folder(args: argparse.Namespace) -> int:
 
 
 def metadata_writer(dataset_dir: Path, config: DataConfig) -> Callable[[dict[str, dict], set[str]], None]:
-    """A function that writes metadata.json for the records of finished matches and the titles of missing ones."""
+    """Return a function that writes metadata.json for records of finished matches and titles of missing ones."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     versions = {name: importlib.metadata.version(name) for name in ("av", "librosa", "numpy")}
 
@@ -275,7 +310,7 @@ def metadata_writer(dataset_dir: Path, config: DataConfig) -> Callable[[dict[str
 
 
 def config_of(args: argparse.Namespace) -> DataConfig:
-    """The data config that the arguments state."""
+    """Return the settings of the dataset from the arguments."""
     return DataConfig(
         segment_length=args.segment_length,
         video_sample_rate=args.video_sample_rate,
@@ -287,73 +322,80 @@ def config_of(args: argparse.Namespace) -> DataConfig:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Arguments of the command. Wrong ones exit with status 2 and a message that names them."""
+    """Parse the arguments of the command. Invalid ones exit with status 2 and a message that names them."""
     parser = argparse.ArgumentParser(
         prog="data_converter.py",
         usage="python data_converter.py input_video_dir segment_length(sec) video_sample_rate(fps) video_width(px)\n"
         "       video_height(px) audio_sample_rate(hz) apply_mfcc(0 or 1) [output_dataset_dir]\n"
         "       [--workers N] [--scheduler ADDRESS] [--check [--decode]] [--overwrite]\n"
         "       [--debug]",
-        description="Cut the match videos of a folder (<title>.mp4, its highlight sections beside it in <title>.txt) "
-        "into labelled segments that main.py trains on.",
+        description="Divide the match videos of a folder (<title>.mp4, with its highlight sections next to it in "
+        "<title>.txt) into labelled segments that main.py trains on.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("input_video_dir", help="folder of mp4 files, each with its txt")
+    add("input_video_dir", help="Folder of mp4 files, each with its txt.")
     add(
         "segment_length",
         metavar="segment_length(sec)",
         type=positive_number(float),
-        help="length of a segment, seconds",
+        help="Length of a segment in seconds.",
     )
+    add("video_sample_rate", metavar="video_sample_rate(fps)", type=positive_number(float), help="Frames per second.")
+    add("video_width", metavar="video_width(px)", type=positive_number(int), help="Width of a frame in pixels.")
+    add("video_height", metavar="video_height(px)", type=positive_number(int), help="Height of a frame in pixels.")
     add(
-        "video_sample_rate", metavar="video_sample_rate(fps)", type=positive_number(float), help="frames taken a second"
+        "audio_sample_rate",
+        metavar="audio_sample_rate(hz)",
+        type=positive_number(int),
+        help="Audio samples per second.",
     )
-    add("video_width", metavar="video_width(px)", type=positive_number(int), help="width of a frame, pixels")
-    add("video_height", metavar="video_height(px)", type=positive_number(int), help="height of a frame, pixels")
-    add("audio_sample_rate", metavar="audio_sample_rate(hz)", type=positive_number(int), help="audio samples a second")
-    add("apply_mfcc", metavar="apply_mfcc(0 or 1)", type=zero_or_one, help="1: 40 MFCCs instead of the waveform")
-    add("output_dataset_dir", nargs="?", help="default: dataset_sl<sec>_vsr<fps>_vw<px>_vh<px>_asr<hz>[_mfcc]")
+    add("apply_mfcc", metavar="apply_mfcc(0 or 1)", type=zero_or_one, help="1 stores 40 MFCCs instead of the waveform.")
+    add(
+        "output_dataset_dir",
+        nargs="?",
+        help="Where to write the dataset (default: dataset_sl<sec>_vsr<fps>_vw<px>_vh<px>_asr<hz>[_mfcc]).",
+    )
     add(
         "--workers",
         metavar="N",
         type=positive_number(int),
-        help="cores to use: matches are converted side by side, a long match in parts (default: every core)",
+        help="Number of cores. Matches, and parts of a long match, are converted in parallel (default: all cores).",
     )
     add(
         "--scheduler",
         metavar="ADDRESS",
-        help="convert on a Dask cluster, such as tcp://host:8786, over a shared folder",
+        help="Convert on a Dask cluster whose machines share the folders, such as tcp://host:8786.",
     )
-    add("--check", action="store_true", help="convert nothing; tell what every match is like and what is wrong with it")
+    add("--check", action="store_true", help="Report the properties and problems of every match, and convert nothing.")
     add(
         "--decode",
         action="store_true",
-        help="with --check: decode every picture too, which finds damage and takes long",
+        help="With --check: decode every frame too. This finds corrupt frames and takes long.",
     )
-    add("--overwrite", action="store_true", help="replace the dataset that is in the output folder")
-    add("--debug", action="store_true", help="show where errors come from")
+    add("--overwrite", action="store_true", help="Replace the dataset in the output folder.")
+    add("--debug", action="store_true", help="Show the traceback of errors.")
     args = parser.parse_args(argv)
     if args.decode and not args.check:
         parser.error("argument --decode: goes together with --check")
     config = config_of(args)
     if config.num_frames < 1:
         parser.error(
-            f"argument video_sample_rate(fps): received {args.video_sample_rate:g} frames a second for segments of "
-            f"{args.segment_length:g} s, at which a segment holds no frame: expected at least "
+            f"argument video_sample_rate(fps): received {args.video_sample_rate:g} frames per second for segments "
+            f"of {args.segment_length:g} s, so that a segment has no frame: expected at least "
             f"{1 / args.segment_length:g}"
         )
     if config.num_samples < 1:
         parser.error(
             f"argument audio_sample_rate(hz): received {args.audio_sample_rate} Hz for segments of "
-            f"{args.segment_length:g} s, at which a segment holds no sample"
+            f"{args.segment_length:g} s, so that a segment has no sample"
         )
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Convert, and return the exit status: 0 for all, 1 where something is missing, 130 for Ctrl-C."""
+    """Run the command. Return the exit status: 0 for success, 1 if something is missing, 130 for Ctrl-C."""
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logger.setLevel(logging.DEBUG if args.debug else logging.INFO)

@@ -132,7 +132,7 @@ def test_default_output_folder_is_named_after_the_settings(matches_dir, tmp_path
         (4, "-1", r"argument audio_sample_rate\(hz\): received '-1', expected a whole number above 0"),
         (5, "2", r"argument apply_mfcc\(0 or 1\): received '2', expected 0 \(waveform\) or 1 \(MFCC\)"),
         (5, "True", r"argument apply_mfcc\(0 or 1\): received 'True'"),
-        (1, "0.5", r"argument video_sample_rate\(fps\): received 0\.5 .* segment holds no frame: expected at least 1"),
+        (1, "0.5", r"argument video_sample_rate\(fps\): received 0\.5 .* segment has no frame: expected at least 1"),
     ],
 )
 def test_wrong_values_are_refused_by_name(tmp_path, capsys, position, value, message):
@@ -152,7 +152,7 @@ def assert_matches(pattern, text):
     ("files", "message"),
     [
         (None, r"in: no such folder, expected one with mp4 files"),
-        ([], r"in: received a folder without mp4, expected mp4 files and a txt beside each"),
+        ([], r"in: received a folder without mp4, expected mp4 files and a txt next to each"),
         (["a.txt"], r"received a folder without mp4"),
         (
             ["a.mp4", "b.mp4", "b.txt", "c.mp4", "d.txt"],

@@ -227,7 +227,7 @@ def test_a_run_that_ends_early_keeps_the_matches_that_are_finished(
 
 
 @pytest.mark.parametrize(("flags", "is_kept"), [([], True), (["--overwrite"], False)])
-def test_overwrite_starts_afresh_with_the_same_settings_too(tmp_path, pools, caplog, capsys, flags, is_kept):
+def test_overwrite_converts_again_with_the_same_settings_too(tmp_path, pools, caplog, capsys, flags, is_kept):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for title in ("left", "stays"):
@@ -320,7 +320,7 @@ def test_flags_that_are_wrong_usage_exit_with_2(tmp_path, capsys, arguments, mes
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["0.3", "3.3", "8", "8", "8000", "0"], r"segments of 0\.3 s, .* holds no frame: expected at least 3\.33333"),
+        (["0.3", "3.3", "8", "8", "8000", "0"], r"segments of 0\.3 s, .* has no frame: expected at least 3\.33333"),
         (["inf", "3", "8", "8", "8000", "0"], r"segment_length\(sec\): received 'inf', expected a number above 0"),
         (["1e400", "3", "8", "8", "8000", "0"], r"segment_length\(sec\): received '1e400', expected a number above 0"),
         (["0.25", "8", "8", "8", "3", "0"], r"argument audio_sample_rate\(hz\): received 3 Hz for segments of 0\.25 s"),

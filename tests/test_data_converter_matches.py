@@ -53,7 +53,7 @@ def test_all_files_without_a_counterpart_are_listed_by_title(tmp_path):
     with pytest.raises(data_converter.InputError) as error_info:
         data_converter.find_matches(folder)
     assert (
-        "beside each txt, but a.mp4 has no a.txt; d.mp4 has no d.txt; b.TXT has no b.mp4; f.txt has no f.mp4. "
+        "next to each txt, but a.mp4 has no a.txt; d.mp4 has no d.txt; b.TXT has no b.mp4; f.txt has no f.mp4. "
         in str(error_info.value)
     )
 
@@ -135,7 +135,9 @@ def test_a_label_file_that_is_edited_meanwhile_makes_the_match_unfinished(match,
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), media.MediaError("bad"), LabelError("worse")])
-def test_a_match_that_fails_half_way_leaves_nothing_and_is_told(match, tmp_path, monkeypatch, caplog, capsys, error):
+def test_a_match_that_fails_half_way_leaves_nothing_and_is_reported(
+    match, tmp_path, monkeypatch, caplog, capsys, error
+):
     out, original = tmp_path / "out", storage.write_segment
     out.mkdir()
 
@@ -268,7 +270,7 @@ def test_sums_are_taken_by_one_thread_while_a_match_is_read(tmp_path, monkeypatc
     assert limits == [1, "written", "written", "left"]
 
 
-def test_damaged_pictures_of_a_match_are_told_when_it_is_converted(match, tmp_path, monkeypatch):
+def test_damaged_frames_of_a_match_are_reported_when_it_is_converted(match, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     match.with_suffix(".txt").write_text("")
     original = conversion.write_segments

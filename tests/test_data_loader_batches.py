@@ -293,7 +293,7 @@ def test_empty_slots_are_padded_symmetrically_and_have_no_weight(tmp_path, num_s
 
 @pytest.mark.parametrize("num_processes", [2, 4])
 @pytest.mark.parametrize("num_matches", [4, 5, 6, 7])
-def test_processes_share_the_rows_of_each_batch(tmp_path, num_matches, num_processes):
+def test_processes_divide_the_rows_of_each_batch(tmp_path, num_matches, num_processes):
     labels_of = {title: [0, 1, 0][: 3 - number % 2] for number, title in enumerate(TRAIN_TITLES[:num_matches])}
     folder = write_dataset(tmp_path / "rows", labels_of, are_numbered=True)
     loader = DataLoader(folder, batch_size=32)  # 4 sequences, each a whole match

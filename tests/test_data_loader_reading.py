@@ -178,7 +178,7 @@ def test_what_nobody_waits_for_any_more_is_not_read(monkeypatch, ends_by):
     ends, read_items = threading.Event(), []
 
     class Pool(ThreadPoolExecutor):
-        """Lets the threads go on once the pool was told to end."""
+        """Lets the threads continue once the pool is shut down."""
 
         def shutdown(self, wait=True, **arguments):
             super().shutdown(wait=False, **arguments)

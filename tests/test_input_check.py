@@ -113,7 +113,7 @@ def test_a_missing_video_is_the_only_error_of_its_title(tmp_path):
     assert found.warnings == []
 
 
-def test_a_broken_video_and_its_label_files_errors_are_told_together(tmp_path):
+def test_a_broken_video_and_its_label_files_errors_are_reported_together(tmp_path):
     (tmp_path / "match.mp4").write_bytes(b"no video")
     (tmp_path / "match.txt").write_text("ten,20\n0,9\nx,2\n")
     found = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", True)

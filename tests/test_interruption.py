@@ -193,7 +193,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_do(tmp_path, script):
     assert process.returncode == 1
 
 
-def test_a_killed_worker_is_told_and_costs_nothing_that_is_finished(matches_dir, undisturbed, tmp_path):
+def test_a_killed_worker_is_reported_and_finished_matches_are_kept(matches_dir, undisturbed, tmp_path):
     out, hold = (
         tmp_path / "out",
         Hold(tmp_path / "hold", "videosummarizer.dataset.storage:write_segment", "/match_2'), 5,"),
@@ -213,7 +213,7 @@ def test_a_killed_worker_is_told_and_costs_nothing_that_is_finished(matches_dir,
     assert contents(out) == undisturbed
 
 
-def test_a_full_disk_is_told_and_the_rerun_finishes(matches_dir, undisturbed, tmp_path):
+def test_a_full_disk_is_reported_and_the_rerun_finishes(matches_dir, undisturbed, tmp_path):
     def limit_file_size():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
@@ -263,10 +263,10 @@ def test_a_match_added_later_joins_and_one_moved_away_stays(matches_dir, undistu
     assert convert(folder, out) == 0
     assert contents(out) == undisturbed
     (message,) = caplog.messages
-    assert f"out: match_0: no longer in {folder}, but kept in the dataset: --overwrite starts afresh" in message
+    assert f"out: match_0: no longer in {folder}, but kept in the dataset: use --overwrite to convert again" in message
 
 
-def test_a_second_converter_is_refused_and_told_who_writes(matches_dir, tmp_path, caplog):
+def test_a_second_converter_is_refused_and_the_writer_is_named(matches_dir, tmp_path, caplog):
     out = tmp_path / "out"
     with output_folder.lock(out):
         process = start(matches_dir, out)

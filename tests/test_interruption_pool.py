@@ -148,7 +148,7 @@ def test_systems_without_signal_masks_start_pools_as_they_are(pool, monkeypatch)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_errors_of_threads_are_not_told_once_the_work_is_interrupted(capsys):
+def test_errors_of_threads_are_not_printed_once_the_work_is_interrupted(capsys):
     assert interruption.ignore_thread_exception(("kind", "error", "trace", "thread")) is None
     assert capsys.readouterr() == ("", "")
 

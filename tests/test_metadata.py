@@ -1,4 +1,4 @@
-"""The dataset folder: writing whole or not at all, reading what is there, metadata, names, and their limits."""
+"""The dataset folder: atomic writes, reading with limits, metadata and names."""
 
 import json
 import os
@@ -239,7 +239,7 @@ def test_metadata_say_what_is_in_the_folder(tmp_path):
     assert list(segment_counts(read).items()) == [("a", 5), ("b", 30), ("나", 7)]
 
 
-def test_metadata_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_metadata_are_written_atomically(tmp_path, monkeypatch):
     write_metadata(tmp_path, DataConfig(**CONFIG), [video("a", 5)], [])
     before = (tmp_path / "metadata.json").read_bytes()
 
@@ -323,10 +323,10 @@ def test_content_that_is_no_metadata_is_named(content):
         parse_metadata("here", content)
 
 
-def test_what_a_file_says_is_told_in_a_line_of_limited_length():
+def test_the_error_of_a_file_is_one_line_of_limited_length():
     with pytest.raises(DatasetError) as raised:
         parse(videos=[video("/" * 5000, 5)])
-    told = "ValueError(\"video '" + "/" * 181
-    assert len(told) == 200
-    expected = f"here/metadata.json: damaged or not from data_converter.py ({told}): convert the videos again"
+    shown = "ValueError(\"video '" + "/" * 181
+    assert len(shown) == 200
+    expected = f"here/metadata.json: damaged or not from data_converter.py ({shown}): convert the videos again"
     assert str(raised.value) == expected

@@ -1,4 +1,4 @@
-"""What `data_converter.py --check` prints: every match and label file looked at, nothing converted."""
+"""Check every match and label file before a conversion, for `data_converter.py --check`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +9,21 @@ from tqdm import tqdm
 from videosummarizer import media
 from videosummarizer.labels import LabelError, format_time, read_label_file, resolve_sections
 
-MAX_FRAME_JITTER_SEC = 0.002  # containers that count in milliseconds round the times of a constant rate
+# Frame intervals of a constant rate may differ by this much, because some containers round times to milliseconds.
+MAX_FRAME_JITTER_SEC = 0.002
+# The columns of the printed table.
 COLUMNS = ("title", "length", "frame rate", "size", "codec", "audio", "sections", "highlight")
 
 
 @dataclass
 class MatchCheck:
-    """One line of the table, by COLUMNS, and what is wrong: errors keep the match from being converted."""
+    """The result of checking one match.
+
+    Attributes:
+        cells: its row of the table, in the order of COLUMNS.
+        errors: problems because of which it cannot be converted.
+        warnings: problems that a conversion corrects.
+    """
 
     cells: list[str]
     errors: list[str] = field(default_factory=list)
@@ -23,9 +31,13 @@ class MatchCheck:
 
 
 def check_match(title: str, video_path: Path | None, label_path: Path | None, decode: bool) -> MatchCheck:
-    """Read a match's packets, with `decode` its pictures too, and its label file, and tell all that is wrong.
+    """Check a match and its label file.
 
-    One of the two paths may be None, for a file that is missing.
+    Args:
+        title: of the match.
+        video_path: its video, or None if that is missing.
+        label_path: its label file, or None if that is missing.
+        decode: whether to decode all frames. Otherwise only the video's packets are read.
     """
     check = MatchCheck([title] + ["-"] * (len(COLUMNS) - 1))
     if video_path is None:
@@ -65,8 +77,16 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
 
 
 def check_matches(videos: dict[str, Path], labels: dict[str, Path], decode: bool) -> int:
-    """Print the table for videos and label files by title, and what is wrong below; returns 1 if any would fail, else
-    0."""
+    """Print a table of all matches, and their errors and warnings below.
+
+    Args:
+        videos: paths of the videos by title.
+        labels: paths of the label files by title.
+        decode: as for `check_match`.
+
+    Returns:
+        1 if any match cannot be converted, otherwise 0.
+    """
     titles = tqdm(sorted(videos.keys() | labels.keys()), desc="Checking", unit="match")
     checks = [check_match(title, videos.get(title), labels.get(title), decode) for title in titles]
     table = [list(COLUMNS)] + [check.cells for check in checks]
