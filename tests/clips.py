@@ -1,4 +1,4 @@
-"""Small videos whose frame number can be read off the picture, and sounds of known pitch, for the tests to make."""
+"""Make small videos whose frames show their number, and audio of known pitch, for the tests."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -13,20 +13,20 @@ FRAME_RATE_FPS = 30
 
 
 def draw_number(number: int) -> np.ndarray:
-    """(64, 160, 3) uint8: a frame that shows its number in black and white bars, highest bit left."""
+    """Return a frame that shows its number in black and white bars, highest bit left: (64, 160, 3) uint8."""
     bits = [(number >> bit) & 1 for bit in reversed(range(NUM_BITS))]
     row = np.repeat(np.array(bits, np.uint8) * 255, BAR_WIDTH_PX)
     return np.broadcast_to(row[np.newaxis, :, np.newaxis], (HEIGHT_PX, WIDTH_PX, 3)).copy()
 
 
 def read_number(frame: np.ndarray) -> int:
-    """The number that a frame (H, W, 3) of any size shows."""
+    """Return the number that a frame (H, W, 3) of any size shows."""
     bars = np.array_split(frame.mean(axis=(0, 2)), NUM_BITS)
     return sum(1 << bit for bit, bar in enumerate(reversed(bars)) if bar.mean() > 128)
 
 
 def tone(frequency_hz: float, duration_sec: float, sample_rate_hz: int = 44100, amplitude: float = 0.5) -> np.ndarray:
-    """(num_samples,) float32: a sine."""
+    """Return a sine tone: (num_samples,) float32."""
     time_sec = np.arange(round(duration_sec * sample_rate_hz)) / sample_rate_hz
     return (amplitude * np.sin(2 * np.pi * frequency_hz * time_sec)).astype(np.float32)
 
@@ -94,7 +94,7 @@ def write_exact_sound(
     picture_ticks: list[int] = (0,),
     block_samples: int = 400,
 ) -> Path:
-    """Write an .mkv whose sound is not compressed: every sample comes back as it is, at its own time.
+    """Write an .mkv with uncompressed audio, so that every sample is read back unchanged, at its own time.
 
     Args:
         pieces: (time of the first sample in seconds, (num_samples,) or (num_channels, num_samples) float32) of each.

@@ -24,7 +24,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture
 def matches_dir(tmp_path):
-    """A folder with two labelled 4-second matches, one of them without highlights."""
+    """Make a folder with two labelled matches of 4 s, one of them without highlights."""
     folder = tmp_path / "matches"
     folder.mkdir()
     for title, labels in (("first", "30,90,00:00:01,00:00:03\n"), ("second", "")):
@@ -59,8 +59,11 @@ LABELS = {
 
 @pytest.fixture(scope="session")
 def trainable_matches_dir(tmp_path_factory):
-    """6 matches of 5 to 11.7 s, two per subset, all different. Highlights are loud; a click of 5 ms, just as loud, in
-    the first second of each match, at another time in each, gives all of them the same peak."""
+    """Make 6 different matches of 5 to 11.7 s, two per subset.
+
+    Highlights are loud. Each match has a click of 5 ms that is just as loud in its first second, at another time in
+    each match, so that all have the same peak.
+    """
     folder = tmp_path_factory.mktemp("trainable")
     for number, (title, num_frames) in enumerate(NUM_FRAMES.items()):
         audio = tone(440 + 37 * number, num_frames / 30, amplitude=0.02)
@@ -86,7 +89,7 @@ def small_network(monkeypatch):
 
 @pytest.fixture(scope="session")
 def dataset_dir(trainable_matches_dir, tmp_path_factory):
-    """A small dataset with both classes in every subset: 6 matches in segments of 1 s, waveforms."""
+    """Convert a small dataset with both classes in every subset: 6 matches in segments of 1 s, with waveforms."""
     dataset = tmp_path_factory.mktemp("out") / "dataset"
     assert main([str(trainable_matches_dir), "1", "2", "16", "16", "4000", "0", str(dataset), "--workers", "1"]) == 0
     return dataset

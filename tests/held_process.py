@@ -1,4 +1,4 @@
-"""Processes of the converter that wait at a chosen moment, so that tests need not hope to hit it."""
+"""Make processes of the converter wait at a chosen moment, so that tests do not depend on timing."""
 
 import json
 import os
@@ -38,7 +38,7 @@ if any(name in argument for argument in sys.orig_argv for name in ("data_convert
 
 
 class Hold:
-    """The first process that calls a function for the call-th time, text in its arguments, waits there to be killed.
+    """Makes a process wait to be killed: the first that calls a function for the call-th time with a text as argument.
 
     Args:
         folder: a new one, for the files that this needs.
@@ -57,13 +57,13 @@ class Hold:
         self.environment = {**os.environ, "PYTHONPATH": path, "HOLD": json.dumps(hold)}
 
     def wait(self, process) -> int:
-        """The id of the process that waits, once it does; `process` has to be running meanwhile."""
+        """Wait until a process is held, and return its id. `process` must be running meanwhile."""
         wait_until(self.reached.exists, process)
         return int(self.reached.read_text())
 
 
 def wait_until(is_true, process) -> None:
-    """Return as soon as is_true() holds, while a process runs and a deadline has not passed."""
+    """Wait until is_true() returns true. Fail if the process ends or a deadline passes."""
     deadline = time.monotonic() + WAIT_SEC
     while not is_true():
         assert process.poll() is None, "the process has ended"

@@ -1,4 +1,4 @@
-"""A dataset as the loader reads it: counts, matches, segments, and datasets of the first version."""
+"""Datasets as read by the loader: counts, matches, segments, and datasets of the first version."""
 
 import json
 import pickle
@@ -146,8 +146,11 @@ ONE_FRAME = DataConfig(1, 1, 1, 1, 2, False)
 
 
 def write_dataset(folder, labels_of, first_version=False, sections_of=None, config=ONE_FRAME, are_numbered=False):
-    """A dataset of grey frames and silence with the labels given for each title; numbered ones hold the number of the
-    match in the dataset as red and first sample, that of the segment as green and second sample."""
+    """Write a dataset of grey frames and silence with the labels given for each title.
+
+    Numbered ones hold the number of the match in the dataset as red and first sample, and that of the segment as green
+    and second sample.
+    """
     frames = np.full(config.data_shape["video"], 51, np.uint8)
     audio = np.zeros(config.data_shape["audio"], np.float32)
     folder.mkdir()

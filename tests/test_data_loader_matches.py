@@ -1,4 +1,4 @@
-"""What a dataset says of its matches: segments, labels, durations and sections, and where that is damaged."""
+"""The matches of a dataset: segments, labels, durations and sections, and errors where these are damaged."""
 
 import json
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_damaged_sections_are_named(tmp_path, record):
     metadata = json.loads((folder / "metadata.json").read_text())
     metadata["videos"][0] |= {"duration": 2.0, "sections": [[1, 2]]} | record
     (folder / "metadata.json").write_text(json.dumps(metadata))
-    message = r"damaged.metadata\.json: received a duration or sections of match_00 .* of 2 segments: convert the video"
+    message = r"damaged.metadata\.json: received an invalid duration or invalid sections of match_00, .* of 2 segments: convert the video"
     with pytest.raises(DatasetError, match=message):
         DataLoader(folder).matches("train")
 
@@ -137,7 +137,7 @@ def test_only_the_subsets_asked_for_need_both_classes(tmp_path):
 
 
 class NamedFiles:
-    """The files of a dataset, in the order in which a disk gives them."""
+    """The files of a dataset, in the order in which a disk lists them."""
 
     def __init__(self, names):
         self.path, self.names = Path("dataset"), lambda title: names

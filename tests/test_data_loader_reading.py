@@ -1,4 +1,4 @@
-"""How segments are read: each when it is asked for, some ahead in threads, into memory that is used again."""
+"""How segments are read: on request, prefetched in threads, and into buffers that are reused."""
 
 import contextlib
 import pickle
@@ -94,13 +94,13 @@ def test_a_batch_keeps_its_arrays_as_long_as_a_part_of_them_is_held(dataset_dir)
         np.testing.assert_array_equal(sound, expected[number])
 
 
-def test_the_memory_of_batches_is_used_again(dataset_dir):
+def test_the_memory_of_batches_is_reused(dataset_dir):
     batches = DataLoader(dataset_dir, batch_size=2).batches("test")
     places = {batches[number][0]["video"].ctypes.data for number in [*range(10)] * 3}
     assert len(places) == 1
 
 
-def test_memory_of_batches_that_were_held_is_given_back(tmp_path):
+def test_memory_of_batches_returns_to_the_pool(tmp_path):
     folder = write_dataset(tmp_path / "many", {"match_00": [0] * 100})
     batches = DataLoader(folder, batch_size=1).batches("train")
     held = [batches[number] for number in range(50)]
@@ -120,7 +120,7 @@ def test_a_short_batch_leaves_memory_that_a_whole_one_fits_into(tmp_path):
     assert inputs["audio"][:, :, 0].tolist() == inputs["video"][:, :, 0, 0, 0, 0].tolist() == [[0] * 8, [1] * 8]
 
 
-def test_what_is_read_ahead_comes_in_order_though_a_later_one_is_done_first():
+def test_prefetched_items_come_in_order_though_a_later_one_is_read_first():
     was_second_read = threading.Event()
 
     def read(item):
@@ -133,7 +133,7 @@ def test_what_is_read_ahead_comes_in_order_though_a_later_one_is_done_first():
     assert list(prefetch(read, range(7), 3)) == [0, 10, 20, 30, 40, 50, 60]
 
 
-def test_so_many_are_read_ahead_and_no_more():
+def test_no_more_items_are_prefetched_than_asked_for():
     taken = []
     items = (taken.append(item) or item for item in range(9))
     ahead = prefetch(str, items, 3)
@@ -142,7 +142,7 @@ def test_so_many_are_read_ahead_and_no_more():
     assert num_taken == list(zip("012345678", [4, 5, 6, 7, 8, 9, 9, 9, 9], strict=True))
 
 
-def test_nothing_and_less_than_is_read_ahead():
+def test_fewer_items_than_are_prefetched():
     assert list(prefetch(str, [], 3)) == []
     assert list(prefetch(str, [1, 2], 3)) == ["1", "2"]
     assert list(prefetch(str, [1, 2, 3], 0)) == ["1", "2", "3"]
@@ -174,7 +174,7 @@ def test_an_error_of_a_thread_is_raised_where_its_item_comes():
 
 
 @pytest.mark.parametrize("ends_by", ["closing", "an error"])
-def test_what_nobody_waits_for_any_more_is_not_read(monkeypatch, ends_by):
+def test_items_that_nobody_waits_for_are_not_read(monkeypatch, ends_by):
     ends, read_items = threading.Event(), []
 
     class Pool(ThreadPoolExecutor):
@@ -201,7 +201,7 @@ def test_what_nobody_waits_for_any_more_is_not_read(monkeypatch, ends_by):
     assert set(read_items) <= {0, 1, 2}  # the first, and those that two threads had begun
 
 
-def test_sixteen_segments_of_a_match_and_two_batches_are_read_ahead(dataset_dir, monkeypatch):
+def test_sixteen_segments_of_a_match_and_two_batches_are_prefetched(dataset_dir, monkeypatch):
     num_ahead = []
     original = prefetching.prefetch
     monkeypatch.setattr(prefetching, "prefetch", lambda *args: num_ahead.append(args[2]) or original(*args))

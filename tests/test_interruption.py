@@ -1,4 +1,4 @@
-"""Whatever interrupts a conversion, the same command finishes it, and the dataset is that of an undisturbed run."""
+"""After any interruption the same command finishes a conversion, and the dataset equals that of an undisturbed run."""
 
 import contextlib
 import json
@@ -60,7 +60,7 @@ def start_script(name, *arguments, **more):
 
 
 def contents(out):
-    """Every file of a dataset by name, its time of creation aside."""
+    """Return every file of a dataset by name, without its time of creation."""
     files = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     metadata = json.loads(files.pop("metadata.json"))
     del metadata["created"]
@@ -69,7 +69,7 @@ def contents(out):
 
 
 def assert_readable(out):
-    """What lies in the folder holds no half match that anything would read."""
+    """Check that no incomplete match in the folder would be read."""
     if not (out / "metadata.json").exists():
         return
     for video in read_metadata(out)["videos"]:
@@ -136,7 +136,7 @@ def worker_processes(process):
 
 
 def messages(err):
-    """Lines on standard error, without those of progress bars."""
+    """Return the lines on standard error, without those of progress bars."""
     return [line for line in err.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line.replace(" ", "")]
 
 
@@ -307,7 +307,7 @@ def test_one_long_match_read_in_parts_gives_the_same_bytes(matches_dir, undistur
 
 
 def start_cluster(stack, environment):
-    """The address of a Dask scheduler with two workers of one thread, each a process of its own, on loopback."""
+    """Start a Dask scheduler and two workers on loopback. Return its address and the ids of the workers."""
     from dask.distributed import Client
 
     with socket.socket() as probe:

@@ -15,7 +15,7 @@ HANDLERS_KEPT = (signal.SIG_IGN, signal.SIG_DFL, lambda number, frame: None)
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
-    """Put back after each test what start_pool changes in its process."""
+    """Restore after each test what run_pool_ignoring_sigint changes in its process."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setenv("PYTHONWARNINGS", "default:here")
@@ -31,7 +31,7 @@ def is_blocked():
 
 
 class Results:
-    """What a pool returns: an iterator that notes what is thrown into it."""
+    """An iterator as a pool returns it, which records what is thrown into it."""
 
     def __init__(self):
         self.thrown = []
@@ -43,7 +43,7 @@ class Results:
 
 @pytest.fixture
 def pool(monkeypatch):
-    """A pool that notes how things were while it started. `pool.during` is done then."""
+    """A pool that records signals and hooks while it starts, and calls `pool.during` then."""
 
     def pool(jobs):
         pool.jobs = jobs
