@@ -84,7 +84,7 @@ def test_drop_frame_timecode_counts_as_smpte_says():
 
 
 @pytest.mark.parametrize(("num_channels", "tracks"), [(0, ["V"]), (1, ["V", "A1"]), (6, ["V", "A1", "A2"])])
-def test_an_edl_cuts_the_sound_that_is_there(num_channels, tracks):
+def test_an_edl_cuts_the_audio_that_is_there(num_channels, tracks):
     text = editor_exports.write_edl(footage("25", num_channels=num_channels), CUTS).decode()
     timeline = opentimelineio.adapters.read_from_string(text, "cmx_3600", rate=25)
     assert [track.name for track in timeline.tracks] == tracks

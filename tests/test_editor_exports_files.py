@@ -36,7 +36,7 @@ def element(content, path):
         (6, {"hasAudio": "1", "audioSources": "1", "audioChannels": "6"}),
     ],
 )
-def test_a_final_cut_file_claims_the_sound_that_is_there(num_channels, sound):
+def test_a_final_cut_file_claims_the_audio_that_is_there(num_channels, sound):
     asset = element(editor_exports.write_fcpxml(footage(num_channels=num_channels), CUTS), "resources/asset")
     assert asset.attrib == {
         "id": "r2",
@@ -106,7 +106,7 @@ def test_any_title_arrives_in_every_format(title):
     assert re.findall(r"FROM CLIP NAME: +(.*)", text) == [f"{title}.mp4"] * 3
 
 
-def test_an_otio_timeline_is_one_picture_track_with_scores_and_the_whole_match_as_media():
+def test_an_otio_timeline_is_one_video_track_with_scores_and_the_whole_match_as_media():
     content = editor_exports.write_otio(footage(), CUTS).decode()
     timeline = opentimelineio.adapters.read_from_string(content, "otio_json")
     (track,) = timeline.tracks

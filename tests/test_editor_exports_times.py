@@ -62,7 +62,7 @@ def places_in_exports(footage, cuts):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_constant_rate_is_told_from_its_neighbors_and_every_frame_keeps_its_number(clip, rate):
+def test_a_constant_rate_is_derived_from_its_neighbors_and_every_frame_keeps_its_number(clip, rate):
     rate_fps = Fraction(rate)
     # It does not start at 0, and times are rounded to a tick of 1/90000 s.
     times_sec = np.round((0.4 + np.arange(3001) / float(rate_fps)) * 90000) / 90000
@@ -167,7 +167,7 @@ def test_a_timecode_is_found_wherever_a_format_keeps_it(tmp_path, suffix, codec)
 
 
 @pytest.mark.parametrize("num_channels", [0, 1, 2, 6])
-def test_footage_tells_the_files_sound_size_and_absolute_path(tmp_path, monkeypatch, num_channels):
+def test_media_reference_holds_the_files_audio_size_and_absolute_path(tmp_path, monkeypatch, num_channels):
     sound = np.tile(tone(440, 1), (num_channels, 1)) if num_channels else None
     path = write_clip(tmp_path / "a match.mp4", num_frames=30, audio=sound)
     monkeypatch.chdir(tmp_path)
@@ -176,7 +176,7 @@ def test_footage_tells_the_files_sound_size_and_absolute_path(tmp_path, monkeypa
     assert footage.name == "a match"
 
 
-def test_a_file_without_a_picture_is_refused(tmp_path):
+def test_a_file_without_a_frame_is_refused(tmp_path):
     path = tmp_path / "sound.wav"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")

@@ -150,14 +150,14 @@ SOUNDS = {
 
 
 @pytest.mark.parametrize("options", SOUNDS.values(), ids=SOUNDS.keys())
-def test_sounds_of_every_layout(tmp_path, options):
+def test_audio_of_every_layout(tmp_path, options):
     path = encode(tmp_path / "clip.mp4", "-c:v", "copy", *options, seconds=6)
     expected = np.concatenate(list(media.read_audio(SAMPLE, 8000)))[8000:40000]
     heard = np.concatenate(list(media.read_audio(path, 8000)))[8000:40000]
     assert np.corrcoef(heard, expected)[0, 1] > 0.98
 
 
-def test_of_several_sound_tracks_the_default_one_is_taken(tmp_path):
+def test_of_several_audio_tracks_the_default_one_is_taken(tmp_path):
     low, high = (write_clip(tmp_path / f"{hz}.mp4", audio=tone(hz, 2)) for hz in (300, 2000))
     path = tmp_path / "both.mp4"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", low, "-i", high, "-map", "0:v", "-map", "0:a"]
@@ -171,7 +171,7 @@ SMALL = DataConfig(1, 2, 40, 16, 8000, False)
 
 
 @pytest.mark.parametrize("sound_sec", [0.7, 2.2, 9.0])
-def test_sound_that_stops_early_or_outlasts_the_picture(tmp_path, sound_sec):
+def test_audio_that_stops_early_or_outlasts_the_picture(tmp_path, sound_sec):
     path = write_clip(tmp_path / "clip.mp4", num_frames=105, audio=tone(440, sound_sec))
     found = list(sampling.read_segments(path, media.probe(path), SMALL))
     assert len(found) == 4

@@ -153,7 +153,7 @@ def test_frame_numbers_where_the_frame_rate_varies(extract, tmp_path):
     assert frames_in(tmp_path / "out" / "vfr_highlights.mp4") == [*range(30, 50), *range(110, 134)]
 
 
-def test_what_is_there_is_kept(extract, match, tmp_path, scored, capsys):
+def test_existing_files_are_kept(extract, match, tmp_path, scored, capsys):
     assert extract(match) == 0
     (tmp_path / "out" / "match.txt").write_text("31,95\n")  # an editor's correction
     before = contents(tmp_path / "out")

@@ -37,7 +37,7 @@ def extract(tmp_path, clip, monkeypatch):
         (["--length", "0:00.6", "--padding", "0.1"], "15,33,00:00:00,00:00:01\n", 0.876543),
     ],
 )
-def test_each_option_changes_what_is_found(extract, arguments, labels, threshold):
+def test_each_option_changes_the_selected_sections(extract, arguments, labels, threshold):
     assert extract(extract.match(), *arguments) == 0
     assert extract.labels() == labels
     assert extract.report()["threshold"] == threshold
@@ -183,7 +183,7 @@ def test_matches_of_one_title_are_both_named(extract, caplog):
 # ---- What is shown
 
 
-def test_the_command_shows_what_was_found_and_where_it_is(extract, capsys, caplog):
+def test_the_command_shows_what_was_selected_and_where_it_is(extract, capsys, caplog):
     match, out = extract.match(), extract.out
     assert extract(match, "--threshold", "0.8") == 0
     assert capsys.readouterr().out == (

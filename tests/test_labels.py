@@ -38,7 +38,7 @@ def test_rows_hold_what_the_lines_say_under_the_numbers_that_an_editor_shows(tmp
     ]
 
 
-def test_all_errors_of_a_file_are_told_and_the_other_lines_kept(tmp_path):
+def test_all_errors_of_a_file_are_reported_and_the_other_lines_kept(tmp_path):
     errors = []
     rows = read(tmp_path, "1,2\nx,y\nstart,end\n5,4\n3,4,1\n6,8\n", errors)
     assert rows == [LabelRow(1, (1, 2), None), LabelRow(6, (6, 8), None)]
@@ -128,7 +128,7 @@ def test_an_end_a_rounding_error_past_the_videos_is_clipped_without_a_word():
         ((4.0, 2.0), "3.0"),
     ],
 )
-def test_times_that_disagree_with_the_frames_by_more_than_a_second_are_told(given_sec, apart):
+def test_times_that_disagree_with_the_frames_by_more_than_a_second_are_reported(given_sec, apart):
     sections, warnings = resolve([frames(30, 60, 2, given_sec)])
     assert sections == [[1.0, 2.0]]
     expected = (
@@ -162,7 +162,7 @@ def test_frames_are_taken_where_the_video_shows_them_at_a_variable_rate_that_doe
         ([(0, 1), (5, 6), (4, 4.5), (4.2, 7)], [(3, "begins before"), (4, "overlaps")]),
     ],
 )
-def test_what_was_put_in_order_is_told_line_by_line(sections, warned):
+def test_what_was_put_in_order_is_reported_line_by_line(sections, warned):
     _, warnings = resolve([times(start, end, line) for line, (start, end) in enumerate(sections, start=1)])
     told = {"begins before": "begins before the one above it: sorted", "overlaps": "overlaps one above it: merged"}
     assert warnings == [f"a/match.txt, line {line}: the section {told[what]}" for line, what in warned]

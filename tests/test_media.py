@@ -74,7 +74,7 @@ def test_times_as_sections_have_them_after_float_arithmetic(tmp_path):
 
 
 @pytest.mark.parametrize("late_sec", [0.4, 2.0])
-def test_a_picture_that_begins_after_the_sound_is_shown_from_its_first_frame_on(tmp_path, late_sec):
+def test_a_picture_that_begins_after_the_audio_is_shown_from_its_first_frame_on(tmp_path, late_sec):
     # Variable frame rate, and time 0 is the sound's: what is asked for before shows the first frame.
     sound = np.ones(8000 * 6, np.float32)
     first_tick = round(late_sec * FRAME_RATE_FPS) + 30
@@ -208,14 +208,14 @@ def test_a_15_khz_tone_does_not_come_back_as_an_alias(tmp_path):
 
 
 @pytest.mark.parametrize("audio_start_sec", [0.5, 1.25])
-def test_late_sound_stays_in_step_with_the_picture(tmp_path, audio_start_sec):
+def test_late_audio_stays_in_sync_with_the_video(tmp_path, audio_start_sec):
     path = write_clip(tmp_path / "clip.mp4", num_frames=90, audio=tone(440, 1), audio_start_sec=audio_start_sec)
     heard = np.abs(read_audio(path, 8000))
     onset_sec = np.argmax(heard > 0.25) / 8000
     assert onset_sec == pytest.approx(audio_start_sec, abs=0.03)  # AAC's pre-echo is as long as a packet
 
 
-def test_a_gap_in_the_sound_is_silence(tmp_path):
+def test_a_gap_in_the_audio_is_silence(tmp_path):
     path = write_clip(tmp_path / "clip.mp4", num_frames=120, audio=tone(440, 2), audio_gap_sec=1.5)
     heard = np.abs(read_audio(path, 8000))
     assert heard[1000:7000].max() > 0.4
@@ -243,7 +243,7 @@ def test_a_missing_file_is_named(tmp_path):
         media.probe(tmp_path / "nothing.mp4")
 
 
-def test_a_file_with_sound_alone_is_named(tmp_path):
+def test_a_file_with_audio_alone_is_named(tmp_path):
     path = tmp_path / "sound.mp4"
     ffmpeg("-i", str(write_clip(tmp_path / "clip.mp4", audio=tone(440, 2))), "-vn", "-c", "copy", str(path))
     with pytest.raises(media.MediaError, match=r"sound\.mp4: received a file without a video stream"):

@@ -125,7 +125,7 @@ def test_the_stated_duration_ends_where_the_header_says_that_the_picture_does(
     assert info.stated_duration_sec == pytest.approx(stated_sec, abs=1e-12)
 
 
-def test_restarts_are_idr_pictures_that_are_keyframes_and_have_both_times(probe):
+def test_random_access_points_are_idr_pictures_that_are_keyframes_and_have_both_times(probe):
     idr, other = b"\0\0\0\2\x65\x88", b"\0\0\0\2\x61\x88"
     packets = [
         FakePacket(6000, dts=0, content=idr, is_keyframe=True),
@@ -141,7 +141,7 @@ def test_restarts_are_idr_pictures_that_are_keyframes_and_have_both_times(probe)
     assert probe([FakePacket(0)]).random_access_points.shape == (0, 2)
 
 
-def test_the_sound_is_named_for_people(probe):
+def test_the_audio_is_named_for_people(probe):
     sound = SimpleNamespace(codec_context=SimpleNamespace(name="opus"), layout=SimpleNamespace(name="5.1"), rate=48_000)
     assert probe([FakePacket(0)], audio=sound).audio == "opus 5.1 48000 Hz"
 
@@ -232,11 +232,11 @@ def info(**changes):
     return media.VideoInfo(**{**known, **more, **changes})
 
 
-def test_a_sound_film_has_no_faults():
+def test_a_intact_film_has_no_problems():
     assert media.describe_problems("a/film.mp4", info(), set()) == []
 
 
-def test_faults_are_told_one_by_one():
+def test_problems_are_reported_one_by_one():
     assert media.describe_problems("film.mp4", info(audio=None), set()) == [
         "film.mp4: the video has no audio track: converted with silence"
     ]

@@ -80,7 +80,7 @@ def test_frames_far_apart_equal_those_of_a_full_decode(film):
     np.testing.assert_array_equal(found, expected[numbers])
 
 
-def test_restarts_are_the_pictures_that_the_streams_own_headers_call_idr(film):
+def test_random_access_points_are_the_pictures_that_the_streams_own_headers_call_idr(film):
     # By another route: FFmpeg's own parser splits the stream into NAL units, behind start codes instead of lengths.
     path, _ = film
     codec = media.probe(path).codec
@@ -230,7 +230,7 @@ def test_h264_pictures_are_disposable_where_no_slice_is_referred_to(unit_type):
         assert is_disposable(packet_of(h264_unit(unit_type, ref_idc))) == (is_slice and ref_idc == 0)
 
 
-def test_h264_pictures_are_told_by_all_of_their_slices_and_by_nothing_else():
+def test_h264_pictures_are_classified_by_all_of_their_slices_and_by_nothing_else():
     is_disposable, is_random_access_point = (
         nal_units.disposable_test(stream_of("h264")),
         nal_units.random_access_test(stream_of("h264")),
@@ -252,7 +252,7 @@ def test_h264_pictures_are_told_by_all_of_their_slices_and_by_nothing_else():
 
 
 @pytest.mark.parametrize("unit_type", range(64))
-def test_hevc_pictures_are_disposable_or_restarts_by_their_type(unit_type):
+def test_hevc_pictures_are_disposable_or_random_access_points_by_their_type(unit_type):
     packet = packet_of(hevc_unit(35), hevc_unit(39), hevc_unit(unit_type))
     disposable = unit_type in (0, 2, 4, 6, 8, 10, 12, 14)  # TRAIL_N, TSA_N, STSA_N, RADL_N, RASL_N, reserved ones
     assert nal_units.disposable_test(stream_of("hevc"))(packet) == disposable
@@ -309,7 +309,7 @@ def ffmpeg(*arguments):
 
 
 @pytest.mark.parametrize(("degrees", "size_px"), [(0, (160, 64)), (90, (64, 160)), (180, (160, 64)), (270, (64, 160))])
-def test_pictures_are_turned_as_ffmpeg_turns_them(tmp_path, degrees, size_px):
+def test_frames_are_rotated_as_ffmpeg_rotates_them(tmp_path, degrees, size_px):
     # No number but 0 and 1023 looks the same upside down; 5 has its bars at one end.
     path = write_clip(tmp_path / "clip.mp4", num_frames=2, first_number=5, options={"crf": "4"})
     turned = tmp_path / "turned.mp4"
@@ -322,7 +322,7 @@ def test_pictures_are_turned_as_ffmpeg_turns_them(tmp_path, degrees, size_px):
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_turned_pictures_of_pixels_that_are_not_square_fill_the_size_asked_for(tmp_path, degrees):
+def test_rotated_frames_of_pixels_that_are_not_square_fill_the_size_asked_for(tmp_path, degrees):
     path = write_clip(tmp_path / "clip.mp4", num_frames=2, first_number=5, options={"crf": "4"})
     turned = tmp_path / "turned.mp4"
     ffmpeg("-display_rotation", degrees, "-i", path, "-c", "copy", "-bsf:v", "h264_metadata=sample_aspect_ratio=4/3",

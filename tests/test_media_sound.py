@@ -26,7 +26,7 @@ def placed(*pieces, num_samples):
 
 
 @pytest.mark.parametrize("gap_ms", [60, 100, 150, 200, 300, 400, 1500])
-def test_sound_after_a_gap_is_at_its_own_time_to_the_sample(tmp_path, gap_ms):
+def test_audio_after_a_gap_is_at_its_own_time_to_the_sample(tmp_path, gap_ms):
     gap_sec = gap_ms / 1000
     path = write_exact_sound(tmp_path / "clip.mkv", [(0, RAMP[:3200]), (0.4 + gap_sec, RAMP[3200:])])
     second = 3200 + 8 * gap_ms
@@ -42,7 +42,7 @@ def test_several_gaps_do_not_add_up_and_none_is_closed(tmp_path):
 
 
 @pytest.mark.parametrize("jitter_ms", [-40, -10, 10, 40])
-def test_timestamps_that_jitter_leave_the_sound_in_one_piece(tmp_path, jitter_ms):
+def test_timestamps_that_jitter_leave_the_audio_in_one_piece(tmp_path, jitter_ms):
     # The second piece claims to begin up to 40 ms early or late, the third is where it should be.
     starts_sec = [0, 0.4 + jitter_ms / 1000, 0.8]
     thirds = np.split(RAMP[:7200], [3200, 6400])
@@ -58,12 +58,12 @@ def test_a_drift_that_grows_packet_by_packet_is_followed_once_it_is_a_gap(tmp_pa
 
 
 @pytest.mark.parametrize(("audio_start_sec", "first"), [(0.02, 160), (0.5, 4000), (1.25, 10_000)])
-def test_sound_that_begins_late_waits_for_its_time(tmp_path, audio_start_sec, first):
+def test_audio_that_begins_late_waits_for_its_time(tmp_path, audio_start_sec, first):
     path = write_exact_sound(tmp_path / "clip.mkv", [(audio_start_sec, RAMP)])
     np.testing.assert_array_equal(read_audio(path), placed((first, RAMP), num_samples=first + 8000))
 
 
-def test_time_0_is_where_the_first_of_picture_and_sound_begins(tmp_path):
+def test_time_0_is_where_the_first_of_picture_and_audio_begins(tmp_path):
     late = write_exact_sound(tmp_path / "late.mkv", [(2.5, RAMP)], picture_ticks=[90, 120])
     np.testing.assert_array_equal(read_audio(late), RAMP)  # the picture begins at 3 s, half a second later
     np.testing.assert_allclose(media.probe(late).frame_times_sec, [0.5, 1.5], atol=1e-9)
@@ -72,7 +72,7 @@ def test_time_0_is_where_the_first_of_picture_and_sound_begins(tmp_path):
     np.testing.assert_allclose(media.probe(later).frame_times_sec, [0, 1], atol=1e-9)
 
 
-def test_sound_after_64_seconds_is_read_and_in_its_place(tmp_path):
+def test_audio_after_64_seconds_is_read_and_in_its_place(tmp_path):
     long = np.resize(RAMP, 70 * RATE_HZ + 123)
     long[::7919] *= -1  # a prime: no two seconds are alike
     path = write_exact_sound(tmp_path / "long.mkv", [(0, long[:520_000]), (65.2, long[520_000:])])
@@ -90,7 +90,7 @@ def test_no_sample_is_lost_at_the_end_whatever_the_length(tmp_path, num_samples)
     np.testing.assert_array_equal(read_audio(path), sound)
 
 
-def test_every_channel_is_heard_equally_in_the_mono_sound(tmp_path):
+def test_every_channel_is_heard_equally_in_the_mono_audio(tmp_path):
     silence = np.zeros(8000, np.float32)
     left, right, both = (
         read_audio(write_exact_sound(tmp_path / f"{name}.mkv", [(0, np.stack(channels))]))
@@ -101,7 +101,7 @@ def test_every_channel_is_heard_equally_in_the_mono_sound(tmp_path):
     np.testing.assert_allclose(np.corrcoef(left, RAMP)[0, 1], 1)
 
 
-def test_a_file_without_a_sound_track_is_named(tmp_path):
+def test_a_file_without_a_audio_track_is_named(tmp_path):
     path = write_clip(tmp_path / "mute.mp4", num_frames=3)
     with pytest.raises(media.MediaError, match=r"mute\.mp4: received a file without a audio stream, expected one"):
         list(media.read_audio(path, RATE_HZ))
@@ -136,25 +136,25 @@ def hear(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("overlap", [480, 800, 2400])
-def test_where_timestamps_overlap_the_earlier_sound_stays(hear, overlap):
+def test_where_timestamps_overlap_the_earlier_audio_stays(hear, overlap):
     second = 4000 - overlap
     heard = hear((0, RAMP[:4000], 8000, "mono"), (second / 8000, -RAMP[:6000], 8000, "mono"))
     expected = placed((second, -RAMP[:6000]), (0, RAMP[:4000]), num_samples=second + 6000)
     np.testing.assert_array_equal(heard, expected)
 
 
-def test_a_piece_that_lies_wholly_in_earlier_sound_is_left_out(hear):
+def test_a_piece_that_lies_wholly_in_earlier_audio_is_left_out(hear):
     pieces = [(0, RAMP, 8000, "mono"), (0.25, -RAMP[:800], 8000, "mono"), (1.1, RAMP[:800], 8000, "mono")]
     expected = placed((0, RAMP), (8800, RAMP[:800]), num_samples=9600)
     np.testing.assert_array_equal(hear(*pieces), expected)
 
 
-def test_sound_from_before_time_0_is_cut_off(hear):
+def test_audio_from_before_time_0_is_cut_off(hear):
     np.testing.assert_array_equal(hear((-0.3, RAMP, 8000, "mono")), RAMP[2400:])
 
 
 @pytest.mark.parametrize("change", [(8000, "stereo"), (16_000, "mono"), (16_000, "stereo")])
-def test_sound_whose_format_changes_goes_on_without_a_gap(hear, change):
+def test_audio_whose_format_changes_continues_without_a_gap(hear, change):
     heard = hear((0, np.full(4000, 0.25), 8000, "mono"), (0.5, np.full(8000, 0.25), *change))
     level = 0.25 * (2**0.5 if change[1] == "stereo" else 1)  # two channels that are alike: 3 dB more
     expected = placed((0, np.full(4000, 0.25)), (4000, np.full(len(heard) - 4000, level)), num_samples=len(heard))
@@ -195,7 +195,7 @@ def test_a_sample_format_of_its_own_is_a_run_of_its_own():
     assert [(start, len(list(run))) for start, run in media.audio_runs(frames(), 0)] == [(0, 2), (0.1, 2)]
 
 
-def test_resampled_sound_of_a_run_starts_and_ends_with_it(tmp_path):
+def test_resampled_audio_of_a_run_starts_and_ends_with_it(tmp_path):
     # 440 Hz at 44100 Hz, from 0.5 to 1.5 s: at any rate the phase is that of a sine that begins there.
     path = write_exact_sound(tmp_path / "clip.mkv", [(0.5, tone(440, 1))], sample_rate_hz=44_100, block_samples=441)
     for rate_hz in (8000, 22_050, 48_000):

@@ -117,7 +117,7 @@ def find(step_scores, step_sec=0.5, duration_sec=None, **more):
     return find_sections(np.array(step_scores), step_sec, duration_sec or step_sec * len(step_scores), point).tolist()
 
 
-def test_close_sections_are_found_apart_and_a_plateau_stays_one():
+def test_close_sections_are_kept_separate_and_a_plateau_stays_one():
     # A step of 0.71 is above the threshold, and below 0.8 of the 0.9 next to it; one of 0.73 is not.
     assert find([0.1, 0.9, 0.9, 0.71, 0.71, 0.9, 0.1]) == [[0.5, 1.5], [2.5, 3.0]]
     assert find([0.1, 0.9, 0.9, 0.73, 0.73, 0.9, 0.1]) == [[0.5, 3.0]]
@@ -129,7 +129,7 @@ def test_close_sections_are_found_apart_and_a_plateau_stays_one():
     assert find([0.9, 0.9, 0.73, 0.73, 0.73, 0.9, 0.9], smoothing=3) == [[0.0, 3.5]]
 
 
-def test_a_dip_is_one_of_five_seconds_around_within_the_match():
+def test_scores_are_suppressed_within_five_seconds_within_the_match():
     assert find([0.9] + [0.6] * 12) == [[0.0, 0.5], [5.5, 6.5]]
     assert find([0.6] * 12 + [0.9]) == [[0.0, 1.0], [6.0, 6.5]]
     assert find([0.9, 0.6, 0.6, 0.6], step_sec=20.0) == [[0.0, 20.0], [40.0, 80.0]]  # at least the neighbours

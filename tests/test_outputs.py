@@ -55,7 +55,7 @@ def test_the_scores_file_line_by_line():
 
 
 @pytest.mark.parametrize(("end_frame", "highlights"), [(30, [0, 0, 0, 0]), (31, [0, 1, 0, 0])])
-def test_a_segment_is_a_highlight_where_more_than_half_of_it_is_found(end_frame, highlights):
+def test_a_segment_is_a_highlight_where_more_than_half_of_it_is_selected(end_frame, highlights):
     # Half of 0.7 s is 0.35 s: 10 frames from 0.7073 s on are 0.3337 s, 11 are 0.367 s.
     text = outputs.write_scores(replace(FOUND, sections=np.array([[20, end_frame]]))).decode()
     assert [int(line.split(",")[-1]) for line in text.splitlines()[1:]] == highlights
@@ -242,7 +242,7 @@ def test_marks_are_at_most_twelve_steps_of_a_clock(duration_sec, step_sec):
     assert np.diff(marks) == pytest.approx(step_sec)
 
 
-def test_the_timeline_is_a_picture_of_the_match(monkeypatch):
+def test_the_timeline_is_a_figure_of_the_match(monkeypatch):
     plotted, plot = [], plots.plot_timeline
 
     def record(axes, *arguments):

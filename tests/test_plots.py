@@ -170,12 +170,12 @@ def test_a_page_of_as_many_as_fit_is_one(matches, monkeypatch):
     assert len(plots.plot_matches(matches, POINT)) == 1
 
 
-def test_a_full_page_is_no_higher_than_a_picture_may_be():
+def test_a_full_page_is_no_higher_than_a_png_may_be():
     assert (0.6 + plots.ROW_HEIGHT_INCH * plots.NUM_ROWS) * 90 < 65535
     assert plots.NUM_ROWS >= 50
 
 
-def test_titles_are_drawn_by_fonts_that_are_there(monkeypatch):
+def test_titles_are_drawn_with_installed_fonts(monkeypatch):
     from matplotlib import font_manager
 
     monkeypatch.setattr(font_manager, "get_font_names", lambda: ["Arial", "NanumGothic", "DejaVu Sans"])

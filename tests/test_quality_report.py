@@ -163,7 +163,7 @@ def test_smoothing_decides_and_does_not_rank(matches):
     assert smoothed["confusion_matrix"] != plain["confusion_matrix"]
 
 
-def test_loudness_is_the_root_mean_square_of_the_sound(dataset_dir):
+def test_loudness_is_the_root_mean_square_of_the_audio(dataset_dir):
     loader = DataLoader(dataset_dir)
     levels, step_levels = validation.rms_levels(loader, "test")
     assert (levels.shape, step_levels.shape) == ((20,), (20, 2))
@@ -190,7 +190,7 @@ def size_of(png):
     return struct.unpack(">II", png[16:24])
 
 
-def test_pictures_have_a_row_for_each_match(matches, monkeypatch):
+def test_figures_have_a_row_for_each_match(matches, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of letters that no font has
         pictures = plots.plot_test(matches, OperatingPoint(0.5, smoothing=3), np.linspace(0, 1, 11))

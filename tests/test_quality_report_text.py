@@ -147,7 +147,7 @@ def test_an_operating_point_in_words(point, chosen_on, expected):
     assert quality_report.format_operating_point(asdict(OperatingPoint(0.25, **point)), chosen_on) == expected
 
 
-def test_figures_that_are_not_there_are_none():
+def test_missing_metrics_are_none():
     figures = {"a": {"b": 0.5}}
     assert quality_report.lookup(figures, ["a"], "b") == 0.5
     assert quality_report.lookup(None, ["a"], "b") is None

@@ -88,7 +88,7 @@ def test_a_variable_frame_rate_stays(tmp_path):
 
 
 @pytest.mark.parametrize(("start_sec", "audio_start_sec"), [(0, 0), (5, 5), (0.5, 0.25), (0, 0.4)])
-def test_sound_and_picture_are_in_step_whatever_the_start_times(tmp_path, start_sec, audio_start_sec):
+def test_audio_and_video_are_in_sync_whatever_the_start_times(tmp_path, start_sec, audio_start_sec):
     beep_sec = start_sec + BEEP_FRAME / 30 - audio_start_sec  # on the sound's own clock
     clip = write_clip(
         tmp_path / "a.mp4",
@@ -131,7 +131,7 @@ def write_long_match(path, num_loops):
     return path
 
 
-def test_two_hours_in_sound_and_picture_are_in_step(tmp_path):
+def test_two_hours_in_audio_and_video_are_in_sync(tmp_path):
     num_loops = 680  # 7253 s
     clip = write_long_match(tmp_path / "long.mp4", num_loops)
     first_frames = [320 * loop for loop in (1, 300, 677, 678)]
@@ -141,7 +141,7 @@ def test_two_hours_in_sound_and_picture_are_in_step(tmp_path):
     assert onsets_sec(sound_of(path)) == pytest.approx(info.frame_times_sec[numbers == BEEP_FRAME], abs=0.003)
 
 
-def test_sound_fades_at_each_cut(tmp_path):
+def test_audio_fades_at_each_cut(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", num_frames=90, audio=tone(50, 3, RATE_HZ), sample_rate_hz=RATE_HZ)
     path, _ = render(clip, [[10, 40], [50, 80]])
     sound = np.abs(sound_of(path))
@@ -158,7 +158,7 @@ def test_silent_sources_make_silent_reels(tmp_path):
     assert len(info.frame_times_sec) == 20
 
 
-def test_sound_that_ends_early_is_followed_by_silence(tmp_path):
+def test_audio_that_ends_early_is_followed_by_silence(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", num_frames=90, audio=tone(440, 1, RATE_HZ), sample_rate_hz=RATE_HZ)
     path, info = render(clip, [[15, 90]])
     sound = sound_of(path)
@@ -168,7 +168,7 @@ def test_sound_that_ends_early_is_followed_by_silence(tmp_path):
     assert np.abs(sound[RATE_HZ * 6 // 10 :]).max() < 0.02
 
 
-def test_surround_sound_becomes_stereo_and_odd_rates_one_that_aac_knows(tmp_path):
+def test_surround_audio_becomes_stereo_and_odd_rates_one_that_aac_knows(tmp_path):
     channels = np.tile(tone(440, 2, RATE_HZ), (6, 1))
     clip = write_clip(tmp_path / "a.mp4", audio=channels, sample_rate_hz=RATE_HZ)
     assert render(clip, [[0, 30]])[1].audio == "aac stereo 48000 Hz"
@@ -182,7 +182,7 @@ def ffmpeg(*arguments):
 
 
 @pytest.mark.parametrize(("degrees", "num_turns"), [(90, 1), (180, 2), (270, 3)])
-def test_turned_pictures_come_out_upright(tmp_path, degrees, num_turns):
+def test_rotated_frames_come_out_upright(tmp_path, degrees, num_turns):
     clip = write_clip(tmp_path / "a.mp4", num_frames=10)
     turned = tmp_path / "turned.mp4"
     ffmpeg("-display_rotation", degrees, "-i", clip, "-c", "copy", turned)

@@ -108,7 +108,7 @@ def test_a_turned_films_pixels_keep_their_shape(tmp_path, degrees, expected, wid
 
 
 @pytest.mark.parametrize(("degrees", "corner"), [(90, (1, 0)), (180, (1, 1)), (270, (0, 1))])
-def test_a_turned_picture_is_turned_and_not_mirrored(tmp_path, degrees, corner):
+def test_a_rotated_frame_is_rotated_and_not_mirrored(tmp_path, degrees, corner):
     plain, source = tmp_path / "plain.mp4", tmp_path / "a.mp4"
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:24, :32] = 255  # top left
@@ -127,14 +127,14 @@ def test_a_turned_picture_is_turned_and_not_mirrored(tmp_path, degrees, corner):
 
 
 @pytest.mark.parametrize(("degrees", "size"), [(0, (82, 32)), (90, (14, 32))])
-def test_the_height_is_that_of_the_upright_picture(tmp_path, degrees, size):
+def test_the_height_is_that_of_the_rotated_frame(tmp_path, degrees, size):
     source = tmp_path / "a.mp4"
     ffmpeg("-display_rotation", degrees, "-i", write_clip(tmp_path / "b.mp4", num_frames=5), "-c", "copy", source)
     info = media.probe(render(source, [[0, 5]], height_px=33))
     assert (info.width_px, info.height_px) == size
 
 
-def test_a_smaller_picture_is_the_mean_of_what_it_is_made_of(tmp_path):
+def test_a_smaller_frame_is_the_mean_of_what_it_is_made_of(tmp_path):
     source = tmp_path / "a.mp4"
     with av.open(str(source), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
@@ -219,7 +219,7 @@ def test_a_reel_that_fails_on_the_way_leaves_nothing_open_and_the_earlier_reel_a
     assert not [link for link in links if os.path.lexists(link) and ".part" in os.readlink(link)]
 
 
-def test_what_the_encoder_refuses_is_told_with_the_reels_name(tmp_path, clip):
+def test_what_the_encoder_refuses_is_reported_with_the_reels_name(tmp_path, clip):
     info = media.probe(clip)
     with pytest.raises(reel.ReelError, match=r"reel\.mp4.*the reel cannot be written"):
         reel.render_reel(clip, info, np.array([[0, 10]]), tmp_path / "reel.mp4", height_px=100_000)

@@ -38,7 +38,7 @@ def read(path, first_sec, num_samples, rate_hz=RATE_HZ, layout="mono"):
     ("first", "num_samples"),
     [(0, 8000), (12_345, 6789), (12_345, 1), (4000, 100), (4000, 161), (31_000, 1000), (400, 400), (401, 399)],
 )
-def test_sound_is_cut_to_the_sample_and_faded(tmp_path, first, num_samples):
+def test_audio_is_cut_to_the_sample_and_faded(tmp_path, first, num_samples):
     samples = noise(MATCH_SEC * RATE_HZ)
     path = write_exact_sound(tmp_path / "a.mkv", [(0, samples)], RATE_HZ, TICKS)
     found = read(path, first / RATE_HZ, num_samples)
@@ -46,7 +46,7 @@ def test_sound_is_cut_to_the_sample_and_faded(tmp_path, first, num_samples):
     assert found == pytest.approx(faded(samples[:, first : first + num_samples]), abs=1e-6)
 
 
-def test_where_there_is_no_sound_there_is_silence(tmp_path):
+def test_where_there_is_no_audio_there_is_silence(tmp_path):
     before, after = noise(8000), noise(12_000, seed=6)
     path = write_exact_sound(tmp_path / "a.mkv", [(0.5, before), (2.0, after)], RATE_HZ, TICKS)
     whole = np.zeros((1, 5 * RATE_HZ), np.float32)
@@ -63,7 +63,7 @@ def test_where_there_is_no_sound_there_is_silence(tmp_path):
         assert read(path, first / RATE_HZ, num_samples) == pytest.approx(expected, abs=1e-6), first
 
 
-def test_where_sound_overlaps_the_earlier_sound_stays(tmp_path, monkeypatch):
+def test_where_audio_overlaps_the_earlier_audio_stays(tmp_path, monkeypatch):
     before, after = noise(8000), noise(8000, seed=6)
     path = write_exact_sound(tmp_path / "a.mkv", [(0, before)], RATE_HZ, TICKS)
 
@@ -84,14 +84,14 @@ def test_both_channels_arrive_and_keep_their_places(tmp_path):
     assert read(path, 1.5, 5000, layout="stereo") == pytest.approx(faded(samples[:, 12_000:17_000]), abs=1e-6)
 
 
-def test_sound_of_another_rate_keeps_its_pitch_and_its_place(tmp_path):
+def test_audio_of_another_rate_keeps_its_pitch_and_its_place(tmp_path):
     path = write_exact_sound(tmp_path / "a.mkv", [(0, tone(1000, MATCH_SEC, RATE_HZ))], RATE_HZ, TICKS)
     found = read(path, 1.2, 24_000, rate_hz=48_000)[0]
     expected = faded(tone(1000, MATCH_SEC, 48_000)[np.newaxis, 57_600:81_600], num_faded=480)[0]
     assert np.abs(found - expected).max() < 0.02
 
 
-def test_the_last_samples_of_sound_of_another_rate_are_not_lost(tmp_path):
+def test_the_last_samples_of_audio_of_another_rate_are_not_lost(tmp_path):
     path = write_exact_sound(tmp_path / "a.mkv", [(0, tone(1000, MATCH_SEC, RATE_HZ))], RATE_HZ, TICKS)
     found = read(path, 3.5, 48_000, rate_hz=48_000)[0]
     expected = tone(1000, 0.5, 48_000)
@@ -100,7 +100,7 @@ def test_the_last_samples_of_sound_of_another_rate_are_not_lost(tmp_path):
     assert np.abs(found[24_000 + 100 :]).max() == 0
 
 
-def test_a_codec_that_refers_to_earlier_sound_is_decoded_from_before_the_section_on(tmp_path):
+def test_a_codec_that_refers_to_earlier_audio_is_decoded_from_before_the_section_on(tmp_path):
     path = write_clip(tmp_path / "a.mp4", num_frames=90, audio=tone(440, 3, 48_000), sample_rate_hz=48_000)
     whole = np.concatenate(list(media.read_audio(path, 48_000)))
     for first in (0, 31_234, 100_000):
@@ -109,7 +109,7 @@ def test_a_codec_that_refers_to_earlier_sound_is_decoded_from_before_the_section
         assert read(path, first / 48_000, 9600, 48_000) == pytest.approx(expected * line, abs=1e-4)
 
 
-def test_sound_is_decoded_from_half_a_second_before_the_section_on(tmp_path):
+def test_audio_is_decoded_from_half_a_second_before_the_section_on(tmp_path):
     sound = tone(440, 4, RATE_HZ)
     path = write_clip(tmp_path / "a.mp4", num_frames=120, audio=sound, sample_rate_hz=RATE_HZ, start_sec=30)
     seeks = []
@@ -144,7 +144,7 @@ def test_rounding_to_samples_does_not_add_up_over_many_sections(tmp_path):
             raise RuntimeError("enough")
 
 
-def test_sound_is_encoded_together_with_the_picture(tmp_path, monkeypatch):
+def test_audio_is_encoded_together_with_the_video(tmp_path, monkeypatch):
     path = write_exact_sound(tmp_path / "a.mkv", [(0, noise(MATCH_SEC * RATE_HZ))], RATE_HZ, TICKS)
     ahead_sec = []
     write_frame = reel.ReelWriter.write_frame
@@ -160,7 +160,7 @@ def test_sound_is_encoded_together_with_the_picture(tmp_path, monkeypatch):
     assert max(ahead_sec) < 0.11  # and less than two packets further
 
 
-def test_the_whole_reels_sound_is_in_its_place_to_the_sample(tmp_path):
+def test_the_whole_reels_audio_is_in_its_place_to_the_sample(tmp_path):
     rng = np.random.default_rng(3)
     # Noise below 3 kHz, so that AAC keeps it.
     samples = np.fft.irfft(np.fft.rfft(rng.standard_normal(48_000 * 3)) * (np.arange(72_001) < 9000)).astype(np.float32)

@@ -34,7 +34,7 @@ def test_played_from_the_middle_the_sections_before_are_left_out(page):
     assert page.selected == 2
 
 
-def test_after_a_pause_playing_goes_on_past_the_sections_end(page):
+def test_after_a_pause_playing_continues_past_the_sections_end(page):
     page("video.playbackRate = 0.1")  # so that no section ends before the next key, however slow the machine
     page.press("p")
     wait_until_playing(page)
@@ -63,7 +63,7 @@ def test_while_it_plays_the_view_follows_the_playhead(page):
     assert start <= page("return now()") <= end
 
 
-def test_sound_is_switched_off_and_on(page):
+def test_audio_is_switched_off_and_on(page):
     for press, is_muted, text in (
         (lambda: page.press("m"), True, "Sound on"),
         (lambda: page.click("#mute"), False, "Mute"),

@@ -136,7 +136,7 @@ def reader_threads():
     return [thread for thread in threading.enumerate() if thread.name.endswith("(read)")]
 
 
-def test_items_are_read_before_they_are_asked_for_and_no_more_than_told():
+def test_items_are_read_before_they_are_asked_for_and_no_more_than_requested():
     taken = []
 
     def items():

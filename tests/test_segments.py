@@ -320,7 +320,7 @@ def test_the_peak_of_the_whole_video_is_one(tmp_path):
     assert quiet == pytest.approx(0.25, abs=0.05)
 
 
-def test_no_sound_track_and_silence_give_zeros(tmp_path):
+def test_no_audio_track_and_silence_give_zeros(tmp_path):
     config = DataConfig(1, 1, 8, 8, 8000, False)
     mute = write_clip(tmp_path / "mute.mp4", num_frames=30)
     silent = write_clip(tmp_path / "silent.mp4", num_frames=30, audio=np.zeros(44100, np.float32))

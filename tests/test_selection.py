@@ -84,7 +84,7 @@ def test_the_best_sections_of_a_length_are_those_of_the_highest_mean_score():
     assert fill(7.0, np.tile([0.5, 0, 0.25], 40)) == ([[0, 2], [6, 8], [12, 14], [18, 19]], 0.5)
 
 
-def test_dips_are_left_out_as_long_as_enough_is_found_without_them():
+def test_non_maxima_are_suppressed_as_long_as_enough_is_found_without_them():
     scores = np.array([0.9, 0.6, 0, 0, 0, 0.3, 0.25, 0])  # 0.6 is a dip after 0.9
     assert fill(5.5, scores) == ([[0, 2], [10, 13.5]], 0.25)
     assert fill(6.0, scores) == ([[0, 2], [10, 14]], 0.25)
@@ -247,7 +247,7 @@ def test_frames_within_a_section_are_those_of_plain_loops(times_sec):
         assert received == ([within[0], within[-1] + 1] if within else [shown[-1], shown[-1] + 1])
 
 
-def test_smoothing_averages_the_neighbors_that_are_there():
+def test_smoothing_averages_the_existing_neighbors():
     assert moving_average(np.array([0.0, 0.9, 0.3, 0.6]), 3) == pytest.approx([0.45, 0.4, 0.6, 0.45])
     assert moving_average(np.array([0.2, 0.4]), 5) == pytest.approx([0.3, 0.3])
     assert moving_average(SCORES, 1) == pytest.approx(SCORES)
