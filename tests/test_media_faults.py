@@ -232,7 +232,7 @@ def info(**changes):
     return media.VideoInfo(**{**known, **more, **changes})
 
 
-def test_a_intact_film_has_no_problems():
+def test_an_intact_film_has_no_problems():
     assert media.describe_problems("a/film.mp4", info(), set()) == []
 
 

@@ -101,7 +101,7 @@ def test_every_channel_is_heard_equally_in_the_mono_audio(tmp_path):
     np.testing.assert_allclose(np.corrcoef(left, RAMP)[0, 1], 1)
 
 
-def test_a_file_without_a_audio_track_is_named(tmp_path):
+def test_a_file_without_an_audio_track_is_named(tmp_path):
     path = write_clip(tmp_path / "mute.mp4", num_frames=3)
     with pytest.raises(media.MediaError, match=r"mute\.mp4: received a file without a audio stream, expected one"):
         list(media.read_audio(path, RATE_HZ))

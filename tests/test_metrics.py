@@ -30,7 +30,7 @@ def test_scores_by_hand():
     assert found["confusion_matrix"] == [[2, 1], [0, 2]]
 
 
-def test_the_selected_sections_may_be_decided_by_more_than_the_scores():
+def test_predicted_labels_may_be_decided_by_more_than_the_scores():
     found = metrics.evaluate(LABELS, SCORES, np.array([1, 0, 0, 1, 0]))
     assert (found["precision"], found["recall"]) == (0.5, 0.5)
     plain = metrics.evaluate(LABELS, SCORES, SCORES >= 0.5)

@@ -129,7 +129,7 @@ def test_close_sections_are_kept_separate_and_a_plateau_stays_one():
     assert find([0.9, 0.9, 0.73, 0.73, 0.73, 0.9, 0.9], smoothing=3) == [[0.0, 3.5]]
 
 
-def test_scores_are_suppressed_within_five_seconds_within_the_match():
+def test_scores_are_suppressed_by_maxima_within_five_seconds_in_the_match():
     assert find([0.9] + [0.6] * 12) == [[0.0, 0.5], [5.5, 6.5]]
     assert find([0.6] * 12 + [0.9]) == [[0.0, 1.0], [6.0, 6.5]]
     assert find([0.9, 0.6, 0.6, 0.6], step_sec=20.0) == [[0.0, 20.0], [40.0, 80.0]]  # at least the neighbours
