@@ -54,9 +54,12 @@ if TYPE_CHECKING:  # Keras takes seconds to import: `--help` and wrong arguments
     from videosummarizer.training.optimization import ExponentialMovingAverage
     from videosummarizer.training.run_folder import BestCheckpoint
 
-DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"  # what the README's first conversion writes
+# Dataset folder that data_converter.py writes with the arguments of the README.
+DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"
+# Fractions of the matches for training and validation; the rest is for the test.
 DEFAULT_SPLIT = (0.6, 0.2)
-INTERRUPTED = 130  # the shell's exit status for Ctrl-C
+# Exit status of a shell command that Ctrl-C ended.
+INTERRUPTED = 130
 EXAMPLES = """\
 examples:
   python main.py --data_dir dataset_sl5_vsr3_vw64_vh64_asr11025
@@ -256,7 +259,7 @@ def save_epoch(
 
 
 def require_backend(args: argparse.Namespace) -> None:
-    """Raises TrainingError if the backend that KERAS_BACKEND names is not installed, or not one for --coordinator."""
+    """Raise TrainingError if the backend in KERAS_BACKEND is not installed, or does not support --coordinator."""
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
     if args.coordinator and backend != "jax":
         raise TrainingError(
@@ -285,7 +288,7 @@ def init_distribution(args: argparse.Namespace, settings: dict):
 
 
 def make_network(args: argparse.Namespace, loader: DataLoader):
-    """The network to be trained, compiled: new, or with the weights of --init_ckpt.
+    """Build and compile the network to train, with new weights or those of --init_ckpt.
 
     Raises:
         TrainingError: --init_ckpt was trained on data of another shape.
@@ -315,7 +318,7 @@ def make_network(args: argparse.Namespace, loader: DataLoader):
 
 
 def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
-    """What has to be the same for a run to be resumed, by the names of the flags."""
+    """Return the settings that have to stay the same when a run is resumed, by flag."""
     return {
         "--learning_rate": args.learning_rate,
         "--epochs": args.epochs,
@@ -329,7 +332,7 @@ def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
 
 
 def should_stop_early(history: list[dict], patience: int | None) -> bool:
-    """Whether the validation loss has been no lower than its best for that many epochs."""
+    """Return whether the validation loss has not improved for `patience` epochs."""
     if not patience or not history:
         return False
     losses = [row["val_loss"] for row in history]
@@ -337,7 +340,7 @@ def should_stop_early(history: list[dict], patience: int | None) -> bool:
 
 
 def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
-    """What a checkpoint says of itself: the data config, the split, and how it was trained."""
+    """Return what a checkpoint states about itself: the data config, the split, and the training settings."""
     from videosummarizer.training.keras_backend import keras
 
     backend = keras.backend.backend()
@@ -354,7 +357,18 @@ def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
 
 
 def read_operating_point(ckpt_path: str, name: str) -> OperatingPoint | None:
-    """An operating point that `choose_operating_point` chose, None without one. Raises checkpoint.CheckpointError."""
+    """Read an operating point from a checkpoint.
+
+    Args:
+        ckpt_path: Path of the checkpoint.
+        name: Name of the attribute that holds it.
+
+    Returns:
+        The operating point, None if the checkpoint has none of that name.
+
+    Raises:
+        checkpoint.CheckpointError: Another version saved it.
+    """
     values = read_checkpoint_attributes(ckpt_path).get(name)
     try:
         return None if values is None else parse_operating_point(values)
@@ -370,12 +384,12 @@ def evaluate(
     """Score a checkpoint and the baselines on a subset.
 
     Returns:
-        The report, the scored matches, the operating point, and (num_segments,) float64 loudness of the segments, None
-        where it is not known.
+        The report; the scored matches; the operating point; and the loudness of the segments, (num_segments,) float64
+        in [0, 1], None if the dataset or the checkpoint does not provide it.
 
     Raises:
-        checkpoint.CheckpointError: the file is no checkpoint.
-        TrainingError: the network's scores are not numbers.
+        checkpoint.CheckpointError: The file is not a checkpoint.
+        TrainingError: The network's scores are not numbers.
     """
     from videosummarizer.training import inference
 
@@ -399,10 +413,13 @@ def evaluate(
 
 
 def test_checkpoint(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> list[str]:
-    """Evaluate a checkpoint on the test subset: tables on the screen, and files in ckpt_dir, whose names it returns.
+    """Evaluate a checkpoint on the test subset, print the report, and write the files of the test into ckpt_dir.
+
+    Returns:
+        The names of the files.
 
     Raises:
-        checkpoint.CheckpointError: the file is no checkpoint.
+        checkpoint.CheckpointError: The file is not a checkpoint.
     """
     report, scored, point, levels = evaluate(loader, ckpt_path, "test")
     print(quality_report.format_report(report))
@@ -418,18 +435,18 @@ def test_checkpoint(args: argparse.Namespace, loader: DataLoader, ckpt_path: str
 
 
 def load_data(args: argparse.Namespace) -> DataLoader:
-    """The loader that the mode needs: split as asked for or, in test mode, as the checkpoint was trained.
+    """Open the dataset, split by --split or, in test mode, as the checkpoint was trained.
 
     Raises:
-        metadata.DatasetError: the dataset is damaged, or a subset that is needed lacks a class.
-        TrainingError: the checkpoint was trained on data sampled otherwise, or split otherwise than asked for.
-        checkpoint.CheckpointError: the checkpoint cannot be read.
+        metadata.DatasetError: The dataset is damaged, or a subset that is needed lacks a class.
+        TrainingError: The checkpoint was trained with another data config or another split.
+        checkpoint.CheckpointError: The checkpoint cannot be read.
     """
     if args.mode == "train":
         loader = DataLoader(args.data_dir, args.batch_size, *(args.split or DEFAULT_SPLIT), seed=args.seed)
         loader.require_both_classes(*SUBSETS)
         for subset in ("valid", "test"):
-            loader.matches(subset)  # damaged sections are named before training, not after
+            loader.matches(subset)  # damaged sections are reported before training instead of after it
         return loader
     metadata_config = open_dataset(args.data_dir).metadata["config"]
     attributes = read_checkpoint_attributes(args.ckpt)
@@ -454,15 +471,15 @@ def load_data(args: argparse.Namespace) -> DataLoader:
     return loader
 
 
-def is_split(shares: object) -> bool:
-    """Whether it is a list of train's and valid's share that leaves the rest for test."""
-    if not (isinstance(shares, list) and len(shares) == 2 and all(isinstance(share, float) for share in shares)):
+def is_split(ratios: object) -> bool:
+    """Return whether an object is a list of the ratios of train and valid, with a rest for test."""
+    if not (isinstance(ratios, list) and len(ratios) == 2 and all(isinstance(ratio, float) for ratio in ratios)):
         return False
-    return min(shares) > 0 and sum(shares) < 1
+    return min(ratios) > 0 and sum(ratios) < 1
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Arguments of the command. Wrong ones exit with status 2 and a message that names them."""
+    """Parse the command line. Wrong arguments exit with status 2 and a message that names them."""
     parser = argparse.ArgumentParser(
         prog="main.py",
         description="Train the audio-visual network on a dataset, then test the best checkpoint on matches it has "
@@ -471,45 +488,65 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--learning_rate", type=float, default=0.0015, help="of the AdamW optimizer (default: %(default)s)")
-    add("--epochs", type=int, default=32, help="passes over the training segments (default: %(default)s)")
+    add(
+        "--learning_rate",
+        type=float,
+        default=0.0015,
+        help="maximum learning rate of the AdamW optimizer (default: %(default)s)",
+    )
+    add("--epochs", type=int, default=32, help="number of passes over the training segments (default: %(default)s)")
     add(
         "--batch_size",
         type=int,
         default=16,
-        help="segments in a training step, from 8 on rounded down to a multiple of 8 (default: %(default)s)",
+        help="segments per training step; 8 or more are rounded down to a multiple of 8 (default: %(default)s)",
     )
     add(
         "--data_dir",
         default=DEFAULT_DATA_DIR,
-        help="dataset of data_converter.py, a folder or a .zip (default: %(default)s)",
+        help="dataset that data_converter.py wrote, as a folder or a .zip (default: %(default)s)",
     )
-    add("--ckpt_dir", type=Path, help="where results go (default: checkpoints; testing: the folder of --ckpt)")
-    add("--mode", choices=("train", "test"), default="train", help="train and test, or test alone (default: train)")
-    add("--ckpt", metavar="FILE", help="the checkpoint to test")
-    add("--seed", type=int, default=0, help="of weights, order and dropout (default: %(default)s)")
+    add(
+        "--ckpt_dir",
+        type=Path,
+        help="folder for the results (default: checkpoints, or the folder of --ckpt in test mode)",
+    )
+    add("--mode", choices=("train", "test"), default="train", help="train and then test, or only test (default: train)")
+    add("--ckpt", metavar="FILE", help="checkpoint to test")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the initial weights, the order of segments and dropout (default: %(default)s)",
+    )
     add(
         "--split",
         type=float,
         nargs=2,
         metavar=("TRAIN", "VALID"),
-        help="shares of train and valid, the rest is test (default: 0.6 0.2)",
+        help="fractions of the matches for training and validation; the rest is for the test (default: 0.6 0.2)",
     )
-    add("--resume", action="store_true", help="go on with the interrupted run in --ckpt_dir from its last whole epoch")
-    add("--patience", type=int, metavar="EPOCHS", help="stop after so many without a lower validation loss")
+    add(
+        "--resume", action="store_true", help="continue the interrupted run in --ckpt_dir after its last finished epoch"
+    )
+    add("--patience", type=int, metavar="EPOCHS", help="stop after this many epochs without a lower validation loss")
     add("--init_ckpt", metavar="FILE", help="start from the weights of this checkpoint, to fine-tune it on new matches")
-    add("--check_data", action="store_true", help="read every segment first, and list those that cannot be used")
+    add(
+        "--check_data",
+        action="store_true",
+        help="read every segment before training, and list those that cannot be used",
+    )
     add(
         "--group_by",
         type=regular_expression,
         metavar="REGEX",
-        help="warn of games of one series on two sides of the split; what it finds in a title (its first group, if it "
-        "has one) names the series, e.g. '^[a-z]+'",
+        help="warn if matches of one series are in different subsets; the series is the part of a title that this "
+        "expression, or its first group, matches, e.g. '^[a-z]+'",
     )
-    add("--coordinator", metavar="HOST:PORT", help="where the processes that train together meet: process 0's address")
-    add("--num_processes", type=int, metavar="N", help="how many there are")
-    add("--process_id", type=int, metavar="I", help="which of them this is, from 0 on; 0 alone writes results")
-    add("--debug", action="store_true", help="show where errors come from")
+    add("--coordinator", metavar="HOST:PORT", help="address of process 0, where the processes that train together meet")
+    add("--num_processes", type=int, metavar="N", help="number of processes that train together")
+    add("--process_id", type=int, metavar="I", help="number of this process, from 0 on; only process 0 writes results")
+    add("--debug", action="store_true", help="show the stack trace of an error")
     args = parser.parse_args(argv)
     for name in ("learning_rate", "epochs", "batch_size"):
         if not 0 < getattr(args, name) < float("inf"):
@@ -519,7 +556,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if not 0 <= args.seed < 2**32:
         parser.error(f"argument --seed: received {args.seed}, expected a whole number from 0 to {2**32 - 1}")
     if args.split and not is_split(args.split):
-        parser.error(f"argument --split: received {args.split}, expected two shares above 0 with a sum below 1")
+        parser.error(f"argument --split: received {args.split}, expected two fractions above 0 with a sum below 1")
     if (args.mode == "test") != (args.ckpt is not None):
         parser.error("--mode test and --ckpt FILE go together: give both to test a checkpoint, neither to train")
     check_coordinator(parser, args)
@@ -531,7 +568,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def check_coordinator(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Refuse flags of several processes that do not fit together."""
+    """Exit with status 2 if the flags for several processes contradict each other."""
     given = [args.coordinator is not None, args.num_processes is not None, args.process_id is not None]
     if any(given) != all(given):
         parser.error("--coordinator, --num_processes and --process_id go together: give all three, or none")
@@ -549,7 +586,7 @@ def check_coordinator(parser: argparse.ArgumentParser, args: argparse.Namespace)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Load, train unless a checkpoint is given, test, and name the files to look at."""
+    """Load the data, train unless --ckpt is given, test, and print the paths of the results."""
     require_backend(args)
     loader = load_data(args)
     for subset in SUBSETS:
@@ -576,10 +613,12 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Train or test, and return the exit status: 0, 1 for bad input, 130 for Ctrl-C."""
     args = parse_args(argv)
-    is_told = not args.process_id  # what is going on; errors always are
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING if is_told else logging.ERROR)
+    is_main_process = not args.process_id  # the other processes report only errors
+    logging.basicConfig(
+        format="%(levelname)s: %(message)s", level=logging.WARNING if is_main_process else logging.ERROR
+    )
     try:
-        with contextlib.redirect_stdout(sys.stdout if is_told else None):
+        with contextlib.redirect_stdout(sys.stdout if is_main_process else None):
             run(args)
     except (
         DatasetError,
@@ -592,8 +631,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         logger.error(
-            "Interrupted. The best checkpoint so far, if one is named above, is kept and can be tested; --resume goes "
-            "on from the last whole epoch"
+            "Interrupted. The best checkpoint so far, if one is named above, is kept and can be tested; --resume "
+            "continues after the last finished epoch"
         )
         return INTERRUPTED
     return 0

@@ -321,7 +321,7 @@ def test_damaged_sections_are_named_before_training(tmp_path, title):
 
 
 @pytest.mark.parametrize(
-    ("shares", "is_one"),
+    ("ratios", "is_one"),
     [
         ([0.6, 0.2], True),
         ([0.5, 0.5], False),
@@ -338,8 +338,8 @@ def test_damaged_sections_are_named_before_training(tmp_path, title):
         ([0.2, None], False),
     ],
 )
-def test_a_split_leaves_something_to_each_subset(shares, is_one):
-    assert trainer.is_split(shares) is is_one
+def test_a_split_leaves_something_to_each_subset(ratios, is_one):
+    assert trainer.is_split(ratios) is is_one
 
 
 # ---- Few highlights

@@ -115,7 +115,7 @@ def test_values_that_are_just_right(arguments):
         (["--learning_rate", "inf"], "--learning_rate: received inf"),
         (["--batch_size", "0"], "--batch_size: received 0"),
         (["--patience", "-1"], "--patience: received -1, expected a number above 0"),
-        (["--split", "0.5", "0.5"], "--split: received [0.5, 0.5], expected two shares above 0 with a sum below 1"),
+        (["--split", "0.5", "0.5"], "--split: received [0.5, 0.5], expected two fractions above 0 with a sum below 1"),
         (["--group_by", "("], "argument --group_by: received '(', expected a regular expression (missing )"),
         (["--mode", "evaluate"], "invalid choice"),
         (["--coordinator", "h:x", "--num_processes", "2", "--process_id", "0"], "received h:x, expected HOST:PORT"),
@@ -350,7 +350,7 @@ def test_the_exit_status_says_how_it_ended(error, status, monkeypatch, caplog, c
         assert errors[0].getMessage() == "no data"
     if status == 130:
         assert "Interrupted. The best checkpoint so far" in errors[0].getMessage()
-        assert "--resume goes on from the last whole epoch" in errors[0].getMessage()
+        assert "--resume continues after the last finished epoch" in errors[0].getMessage()
     assert capsys.readouterr().out == "in the middle of it\n"
 
 
