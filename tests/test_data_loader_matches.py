@@ -63,7 +63,10 @@ def test_damaged_sections_are_named(tmp_path, record):
     metadata = json.loads((folder / "metadata.json").read_text())
     metadata["videos"][0] |= {"duration": 2.0, "sections": [[1, 2]]} | record
     (folder / "metadata.json").write_text(json.dumps(metadata))
-    message = r"damaged.metadata\.json: received an invalid duration or invalid sections of match_00, .* of 2 segments: convert the video"
+    message = (
+        r"damaged.metadata\.json: received an invalid duration or invalid sections of match_00, "
+        r".* of 2 segments: convert the video"
+    )
     with pytest.raises(DatasetError, match=message):
         DataLoader(folder).matches("train")
 
