@@ -131,7 +131,7 @@ def find_shots(
     Raises:
         media.MediaError: one of the videos cannot be read.
     """
-    from videosummarizer.labelling import alignment, dissolves, fingerprints
+    from videosummarizer.labelling import alignment, dissolves, fingerprints, frame_transform
 
     has_audio = match_info.audio and highlight_info.audio
     with ThreadPoolExecutor() as pool:  # FFmpeg decodes without holding Python's global lock
@@ -140,7 +140,7 @@ def find_shots(
         reference = fingerprints.read_thumbnails(match_path, keyframes=True)
         audio = fingerprints.describe_audio(*features) if has_audio else None
     cuts_sec = fingerprints.find_cuts(query)
-    transform = fingerprints.fit_frame_transform(query, reference)
+    transform = frame_transform.fit_frame_transform(query, reference)
     describer = fingerprints.FrameDescriber(query, reference, transform)
     aligner = alignment.Aligner(highlight_info.duration_sec, match_info.duration_sec, cuts_sec, audio)
     reference = refine_alignment(aligner, describer, query, reference, match_path)

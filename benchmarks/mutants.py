@@ -48,6 +48,7 @@ FURTHER_TEST_FILES = {
     "dissolves": ["test_label_finder.py"],
     "evidence": ["test_alignment.py", "test_alignment_search.py"],
     "fingerprints": ["test_label_finder.py"],
+    "frame_transform": ["test_fingerprints_placement.py", "test_label_finder.py"],
     "fusion": ["test_model_training.py", "test_model.py"],
     "inference": ["test_model_scoring.py", "test_scoring.py", "test_hostile_files.py"],
     "input_check": ["test_data_converter.py"],

@@ -232,7 +232,7 @@ class Recorder:
         self.audio = self.container.add_stream("aac", rate=SAMPLE_RATE_HZ, options={"b": "64k"})
         self.audio.layout = "stereo"
         self.num_frames = self.num_samples = 0
-        self.waiting: list[np.ndarray] = []  # sound of less than a second
+        self.waiting: list[np.ndarray] = []  # audio of less than a second
 
     def __enter__(self) -> "Recorder":
         return self

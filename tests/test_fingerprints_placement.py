@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from videosummarizer.labelling import fingerprints
+from videosummarizer.labelling import fingerprints, frame_transform
 from videosummarizer.labelling.fingerprints import FrameTransform, Thumbnails
 
 HEIGHT_PX, WIDTH_PX = 27, 48
@@ -43,7 +43,7 @@ TRANSFORMS = {
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
 def test_a_crop_a_zoom_and_bars_are_fitted_by_frames_only(transform):
     query, reference, order = make_pair(transform)
-    actual = fingerprints.fit_frame_transform(query, reference)
+    actual = frame_transform.fit_frame_transform(query, reference)
     # To less than a pixel of the thumbnail.
     np.testing.assert_allclose([actual.centre_x, actual.width], [transform.centre_x, transform.width], atol=0.02)
     np.testing.assert_allclose([actual.centre_y, actual.height], [transform.centre_y, transform.height], atol=0.02)

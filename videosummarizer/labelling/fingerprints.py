@@ -9,7 +9,6 @@ The query is the highlight video, the reference is the full match.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,8 +40,6 @@ LOCAL_STEPS = 33
 NUM_STEPS_PER_BLOCK = 1024
 # Thumbnails that are averaged at once; limits memory.
 FRAMES_PER_BLOCK = 1024
-# Query frames that are used to fit the transform of the frame.
-MAX_FIT_FRAMES = 1000
 THUMBNAIL_WIDTH_PX = 48
 THUMBNAIL_HEIGHT_PX = 27
 # Decoder options that save a quarter to a third of the time; a thumbnail's grey levels hardly change.
@@ -67,8 +64,6 @@ AUDIO_REGULARISATION = 0.3
 VIDEO_REGULARISATION = 1.0
 # Ratio of the median norm that is added to every row's norm before the row is divided by it.
 NORM_OFFSET_RATIO = 0.5
-# Relative sizes of the match's frame, across and down, that the coarse search tries.
-COARSE_SIZES = (0.75, 0.85, 1.0, 1.1, 1.2, 1.33)
 
 
 def read_audio_features(path: str | os.PathLike) -> np.ndarray:
@@ -430,80 +425,6 @@ class FrameDescriber:
         """Return descriptors of frames of the match."""
         rows = self.normalised_rows(thumbnails, self.transform)
         return Descriptors(thumbnails.times_sec, soft_normalise(rows @ self.weights))
-
-
-def fit_frame_transform(query: Thumbnails, reference: Thumbnails) -> FrameTransform:
-    """Return the transform under which frames of the match are most similar to frames of the highlight video.
-
-    A coarse search over sizes finds pairs of similar frames. Hill climbing then fits the transform to these pairs.
-
-    Args:
-        query: thumbnails from the whole highlight video.
-        reference: thumbnails from the whole match.
-    """
-    duration_sec = float(np.ptp(query.times_sec))
-    query = query.subsample(min(MAX_FIT_FRAMES, int(10 * duration_sec) + 1))
-    reference = reference.subsample(MAX_FIT_FRAMES // 3)
-    transform = coarse_transform(query, reference)
-    similarities = frame_similarities(query, reference, transform)
-    chosen = np.argsort(similarities.max(axis=1))[-max(20, len(similarities) // 8) :]
-    query_pairs, reference_pairs = query.select(similarities[chosen].argmax(axis=1)), reference.select(chosen)
-
-    def mean_similarity(transform: FrameTransform) -> float:
-        query_rows, reference_rows = normalised_pair(query_pairs, reference_pairs, transform)
-        return float((query_rows * reference_rows).sum(axis=1).mean())
-
-    return hill_climb(mean_similarity, transform)
-
-
-def normalised_pair(
-    query: Thumbnails, reference: Thumbnails, transform: FrameTransform
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the normalised frames of query and reference under a transform, (n, num_used) float32 each."""
-    describer = FrameDescriber(query, reference, transform)
-    return describer.normalised_rows(query, IDENTITY), describer.normalised_rows(reference, transform)
-
-
-def frame_similarities(query: Thumbnails, reference: Thumbnails, transform: FrameTransform) -> np.ndarray:
-    """Return the similarity of each reference frame to each query frame, (num_reference, num_query) float32."""
-    query_rows, reference_rows = normalised_pair(query, reference, transform)
-    return reference_rows @ query_rows.T
-
-
-def coarse_transform(query: Thumbnails, reference: Thumbnails) -> FrameTransform:
-    """Return the best of the centred transforms of COARSE_SIZES.
-
-    Transforms are ranked by the tenth of the match's frames that are most similar to a query frame.
-    """
-
-    def best_pairs_similarity(transform: FrameTransform) -> float:
-        maxima = frame_similarities(query, reference, transform).max(axis=1)
-        return float(np.sort(maxima)[-max(10, len(maxima) // 10) :].mean())
-
-    sizes = COARSE_SIZES
-    candidates = [FrameTransform(width=w, height=h) for w in sizes for h in sizes if 0.7 < w / h < 1.4]
-    return max(candidates, key=best_pairs_similarity)
-
-
-def hill_climb(objective: Callable[[FrameTransform], float], start: FrameTransform) -> FrameTransform:
-    """Return a transform near a start at which an objective has a local maximum.
-
-    Every round tries a step up and down in each of the four numbers and takes the best; where none is better, the step
-    is halved.
-    """
-    best, step, score = start, 0.06, objective(start)
-    while step > 0.004:
-        neighbours = [
-            FrameTransform(**{**vars(best), name: getattr(best, name) + change})
-            for name in vars(best)
-            for change in (-step, step)
-        ]
-        scores = [objective(neighbour) for neighbour in neighbours]
-        if max(scores) > score + 1e-4:
-            best, score = neighbours[int(np.argmax(scores))], max(scores)
-        else:
-            step /= 2
-    return best
 
 
 def find_cuts(thumbnails: Thumbnails) -> np.ndarray:
