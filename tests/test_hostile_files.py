@@ -1,5 +1,5 @@
-"""Segments and checkpoints of strangers who mean harm: nothing of theirs runs, hangs or fills memory, and each gets a
-line that names the file and what is forbidden."""
+"""Malicious segments and checkpoints: none executes code, hangs or fills memory, and each is refused with one line that
+names the file and what is forbidden."""
 
 import builtins
 import copy

@@ -159,7 +159,7 @@ def test_a_row_of_the_history_is_of_the_epochs_scores(play):
     assert abs(by_hand - sklearn.metrics.log_loss(VALID_LABELS, SCORES)) > 0.005
 
 
-def test_averaged_weights_are_validated_and_saved_and_training_goes_on_from_the_raw_ones(play):
+def test_averaged_weights_are_validated_and_saved_and_training_continues_from_the_raw_ones(play):
     script = play([scores_with(high) for high in (0.6, 0.7, 0.8)])
     for epoch, seen in enumerate(script.seen, start=1):
         assert all_at(seen.validated, epoch / 8)
@@ -260,7 +260,7 @@ def test_tensorboard_shows_the_history(play):
 def test_the_progress_bar_counts_batches(play):
     script = play([scores_with(high) for high in (0.6, 0.7)], "--batch_size", "8", stop_in=2)
     (bar,) = script.bars
-    # Stretches of 8: matches of 10 segments are cut into two each.
+    # Sequences of 8: matches of 10 segments are cut into two each.
     assert (bar["total"], bar["initial"], bar["n"], bar["disable"], bar["unit"]) == (8, 0, 2, False, "batch")
     script = play([scores_with(0.7)] * 2, "--batch_size", "8", "--resume", first_epoch=2)
     (bar,) = script.bars
@@ -304,7 +304,7 @@ def test_a_run_stops_once_patience_is_lost(play, capsys):
     assert "Stopped" not in capsys.readouterr().out
 
 
-def test_ctrl_c_keeps_whole_epochs_and_resume_goes_on_from_the_last(play, capsys):
+def test_ctrl_c_keeps_whole_epochs_and_resume_continues_after_the_last(play, capsys):
     highs = (0.6, 0.8, 0.7, 0.9)
     script = play([scores_with(high) for high in highs], stop_in=3)
     assert (script.status, [row["epoch"] for row in script.rows]) == (130, ["1", "2"])

@@ -142,7 +142,7 @@ def test_fusion_weights_have_the_lowest_weighted_loss_on_validation(seed, networ
         assert tuple(network.get_layer(f"fusion_{name}").fusion_weights.numpy()) == expected[-1][0]
     np.testing.assert_allclose(received, np.concatenate([scores for _, scores in expected], axis=1), atol=1e-9)
     # The weights decide, of which train's classes are the source.
-    assert [shares for shares, _ in expected] != [shares for shares, _ in unweighted]
+    assert [chosen for chosen, _ in expected] != [chosen for chosen, _ in unweighted]
 
 
 def test_outputs_that_are_no_numbers_are_named(network, loader):

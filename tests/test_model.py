@@ -74,7 +74,7 @@ def test_scores_of_any_shape_are_probabilities_and_survive_saving(tmp_path, data
 
 
 @pytest.mark.parametrize("kind", ["waveform", "mfcc"])
-def test_a_stretchs_scores_do_not_depend_on_its_batch(kind):
+def test_a_sequences_scores_do_not_depend_on_its_batch(kind):
     network, inputs = with_loudness(build_model(SHAPES[kind])), random_inputs(SHAPES[kind])
     batch = {name: np.concatenate([array, np.flip(array, 1) // 2]) for name, array in inputs.items()}
     batch["audio"][1] *= 1000  # loud neighbours
@@ -179,12 +179,12 @@ def test_augmentation_is_of_training_alone():
     plain = np.asarray(FrameAugmentation()(video))
     np.testing.assert_allclose(plain, video / 64)
     changed = np.asarray(FrameAugmentation()(video, training=True))
-    # A stretch is the frames it was, or their mirror image, each channel scaled and shifted.
-    for stretch, original in zip(changed, plain, strict=True):
+    # A sequence is the frames it was, or their mirror image, each channel scaled and shifted.
+    for sequence, original in zip(changed, plain, strict=True):
         fits = []
         for candidate in (original, original[..., ::-1, :]):
             for channel in range(3):
-                fits.append(np.corrcoef(stretch[..., channel].ravel(), candidate[..., channel].ravel())[0, 1])
+                fits.append(np.corrcoef(sequence[..., channel].ravel(), candidate[..., channel].ravel())[0, 1])
         assert min(fits[:3]) > 0.999 or min(fits[3:]) > 0.999
     picture = np.ones((4, 100, NUM_MEL_BANDS), np.float32)
     np.testing.assert_array_equal(SpecAugment()(picture), picture)
@@ -288,7 +288,7 @@ def test_files_that_are_no_checkpoint_are_named(checkpoint, tmp_path):
         load_checkpoint(foreign)
 
 
-def test_a_strangers_checkpoint_runs_nothing(tmp_path):
+def test_an_untrusted_checkpoint_executes_nothing(tmp_path):
     path = tmp_path / "evil.hdf5"
     x = keras.Input((1,))
     keras.Model(x, keras.layers.Lambda(lambda x: x)(x)).save(path)

@@ -22,7 +22,7 @@ from videosummarizer.training.layers import (
 
 @pytest.fixture(scope="module")
 def jittered():
-    """Of 3000 stretches of four pixels, their bytes and the frames that training sees, one pass."""
+    """Of 3000 sequences of four pixels, their bytes and the frames that training sees, one pass."""
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (3000, 2, 2, 1, 4, 3), dtype=np.uint8)
     keras.utils.set_random_seed(1)
@@ -31,7 +31,7 @@ def jittered():
 
 @pytest.fixture(scope="module")
 def fitted(jittered):
-    """For each stretch whether it is mirrored, and (3000, 3) factors and offsets of the channels."""
+    """For each sequence whether it is mirrored, and (3000, 3) factors and offsets of the channels."""
     video, frames = jittered
     plain = video / 64
     fits = []
@@ -50,7 +50,7 @@ def fitted(jittered):
     return is_mirrored, factor, offset
 
 
-def test_every_other_stretch_is_mirrored(fitted):
+def test_every_other_sequence_is_mirrored(fitted):
     assert 0.46 < fitted[0].mean() < 0.54
 
 
@@ -138,22 +138,22 @@ def test_the_fusion_weights_of_training_are_fixed_and_not_trained():
     assert np.asarray(layer(logits, training=True)).item() == 110
 
 
-def test_time_is_resampled_for_each_stretch_and_channel():
-    x = np.arange(2 * 6 * 2, dtype=np.float32).reshape(2, 6, 2)  # two stretches, two segments of three, two channels
+def test_time_is_resampled_for_each_sequence_and_channel():
+    x = np.arange(2 * 6 * 2, dtype=np.float32).reshape(2, 6, 2)  # two sequences, two segments of three, two channels
     expected = np.stack([x[:, [0, 3]], x[:, [1, 4]], x[:, [2, 5]]]).mean(axis=0)
     np.testing.assert_allclose(AveragePoolToLength(3, 1)(x), expected, atol=1e-6)
     np.testing.assert_allclose(AveragePoolToLength(3, 2)(x)[1, 1], x[1, 1] / 3 + x[1, 2] * 2 / 3, atol=1e-6)
 
 
-def test_motion_is_the_difference_to_the_frame_before_in_the_same_stretch():
+def test_motion_is_the_difference_to_the_frame_before_in_the_same_sequence():
     video = np.random.default_rng(0).normal(size=(2, 2, 3, 2, 5, 3)).astype(np.float32)
     received = np.asarray(FrameDifference()(video)).reshape(2, 6, 2, 5, 6)
-    for stretch in range(2):
-        frames = video[stretch].reshape(6, 2, 5, 3)
+    for sequence in range(2):
+        frames = video[sequence].reshape(6, 2, 5, 3)
         for place in range(6):
-            np.testing.assert_array_equal(received[stretch, place, ..., :3], frames[place])
+            np.testing.assert_array_equal(received[sequence, place, ..., :3], frames[place])
             motion = frames[place] - frames[place - 1] if place else np.zeros((2, 5, 3))
-            np.testing.assert_array_equal(received[stretch, place, ..., 3:], motion)
+            np.testing.assert_array_equal(received[sequence, place, ..., 3:], motion)
 
 
 SHAPES = {

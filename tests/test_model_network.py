@@ -211,8 +211,8 @@ def test_a_waveform_becomes_a_log_mel_picture(num_samples, num_frames, hop_lengt
     num_kept = min(num_samples, hop_length * num_frames)
     whole[..., :num_kept] = waveforms[..., :num_kept]
     expected = [
-        np.concatenate([mel_reference(samples, 8000, hop_length, num_frames) for samples in stretch])
-        for stretch in whole
+        np.concatenate([mel_reference(samples, 8000, hop_length, num_frames) for samples in sequence])
+        for sequence in whole
     ]
     received = np.asarray(network(waveforms.astype(np.float32)))
     assert_close(received, np.log(np.stack(expected) + 1))

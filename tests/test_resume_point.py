@@ -44,7 +44,7 @@ def make_average(network):
     return SimpleNamespace(values=network.get_weights(), num_updates=0)
 
 
-def test_training_goes_on_as_if_it_had_not_stopped():
+def test_training_continues_as_if_it_had_not_stopped():
     network = make_network()
     average = make_average(network)
     train(network, average, 3)
