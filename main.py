@@ -3,9 +3,14 @@
     python main.py --data_dir DIR                               train, then test the best checkpoint
     python main.py --mode test --ckpt FILE.hdf5 --data_dir DIR  test a checkpoint
 
-In: a dataset folder of data_converter.py. Out, in ckpt_dir: `ckpt-<time>-<epoch>-<val_loss>.hdf5` for each epoch whose
-validation loss was lower than all before, `history.csv`, `history.png`; and of the test `test_report.json`,
-`predictions.csv`, `precision_recall.png`, `test_matches.png`.
+Input: a dataset that data_converter.py wrote.
+
+Output, in ckpt_dir:
+    ckpt-<time>-<epoch>-<val_loss>.hdf5   a checkpoint for each epoch with the lowest validation loss so far
+    history.csv, history.png              loss and validation metrics of each epoch
+    resume.npz                            state of the run, for --resume
+    test_report.json, predictions.csv     metrics and scores of the test
+    precision_recall.png, test_matches.png
 """
 
 from videosummarizer import interruption
@@ -58,8 +63,6 @@ if TYPE_CHECKING:  # Keras takes seconds to import: `--help` and wrong arguments
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"
 # Fractions of the matches for training and validation; the rest is for the test.
 DEFAULT_SPLIT = (0.6, 0.2)
-# Exit status of a shell command that Ctrl-C ended.
-INTERRUPTED = 130
 EXAMPLES = """\
 examples:
   python main.py --data_dir dataset_sl5_vsr3_vw64_vh64_asr11025
@@ -634,7 +637,7 @@ def main(argv: list[str] | None = None) -> int:
             "Interrupted. The best checkpoint so far, if one is named above, is kept and can be tested; --resume "
             "continues after the last finished epoch"
         )
-        return INTERRUPTED
+        return interruption.EXIT_STATUS
     return 0
 
 

@@ -96,8 +96,15 @@ def check_global_heaps(path: str | os.PathLike) -> None:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint says of itself. sha256: of the file. point: where validation found sections best; where the
-    checkpoint names none (has_operating_point), DEFAULT_THRESHOLD alone."""
+    """What a checkpoint states about itself.
+
+    Attributes:
+        path: Path of the file.
+        sha256: Hexadecimal SHA-256 of the file.
+        config: Data config of the dataset that it was trained on.
+        point: Operating point that was chosen on validation, or one of DEFAULT_THRESHOLD alone.
+        has_operating_point: Whether the checkpoint holds an operating point.
+    """
 
     path: Path
     sha256: str
