@@ -21,7 +21,7 @@ import numpy.testing._private.utils
 import pytest
 from test_safe_pickle import text
 
-from videosummarizer.dataset import storage
+from videosummarizer.dataset import safe_pickle, storage
 from videosummarizer.dataset.metadata import DataConfig, DatasetError
 from videosummarizer.training import inference, safe_hdf5
 from videosummarizer.training.checkpoint import (
@@ -211,7 +211,7 @@ def test_a_truncated_pickle_is_damaged_wherever_it_ends():
     content = pickle.dumps(ARRAYS)
     for length in range(len(content)):
         with pytest.raises(DatasetError, match=r"^a\.pkl: cannot be read as a segment \(damaged at byte \d+ of"):
-            storage.decode_segment("a.pkl", content[:length])
+            storage.decode_segment("a.pkl", content[:length], safe_pickle.load)
 
 
 def test_what_is_no_plain_file_is_named(tmp_path):
