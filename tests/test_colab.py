@@ -280,6 +280,12 @@ def test_a_file_is_copied_atomically_with_its_time(tmp_path, monkeypatch):
     assert target.read_bytes() == b"12345678"
 
 
+@pytest.mark.parametrize("name", ["aaa", "zzz"])
+def test_only_tensorflow_may_be_of_any_version(name):
+    assert colab.unmet_requirements([f"{name}==2.0"], {name: "1.0"}) == [f"{name}==2.0"]
+    assert colab.unmet_requirements(["tensorflow==2.0"], {"tensorflow": "1.0"}) == []
+
+
 def test_installed_packages_have_canonical_names():
     installed = colab.installed_versions()
     assert installed["scikit-learn"] == __import__("sklearn").__version__
