@@ -74,7 +74,7 @@ def f1_to_choose_by(matches, point):
 def test_suppressed_scores_are_cut_in_their_middle_and_left_alone_otherwise():
     labels = [0, 1, 1, 0, 0, 1, 0, 0, 1, 1]
     point = choose_operating_point([match(labels, np.where(labels, 0.9, 0.1)), match([0, 0], [0.0, 0.0])])
-    # Beside 0.9, 0.1 is a dip and counts as 0.
+    # Next to 0.9, 0.1 is suppressed and counts as 0.
     assert point == OperatingPoint(pytest.approx(0.45, abs=0.02), smoothing=1, min_length_sec=0, max_gap_sec=0)
 
 
