@@ -1,4 +1,4 @@
-"""Reading ahead in threads. More of it is tested with what reads ahead: test_data_loader_reading.py, test_scoring.py."""
+"""Reading ahead in threads. What reads ahead has tests of it too: test_data_loader_reading.py, test_scoring.py."""
 
 import queue
 from types import SimpleNamespace
