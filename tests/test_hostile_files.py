@@ -479,7 +479,7 @@ def test_a_network_of_other_outputs_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("name", "config"), [("LogEnergy", {"num_frames": 0}), ("LogEnergy", {"num_frames": 7})])
 def test_layers_that_do_not_fit_together_are_named(name, config):
-    from videosummarizer.training import inference, layers
+    from videosummarizer.training import layers
 
     x = keras.Input((None, 1, 1, 1, 3), name="video", dtype="uint8")
     y = keras.Input((None, 4), name="audio")

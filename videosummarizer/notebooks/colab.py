@@ -309,8 +309,6 @@ def resume_flags(ckpt_dir: Path, settings: dict[str, float]) -> list[str]:
     Raises:
         resume_point.ResumeError: the run's resume point is damaged, or the run was started with other settings.
     """
-    from videosummarizer.training import resume_point
-
     if not (ckpt_dir / resume_point.FILE_NAME).exists():
         print("No earlier run was found: training starts.")
         return []

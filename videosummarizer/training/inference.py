@@ -30,8 +30,6 @@ def load_network(checkpoint: Checkpoint):
     Raises:
         checkpoint.CheckpointError: The network cannot be read, or has other inputs or outputs.
     """
-    from videosummarizer.training.fusion import OUTPUTS
-
     network = load_checkpoint(checkpoint.path)
     if not isinstance(network.output, dict) or not set(OUTPUTS) <= network.output.keys():
         raise CheckpointError(

@@ -60,8 +60,6 @@ def make_event_log(path: Path):
     On backends other than TensorFlow the callback does nothing: TensorFlow would write the events, and would claim the
     GPU to do so.
     """
-    from videosummarizer.training.keras_backend import keras
-
     if keras.backend.backend() != "tensorflow":
         return keras.callbacks.Callback()
     return keras.callbacks.TensorBoard(path, write_graph=False)
