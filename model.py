@@ -36,7 +36,7 @@ NUM_CHANNELS = 64
 BATCH_NORM_MOMENTUM = 0.95
 # Dilation rates of the convolutions over time, three taps each: together they reach 7 time steps to either side.
 DILATIONS = (1, 2, 4)
-# Dropout rate everywhere but on the frames' features.
+# Dropout rate of features. Spatial dropout of channels has a third of it; a frame's features have VIDEO_DROPOUT.
 DROPOUT = 0.3
 # Dropout rate on the flattened features of a frame, which overfit first.
 VIDEO_DROPOUT = 0.4
@@ -48,17 +48,17 @@ def build_model(
     """Build a network that scores every segment of a sequence, and every time step of it, as a highlight.
 
     Three heads score the sequence separately: one for the loudness, one for the audio and one for the video. Late
-    fusion adds their logits. The modalities are separate because a network trained on both together memorises the
-    frames before it learns from the audio.
+    fusion (`fusion.LateFusion`) adds their logits, weighted. The modalities are separate because a network trained
+    on both together memorises the frames before it learns from the audio.
 
     * Video: a 2-D CNN encodes each frame together with its difference from the frame before.
     * Audio: a 2-D CNN encodes the log-mel spectrogram and its onset emphasis. The spectrogram is computed inside the
       network, from waveforms or from MFCCs.
     * Loudness: a linear model of the energy of segments and time steps. It has few parameters to overfit with.
 
-    Dilated convolutions over the time steps of the whole sequence follow each encoder, so that the score of a segment
-    depends on its neighbours. `search_fusion_weights` chooses on validation how much each modality counts in each
-    output: from few matches, little more than loudness can be learned.
+    Dilated convolutions over the time steps of the whole sequence follow each encoder, so that the score of a
+    segment depends on its neighbours. `fusion.search_fusion_weights` chooses on validation how much each modality
+    counts in each output: from few matches, little more than loudness can be learned.
 
     Args:
         data_shape: Shapes of one segment's arrays, as in the dataset's metadata.json. "video" is (T, H, W, 3), with any

@@ -1,8 +1,8 @@
 """Layers that Keras lacks, for the network of model.py.
 
-They are classes because plain operations on tensors do not survive the .hdf5 format. The network does not know how long
-a sequence is, so each layer states its output shape. Shapes are written as in model.py: B sequences in a batch,
-S segments in a sequence, T frames of H x W pixels in a segment, C channels.
+They are classes because Keras cannot load plain operations on tensors back from the HDF5 format of checkpoints. The
+network does not know how long a sequence is, so a layer that changes the shape states it. Shapes are written as in
+model.py: B sequences in a batch, S segments in a sequence, T frames of H x W pixels in a segment, C channels.
 """
 
 import numpy as np
@@ -159,7 +159,8 @@ class LogCompression(layers.Layer):
 class LogEnergy(layers.Layer):
     """Sum the power of a log-mel spectrogram over equal spans of time, and take the logarithm again.
 
-    Maps (B, N * num_frames, num_bands) log power to (B, N, 1) log energy.
+    The power includes LOG_MEL_FLOOR, so that silence has a finite energy. Maps (B, N * num_frames, num_bands) log power
+    to (B, N, 1) log energy.
 
     Args:
         num_frames: Spectrogram frames per span.
