@@ -19,6 +19,7 @@ from videosummarizer import prefetching
 from videosummarizer.dataset import storage
 from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError, Match, parse_match, segment_counts
 from videosummarizer.dataset.storage import SegmentFile, open_dataset
+from videosummarizer.dataset.time_shift import count_shifts, shift_batch
 from videosummarizer.prefetching import NUM_READERS
 from videosummarizer.sections import coverage
 
@@ -212,23 +213,6 @@ def class_weights(labels: np.ndarray) -> np.ndarray:
     return len(labels) / (2 * np.maximum(np.bincount(labels, minlength=2), 1))
 
 
-def shift_in_time(array: np.ndarray, shift: float, time_axis: int = 2) -> np.ndarray:
-    """Shift the contents of consecutive segments to a later time, with rollover: the end moves to the beginning.
-
-    Args:
-        array: (B, S, ...), B sequences of S consecutive segments.
-        shift: how far to shift, as a fraction of a segment's length.
-        time_axis: the axis of `array` along which the time inside a segment runs.
-
-    Returns:
-        A new array of the same shape and dtype.
-    """
-    array = np.moveaxis(array, time_axis, 2)
-    flat = array.reshape(array.shape[0], -1, *array.shape[3:])
-    shifted = np.roll(flat, round(shift * array.shape[2]), axis=1).reshape(array.shape)
-    return np.moveaxis(shifted, 2, time_axis)
-
-
 class SegmentSequence(NamedTuple):
     """Consecutive segments of one match that fill a row of a batch.
 
@@ -285,7 +269,7 @@ class Batches:
         self.shift_steps = np.zeros(len(self), np.int64)  # per batch
         if rng is not None:
             self.sequences = [self.sequences[i] for i in rng.permutation(len(self.sequences))]
-            num_shifts = self.count_shifts()
+            num_shifts = count_shifts(self.loader.config, self.loader.num_steps)
             drawn_steps = rng.integers(num_shifts, size=len(self)) * (self.loader.num_steps // num_shifts)
             for batch_index, num_steps in enumerate(drawn_steps):
                 lengths = [len(sequence.files) for sequence in self.sequences_of(batch_index)]
@@ -306,12 +290,6 @@ class Batches:
             SegmentSequence(files[max(start, 0) : start + length], max(-start, 0))
             for start in range(-offset, len(files) + num_padded - offset, length)
         ]
-
-    def count_shifts(self) -> int:
-        """Return how many evenly spaced time shifts end both between two frames and between two steps."""
-        config = self.loader.config
-        is_even = abs(config.segment_length * config.video_sample_rate - config.num_frames) < 1e-6
-        return math.gcd(config.num_frames, self.loader.num_steps) if is_even else 1
 
     def sequences_of(self, batch_index: int) -> list[SegmentSequence]:
         """Return the sequences of a batch."""
@@ -367,28 +345,10 @@ class Batches:
         return prefetching.prefetch(self.shift, range(len(self)), NUM_BATCHES_AHEAD)
 
     def shift(self, batch_index: int) -> Batch:
-        """Read a batch and shift each of its sequences to a later time by the number of steps drawn for the epoch.
-
-        This is time-shift augmentation with rollover: what leaves a sequence at its end enters at its beginning. The
-        network so sees segments that start at other times than those of the dataset. Labels and class weights are
-        computed for the shifted segments. A segment gets weight 0 if its two parts are not contiguous in the match.
-        """
-        inputs, targets, weights = batch = self[batch_index]
+        """Read a batch and shift each of its sequences to a later time by the number of steps drawn for the epoch."""
+        batch = self[batch_index]
         shift = self.shift_steps[batch_index] / self.loader.num_steps
-        if not shift:
-            return batch
-        steps = shift_in_time(targets["steps"], shift)
-        # The rule of sections.label_segments, with a tolerance above the rounding error of float32.
-        is_highlight = steps.mean(axis=2, dtype=np.float64) > 0.5 + 1e-6
-        is_contiguous = (weights > 0) & np.roll(weights > 0, 1, axis=1)
-        is_contiguous[:, 0] = False
-        weights = self.class_weights[is_highlight.astype(int)] * is_contiguous
-        inputs = {
-            name: shift_in_time(array, shift, time_axis)
-            for name, array, time_axis in (("video", inputs["video"], 2), ("audio", inputs["audio"], -1))
-        }
-        targets = {"highlight": is_highlight[:, :, np.newaxis].astype(np.float32), "steps": steps}
-        return inputs, targets, weights.astype(np.float32)
+        return shift_batch(*batch, shift, self.class_weights) if shift else batch
 
     def take_buffers(self, num_sequences: int) -> dict[str, np.ndarray]:
         """Return uninitialised arrays for the inputs of a batch, from the pool if it has any.

@@ -44,7 +44,7 @@ FURTHER_TEST_FILES = {
     "colab": ["test_colab_notebook.py"],
     "conversion": ["test_data_converter_matches.py", "test_data_converter.py"],
     "data_converter": ["test_interruption.py"],
-    "data_loader": ["test_quality_report.py"],
+    "data_loader": ["test_time_shift.py", "test_quality_report.py"],
     "dissolves": ["test_label_finder.py"],
     "evidence": ["test_alignment.py", "test_alignment_search.py"],
     "fingerprints": ["test_label_finder.py"],
