@@ -14,14 +14,14 @@ from videosummarizer.training.keras_backend import keras, layers
 from videosummarizer.training.layers import (
     TEMPORAL_CONVOLUTION,
     AveragePoolToLength,
+    BatchToTime,
     FrameAugmentation,
     FrameDifference,
     InverseDCT,
     LogCompression,
     LogEnergy,
-    MergeTime,
+    SegmentsToBatch,
     SpecAugment,
-    SplitTime,
 )
 
 # Bands of the log-mel spectrogram.
@@ -29,7 +29,7 @@ NUM_MEL_BANDS = 64
 # Samples in a frame of the short-time Fourier transform.
 MEL_FFT_LENGTH = 1024
 # Spectrogram frames per time step. The audio encoder's three convolutions of stride 2 leave three of them.
-FRAMES_PER_STEP = 24
+MEL_FRAMES_PER_STEP = 24
 # Features of a time step, and channels of the convolutions over time.
 NUM_CHANNELS = 64
 # Lower than Keras's default of 0.99: the moving averages of batch statistics follow the weights sooner.
@@ -62,7 +62,7 @@ def build_model(
 
     Args:
         data_shape: Shapes of one segment's arrays, as in the dataset's metadata.json. "video" is (T, H, W, 3), with any
-            T, H and W above 0. "audio" is (num_samples,) for a waveform or (num_mfcc, num_frames) for MFCCs.
+            T, H and W above 0. "audio" is (num_samples,) for a waveform or (num_mfcc, num_mfcc_frames) for MFCCs.
         audio_sample_rate: Sample rate in Hz, for the mel bands of a waveform. Not used with MFCCs.
         num_steps: Time steps per segment, K, as `DataLoader.num_steps`.
 
@@ -81,11 +81,11 @@ def build_model(
     if len(video_shape) != 4 or video_shape[-1] != 3 or len(audio_shape) not in (1, 2):
         raise ValueError(
             f"data_shape: received video {video_shape} and audio {audio_shape}, expected video (T, H, W, 3) and audio "
-            "(num_samples,) or (num_mfcc, num_frames)"
+            "(num_samples,) or (num_mfcc, num_mfcc_frames)"
         )
     video = keras.Input((None, *video_shape), dtype="uint8", name="video")
     audio = keras.Input((None, *audio_shape), dtype="float32", name="audio")
-    spectrogram = log_mel_spectrogram(audio, audio_sample_rate, FRAMES_PER_STEP * num_steps)
+    spectrogram = log_mel_spectrogram(audio, audio_sample_rate, MEL_FRAMES_PER_STEP * num_steps)
     logits = {
         "loudness": loudness_head(spectrogram, num_steps),
         "audio": classification_head(audio_encoder(spectrogram), num_steps, "audio"),
@@ -136,8 +136,8 @@ def loudness_head(spectrogram: keras.KerasTensor, num_steps: int) -> tuple[keras
     Returns:
         The logits of the segments, (B, S, 1), and of their time steps, (B, S, K).
     """
-    segment_energy = LogEnergy(FRAMES_PER_STEP * num_steps)(spectrogram)
-    step_energy = LogEnergy(FRAMES_PER_STEP)(spectrogram)
+    segment_energy = LogEnergy(MEL_FRAMES_PER_STEP * num_steps)(spectrogram)
+    step_energy = LogEnergy(MEL_FRAMES_PER_STEP)(spectrogram)
     surrounding_energy = layers.AveragePooling1D(num_steps, strides=1, padding="same")(step_energy)
     logits = []
     for x in (segment_energy, layers.Concatenate()([step_energy, surrounding_energy])):
@@ -152,7 +152,7 @@ def video_encoder(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor
     The last feature map of each frame is flattened instead of averaged, because the position in the frame matters: the
     action is in the middle, and the displays of a game stay where they are.
     """
-    num_frames = video.shape[2]
+    num_video_frames = video.shape[2]
     x = FrameDifference()(FrameAugmentation()(video))
     x = conv2d_bn_relu(x, 32, 5, 4)
     x = conv2d_bn_relu(x, 48, 3, 2)
@@ -161,24 +161,24 @@ def video_encoder(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor
     x = conv2d_bn_relu(x, 16, 1, 1)
     x = layers.Dropout(VIDEO_DROPOUT)(layers.Flatten()(x))
     x = batch_norm_relu(layers.Dense(NUM_CHANNELS, use_bias=False)(x))
-    x = layers.Dropout(DROPOUT)(SplitTime()([x, video]))
+    x = layers.Dropout(DROPOUT)(BatchToTime()([x, video]))
     x = conv1d_bn_relu(x, NUM_CHANNELS)
-    x = AveragePoolToLength(num_frames, num_steps)(x)
+    x = AveragePoolToLength(num_video_frames, num_steps)(x)
     return layers.Dense(NUM_CHANNELS)(layers.Dropout(DROPOUT)(x))
 
 
-def log_mel_spectrogram(audio: keras.KerasTensor, audio_sample_rate: int, num_frames: int) -> keras.KerasTensor:
-    """Return the log-mel spectrogram of audio, (B, S * num_frames, 64).
+def log_mel_spectrogram(audio: keras.KerasTensor, audio_sample_rate: int, num_mel_frames: int) -> keras.KerasTensor:
+    """Return the log-mel spectrogram of audio, (B, S * num_mel_frames, 64).
 
     Args:
         audio: (B, S, num_samples) waveforms, or (B, S, num_mfcc, num_mfcc_frames) MFCCs.
         audio_sample_rate: Sample rate in Hz. Not used with MFCCs.
-        num_frames: Spectrogram frames per segment.
+        num_mel_frames: Spectrogram frames per segment.
     """
     return (
-        waveform_to_log_mel(audio, audio_sample_rate, num_frames)
+        waveform_to_log_mel(audio, audio_sample_rate, num_mel_frames)
         if len(audio.shape) == 3
-        else mfcc_to_mel(audio, num_frames)
+        else mfcc_to_mel(audio, num_mel_frames)
     )
 
 
@@ -188,7 +188,7 @@ def audio_encoder(spectrogram: keras.KerasTensor) -> keras.KerasTensor:
     A second channel emphasises onsets: the spectrogram minus its moving average over about one time step.
     """
     x = SpecAugment()(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(spectrogram))
-    onsets = layers.Subtract()([x, layers.AveragePooling1D(FRAMES_PER_STEP + 1, strides=1, padding="same")(x)])
+    onsets = layers.Subtract()([x, layers.AveragePooling1D(MEL_FRAMES_PER_STEP + 1, strides=1, padding="same")(x)])
     x = layers.Concatenate()([layers.Reshape((-1, NUM_MEL_BANDS, 1))(channel) for channel in (x, onsets)])
     x = conv2d_bn_relu(x, 16, (5, 8), (2, 4))
     x = conv2d_bn_relu(x, 32, 3, 2)
@@ -196,20 +196,20 @@ def audio_encoder(spectrogram: keras.KerasTensor) -> keras.KerasTensor:
     x = conv2d_bn_relu(x, 64, 3, 2)
     x = layers.Dropout(DROPOUT)(layers.Reshape((-1, x.shape[2] * x.shape[3]))(x))
     x = conv1d_bn_relu(x, NUM_CHANNELS)
-    num_pooled = FRAMES_PER_STEP // 8
+    num_pooled = MEL_FRAMES_PER_STEP // 8
     x = layers.Concatenate()([layers.AveragePooling1D(num_pooled)(x), layers.MaxPooling1D(num_pooled)(x)])
     return layers.Dense(NUM_CHANNELS)(layers.Dropout(DROPOUT)(x))
 
 
-def waveform_to_log_mel(audio: keras.KerasTensor, audio_sample_rate: int, num_frames: int) -> keras.KerasTensor:
-    """Return the log-mel spectrogram of waveforms (B, S, num_samples), (B, S * num_frames, 64).
+def waveform_to_log_mel(audio: keras.KerasTensor, audio_sample_rate: int, num_mel_frames: int) -> keras.KerasTensor:
+    """Return the log-mel spectrogram of waveforms (B, S, num_samples), (B, S * num_mel_frames, 64).
 
     The decibels of `MelSpectrogram` are not used: it clips them at a level below the maximum of the whole batch, so
     that segments would change each other's scores.
     """
-    hop_length = max(audio.shape[2] // num_frames, math.ceil(MEL_FFT_LENGTH / num_frames))
-    num_samples = hop_length * num_frames
-    x = layers.ZeroPadding1D((0, max(0, num_samples - audio.shape[2])))(MergeTime()(audio))
+    hop_length = max(audio.shape[2] // num_mel_frames, math.ceil(MEL_FFT_LENGTH / num_mel_frames))
+    num_samples = hop_length * num_mel_frames
+    x = layers.ZeroPadding1D((0, max(0, num_samples - audio.shape[2])))(SegmentsToBatch()(audio))
     x = layers.Reshape((num_samples,))(layers.Cropping1D((0, max(0, audio.shape[2] - num_samples)))(x))
     x = layers.MelSpectrogram(
         fft_length=MEL_FFT_LENGTH,
@@ -220,19 +220,19 @@ def waveform_to_log_mel(audio: keras.KerasTensor, audio_sample_rate: int, num_fr
         power_to_db=False,
     )(x)
     x = layers.Cropping1D((0, 1))(layers.Permute((2, 1))(x))
-    return SplitTime()([LogCompression()(x), audio])
+    return BatchToTime()([LogCompression()(x), audio])
 
 
-def mfcc_to_mel(audio: keras.KerasTensor, num_frames: int) -> keras.KerasTensor:
-    """Return the smoothed log-mel spectrogram that MFCCs describe, (B, S * num_frames, 64).
+def mfcc_to_mel(audio: keras.KerasTensor, num_mel_frames: int) -> keras.KerasTensor:
+    """Return the smoothed log-mel spectrogram that MFCCs describe, (B, S * num_mel_frames, 64).
 
     Args:
         audio: (B, S, num_mfcc, num_mfcc_frames) MFCCs.
-        num_frames: Spectrogram frames per segment.
+        num_mel_frames: Spectrogram frames per segment.
     """
-    x = layers.Permute((2, 1))(MergeTime()(audio))
-    x = SplitTime()([InverseDCT(NUM_MEL_BANDS)(x), audio])
-    return AveragePoolToLength(audio.shape[3], num_frames)(x)
+    x = layers.Permute((2, 1))(SegmentsToBatch()(audio))
+    x = BatchToTime()([InverseDCT(NUM_MEL_BANDS)(x), audio])
+    return AveragePoolToLength(audio.shape[3], num_mel_frames)(x)
 
 
 def temporal_convolutions(x: keras.KerasTensor, modality: str) -> keras.KerasTensor:

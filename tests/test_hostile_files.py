@@ -310,7 +310,10 @@ HOSTILE_NETWORKS = {
     "module": (changed(module="os", class_name="system"), "the layer system"),
     "module of a known name": (changed(module="os"), "names the module os"),
     "module of Keras's own insides": (changed(module="keras.src.saving.saving_api"), "names the module keras.src"),
-    "own layer of another module": (changed(class_name="video_summarizer>Fold", module="os"), "the module os"),
+    "own layer of another module": (
+        changed(class_name="video_summarizer>SegmentsToBatch", module="os"),
+        "the module os",
+    ),
     "registered name": (changed(registered_name="os>system"), "the layer os>system"),
     "registered name that is none": (changed(registered_name=["os"]), "the layer list"),
     "module without class": (network(dense(activation={"module": "os", "config": "x"})), "the module os"),
@@ -347,11 +350,11 @@ def test_a_network_of_other_things_than_known_layers_is_refused(tmp_path, name):
 
 def test_the_resampling_of_long_segments_is_admitted(tmp_path):
     from data_loader import STEP_SEC
-    from model import FRAMES_PER_STEP
+    from model import MEL_FRAMES_PER_STEP
 
     config = DataConfig(60.0, 3.0, 64, 64, 44100, True)
     num_from = config.data_shape["audio"][1]
-    num_to = FRAMES_PER_STEP * round(config.segment_length / STEP_SEC)
+    num_to = MEL_FRAMES_PER_STEP * round(config.segment_length / STEP_SEC)
     resampling = layer("video_summarizer>ResampleTime", "last", ["input"], num_from=num_from, num_to=num_to)
     path = write_checkpoint(tmp_path / "long.hdf5", network(resampling))
     assert safe_hdf5.read_network(path) == (network(resampling), 10)
@@ -477,7 +480,7 @@ def test_a_network_of_other_outputs_is_refused(tmp_path):
         inference.load_network(read_checkpoint(path))
 
 
-@pytest.mark.parametrize(("name", "config"), [("LogEnergy", {"num_frames": 0}), ("LogEnergy", {"num_frames": 7})])
+@pytest.mark.parametrize(("name", "config"), [("LogEnergy", {"pool_size": 0}), ("LogEnergy", {"pool_size": 7})])
 def test_layers_that_do_not_fit_together_are_named(name, config):
     from videosummarizer.training import layers
 

@@ -7,14 +7,14 @@ import pytest
 from videosummarizer.training.fusion import LateFusion
 from videosummarizer.training.layers import (
     AveragePoolToLength,
+    BatchToTime,
     FrameAugmentation,
     FrameDifference,
     InverseDCT,
     LogCompression,
     LogEnergy,
-    MergeTime,
+    SegmentsToBatch,
     SpecAugment,
-    SplitTime,
 )
 
 # ---- Augmentation
@@ -159,9 +159,9 @@ def test_motion_is_the_difference_to_the_frame_before_in_the_same_sequence():
 SHAPES = {
     "jitter": (FrameAugmentation(), [(2, 3, 4, 5, 6, 3)], (2, 3, 4, 5, 6, 3), (None, None, 4, 5, 6, 3)),
     "motion": (FrameDifference(), [(2, 3, 4, 5, 6, 3)], (24, 5, 6, 6), (None, 5, 6, 6)),
-    "fold a vector": (MergeTime(), [(2, 3, 7)], (6, 7, 1), (None, 7, 1)),
-    "fold a matrix": (MergeTime(), [(2, 3, 7, 4)], (6, 7, 4), (None, 7, 4)),
-    "unfold": (SplitTime(), [(6, 7, 4), (2, 3, 8)], (2, 21, 4), (None, None, 4)),
+    "segments to batch, vectors": (SegmentsToBatch(), [(2, 3, 7)], (6, 7, 1), (None, 7, 1)),
+    "segments to batch, matrices": (SegmentsToBatch(), [(2, 3, 7, 4)], (6, 7, 4), (None, 7, 4)),
+    "batch to time": (BatchToTime(), [(6, 7, 4), (2, 3, 8)], (2, 21, 4), (None, None, 4)),
     "resample": (AveragePoolToLength(4, 3), [(2, 8, 5)], (2, 6, 5), (None, None, 5)),
     "cosines": (InverseDCT(9), [(2, 8, 5)], (2, 8, 9), (None, None, 9)),
     "loudness": (LogEnergy(4), [(2, 8, 5)], (2, 2, 1), (None, None, 1)),
@@ -174,7 +174,7 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_layer_states_the_shape_that_it_has(name):
     layer, shapes, expected, symbolic = SHAPES[name]
-    num_unknown = {"fold a vector": 2, "fold a matrix": 2, "unfold": 1}.get(name, 2)
+    num_unknown = 1 if name == "batch to time" else 2
     tensors = [keras.KerasTensor((*[None] * num_unknown, *shape[num_unknown:])) for shape in shapes]
     arrays = [np.zeros(shape, np.float32) for shape in shapes]
     one_or_list = (lambda x: x[0]) if len(shapes) == 1 else list
@@ -184,7 +184,7 @@ def test_a_layer_states_the_shape_that_it_has(name):
 
 def test_layers_keep_their_numbers_in_a_file():
     layers = [AveragePoolToLength(4, 3), InverseDCT(9), LogEnergy(5)]
-    kept = [{"num_from": 4, "num_to": 3}, {"num_bands": 9}, {"num_frames": 5}]
+    kept = [{"num_from": 4, "num_to": 3}, {"num_bands": 9}, {"pool_size": 5}]
     for layer, numbers in zip(layers, kept, strict=True):
         layer.trainable = False
         config = layer.get_config()
@@ -198,8 +198,8 @@ def test_own_layers_are_registered_under_the_toolkits_name():
     classes = {
         "FrameAugmentation": FrameAugmentation,
         "FrameDifference": FrameDifference,
-        "MergeTime": MergeTime,
-        "SplitTime": SplitTime,
+        "SegmentsToBatch": SegmentsToBatch,
+        "BatchToTime": BatchToTime,
         "AveragePoolToLength": AveragePoolToLength,
         "InverseDCT": InverseDCT,
         "LogCompression": LogCompression,

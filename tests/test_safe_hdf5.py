@@ -84,7 +84,7 @@ def test_no_other_class_is_known():
     assert ALLOWED_LAYERS == ALLOWED
 
 
-@pytest.mark.parametrize("name", ["Dense", "DTypePolicy", "MelSpectrogram", "video_summarizer>MergeTime", "L1L2"])
+@pytest.mark.parametrize("name", ["Dense", "DTypePolicy", "MelSpectrogram", "video_summarizer>SegmentsToBatch", "L1L2"])
 def test_a_known_class_is_known_by_either_name(name):
     assert is_admitted(name)
     assert is_admitted("Add", registered_name=name)
@@ -93,7 +93,7 @@ def test_a_known_class_is_known_by_either_name(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["dense", "Dense ", "keras>Dense", "video_summarizer", "x>video_summarizer>MergeTime", "", 5]
+    "name", ["dense", "Dense ", "keras>Dense", "video_summarizer", "x>video_summarizer>SegmentsToBatch", "", 5]
 )
 def test_a_name_that_is_not_quite_a_known_one_is_refused(name):
     assert not is_admitted(name)
@@ -105,7 +105,7 @@ MODULES = [None, "keras", "keras.layers", "keras.initializers", "keras.regulariz
 @pytest.mark.parametrize("module", MODULES)
 def test_the_public_modules_of_keras_are_admitted(module):
     assert is_admitted("Dense", module=module)
-    assert is_admitted("video_summarizer>MergeTime", module=module)
+    assert is_admitted("video_summarizer>SegmentsToBatch", module=module)
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,14 @@ LAYERS_MODULE = "videosummarizer.training.layers"
 
 def test_own_layers_are_of_their_own_modules():
     assert (
-        is_admitted("MergeTime", module=LAYERS_MODULE, registered_name="video_summarizer>MergeTime") is False
+        is_admitted("SegmentsToBatch", module=LAYERS_MODULE, registered_name="video_summarizer>SegmentsToBatch")
+        is False
     )  # its own name too
-    assert is_admitted("video_summarizer>MergeTime", module=LAYERS_MODULE)
+    assert is_admitted("video_summarizer>SegmentsToBatch", module=LAYERS_MODULE)
     assert is_admitted("video_summarizer>LateFusion", module="videosummarizer.training.fusion")
-    assert is_admitted("Dense", module=LAYERS_MODULE, registered_name="video_summarizer>MergeTime")
-    assert not is_admitted("video_summarizer>MergeTime", module="videosummarizer.training")
-    assert not is_admitted("video_summarizer>MergeTime", module="model")
+    assert is_admitted("Dense", module=LAYERS_MODULE, registered_name="video_summarizer>SegmentsToBatch")
+    assert not is_admitted("video_summarizer>SegmentsToBatch", module="videosummarizer.training")
+    assert not is_admitted("video_summarizer>SegmentsToBatch", module="model")
     with pytest.raises(CheckpointError, match=r"a\.hdf5: the network in it names the module models, expected layers"):
         check_class("a.hdf5", {"class_name": "Dense", "module": "models"})
 

@@ -180,7 +180,7 @@ def describe_segment(video: np.ndarray, audio: np.ndarray) -> dict[str, np.ndarr
 
     Args:
         video: (T, H, W, 3) in [0, 255].
-        audio: (num_samples,) or, for MFCCs, (40, num_frames).
+        audio: (num_samples,) or, for MFCCs, (40, num_mfcc_frames).
 
     Returns:
         video: (num_values,) float32, grey levels minus their mean.

@@ -61,8 +61,8 @@ class FrameDifference(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
-class MergeTime(layers.Layer):
-    """Merge the axes of sequences and segments, so that the next layer treats each segment separately.
+class SegmentsToBatch(layers.Layer):
+    """Move the segments from their own axis to the batch axis, so that the next layer treats each one separately.
 
     Maps (B, S, N) to (B * S, N, 1), and (B, S, ...) with more axes to (B * S, ...).
     """
@@ -75,11 +75,11 @@ class MergeTime(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
-class SplitTime(layers.Layer):
-    """Split time from the batch axis: the inverse of `MergeTime` and of the merging that `FrameDifference` does.
+class BatchToTime(layers.Layer):
+    """Move segments or frames from the batch axis to the time axis of their sequence, one after the other.
 
-    Maps two tensors, (B * S, N, C) or (B * S * T, C), and any tensor (B, S, ...) that has the batch size, to
-    (B, S * N, C) or (B, S * T, C).
+    It brings together what `SegmentsToBatch` and `FrameDifference` separate. Maps two tensors, (B * S, N, C) or
+    (B * S * T, C), and any tensor (B, S, ...) that has the batch size, to (B, S * N, C) or (B, S * T, C).
     """
 
     def call(self, inputs):
@@ -159,34 +159,34 @@ class LogCompression(layers.Layer):
 class LogEnergy(layers.Layer):
     """Sum the power of a log-mel spectrogram over equal spans of time, and take the logarithm again.
 
-    The power includes LOG_MEL_FLOOR, so that silence has a finite energy. Maps (B, N * num_frames, num_bands) log power
+    The power includes LOG_MEL_FLOOR, so that silence has a finite energy. Maps (B, N * pool_size, num_bands) log power
     to (B, N, 1) log energy.
 
     Args:
-        num_frames: Spectrogram frames per span.
+        pool_size: Spectrogram frames per span.
     """
 
-    def __init__(self, num_frames: int, **kwargs):
+    def __init__(self, pool_size: int, **kwargs):
         super().__init__(**kwargs)
-        self.num_frames = num_frames
+        self.pool_size = pool_size
 
     def call(self, x):
-        x = ops.reshape(x, (ops.shape(x)[0], -1, self.num_frames * x.shape[-1]))
+        x = ops.reshape(x, (ops.shape(x)[0], -1, self.pool_size * x.shape[-1]))
         return ops.logsumexp(x, axis=-1, keepdims=True)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], None, 1)
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "num_frames": self.num_frames}
+        return {**super().get_config(), "pool_size": self.pool_size}
 
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
 class SpecAugment(layers.Layer):
     """Set random bands and random spans of time of a spectrogram to 0 in training.
 
-    Maps (B, num_frames, num_bands) to the same shape: in each sequence 2 masks of up to 12 bands, and 4 masks of up to
-    28 frames. The source is Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech
+    Maps (B, num_mel_frames, num_bands) to the same shape: in each sequence 2 masks of up to 12 bands, and 4 masks of up
+    to 28 frames. The source is Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech
     Recognition" (2019). Outside training, the spectrogram passes unchanged.
     """
 
