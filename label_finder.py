@@ -20,7 +20,6 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -35,21 +34,14 @@ from videosummarizer import media
 from videosummarizer.argument_types import num_processes, number_between
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.evaluation import plots
+from videosummarizer.labelling.shots import Shot, find_shots
 from videosummarizer.labels import format_time
 from videosummarizer.sections import merge_sections
 
 # Shots with a lower confidence are left out of the label file.
 DEFAULT_MIN_CONFIDENCE = 0.5
-# A shot boundary within this distance of a cut in the highlight video is moved to the cut.
-SNAP_SEC = 0.3
 # Shorter parts of the highlight video that were not found are not listed.
 MIN_MISSING_SEC = 0.5
-# Coarse-to-fine rounds: each reads match frames where the previous round left the alignment ambiguous.
-NUM_REFINEMENTS = 3
-# Rate at which the whole match is read where the audio is of no use.
-FULL_SCAN_RATE_FPS = 5
-# Rate at which match frames are read in a refinement round.
-REFINEMENT_RATE_FPS = 8
 # Where a smaller fraction of the highlight video is found, a warning asks whether it belongs to this match.
 LOW_FOUND_RATIO = 0.3
 EXAMPLES = """\
@@ -63,29 +55,6 @@ logger = logging.getLogger("label_finder")
 
 class InputError(Exception):
     """The command's input cannot be used; the message says why and what to do."""
-
-
-@dataclass
-class Shot:
-    """A part [edit_start_sec, edit_end_sec) of the highlight video, and the part of the match that it was cut from.
-
-    Attributes:
-        edit_start_sec: start in the highlight video.
-        edit_end_sec: end in the highlight video.
-        match_start_sec: start in the match.
-        match_end_sec: end in the match.
-        confidence: in [0, 1).
-        sound_sec: score of the audio, in seconds of perfect similarity; negative where it contradicts the position.
-        picture_sec: score of the frames, likewise.
-    """
-
-    edit_start_sec: float
-    edit_end_sec: float
-    match_start_sec: float
-    match_end_sec: float
-    confidence: float
-    sound_sec: float
-    picture_sec: float
 
 
 @dataclass
@@ -109,92 +78,6 @@ class LabelResult:
     error: str | None = None
     error_traceback: str | None = None
     warnings: list[str] = field(default_factory=list)
-
-
-def find_shots(
-    match_path: Path, match_info: media.VideoInfo, highlight_path: Path, highlight_info: media.VideoInfo
-) -> list[Shot]:
-    """Find where the shots of a highlight video were cut from a match.
-
-    The whole audio is compared, and frames at the match's keyframes. More frames are read where the alignment is still
-    ambiguous, and around the boundaries of shots that fade or dissolve.
-
-    Args:
-        match_path: the full match.
-        match_info: of the match.
-        highlight_path: the highlight video.
-        highlight_info: of the highlight video.
-
-    Returns:
-        The shots that were found, in the order of the highlight video.
-
-    Raises:
-        media.MediaError: one of the videos cannot be read.
-    """
-    from videosummarizer.labelling import alignment, dissolves, fingerprints, frame_transform
-
-    has_audio = match_info.audio and highlight_info.audio
-    with ThreadPoolExecutor() as pool:  # FFmpeg decodes without holding Python's global lock
-        features = pool.map(fingerprints.read_audio_features, (highlight_path, match_path) if has_audio else ())
-        query = fingerprints.read_thumbnails(highlight_path)
-        reference = fingerprints.read_thumbnails(match_path, keyframes=True)
-        audio = fingerprints.describe_audio(*features) if has_audio else None
-    cuts_sec = fingerprints.find_cuts(query)
-    transform = frame_transform.fit_frame_transform(query, reference)
-    describer = fingerprints.FrameDescriber(query, reference, transform)
-    aligner = alignment.Aligner(highlight_info.duration_sec, match_info.duration_sec, cuts_sec, audio)
-    reference = refine_alignment(aligner, describer, query, reference, match_path)
-    boundaries_sec = np.array([0, *cuts_sec, highlight_info.duration_sec])
-    refiner = dissolves.DissolveRefiner(query, reference, describer, match_path)
-    shots = []
-    for run in aligner.runs():
-        offset_sec, edit_sec = aligner.refine_offset_sec(run), []
-        for step, is_start in ((run.first, True), (run.last, False)):
-            time_sec = snap(step * fingerprints.HOP_SEC, boundaries_sec)
-            if time_sec not in boundaries_sec and run.confidence >= alignment.PROBABLE:
-                time_sec = refiner.boundary_sec(time_sec, is_start, offset_sec)
-            edit_sec.append(min(max(time_sec, 0.0), highlight_info.duration_sec))
-        match_sec = np.clip(np.add(edit_sec, offset_sec), 0, match_info.duration_sec).tolist()
-        if edit_sec[0] < edit_sec[1] and match_sec[0] < match_sec[1]:
-            shots.append(Shot(*edit_sec, *match_sec, run.confidence, run.audio_score_sec, run.video_score_sec))
-    return shots
-
-
-def refine_alignment(aligner, describer, query, reference, match_path: Path):
-    """Align coarse to fine: read frames of the match where they settle most.
-
-    Args:
-        aligner: alignment.Aligner, in which the result is.
-        describer: fingerprints.FrameDescriber of both videos.
-        query: fingerprints.Thumbnails of the highlight video.
-        reference: fingerprints.Thumbnails of the match's keyframes.
-        match_path: the match.
-
-    Returns:
-        fingerprints.Thumbnails of all frames of the match that were read.
-
-    Raises:
-        media.MediaError: the match cannot be read.
-    """
-    from videosummarizer.labelling import fingerprints
-
-    query_rows = describer.describe_query(query)
-    for _ in range(NUM_REFINEMENTS):
-        aligner.set_descriptors(query_rows, describer.describe_reference(reference))
-        near = fingerprints.read_thumbnails_near(match_path, aligner.regions_to_refine(), REFINEMENT_RATE_FPS)
-        reference = fingerprints.join_thumbnails([reference, near])
-    aligner.set_descriptors(query_rows, describer.describe_reference(reference))
-    if aligner.needs_full_scan():
-        every = fingerprints.read_thumbnails(match_path, rate_fps=FULL_SCAN_RATE_FPS)
-        reference = fingerprints.join_thumbnails([reference, every])
-        aligner.set_descriptors(query_rows, describer.describe_reference(reference), search_offsets=True)
-    return reference
-
-
-def snap(time_sec: float, boundaries_sec: np.ndarray) -> float:
-    """Return the nearest boundary if it is within SNAP_SEC, else the time itself."""
-    nearest_sec = float(boundaries_sec[np.abs(boundaries_sec - time_sec).argmin()])
-    return nearest_sec if abs(nearest_sec - time_sec) <= SNAP_SEC else float(time_sec)
 
 
 def label_lines(sections_sec: np.ndarray, frame_times_sec: np.ndarray) -> list[str]:

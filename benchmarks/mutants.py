@@ -32,7 +32,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 # Test files of a module in addition to tests/test_<module>*.py.
 FURTHER_TEST_FILES = {
-    "alignment": ["test_label_finder.py"],
+    "alignment": ["test_shots.py"],
     "argument_types": [
         "test_data_converter_flags.py",
         "test_highlight_extractor_options.py",
@@ -45,10 +45,10 @@ FURTHER_TEST_FILES = {
     "conversion": ["test_data_converter_matches.py", "test_data_converter.py"],
     "data_converter": ["test_interruption.py"],
     "data_loader": ["test_time_shift.py", "test_quality_report.py"],
-    "dissolves": ["test_label_finder.py"],
-    "evidence": ["test_alignment.py", "test_alignment_search.py"],
-    "fingerprints": ["test_label_finder.py"],
-    "frame_transform": ["test_fingerprints_placement.py", "test_label_finder.py"],
+    "dissolves": ["test_shots.py"],
+    "evidence": ["test_alignment.py"],
+    "fingerprints": ["test_shots.py"],
+    "frame_transform": ["test_fingerprints_placement.py", "test_shots.py"],
     "fusion": ["test_model_training.py", "test_model.py"],
     "inference": ["test_model_scoring.py", "test_scoring.py", "test_hostile_files.py"],
     "input_check": ["test_data_converter.py"],
@@ -66,12 +66,14 @@ FURTHER_TEST_FILES = {
     "prefetching": ["test_data_loader_reading.py", "test_scoring.py"],
     "resume_point": ["test_main.py"],
     "run_folder": ["test_model_scoring.py", "test_model.py", "test_main_epochs.py"],
+    "runs": ["test_alignment.py"],
     "safe_hdf5": ["test_checkpoint.py", "test_hostile_files.py"],
     "safe_pickle": ["test_hostile_files.py"],
     "sampling": ["test_formats.py"],
     "scoring": ["test_highlight_extractor.py"],
     "sections": ["test_segments.py", "test_selection.py"],
     "storage": ["test_segments.py", "test_hostile_files.py", "test_data_loader_reading.py"],
+    "thumbnails": ["test_shots.py"],
     "validation": ["test_main_evaluation.py", "test_main_epochs.py"],
     "views": ["test_notebooks.py"],
 }

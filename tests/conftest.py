@@ -5,6 +5,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as model.py does; JAX, imp
 
 import pytest
 from clips import tone, write_clip
+from edits import make_edit
 
 import model
 from data_converter import main
@@ -93,3 +94,9 @@ def dataset_dir(trainable_matches_dir, tmp_path_factory):
     dataset = tmp_path_factory.mktemp("out") / "dataset"
     assert main([str(trainable_matches_dir), "1", "2", "16", "16", "4000", "0", str(dataset), "--workers", "1"]) == 0
     return dataset
+
+
+@pytest.fixture(scope="session")
+def plain_edit(tmp_path_factory):
+    """Cut a highlight video from a sample match without any further editing."""
+    return make_edit(tmp_path_factory.mktemp("edit") / "city_03.mp4")

@@ -5,7 +5,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from videosummarizer.labelling import dissolves, fingerprints
-from videosummarizer.labelling.fingerprints import FrameTransform, Thumbnails
+from videosummarizer.labelling.fingerprints import FrameTransform
+from videosummarizer.labelling.thumbnails import Thumbnails
 
 HEIGHT_PX, WIDTH_PX = 27, 48
 TIMES_SEC = np.arange(-1.6, 1.6, 1 / 16)
@@ -48,6 +49,15 @@ def test_only_the_ratio_of_weights_counts(scale):
     assert dissolves.fit_dissolve_end(TIMES_SEC, proportions, scale * weights) == pytest.approx(0.5, abs=1e-9)
 
 
+def test_a_linear_fade_is_measured_and_noise_is_not():
+    times_sec = np.arange(-1.6, 1.6, 1 / 16)
+    ramp = np.clip((0.5 - times_sec) / 0.8, 0, 1)  # all gone 0.5 s outside
+    noise = np.random.default_rng(0).normal(size=len(times_sec))
+    weights = np.ones(len(times_sec))
+    assert dissolves.fit_dissolve_end(times_sec, 0.9 * ramp + 0.05 * noise, weights) == pytest.approx(0.5, abs=0.06)
+    assert dissolves.fit_dissolve_end(times_sec, 0.3 * noise, weights) is None
+
+
 def textures(num_frames, seed):
     scenes = gaussian_filter(np.random.default_rng(seed).normal(size=(num_frames, HEIGHT_PX, WIDTH_PX)), (0, 1.5, 1.5))
     return 128 + 40 * scenes / scenes.std()
@@ -71,7 +81,7 @@ def make_refiner(monkeypatch, offset_sec, proportion, num_near=None):
         first, last = np.searchsorted(reference.times_sec, [start_sec - 1, end_sec])
         return reference.select(np.arange(first, last)[: num_near or 10_000])
 
-    monkeypatch.setattr(fingerprints, "read_thumbnails", read_thumbnails)
+    monkeypatch.setattr(dissolves, "read_thumbnails", read_thumbnails)
     return dissolves.DissolveRefiner(query, reference, describer, "match.mp4"), asked
 
 

@@ -5,7 +5,8 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from videosummarizer.labelling import fingerprints, frame_transform
-from videosummarizer.labelling.fingerprints import FrameTransform, Thumbnails
+from videosummarizer.labelling.fingerprints import FrameTransform
+from videosummarizer.labelling.thumbnails import Thumbnails
 
 HEIGHT_PX, WIDTH_PX = 27, 48
 

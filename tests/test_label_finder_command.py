@@ -1,6 +1,8 @@
 """Check what label_finder.py writes and prints for given shots: label files, reports, exit statuses."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import label_finder
 from label_finder import Shot
 from videosummarizer import media
 
+ROOT = Path(__file__).resolve().parent.parent
 # In the highlight video, in the match, confidence, audio score, video score.
 SHOTS = [
     Shot(0.0, 0.8, 1.03, 1.83, 0.95, 2.5, 0.5),
@@ -98,13 +101,6 @@ def test_one_part_less_than_half_a_second_is_not_missing():
     assert label_finder.missing_parts(shots, 10.0) == [(4.0, 4.5)]
 
 
-@pytest.mark.parametrize(
-    ("time_sec", "snapped_sec"), [(4.71, 5.0), (4.69, 4.69), (5.29, 5.0), (5.31, 5.31), (6.9, 7.0)]
-)
-def test_three_tenths_of_a_second_are_near_a_cut(time_sec, snapped_sec):
-    assert label_finder.snap(time_sec, np.array([0.0, 5.0, 7.0])) == snapped_sec
-
-
 def test_the_last_frame_lasts_as_long_as_the_one_before_it():
     assert label_finder.label_lines(np.array([[0.0, 9.0]]), np.array([0.0, 0.1, 0.35])) == ["0,3,00:00:00,00:00:00"]
     assert label_finder.label_lines(np.array([[0.45, 0.61]]), np.array([0.0, 0.1, 0.35])) == ["2,3,00:00:00,00:00:00"]
@@ -112,6 +108,16 @@ def test_the_last_frame_lasts_as_long_as_the_one_before_it():
     assert label_finder.label_lines(np.array([[59.9, 3725.2]]), np.array([0.0, 60.0, 3725.0])) == [
         "1,2,00:01:00,01:02:05"
     ]
+
+
+def test_help_loads_neither_scipy_nor_librosa():
+    code = (
+        "import sys, label_finder\ntry: label_finder.main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'scipy', 'librosa', 'matplotlib', 'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("usage: label_finder.py")
 
 
 @pytest.fixture

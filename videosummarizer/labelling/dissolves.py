@@ -10,8 +10,8 @@ import os
 
 import numpy as np
 
-from videosummarizer.labelling import fingerprints
-from videosummarizer.labelling.fingerprints import IDENTITY, Thumbnails
+from videosummarizer.labelling.fingerprints import IDENTITY, FrameDescriber
+from videosummarizer.labelling.thumbnails import Thumbnails, read_thumbnails, shown_at
 
 # Seconds before and after a boundary within which frames are compared.
 REACH_SEC = 1.6
@@ -45,7 +45,7 @@ class DissolveRefiner:
         self,
         query: Thumbnails,
         reference: Thumbnails,
-        describer: fingerprints.FrameDescriber,
+        describer: FrameDescriber,
         reference_path: str | os.PathLike,
     ):
         self.query, self.describer, self.reference_path = query, describer, reference_path
@@ -69,7 +69,7 @@ class DissolveRefiner:
             media.MediaError: the match cannot be read.
         """
         reference_sec = time_sec + offset_sec
-        reference = fingerprints.read_thumbnails(
+        reference = read_thumbnails(
             self.reference_path, max(reference_sec - REACH_SEC, 0), reference_sec + REACH_SEC, RATE_FPS
         )
         direction = -1 if is_start else 1
@@ -77,7 +77,7 @@ class DissolveRefiner:
         near = np.flatnonzero(np.abs(distances_sec) < REACH_SEC)
         if len(near) < MIN_FRAMES:
             return time_sec
-        shown = self.query.select(fingerprints.shown_at(self.query.times_sec, reference.times_sec[near] - offset_sec))
+        shown = self.query.select(shown_at(self.query.times_sec, reference.times_sec[near] - offset_sec))
         query_rows = self.describer.high_pass_rows(shown, IDENTITY) - self.query_mean
         reference_rows = (
             self.describer.high_pass_rows(reference.select(near), self.describer.transform) - self.reference_mean

@@ -10,7 +10,8 @@ An offset is counted in steps of fingerprints.HOP_SEC: query step i is compared 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-from videosummarizer.labelling.fingerprints import HOP_SEC, Descriptors, shown_at
+from videosummarizer.labelling.fingerprints import HOP_SEC, Descriptors
+from videosummarizer.labelling.thumbnails import shown_at
 
 # Query steps whose audio is correlated with the whole reference at once, when offsets are searched.
 STEPS_PER_BLOCK = 16

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from videosummarizer import media
-from videosummarizer.sections import merge_sections
+from videosummarizer.labelling.thumbnails import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Thumbnails
 
 # Seconds from one audio fingerprint to the next; also the time step of the alignment.
 HOP_SEC = 1 / 16
@@ -40,20 +39,10 @@ LOCAL_STEPS = 33
 NUM_STEPS_PER_BLOCK = 1024
 # Thumbnails that are averaged at once; limits memory.
 FRAMES_PER_BLOCK = 1024
-THUMBNAIL_WIDTH_PX = 48
-THUMBNAIL_HEIGHT_PX = 27
-# Decoder options that save a quarter to a third of the time; a thumbnail's grey levels hardly change.
-FAST_DECODING = {"skip_loop_filter": "all", "flags2": "+fast"}
 # Blocks across the query's frame that are compared.
 GRID_WIDTH = 24
 # Blocks down the query's frame that are compared.
 GRID_HEIGHT = 14
-# A cut changes the frame by more than this mean absolute difference, in grey levels.
-MIN_CUT_CHANGE = 6.0
-# A cut changes the frame by more than this many times the median change around it.
-MIN_CHANGE_TO_MEDIAN = 4.0
-# A cut may also be a change of more than this many times the largest of the two changes before and two after it.
-MIN_CHANGE_TO_NEIGHBOUR = 2.0
 # Added to the local variance before contrast is normalised, in squared grey levels, so that noise is not amplified.
 NOISE_VARIANCE = 9.0
 # A frame with a smaller standard deviation, in grey levels, shows nothing to compare.
@@ -153,100 +142,6 @@ def describe_audio(query: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray
     return soft_normalise(query @ weights), soft_normalise(reference @ weights)
 
 
-@dataclass
-class Thumbnails:
-    """Small grey copies of some of a video's frames.
-
-    Attributes:
-        times_sec: (n,) float64, presentation times, ascending.
-        thumbnails: (n, 27, 48) uint8, grey levels of the whole frame.
-    """
-
-    times_sec: np.ndarray
-    thumbnails: np.ndarray
-
-    def select(self, indices: np.ndarray) -> "Thumbnails":
-        """Return the thumbnails at some indices."""
-        return Thumbnails(self.times_sec[indices], self.thumbnails[indices])
-
-    def subsample(self, max_frames: int) -> "Thumbnails":
-        """Return at most so many of the thumbnails, evenly spread."""
-        num_frames = len(self.times_sec)
-        return self.select(np.unique(np.linspace(0, num_frames - 1, min(num_frames, max_frames)).astype(int)))
-
-
-def read_thumbnails(
-    path: str | os.PathLike,
-    start_sec: float = 0,
-    end_sec: float = np.inf,
-    rate_fps: float = np.inf,
-    keyframes: bool = False,
-) -> Thumbnails:
-    """Read thumbnails of a video's frames from one time to another, or of its keyframes only.
-
-    Reading starts at the last keyframe before the start, whose frames have to be decoded anyway.
-
-    Args:
-        path: the video.
-        start_sec: the frames from this time on are read.
-        end_sec: the frames before this time are read.
-        rate_fps: the most frames per second; with a rate, frames that no other frame refers to are left out.
-        keyframes: whether only keyframes are read.
-
-    Raises:
-        media.MediaError: the video cannot be read.
-    """
-    times, thumbnails = [], []
-    scaler, size = VideoReformatter(), (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)
-    with media.open_media(path) as container:
-        stream = media.best_stream(container, "video", path)
-        stream.thread_type = "AUTO"
-        stream.codec_context.options = FAST_DECODING
-        first_sec = media.start_time_sec(container)
-        if keyframes:
-            stream.codec_context.skip_frame = "NONKEY"
-        elif rate_fps < np.inf:
-            stream.codec_context.skip_frame = "NONREF"
-        if start_sec > 0:
-            container.seek(int((start_sec + first_sec) / stream.time_base), stream=stream)
-        for frame in media.decode(container.demux(stream)):
-            time_sec = frame.time - first_sec
-            if time_sec >= end_sec:
-                break
-            if times and time_sec < times[-1] + 1 / rate_fps - media.TIME_TOLERANCE_SEC:
-                continue
-            times.append(time_sec)
-            thumbnails.append(scaler.reformat(frame, *size, "gray", interpolation="AREA").to_ndarray())
-    shape = (len(times), THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX)
-    return Thumbnails(np.array(times), np.array(thumbnails, np.uint8).reshape(shape))
-
-
-def read_thumbnails_near(
-    path: str | os.PathLike, regions_sec: list[tuple[float, float]], rate_fps: float
-) -> Thumbnails:
-    """Read thumbnails of some regions of a video, as `read_thumbnails` does.
-
-    Args:
-        path: the video.
-        regions_sec: (start, end) of each region in seconds; regions may overlap.
-        rate_fps: the most frames per second.
-
-    Raises:
-        media.MediaError: the video cannot be read.
-    """
-    parts = [read_thumbnails(path, max(start, 0), end, rate_fps) for start, end in merge_sections(regions_sec)]
-    return join_thumbnails(parts)
-
-
-def join_thumbnails(parts: list[Thumbnails]) -> Thumbnails:
-    """Return several thumbnails of one video in order of time, without duplicate times."""
-    times_sec = np.concatenate([np.zeros(0), *(part.times_sec for part in parts)])
-    empty = np.zeros((0, THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX), np.uint8)
-    thumbnails = np.concatenate([empty, *(part.thumbnails for part in parts)])
-    times_sec, order = np.unique(times_sec, return_index=True)
-    return Thumbnails(times_sec, thumbnails[order])
-
-
 @dataclass(frozen=True)
 class FrameTransform:
     """Where in the query's frame the match's frame lies, in units of the query's width and height.
@@ -297,19 +192,6 @@ def block_means(thumbnails: np.ndarray, transform: FrameTransform) -> tuple[np.n
         flat = down @ squeezed.transpose(1, 0, 2).reshape(THUMBNAIL_HEIGHT_PX, -1)
         rows[first : first + FRAMES_PER_BLOCK] = flat.reshape(GRID_HEIGHT, len(block), GRID_WIDTH).transpose(1, 0, 2)
     return rows.reshape(len(rows), -1), (is_inside_y[:, None] & is_inside_x).ravel()
-
-
-def shown_at(times_sec: np.ndarray, wanted_sec: np.ndarray) -> np.ndarray:
-    """Return the indices of the frames that are shown at some times.
-
-    Args:
-        times_sec: (n,) float64, presentation times of the frames, ascending.
-        wanted_sec: (m,) float64; before the first frame, the first frame counts as shown.
-
-    Returns:
-        (m,) int64.
-    """
-    return np.maximum(np.searchsorted(times_sec, wanted_sec + media.TIME_TOLERANCE_SEC, side="right") - 1, 0)
 
 
 @dataclass
@@ -425,26 +307,3 @@ class FrameDescriber:
         """Return descriptors of frames of the match."""
         rows = self.normalised_rows(thumbnails, self.transform)
         return Descriptors(thumbnails.times_sec, soft_normalise(rows @ self.weights))
-
-
-def find_cuts(thumbnails: Thumbnails) -> np.ndarray:
-    """Return the times of hard cuts; a flash counts as a cut, a dissolve does not.
-
-    Args:
-        thumbnails: of every frame of a video.
-
-    Returns:
-        (num_cuts,) float64, the presentation time of the first frame after each cut.
-    """
-    from scipy.ndimage import maximum_filter, median_filter
-
-    changes = np.zeros(max(len(thumbnails.times_sec) - 1, 0), np.float32)
-    for index in range(len(changes)):  # one by one: the difference of all frames at once takes much memory
-        before, after = thumbnails.thumbnails[index : index + 2].astype(np.int16)
-        changes[index] = np.abs(after - before).mean()
-    if not len(changes):
-        return np.zeros(0)
-    median = median_filter(changes, min(31, len(changes) | 1))
-    neighbour = maximum_filter(changes, footprint=[1, 1, 0, 1, 1])
-    is_cut = (changes > MIN_CHANGE_TO_MEDIAN * median) | (changes > MIN_CHANGE_TO_NEIGHBOUR * neighbour)
-    return thumbnails.times_sec[1:][is_cut & (changes > MIN_CUT_CHANGE)]

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from videosummarizer.labelling.fingerprints import IDENTITY, FrameDescriber, FrameTransform, Thumbnails
+from videosummarizer.labelling.fingerprints import IDENTITY, FrameDescriber, FrameTransform
+from videosummarizer.labelling.thumbnails import Thumbnails
 
 # Query frames that are used to fit the transform of the frame.
 MAX_FIT_FRAMES = 1000

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import zoom
 
-import label_finder
 from videosummarizer import media
+from videosummarizer.labelling.shots import find_shots
 
 MATCH_SEC, MATCH_FPS, EDIT_FPS, SAMPLE_RATE_HZ = 170, 12, 25, 8000
 WIDTH_PX, HEIGHT_PX = 96, 54
@@ -97,7 +97,7 @@ def test_shots_are_found_anywhere_with_their_boundaries_at_the_cuts(
         audio += 0.05 * np.sin(2 * np.pi * 330 * times_sec) * (1 + np.sin(2 * np.pi * 3 * times_sec))
     audio = audio.astype(np.float32) if volume else None
     edit = write_video(tmp_path / "edit.mp4", frames, EDIT_FPS, audio, 50)
-    shots = label_finder.find_shots(match, media.probe(match), edit, media.probe(edit))
+    shots = find_shots(match, media.probe(match), edit, media.probe(edit))
     shows_frames = change(np.ones((HEIGHT_PX, WIDTH_PX))).any()
     predicted = [shot for shot in shots if shot.confidence >= 0.5]
     offsets_sec = [shot.match_start_sec - shot.edit_start_sec for shot in predicted]

@@ -1,0 +1,138 @@
+"""The shots of a highlight video, and where in the full match they were cut from."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from videosummarizer import media
+from videosummarizer.labelling import fingerprints
+from videosummarizer.labelling.dissolves import DissolveRefiner
+from videosummarizer.labelling.fingerprints import FrameDescriber
+from videosummarizer.labelling.frame_transform import fit_frame_transform
+from videosummarizer.labelling.thumbnails import (
+    Thumbnails,
+    find_cuts,
+    join_thumbnails,
+    read_thumbnails,
+    read_thumbnails_near,
+)
+
+# A shot boundary within this distance of a cut in the highlight video is moved to the cut.
+SNAP_SEC = 0.3
+# Coarse-to-fine rounds: each reads match frames where the previous round left the alignment ambiguous.
+NUM_REFINEMENTS = 3
+# Rate at which the whole match is read where the audio is of no use.
+FULL_SCAN_RATE_FPS = 5
+# Rate at which match frames are read in a refinement round.
+REFINEMENT_RATE_FPS = 8
+
+
+@dataclass
+class Shot:
+    """A part [edit_start_sec, edit_end_sec) of the highlight video, and the part of the match that it was cut from.
+
+    Attributes:
+        edit_start_sec: start in the highlight video.
+        edit_end_sec: end in the highlight video.
+        match_start_sec: start in the match.
+        match_end_sec: end in the match.
+        confidence: in [0, 1).
+        sound_sec: score of the audio, in seconds of perfect similarity; negative where it contradicts the position.
+        picture_sec: score of the frames, likewise.
+    """
+
+    edit_start_sec: float
+    edit_end_sec: float
+    match_start_sec: float
+    match_end_sec: float
+    confidence: float
+    sound_sec: float
+    picture_sec: float
+
+
+def find_shots(
+    match_path: Path, match_info: media.VideoInfo, highlight_path: Path, highlight_info: media.VideoInfo
+) -> list[Shot]:
+    """Find where the shots of a highlight video were cut from a match.
+
+    The whole audio is compared, and frames at the match's keyframes. More frames are read where the alignment is still
+    ambiguous, and around the boundaries of shots that fade or dissolve.
+
+    Args:
+        match_path: the full match.
+        match_info: of the match.
+        highlight_path: the highlight video.
+        highlight_info: of the highlight video.
+
+    Returns:
+        The shots that were found, in the order of the highlight video.
+
+    Raises:
+        media.MediaError: one of the videos cannot be read.
+    """
+    from videosummarizer.labelling import alignment  # not at the top: SciPy is slow to import, and `--help` needs none
+
+    has_audio = match_info.audio and highlight_info.audio
+    with ThreadPoolExecutor() as pool:  # FFmpeg decodes without holding Python's global lock
+        features = pool.map(fingerprints.read_audio_features, (highlight_path, match_path) if has_audio else ())
+        query = read_thumbnails(highlight_path)
+        reference = read_thumbnails(match_path, keyframes=True)
+        audio = fingerprints.describe_audio(*features) if has_audio else None
+    cuts_sec = find_cuts(query)
+    transform = fit_frame_transform(query, reference)
+    describer = FrameDescriber(query, reference, transform)
+    aligner = alignment.Aligner(highlight_info.duration_sec, match_info.duration_sec, cuts_sec, audio)
+    reference = refine_alignment(aligner, describer, query, reference, match_path)
+    boundaries_sec = np.array([0, *cuts_sec, highlight_info.duration_sec])
+    refiner = DissolveRefiner(query, reference, describer, match_path)
+    shots = []
+    for run in aligner.runs():
+        offset_sec, edit_sec = aligner.refine_offset_sec(run), []
+        for step, is_start in ((run.first, True), (run.last, False)):
+            time_sec = snap(step * fingerprints.HOP_SEC, boundaries_sec)
+            if time_sec not in boundaries_sec and run.confidence >= alignment.PROBABLE:
+                time_sec = refiner.boundary_sec(time_sec, is_start, offset_sec)
+            edit_sec.append(min(max(time_sec, 0.0), highlight_info.duration_sec))
+        match_sec = np.clip(np.add(edit_sec, offset_sec), 0, match_info.duration_sec).tolist()
+        if edit_sec[0] < edit_sec[1] and match_sec[0] < match_sec[1]:
+            shots.append(Shot(*edit_sec, *match_sec, run.confidence, run.audio_score_sec, run.video_score_sec))
+    return shots
+
+
+def refine_alignment(
+    aligner, describer: FrameDescriber, query: Thumbnails, reference: Thumbnails, match_path: Path
+) -> Thumbnails:
+    """Align coarse to fine: read frames of the match where they settle most.
+
+    Args:
+        aligner: alignment.Aligner, in which the result is.
+        describer: made from both videos.
+        query: every frame of the highlight video.
+        reference: the match's keyframes.
+        match_path: the match.
+
+    Returns:
+        All frames of the match that were read.
+
+    Raises:
+        media.MediaError: the match cannot be read.
+    """
+    query_rows = describer.describe_query(query)
+    for _ in range(NUM_REFINEMENTS):
+        aligner.set_descriptors(query_rows, describer.describe_reference(reference))
+        near = read_thumbnails_near(match_path, aligner.regions_to_refine(), REFINEMENT_RATE_FPS)
+        reference = join_thumbnails([reference, near])
+    aligner.set_descriptors(query_rows, describer.describe_reference(reference))
+    if aligner.needs_full_scan():
+        every = read_thumbnails(match_path, rate_fps=FULL_SCAN_RATE_FPS)
+        reference = join_thumbnails([reference, every])
+        aligner.set_descriptors(query_rows, describer.describe_reference(reference), search_offsets=True)
+    return reference
+
+
+def snap(time_sec: float, boundaries_sec: np.ndarray) -> float:
+    """Return the nearest boundary if it is within SNAP_SEC, else the time itself."""
+    nearest_sec = float(boundaries_sec[np.abs(boundaries_sec - time_sec).argmin()])
+    return nearest_sec if abs(nearest_sec - time_sec) <= SNAP_SEC else float(time_sec)
