@@ -35,7 +35,7 @@ from videosummarizer.argument_types import num_processes, number_between
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.evaluation import plots
 from videosummarizer.labelling.shots import Shot, find_shots
-from videosummarizer.labels import format_time
+from videosummarizer.labels import format_sections
 from videosummarizer.sections import merge_sections
 
 # Shots with a lower confidence are left out of the label file.
@@ -80,23 +80,17 @@ class LabelResult:
     warnings: list[str] = field(default_factory=list)
 
 
-def label_lines(sections_sec: np.ndarray, frame_times_sec: np.ndarray) -> list[str]:
-    """Return the lines of a label file.
+def label_text(sections_sec: np.ndarray, frame_edges_sec: np.ndarray) -> str:
+    """Return the text of a label file, with a line for each section that has at least one frame.
 
     Args:
         sections_sec: (num_sections, 2) float64, start and end in seconds; each becomes the nearest frame boundary.
-        frame_times_sec: (num_frames,) float64, the match's presentation times, ascending.
-
-    Returns:
-        `start,end,HH:MM:SS,HH:MM:SS` for each section that has at least one frame.
+        frame_edges_sec: (num_frames + 1,) float64, where the match's frames begin, and where the last one ends.
     """
-    edges_sec = np.append(frame_times_sec, 2 * frame_times_sec[-1] - frame_times_sec[-2:][0])
-    frames = [tuple(int(np.abs(edges_sec - time_sec).argmin()) for time_sec in section) for section in sections_sec]
-    return [
-        f"{start},{end},{format_time(edges_sec[start])},{format_time(edges_sec[end])}"
-        for start, end in frames
-        if start < end
-    ]
+    nearest = [int(np.abs(frame_edges_sec - time_sec).argmin()) for time_sec in sections_sec.ravel()]
+    sections = np.array(nearest, np.int64).reshape(-1, 2)
+    sections = sections[sections[:, 0] < sections[:, 1]]
+    return format_sections(sections, frame_edges_sec[sections])
 
 
 def missing_parts(shots: list[Shot], duration_sec: float) -> list[tuple[float, float]]:
@@ -158,8 +152,7 @@ def find_labels(
             output_dir / f"{title}_label_report.json",
             (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode(),
         )
-        lines = label_lines(sections_sec, match_info.frame_times_sec)
-        atomic_write(output_dir / f"{title}.txt", "".join(f"{line}\n" for line in lines).encode())
+        atomic_write(output_dir / f"{title}.txt", label_text(sections_sec, match_info.frame_edges_sec).encode())
     except (media.MediaError, OSError) as error:
         result.error, result.error_traceback = str(error), traceback.format_exc()
     return result

@@ -116,13 +116,13 @@ def test_wrong_usage_exits_with_2(arguments):
 
 
 def test_frames_are_counted_by_the_videos_own_times():
-    times_sec = np.array([0.0, 0.1, 0.4, 0.5, 1.0])  # a variable rate
-    lines = label_finder.label_lines(np.array([[0.11, 0.52], [0.9, 1.5]]), times_sec)
-    assert lines == ["1,3,00:00:00,00:00:00", "4,5,00:00:01,00:00:01"]
+    edges_sec = np.array([0.0, 0.1, 0.4, 0.5, 1.0, 1.5])  # a variable rate
+    text = label_finder.label_text(np.array([[0.11, 0.52], [0.9, 1.5]]), edges_sec)
+    assert text == "1,3,00:00:00,00:00:00\n4,5,00:00:01,00:00:01\n"
 
 
 def test_a_section_shorter_than_a_frame_is_left_out():
-    assert label_finder.label_lines(np.array([[0.2, 0.201]]), np.arange(30) / 30) == []
+    assert label_finder.label_text(np.array([[0.2, 0.201]]), np.arange(31) / 30) == ""
 
 
 def test_missing_parts_are_what_no_shot_covers():
