@@ -6,7 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from test_hostile_files import dense, layer, network, write_checkpoint
+from test_hostile_checkpoints import dense, layer, network, write_checkpoint
 
 from videosummarizer.training.checkpoint import CheckpointError
 from videosummarizer.training.safe_hdf5 import (
