@@ -40,6 +40,7 @@ FURTHER_TEST_FILES = {
         "test_main_flags.py",
     ],
     "atomic_file": ["test_metadata.py"],
+    "audio_track": ["test_formats.py", "test_sampling.py"],
     "checkpoint": ["test_scoring.py", "test_hostile_checkpoints.py"],
     "colab": ["test_colab_notebook.py"],
     "conversion": ["test_data_converter_matches.py", "test_data_converter.py"],

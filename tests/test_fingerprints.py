@@ -4,7 +4,7 @@ import librosa
 import numpy as np
 import pytest
 
-from videosummarizer import media
+from videosummarizer import audio_track
 from videosummarizer.labelling import fingerprints
 from videosummarizer.labelling.fingerprints import FrameTransform
 
@@ -37,14 +37,14 @@ def test_audio_of_any_length_is_read_to_its_end(monkeypatch, duration_sec):
         asked.append((path, sample_rate_hz))
         yield from np.split(samples, range(12_347, len(samples), 12_347))
 
-    monkeypatch.setattr(media, "read_audio", read_audio)
+    monkeypatch.setattr(audio_track, "read_audio", read_audio)
     actual = fingerprints.read_audio_features("a.mp4")
     assert asked == [("a.mp4", 8000)]
     np.testing.assert_allclose(actual, reference_features(samples), atol=2e-3)
 
 
 def test_silence_has_a_fingerprint_of_zeros(monkeypatch):
-    monkeypatch.setattr(media, "read_audio", lambda *_: iter([np.zeros(16_000, np.float32)]))
+    monkeypatch.setattr(audio_track, "read_audio", lambda *_: iter([np.zeros(16_000, np.float32)]))
     assert np.abs(fingerprints.read_audio_features("a.mp4")).max() < 1e-5
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from clips import HEIGHT_PX, WIDTH_PX, read_number, tone, write_clip
 
-from videosummarizer import media
+from videosummarizer import audio_track, media
 from videosummarizer.extraction import reel
 
 RATE_HZ = 48000
@@ -24,7 +24,7 @@ def numbers_of(path):
 
 
 def sound_of(path, rate_hz=RATE_HZ):
-    return np.concatenate(list(media.read_audio(path, rate_hz)))
+    return np.concatenate(list(audio_track.read_audio(path, rate_hz)))
 
 
 def beep(num_samples, beep_sec, duration_sec=0.25):

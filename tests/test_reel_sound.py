@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from clips import tone, write_clip, write_exact_sound
 
-from videosummarizer import media
+from videosummarizer import audio_track, media
 from videosummarizer.extraction import reel
 
 RATE_HZ = 8000
@@ -73,7 +73,7 @@ def test_where_audio_overlaps_the_earlier_audio_stays(tmp_path, monkeypatch):
             frame.sample_rate = RATE_HZ
             yield start_sec, iter([frame])
 
-    monkeypatch.setattr(media, "audio_runs", overlapping_runs)
+    monkeypatch.setattr(audio_track, "audio_runs", overlapping_runs)
     whole = np.concatenate([before, after[:, 800:]], axis=1)
     assert read(path, 0.25, 10_000) == pytest.approx(faded(whole[:, 2000:12_000]), abs=1e-6)
 
@@ -102,7 +102,7 @@ def test_the_last_samples_of_audio_of_another_rate_are_not_lost(tmp_path):
 
 def test_a_codec_that_refers_to_earlier_audio_is_decoded_from_before_the_section_on(tmp_path):
     path = write_clip(tmp_path / "a.mp4", num_frames=90, audio=tone(440, 3, 48_000), sample_rate_hz=48_000)
-    whole = np.concatenate(list(media.read_audio(path, 48_000)))
+    whole = np.concatenate(list(audio_track.read_audio(path, 48_000)))
     for first in (0, 31_234, 100_000):
         expected = whole[np.newaxis, first : first + 9600] * np.float32(1)
         line = np.clip(np.minimum(np.arange(9600) + 0.5, 9600 - np.arange(9600) - 0.5) / 480, 0, 1)
@@ -167,8 +167,8 @@ def test_the_whole_reels_audio_is_in_its_place_to_the_sample(tmp_path):
     samples *= 0.5 / np.abs(samples).max()
     path = write_clip(tmp_path / "a.mp4", num_frames=90, audio=samples, sample_rate_hz=48_000)
     reel.render_reel(path, media.probe(path), np.array([[7, 22], [40, 75]]), tmp_path / "reel.mp4")
-    found = np.concatenate(list(media.read_audio(tmp_path / "reel.mp4", 48_000)))
-    source = np.concatenate(list(media.read_audio(path, 48_000)))
+    found = np.concatenate(list(audio_track.read_audio(tmp_path / "reel.mp4", 48_000)))
+    source = np.concatenate(list(audio_track.read_audio(path, 48_000)))
     place = 0
     for first, end in ((7, 22), (40, 75)):
         num_samples = (end - first) * 1600

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from clips import read_number, write_exact_sound
 
-from videosummarizer import media
+from videosummarizer import audio_track, media
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 
@@ -80,7 +80,7 @@ def given(monkeypatch):
             assert has_sound
             return iter(blocks)
 
-        monkeypatch.setattr(media, "read_audio", read_audio)
+        monkeypatch.setattr(audio_track, "read_audio", read_audio)
         monkeypatch.setattr(media, "read_frames", read_frames)
         sound = "pcm" if has_sound else None
         return media.VideoInfo(

@@ -13,9 +13,10 @@ Modules:
 
     argument_types.py  argparse types whose messages say what was received and what is expected
     atomic_file.py     writing a file completely or leaving the old one
+    audio_track.py     audio of a video, by presentation time
     interruption.py    Ctrl-C during imports and in processes of a pool
     labels.py          label files: reading, checking, writing
-    media.py           frames and audio of a video, by presentation time
+    media.py           frames of a video, by presentation time
     prefetching.py     reading ahead in threads
     sections.py        sections in seconds and frames: union, coverage, length, mean score
 

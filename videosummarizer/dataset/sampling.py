@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from videosummarizer import media
+from videosummarizer import audio_track, media
 from videosummarizer.dataset.metadata import MFCC_HOP_LENGTH, NUM_MFCC, DataConfig
 from videosummarizer.media import TIME_TOLERANCE_SEC
 
@@ -123,7 +123,7 @@ class SegmentAudio:
         self.spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self.spool_lock = threading.Lock()
         num_samples_left = round(video_info.duration_sec * config.audio_sample_rate)
-        blocks = media.read_audio(video_path, config.audio_sample_rate) if video_info.audio else ()
+        blocks = audio_track.read_audio(video_path, config.audio_sample_rate) if video_info.audio else ()
         for block in blocks:
             block = block[:num_samples_left]
             num_samples_left -= len(block)

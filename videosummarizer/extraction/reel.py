@@ -13,7 +13,7 @@ from pathlib import Path
 import av.error
 import numpy as np
 
-from videosummarizer import media
+from videosummarizer import audio_track, media
 
 
 class ReelError(Exception):
@@ -156,7 +156,7 @@ def read_section_audio(
     preroll_pts = int((first_sec + origin_sec - AUDIO_PREROLL_SEC) / stream.time_base)
     container.seek(preroll_pts, stream=stream, backward=True)
     num_fade, position = AUDIO_FADE_SEC * output.rate, 0
-    for start_sec, run in media.audio_runs(media.decode(container.demux(stream)), origin_sec):
+    for start_sec, run in audio_track.audio_runs(media.decode(container.demux(stream)), origin_sec):
         start = round((start_sec - first_sec) * output.rate)
         num_missing = min(start, num_samples) - position
         if num_missing > 0:

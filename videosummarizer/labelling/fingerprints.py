@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from videosummarizer import media
+from videosummarizer import audio_track
 from videosummarizer.labelling.thumbnails import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Thumbnails
 
 # Seconds from one audio fingerprint to the next; also the time step of the alignment.
@@ -81,7 +81,7 @@ def read_audio_features(path: str | os.PathLike) -> np.ndarray:
         ).T  # fmt: skip
 
     waiting, num_waiting, bands = [np.zeros(FFT_LENGTH // 2, np.float32)], FFT_LENGTH // 2, []
-    for samples in media.read_audio(path, SAMPLE_RATE_HZ):
+    for samples in audio_track.read_audio(path, SAMPLE_RATE_HZ):
         waiting.append(samples)
         num_waiting += len(samples)
         while num_waiting >= block_length:

@@ -1,20 +1,22 @@
 """Where each sample of a film's sound lands: sound that is not compressed comes back sample for sample."""
 
+import subprocess
 from fractions import Fraction
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from clips import tone, write_clip, write_exact_sound
 
-from videosummarizer import media
+from videosummarizer import audio_track, media
 
 RATE_HZ = 8000
 RAMP = np.arange(1, 8001, dtype=np.float32) / 8000  # one second in which no sample is like another, and none is 0
 
 
 def read_audio(path, sample_rate_hz=RATE_HZ):
-    return np.concatenate(list(media.read_audio(path, sample_rate_hz)))
+    return np.concatenate(list(audio_track.read_audio(path, sample_rate_hz)))
 
 
 def placed(*pieces, num_samples):
@@ -77,7 +79,7 @@ def test_audio_after_64_seconds_is_read_and_in_its_place(tmp_path):
     long[::7919] *= -1  # a prime: no two seconds are alike
     path = write_exact_sound(tmp_path / "long.mkv", [(0, long[:520_000]), (65.2, long[520_000:])])
     expected = placed((0, long[:520_000]), (521_600, long[520_000:]), num_samples=len(long) + 1600)
-    blocks = list(media.read_audio(path, RATE_HZ))
+    blocks = list(audio_track.read_audio(path, RATE_HZ))
     np.testing.assert_array_equal(np.concatenate(blocks), expected)
     assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
     assert max(map(len, blocks)) < 70_000  # memory stays in proportion to a block, not to the match
@@ -104,7 +106,60 @@ def test_every_channel_is_heard_equally_in_the_mono_audio(tmp_path):
 def test_a_file_without_an_audio_track_is_named(tmp_path):
     path = write_clip(tmp_path / "mute.mp4", num_frames=3)
     with pytest.raises(media.MediaError, match=r"mute\.mp4: received a file without a audio stream, expected one"):
-        list(media.read_audio(path, RATE_HZ))
+        list(audio_track.read_audio(path, RATE_HZ))
+
+
+# ---- Sound against FFmpeg and tones of known pitch and time
+
+
+def ffmpeg(*arguments):
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def sweep(duration_sec, sample_rate_hz=44100):
+    """A tone that rises from 100 to 4000 Hz: no lag but 0 correlates."""
+    time_sec = np.arange(int(duration_sec * sample_rate_hz)) / sample_rate_hz
+    return (0.5 * np.sin(2 * np.pi * (100 + 3900 / 2 * time_sec / duration_sec) * time_sec)).astype(np.float32)
+
+
+@pytest.mark.parametrize("sample_rate_hz", [8000, 11025, 22050, 48000])
+@pytest.mark.parametrize("num_channels", [1, 2])
+def test_audio_equals_that_of_ffmpeg_to_the_sample(tmp_path, sample_rate_hz, num_channels):
+    audio = np.stack([sweep(4), 0.5 * tone(700, 4)])[:num_channels]
+    path = write_clip(tmp_path / "clip.mp4", num_frames=120, audio=audio)
+    raw = ffmpeg("-i", str(path), "-vn", "-ac", "1", "-ar", str(sample_rate_hz), "-f", "f32le", "-")
+    expected, heard = np.frombuffer(raw, np.float32), read_audio(path, sample_rate_hz)
+    num_samples = 4 * sample_rate_hz
+    lags = range(-3, 4)
+    middle = slice(100, num_samples - 100)
+    correlations = [np.corrcoef(expected[middle], np.roll(heard[:num_samples], lag)[middle])[0, 1] for lag in lags]
+    assert lags[int(np.argmax(correlations))] == 0
+    assert max(correlations) > 0.999
+
+
+def test_a_15_khz_tone_does_not_come_back_as_an_alias(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", audio=tone(15_000, 2))
+    low = write_clip(tmp_path / "low.mp4", audio=tone(3_000, 2))
+    assert np.abs(read_audio(path, 11025)[2000:18000]).max() < 0.01
+    assert np.abs(read_audio(low, 11025)[2000:18000]).max() > 0.4
+
+
+@pytest.mark.parametrize("audio_start_sec", [0.5, 1.25])
+def test_late_audio_stays_in_sync_with_the_video(tmp_path, audio_start_sec):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=90, audio=tone(440, 1), audio_start_sec=audio_start_sec)
+    heard = np.abs(read_audio(path, 8000))
+    onset_sec = np.argmax(heard > 0.25) / 8000
+    assert onset_sec == pytest.approx(audio_start_sec, abs=0.03)  # AAC's pre-echo is as long as a packet
+
+
+def test_a_gap_in_the_audio_is_silence(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=120, audio=tone(440, 2), audio_gap_sec=1.5)
+    heard = np.abs(read_audio(path, 8000))
+    assert heard[1000:7000].max() > 0.4
+    assert heard[9000:19000].max() < 0.01
+    assert (np.argmax(heard[9000:] > 0.25) + 9000) / 8000 == pytest.approx(2.5, abs=0.03)
+    assert len(heard) / 8000 == pytest.approx(3.5, abs=0.05)
 
 
 # ---- Sound of which the frames are made by hand: what no muxer writes, but files that were glued together hold
@@ -167,7 +222,7 @@ def test_audio_whose_format_changes_continues_without_a_gap(hear, change):
 def runs_of(*pieces, start_sec=0.0):
     return [
         (run_start_sec, sum(frame.samples for frame in run))
-        for run_start_sec, run in media.audio_runs(sound_frames(*pieces), start_sec)
+        for run_start_sec, run in audio_track.audio_runs(sound_frames(*pieces), start_sec)
     ]
 
 
@@ -192,7 +247,7 @@ def test_a_sample_format_of_its_own_is_a_run_of_its_own():
             frame.sample_rate, frame.time_base, frame.pts = 8000, Fraction(1, 8000), 400 * number
             yield frame
 
-    assert [(start, len(list(run))) for start, run in media.audio_runs(frames(), 0)] == [(0, 2), (0.1, 2)]
+    assert [(start, len(list(run))) for start, run in audio_track.audio_runs(frames(), 0)] == [(0, 2), (0.1, 2)]
 
 
 def test_resampled_audio_of_a_run_starts_and_ends_with_it(tmp_path):
