@@ -35,6 +35,7 @@ FURTHER_TEST_FILES = {
     "alignment": ["test_shots.py"],
     "argument_types": [
         "test_data_converter_flags.py",
+        "test_highlight_extractor_errors.py",
         "test_highlight_extractor_options.py",
         "test_label_finder_command.py",
         "test_main_flags.py",

@@ -1,4 +1,4 @@
-"""The extractor from command line to files: what is written, kept, continued, refused and explained."""
+"""The extractor from command line to files: what is written, kept, continued and replaced."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from videosummarizer.extraction import outputs, reel, scoring
 from videosummarizer.extraction.job import CUT_SUFFIXES, SUFFIXES
 from videosummarizer.labels import read_label_file, resolve_sections
 from videosummarizer.training import inference
-from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint_attributes
+from videosummarizer.training.checkpoint import read_checkpoint, write_checkpoint_attributes
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = DataConfig(1, 2, 16, 16, 4000, False)
@@ -273,64 +273,6 @@ def test_files_of_unknown_origin_are_not_replaced(extract, match, tmp_path, capl
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["match.txt"]
 
 
-def test_a_match_that_fails_costs_only_itself(extract, match, tmp_path, caplog):
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"no video at all")
-    good = write_clip(tmp_path / "good.mp4", num_frames=180)
-    assert extract(broken, match, tmp_path / "missing.mp4", good) == 1
-    assert "broken.mp4: cannot be read as a video" in caplog.text
-    assert f"{tmp_path / 'missing.mp4'}: no such file, expected the video of a match" in caplog.messages
-    assert "2 of 4 matches failed" in caplog.text
-    assert "Traceback" not in caplog.text
-    for title in ("match", "good"):
-        assert (tmp_path / "out" / f"{title}_highlights.mp4").exists()
-    assert not list((tmp_path / "out").glob("broken*"))
-    assert media.probe(tmp_path / "out" / "good_highlights.mp4").audio is None
-
-
-def test_files_that_would_be_mistaken_for_others_are_refused(extract, match, tmp_path, caplog):
-    assert extract(match, out="matches") == 1
-    assert "would be taken for its labels, expected another folder" in caplog.text
-    twin = write_clip(tmp_path / "match.mp4", num_frames=3)
-    assert extract(match, twin) == 1
-    assert "received two matches with the title match" in caplog.text
-    assert sorted(path.name for path in match.parent.iterdir()) == ["match.mp4"]
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda path: None, "no such file, expected a .hdf5 file that main.py saved"),
-        (lambda path: path.write_text("weights"), "cannot be read as a checkpoint"),
-        (lambda path: h5py.File(path, "w").close(), "without this toolkit's attributes"),
-        (lambda path: path.write_bytes(write_checkpoint(path).read_bytes()[:500]), "cannot be read as a checkpoint"),
-        (lambda path: write_checkpoint(path, config={"fps": 3}), "another version's"),
-        (lambda path: write_checkpoint(path, operating_point={"cut": 3}), "another version's"),
-    ],
-)
-def test_a_file_that_is_no_checkpoint_is_a_one_line_error(extract, match, tmp_path, caplog, make, words):
-    path = tmp_path / "strange.hdf5"
-    make(path)
-    assert extract(match, ckpt=path) == 1
-    (message,) = caplog.messages
-    assert "strange.hdf5" in message
-    assert words in message
-    assert "\n" not in message
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("arguments", [[], ["--threshold", "0.7"], ["--length", "0:02"]])
-def test_without_an_operating_point_it_says_so_where_that_matters(match, tmp_path, extract, caplog, arguments):
-    path = tmp_path / "old.hdf5"
-    with h5py.File(path, "w"):
-        pass
-    write_checkpoint_attributes(path, {"config": asdict(CONFIG)})
-    assert extract(match, *arguments, ckpt=path) == 0
-    says_so = "stores no operating point, sections are detected at a score of 0.5" in caplog.text
-    assert says_so == (arguments == [])
-    assert (json.loads((tmp_path / "out" / "match.json").read_text())["threshold"] == 0.5) == says_so
-
-
 def test_padding_and_length(extract, match, tmp_path):
     assert extract(match, "--padding", "0.5", out="padded") == 0
     assert (tmp_path / "padded" / "match.txt").read_text() == "15,105,00:00:00,00:00:03\n135,180,00:00:04,00:00:06\n"
@@ -366,33 +308,6 @@ def test_labels_that_cannot_be_used_are_named_and_left_out(extract, match, tmp_p
     assert '"labelled": null' in (tmp_path / "out" / "match.html").read_text()
 
 
-def test_a_reel_that_cannot_be_written_is_one_line(extract, match, tmp_path, monkeypatch, caplog):
-    def refuse(*arguments):
-        raise reel.ReelError("match_highlights.mp4: the reel cannot be written (No space left on device)")
-
-    monkeypatch.setattr(reel, "render_reel", refuse)
-    assert extract(match) == 1
-    assert caplog.messages == ["match_highlights.mp4: the reel cannot be written (No space left on device)"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--threshold", "2"], "received '2', expected a number from 0 to 1"),
-        (["--length", "soon"], "received 'soon', expected a length such as 8:00"),
-        (["--length", "0"], "received '0', expected a length such as 8:00"),
-        (["--threshold", "0.5", "--length", "8:00"], "not allowed with argument"),
-        (["--padding", "-1"], "received '-1', expected a number of 0 or more"),
-        (["--reel_height", "7.5"], "received '7.5', expected a whole number from 2"),
-    ],
-)
-def test_wrong_usage_exits_with_2(match, ckpt, capsys, arguments, words):
-    with pytest.raises(SystemExit) as exit_info:
-        main([str(match), "--ckpt", str(ckpt), *arguments])
-    assert exit_info.value.code == 2
-    assert words in capsys.readouterr().err
-
-
 def test_help_starts_neither_tensorflow_nor_librosa():
     code = (
         "import sys, highlight_extractor\n"
@@ -424,23 +339,3 @@ def test_scores_are_those_of_conversion_and_prediction(tmp_path, trainable_match
     for scores, expected in zip(received, validation.predict(network, loader, "test"), strict=True):
         assert scores == pytest.approx(expected[: len(scores)], abs=1e-4)  # match_08 comes first
         assert np.ptp(scores) > 1e-3
-
-
-def test_a_network_with_other_inputs_is_a_one_line_error(tmp_path):
-    from model import build_model
-
-    path = tmp_path / "other.hdf5"
-    build_model({"video": (4, 8, 8, 3), "audio": (500,)}).save(path)
-    write_checkpoint_attributes(path, {"config": asdict(CONFIG), "operating_point": POINT})
-    checkpoint = read_checkpoint(path)
-    with pytest.raises(CheckpointError, match=r"other\.hdf5: received a network whose input 'video' is"):
-        inference.load_network(checkpoint)
-
-
-def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
-    command = [sys.executable, str(ROOT / "highlight_extractor.py"), "gone.mp4", "--ckpt", "gone.hdf5"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert result.stderr.startswith("ERROR: gone.hdf5: no such file, expected a .hdf5 file")
-    assert result.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []

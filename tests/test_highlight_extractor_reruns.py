@@ -21,7 +21,7 @@ from videosummarizer.atomic_file import atomic_write
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import outputs, reel, scoring
 from videosummarizer.training import inference
-from videosummarizer.training.checkpoint import CheckpointError, write_checkpoint_attributes
+from videosummarizer.training.checkpoint import write_checkpoint_attributes
 
 ENDINGS = [".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", ".fcpxml", ".otio", ".edl"]
 ENDINGS += ["_highlights.mp4"]
@@ -250,7 +250,7 @@ def test_the_report_says_what_the_files_were_made_with(extract):
     assert (report["checkpoint"], report["threshold"], report["operating_point"]) == ("best.hdf5", 0.8, POINT)
 
 
-# ---- Failures
+# ---- Files that cannot be written
 
 
 def test_the_report_comes_first_and_the_reel_last(extract, monkeypatch):
@@ -315,38 +315,3 @@ def test_a_reel_that_fails_halfway_leaves_no_part_and_costs_no_other_file(extrac
     after = contents(extract.out)
     assert {name: after[name] for name in before} == before
     assert media.probe(extract.out / "match_highlights.mp4").duration_sec == pytest.approx((23 + 12) / 30, abs=1e-3)
-
-
-def test_every_match_that_fails_is_named_and_one_alone_is_named_once(extract, caplog):
-    gone, good = extract.folder / "gone.mp4", extract.match("good")
-    assert extract(gone) == 1
-    assert caplog.messages == [f"{gone}: no such file, expected the video of a match"]
-    caplog.clear()
-    assert extract(gone, good, extract.folder / "lost.mp4") == 1
-    assert caplog.messages[-1] == f"2 of 3 matches failed: {gone}, {extract.folder / 'lost.mp4'}"
-    assert len(caplog.messages) == 3
-    assert extract.names() == all_files("good")
-
-
-def test_a_network_that_cannot_be_read_stops_the_command(extract, monkeypatch, caplog):
-    def refuse(checkpoint):
-        raise CheckpointError("best.hdf5: received a network without the outputs")
-
-    monkeypatch.setattr(inference, "load_network", refuse)
-    assert extract(extract.match("first"), extract.match("second")) == 1
-    assert caplog.messages == ["best.hdf5: received a network without the outputs"]
-
-
-def test_an_output_folder_that_is_a_file_is_one_line(extract, caplog):
-    extract.out.write_text("a file")
-    assert extract(extract.match()) == 1
-    (message,) = caplog.messages
-    assert "File exists" in message
-
-
-@pytest.mark.parametrize("arguments", [[], ["--debug"]])
-def test_debug_shows_where_an_error_comes_from(extract, caplog, arguments):
-    assert extract(extract.folder / "gone.mp4", *arguments) == 1
-    assert extract(extract.match(), *arguments, ckpt=extract.folder / "gone.hdf5") == 1
-    assert len(caplog.records) == 2
-    assert all(bool(record.exc_info) == bool(arguments) for record in caplog.records)
