@@ -16,7 +16,7 @@ DOCS_DIR = Path(__file__).resolve().parent.parent / "docs"
 
 
 def take_screenshot(page_path: Path, image_path: Path) -> None:
-    """Write a screenshot of a review page with its second section selected and the whole match on the timeline."""
+    """Write a screenshot of a review page with its best section selected and the whole match on the timeline."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or shutil.which("google-chrome")
     for switch in ("headless=new", "no-sandbox", "window-size=1360,900", "force-color-profile=srgb"):
@@ -25,7 +25,8 @@ def take_screenshot(page_path: Path, image_path: Path) -> None:
         browser.get(page_path.resolve().as_uri())
         wait = WebDriverWait(browser, 20)
         wait.until(lambda _: browser.execute_script("return edges !== null && video.readyState >= 2"))
-        browser.execute_script("select((sections[1] || sections[0]).id); goToFrame(selectedSection().start + 60)")
+        browser.execute_script("select(sections.toSorted((a, b) => scoreOf(b) - scoreOf(a))[0].id)")
+        browser.execute_script("goToFrame(selectedSection().start + 60)")
         wait.until(lambda _: browser.execute_script("return !video.seeking && !changed"))
         browser.save_screenshot(str(image_path))
 
