@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import threading
 import time
 import types
@@ -102,7 +103,7 @@ def test_the_record_of_one_match(match, tmp_path):
     assert record["duration"] == pytest.approx(2.1, abs=1e-6)
     assert record["frame_rate"] == pytest.approx(30, abs=1e-6)
     assert record["sections"] == [[0.5, 1.4], [1.5, pytest.approx(2.1, abs=1e-6)]]
-    segment = storage.read_segment(tmp_path / "out" / "match" / "seg_00002_1.pkl")
+    segment = pickle.loads((tmp_path / "out" / "match" / "seg_00002_1.pkl").read_bytes())
     assert segment["total_duration"] == pytest.approx(2.1, abs=1e-6)
 
 

@@ -15,10 +15,12 @@ import tracemalloc
 import numpy as np
 import numpy.testing._private.utils
 import pytest
+from test_data_loader import write_dataset
 from test_safe_pickle import text
 
-from videosummarizer.dataset import safe_pickle, storage
-from videosummarizer.dataset.metadata import DatasetError
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import DataConfig, DatasetError
+from videosummarizer.dataset.safe_pickle import RestrictedUnpickler, plain_dict
 
 ARRAYS = {"video": np.zeros((2, 2, 2, 3), np.uint8), "audio": np.zeros(4, np.float32)}
 HUNDRED_GB = 10**11  # bytes that no file here has
@@ -67,9 +69,17 @@ RUNNING_BYTES = {
 
 
 def hostile(tmp_path, content):
-    path = tmp_path / "seg_00000_0.pkl"
-    path.write_bytes(content)
-    return path
+    """A segment with that content, in a dataset whose segments may have up to 1.5 MB."""
+    folder = tmp_path / "dataset"
+    if not folder.exists():
+        write_dataset(folder, {"match_00": [0]}, config=DataConfig(1, 1, 500, 500, 2, False))
+    (file,) = storage.list_segments(storage.open_dataset(folder), "match_00", 1)
+    file.path.write_bytes(content)
+    return file
+
+
+def read(file):
+    return storage.read_arrays(file, file.files.metadata["data_shape"])
 
 
 @pytest.fixture
@@ -84,11 +94,12 @@ def os_system_extension():
 def test_nothing_runs(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     content = RUNNING_BYTES.get(name) or pickle.dumps({**ARRAYS, "title": RUNNING[name]})
-    path = hostile(tmp_path, content)
+    file = hostile(tmp_path, content)
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(DatasetError, match=r"seg_00000_0\.pkl: not a segment pickle \(it (names|uses)") as raised:
-        storage.read_segment(path)
+        read(file)
     assert "\n" not in str(raised.value)
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert sorted(tmp_path.rglob("*")) == before
     ran = pickle.loads(content)  # what is tried here does run where it is let
     if name == "open":
         ran["title"].close()
@@ -118,7 +129,7 @@ def test_nothing_runs(tmp_path, monkeypatch, name):
 def test_what_no_segment_holds_is_named(tmp_path, value, named):
     for protocol in (4, 5):
         with pytest.raises(DatasetError, match=rf"seg_00000_0\.pkl: not a segment pickle \({named}"):
-            storage.read_segment(hostile(tmp_path, pickle.dumps({**ARRAYS, "more": value}, protocol)))
+            read(hostile(tmp_path, pickle.dumps({**ARRAYS, "more": value}, protocol)))
 
 
 def laughs(first, double, times=60):
@@ -182,46 +193,48 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_cost_nothing_and_are_named(tmp_path, name):
-    path = hostile(tmp_path, BOMBS[name])
+    file = hostile(tmp_path, BOMBS[name])
     tracemalloc.start()
     try:
         with pytest.raises(DatasetError, match=r"seg_00000_0\.pkl: (not a|cannot be read as a) segment") as raised:
-            storage.read_segment(path)
+            read(file)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000 + 3 * len(BOMBS[name])
     finally:
         tracemalloc.stop()
     assert "\n" not in str(raised.value)
-    assert len(str(raised.value)) < 400 + len(str(path))
+    assert len(str(raised.value)) < 400 + len(str(file))
 
 
-def test_a_truncated_pickle_is_damaged_wherever_it_ends():
+def test_a_truncated_pickle_is_damaged_wherever_it_ends(tmp_path):
     content = pickle.dumps(ARRAYS)
+    message = r"/match_00/seg_00000_0\.pkl: cannot be read as a segment \(damaged at byte \d+ of"
     for length in range(len(content)):
-        with pytest.raises(DatasetError, match=r"^a\.pkl: cannot be read as a segment \(damaged at byte \d+ of"):
-            storage.decode_segment("a.pkl", content[:length], safe_pickle.load)
+        with pytest.raises(DatasetError, match=message):
+            read(hostile(tmp_path, content[:length]))
 
 
 def test_what_is_no_plain_file_is_named(tmp_path):
-    os.mkfifo(tmp_path / "fifo.pkl")
-    (tmp_path / "zeros.pkl").symlink_to("/dev/zero")
-    (tmp_path / "folder.pkl").mkdir()
+    file = hostile(tmp_path, b"")
+    os.mkfifo(file.path.with_name("fifo.pkl"))
+    file.path.with_name("zeros.pkl").symlink_to("/dev/zero")
+    file.path.with_name("folder.pkl").mkdir()
     for name in ("fifo.pkl", "zeros.pkl", "folder.pkl"):
         with pytest.raises(
             DatasetError, match=rf"{name}: (received something other than a regular file|cannot be read)"
         ):
-            storage.read_segment(tmp_path / name)
+            file.files.read("match_00", name)
 
 
 def test_a_file_that_is_large_on_paper_is_not_read(tmp_path):
-    path = hostile(tmp_path, b"")
-    os.truncate(path, HUNDRED_GB)
+    file = hostile(tmp_path, b"")
+    os.truncate(file.path, HUNDRED_GB)
     with pytest.raises(DatasetError, match=rf"seg_00000_0\.pkl: received {HUNDRED_GB} bytes, expected at most"):
-        storage.read_segment(path)
+        read(file)
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 @pytest.mark.parametrize("core", [b"numpy._core", b"numpy.core"])
-def test_first_version_pickles_are_read_whatever_wrote_them(tmp_path, protocol, core):
+def test_first_version_pickles_are_read_whatever_wrote_them(protocol, core):
     rng = np.random.default_rng(0)
     segment = {
         "video": rng.random((2, 3, 4, 3)).astype(np.float16),
@@ -239,7 +252,7 @@ def test_first_version_pickles_are_read_whatever_wrote_them(tmp_path, protocol, 
                 prefixes = [before % len(name) if after else before for name in (old, new)]
                 content = content.replace(prefixes[0] + old, prefixes[1] + new)
         assert b"_core" not in content
-    read = storage.read_segment(hostile(tmp_path, content))
+    read = plain_dict(RestrictedUnpickler(content).load())
     for name in ("video", "audio"):
         np.testing.assert_array_equal(read[name], segment[name])
         assert read[name].dtype == np.float16

@@ -72,11 +72,11 @@ def assert_readable(out):
     """Check that no incomplete match in the folder would be read."""
     if not (out / "metadata.json").exists():
         return
-    for video in read_metadata(out)["videos"]:
-        paths = sorted((out / video["title"]).iterdir())
-        assert len(paths) == video["segment_count"]
-        for path in paths:
-            storage.read_segment(path)
+    files = storage.open_dataset(out)
+    for video in files.metadata["videos"]:
+        assert len(list((out / video["title"]).iterdir())) == video["segment_count"]
+        for file in storage.list_segments(files, video["title"], video["segment_count"]):
+            storage.read_arrays(file, files.metadata["data_shape"])
 
 
 def kill_group(process, signal_number):

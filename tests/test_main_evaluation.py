@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -55,13 +56,13 @@ def checkpoint(network, loader, tmp_path_factory):
 
 def sounds_of(dataset_dir, title):
     paths = sorted((dataset_dir / title).glob("*.pkl"))
-    return np.stack([storage.read_segment(path)["audio"] for path in paths])
+    return np.stack([pickle.loads(path.read_bytes())["audio"] for path in paths])
 
 
 def outputs_of(network, dataset_dir, title):
     """What the network says of a match, all its segments at once."""
     paths = sorted((dataset_dir / title).glob("*.pkl"))
-    read = [storage.read_segment(path) for path in paths]
+    read = [pickle.loads(path.read_bytes()) for path in paths]
     inputs = {name: np.stack([segment[name] for segment in read])[np.newaxis] for name in ("video", "audio")}
     return {name: output[0] for name, output in network.predict_on_batch(inputs).items()}
 

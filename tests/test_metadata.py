@@ -4,7 +4,7 @@ import json
 import os
 import pickle
 import threading
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from videosummarizer.dataset import metadata, storage
 from videosummarizer.dataset.metadata import (
     DataConfig,
     DatasetError,
+    is_safe_folder_name,
     parse_metadata,
     read_limited,
     read_metadata,
@@ -188,8 +189,13 @@ def test_files_are_closed_whether_they_are_read_or_refused(tmp_path, monkeypatch
 
 
 def test_segments_and_metadata_have_limits_of_their_own(tmp_path):
+    # The largest shapes that metadata may state: 65,536 bytes, two per value of a pixel and eight per sample.
+    config = DataConfig(1, 2, 8192, 8192, (2**30 - 65_536 - 2 * 6 * 8192**2) // 8, False)
+    (tmp_path / "match").mkdir()
+    write_metadata(tmp_path, config, [{"title": "match", "segment_count": 1}], missing=[])
+    files = storage.open_dataset(tmp_path)
     for name, read, limit in (
-        ("seg_00000_0.pkl", storage.read_segment, 1_073_741_824),
+        ("match/seg_00000_0.pkl", lambda path: files.read("match", path.name), 1_073_741_824),
         ("metadata.json", lambda path: read_metadata(path.parent), 134_217_728),
     ):
         path = tmp_path / name
@@ -330,3 +336,10 @@ def test_the_error_of_a_file_is_one_line_of_limited_length():
     assert len(shown) == 200
     expected = f"here/metadata.json: damaged or not from data_converter.py ({shown}): convert the videos again"
     assert str(raised.value) == expected
+
+
+def test_titles_that_lead_to_another_drive_of_windows_are_no_folder_names(monkeypatch):
+    assert is_safe_folder_name("C:match")
+    monkeypatch.setattr(metadata, "Path", PureWindowsPath)
+    assert not is_safe_folder_name("C:match")
+    assert is_safe_folder_name("결승전 #3 (재경기)")

@@ -15,6 +15,7 @@ from videosummarizer.dataset.safe_pickle import (
     PickledDtype,
     abbreviate,
     make_array,
+    plain_dict,
 )
 
 ARRAYS = {"video": np.zeros((2, 2, 2, 3), np.uint8), "audio": np.zeros(4, np.float32)}
@@ -80,6 +81,11 @@ def text(value):
 def read(content):
     """The value of a pickle that need be no segment."""
     return safe_pickle.RestrictedUnpickler(content).load()
+
+
+def read_segment(content):
+    """The dict of a segment's pickle."""
+    return plain_dict(read(content))
 
 
 # ---- Instructions
@@ -223,9 +229,9 @@ def padded(num_opcodes):
 
 def test_a_segment_takes_ten_thousand_opcodes_at_most():
     for num_opcodes in (9_999, 10_000):
-        assert safe_pickle.load(padded(num_opcodes))["more"][-1] is None
+        assert read_segment(padded(num_opcodes))["more"][-1] is None
     with pytest.raises(ForbiddenError, match=r"^it takes more than 10000 pickle opcodes$"):
-        safe_pickle.load(padded(10_001))
+        read_segment(padded(10_001))
 
 
 # ---- Names
@@ -279,7 +285,7 @@ def test_arrays_of_every_plain_number_are_read_as_pickle_reads_them(code, protoc
         array = values.astype(np.dtype(code).newbyteorder(order))
         for stored in (array, np.asfortranarray(array), array.transpose(1, 2, 0), array[:, ::2], array[..., 0].T):
             content = pickle.dumps(ARRAYS | {"more": stored}, protocol)
-            found = safe_pickle.load(content)["more"]
+            found = read_segment(content)["more"]
             np.testing.assert_array_equal(found, stored)
             assert (found.dtype, found.shape, found.flags.writeable) == (stored.dtype, stored.shape, False)
 
@@ -357,13 +363,13 @@ def test_an_array_has_as_many_numbers_as_its_shape_says():
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 def test_numbers_of_numpy_become_plain_ones(protocol):
     numbers = {"a": np.int64(-7), "b": np.float64(0.1), "c": np.bool_(True), "d": np.float32(0.5), "e": np.uint8(200)}
-    found = safe_pickle.load(pickle.dumps(ARRAYS | numbers, protocol))
+    found = read_segment(pickle.dumps(ARRAYS | numbers, protocol))
     assert [found[name] for name in "abcde"] == [-7, 0.1, True, 0.5, 200]
     assert [type(found[name]) for name in "abcde"] == [int, float, bool, float, int]
 
 
 def test_bytes_of_a_segment_are_bytes():
-    found = safe_pickle.load(pickle.dumps(ARRAYS | {"more": b"abc"}))
+    found = read_segment(pickle.dumps(ARRAYS | {"more": b"abc"}))
     assert (type(found["more"]), found["more"]) == (bytes, b"abc")
 
 
@@ -381,11 +387,11 @@ def test_bytes_of_a_segment_are_bytes():
 )
 def test_a_segment_without_arrays_is_refused(segment):
     with pytest.raises(ForbiddenError, match=r"^it holds no dict with the arrays 'video' and 'audio'$"):
-        safe_pickle.load(pickle.dumps(segment))
+        read_segment(pickle.dumps(segment))
 
 
 def test_an_array_that_is_never_filled_is_none():
     content = pickle.dumps({"audio": ARRAYS["audio"], "label": 1}, 4)[:-2]
     empty = text("numpy._core.multiarray") + text("_reconstruct") + b"\x93)R"
     with pytest.raises(ForbiddenError, match=r"^it holds no dict with the arrays"):
-        safe_pickle.load(content + text("video") + empty + b"u.")
+        read_segment(content + text("video") + empty + b"u.")

@@ -12,7 +12,7 @@ from clips import read_number, tone, write_clip
 
 from videosummarizer import media
 from videosummarizer.dataset import sampling, storage
-from videosummarizer.dataset.metadata import DataConfig, DatasetError, read_metadata
+from videosummarizer.dataset.metadata import DataConfig, DatasetError, read_metadata, write_metadata
 from videosummarizer.labels import (
     LabelError,
     format_time,
@@ -347,24 +347,31 @@ def test_mfccs_equal_those_of_librosa(tmp_path):
 
 
 def write_one_segment(tmp_path):
+    """Write a dataset of one segment; return the segment's file and its arrays."""
     config = DataConfig(1, 2, 4, 3, 10, False)
     frames = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
     audio = np.linspace(-1, 1, 10, dtype=np.float32)
     folder = tmp_path / "경기 #1"
     folder.mkdir()
     storage.write_segment(folder, 7, 1, frames, audio, config, 12.5)
-    return folder / "seg_00007_1.pkl", frames, audio
+    write_metadata(tmp_path, config, [{"title": folder.name, "segment_count": 1}], missing=[])
+    return storage.SegmentFile(storage.open_dataset(tmp_path), folder.name, 7, 1), frames, audio
+
+
+def read_arrays(file):
+    return storage.read_arrays(file, file.files.metadata["data_shape"])
 
 
 def test_a_pickle_holds_what_the_design_says(tmp_path):
-    path, frames, audio = write_one_segment(tmp_path)
-    segment = pickle.loads(path.read_bytes())
+    file, frames, audio = write_one_segment(tmp_path)
+    segment = pickle.loads((tmp_path / "경기 #1" / "seg_00007_1.pkl").read_bytes())
     keys = "schema_version title index label start_sec end_sec total_duration video audio"
     assert " ".join(segment) == keys
     assert [segment[key] for key in list(segment)[1:7]] == ["경기 #1", 7, 1, 7, 8, 12.5]
-    read = storage.read_segment(path)
-    np.testing.assert_array_equal(read["video"], frames)
-    np.testing.assert_array_equal(read["audio"], audio)
+    np.testing.assert_array_equal(segment["video"], frames)
+    np.testing.assert_array_equal(segment["audio"], audio)
+    for read, written in zip(read_arrays(file), (frames, audio), strict=True):
+        np.testing.assert_array_equal(read, written)
 
 
 class Evil:
@@ -372,23 +379,23 @@ class Evil:
         return (eval, ("__import__('pathlib').Path('ran').touch()",))
 
 
-def test_a_strangers_pickle_is_data_and_runs_nothing(tmp_path, monkeypatch):
+def test_an_untrusted_pickle_is_data_and_runs_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "seg_00000_0.pkl"
-    path.write_bytes(pickle.dumps({"video": Evil(), "audio": np.zeros(3)}))
-    with pytest.raises(DatasetError, match=r"seg_00000_0\.pkl: not a segment pickle \(it names builtins\.eval"):
-        storage.read_segment(path)
+    file, _, _ = write_one_segment(tmp_path)
+    file.path.write_bytes(pickle.dumps({"video": Evil(), "audio": np.zeros(3)}))
+    with pytest.raises(DatasetError, match=r"seg_00007_1\.pkl: not a segment pickle \(it names builtins\.eval"):
+        read_arrays(file)
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_damaged_pickle_is_named(tmp_path):
-    path, _, _ = write_one_segment(tmp_path)
-    path.write_bytes(path.read_bytes()[:100])
+    file, _, _ = write_one_segment(tmp_path)
+    file.path.write_bytes(file.path.read_bytes()[:100])
     with pytest.raises(DatasetError, match=r"seg_00007_1\.pkl: .*segment"):
-        storage.read_segment(path)
-    path.write_bytes(pickle.dumps([1, 2]))
+        read_arrays(file)
+    file.path.write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(DatasetError, match="it holds no dict with the arrays"):
-        storage.read_segment(path)
+        read_arrays(file)
 
 
 def test_metadata_that_is_missing_or_damaged_is_named(tmp_path):

@@ -1,14 +1,9 @@
-"""Datasets in a .zip, read in place or unpacked, and zips that cannot be read safely."""
+"""The files of a dataset, in a folder or a .zip read in place: titles, metadata and segments, whatever they claim."""
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import unicodedata
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import PureWindowsPath
 
 import numpy as np
 import pytest
@@ -16,17 +11,19 @@ from test_data_loader import write_dataset
 
 import main as trainer
 from data_loader import DataLoader
-from videosummarizer.dataset import metadata
-from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError, is_safe_folder_name
-from videosummarizer.dataset.storage import read_arrays, unpack_dataset
+from videosummarizer.dataset import metadata, storage
+from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError
+from videosummarizer.dataset.storage import open_dataset, read_arrays
 
+# Of segments of one pixel and two samples: 2 * 3 + 8 * 2 bytes, and 65,536 for what lies around them.
+MAX_BYTES = 65_558
 CONFIG = vars(DataConfig(1, 1, 1, 1, 2, False))  # of write_dataset
 TITLES = ["match_00", "결승전 #3 (재경기)", "match_07", "match_08"]
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    return write_dataset(tmp_path / "dataset", {title: [0, 1, 1] for title in TITLES})
+    return write_dataset(tmp_path / "dataset", {title: [0, 1, 1] for title in TITLES}, are_numbered=True)
 
 
 def zip_up(dataset, path, root="", method=zipfile.ZIP_DEFLATED, rename=lambda name: name):
@@ -86,15 +83,6 @@ def test_files_that_macos_adds_are_ignored(dataset, tmp_path):
     assert contents(DataLoader(path)) == contents(DataLoader(dataset))
 
 
-def test_threads_may_read_at_once(dataset, tmp_path):
-    loader = DataLoader(zip_up(dataset, tmp_path / "shared.zip"))
-    files = [file for subset in SUBSETS for file in loader.segment_files[subset]] * 50
-    expected = {file.path: [a.tobytes() for a in read_arrays(file, loader.data_shape)] for file in files}
-    with ThreadPoolExecutor(8) as pool:
-        for file, arrays in zip(files, pool.map(lambda f: read_arrays(f, loader.data_shape), files), strict=True):
-            assert [array.tobytes() for array in arrays] == expected[file.path]
-
-
 def test_a_damaged_segment_in_a_zip_is_named_before_training(dataset, tmp_path, caplog):
     path = zip_up(dataset, tmp_path / "shared.zip")
     with zipfile.ZipFile(path, "a") as archive:
@@ -139,37 +127,6 @@ def patched(path, name, **changes):
             setattr(info, field, value)
         archive.comment = b"changed"  # so that the directory is rewritten
     return path
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"flag_bits": 1}, r"seg_00000_0\.pkl: received an encrypted file, expected one that is not"),
-        ({"compress_type": zipfile.ZIP_LZMA}, r"seg_00000_0\.pkl: received compression method 14, expected"),
-        ({"file_size": 10**9}, r"seg_00000_0\.pkl: received 1000000000 bytes packed into \d+, expected at most \d+"),
-        ({"compress_size": 10**9}, r"seg_00000_0\.pkl: received \d+ bytes packed into 1000000000, expected"),
-    ],
-)
-def test_members_that_cannot_be_read_safely_are_named(dataset, tmp_path, changes, message):
-    path = zip_up(dataset, tmp_path / "shared.zip")
-    refused(patched(path, "match_00/seg_00000_0.pkl", **changes), message)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"file_size": 700}, {"CRC": 1}, {"header_offset": 0}, {"header_offset": 10**6}, {"header_offset": 2**64 - 1}],
-)
-def test_members_that_do_not_match_the_directory_are_damaged(dataset, tmp_path, changes):
-    loader = DataLoader(patched(zip_up(dataset, tmp_path / "a.zip"), "match_00/seg_00002_1.pkl", **changes))
-    with pytest.raises(DatasetError, match=r"a\.zip/match_00/seg_00002_1\.pkl: damaged in the \.zip"):
-        contents(loader)
-
-
-def test_a_bomb_is_not_unpacked(dataset, tmp_path):
-    path = zip_up(dataset, tmp_path / "bomb.zip")
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("match_00/seg_00003_0.pkl", bytes(10**7))
-    refused(path, r"bomb\.zip/match_00/seg_00003_0\.pkl: received 10000000 bytes packed into \d+, expected at most")
 
 
 @pytest.mark.parametrize(
@@ -220,142 +177,120 @@ def files_in(folder):
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("root", ["", "dataset14_sl5/"])
-def test_a_zip_is_unpacked_next_to_it_once(dataset, tmp_path, capsys, root):
-    path = zip_up(dataset, tmp_path / "shared.zip", root)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(f"{root}README.txt", b"no segment, so it stays in the .zip")
-    folder = unpack_dataset(path)
-    assert folder == tmp_path / "shared"
-    assert files_in(folder) == files_in(dataset)
-    assert contents(DataLoader(folder)) == contents(DataLoader(dataset))
-    assert "Unpacking shared.zip: 100%" in capsys.readouterr().err
-    state = (folder / "metadata.json").stat()
-    assert unpack_dataset(path) == folder
-    assert (folder / "metadata.json").stat() == state
-    assert capsys.readouterr().err == ""
+def test_a_zip_of_windows_is_read(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "windows.zip", "dataset\\", rename=lambda name: name.replace("/", "\\"))
+    assert contents(DataLoader(path)) == contents(DataLoader(dataset))
 
 
-def test_a_folder_with_other_files_is_neither_used_nor_changed(dataset, tmp_path):
-    path = zip_up(dataset, tmp_path / "shared.zip")
-    folder = unpack_dataset(path)
-
-    def is_refused():
-        before = files_in(folder)
-        with pytest.raises(DatasetError, match=r"shared: received a folder with other files than .*shared\.zip"):
-            unpack_dataset(path)
-        assert files_in(folder) == before
-        shutil.rmtree(folder)
-        return True
-
-    (folder / "match_00" / "seg_00002_1.pkl").unlink()
-    assert is_refused()
-    (unpack_dataset(path) / "match_00" / "seg_00002_1.pkl").write_bytes(b"shorter")
-    assert is_refused()
-    unpack_dataset(path)
-    (dataset / "metadata.json").write_text((dataset / "metadata.json").read_text() + "\n")
-    zip_up(dataset, path)
-    assert is_refused()
-    folder.mkdir()
-    (folder / "thesis.txt").write_text("mine")
-    assert is_refused()
-
-
-def test_an_interrupted_unpacking_is_not_taken_for_complete(dataset, tmp_path):
-    path = zip_up(dataset, tmp_path / "shared.zip")
-    code = (
-        "import os, signal, sys\nfrom videosummarizer.dataset import storage\n"
-        "read, names = storage.ZipFiles.read, []\n"
-        "def read_two(files, title, name):\n"
-        "    names.append(name)\n"
-        "    return read(files, title, name) if len(names) < 3 else os.kill(os.getpid(), signal.SIGKILL)\n"
-        "storage.ZipFiles.read = read_two\n"
-        "storage.unpack_dataset(sys.argv[1])\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(path)], stderr=subprocess.DEVNULL, check=False)
-    assert not (tmp_path / "shared").exists()
-    assert len(files_in(tmp_path / "shared.part")) == 2
-    assert files_in(unpack_dataset(path)) == files_in(dataset)
-    assert not (tmp_path / "shared.part").exists()
-
-
-def not_unpacked(path, message):
-    """Check that a .zip is refused with that message, and that nothing is left next to it or elsewhere."""
-    before = sorted(path.parent.rglob("*"))
-    with pytest.raises(DatasetError, match=message) as raised:
-        unpack_dataset(path)
-    assert "\n" not in str(raised.value)
-    assert sorted(path.parent.rglob("*")) == before
-
-
-def test_no_member_is_unpacked_elsewhere(dataset, tmp_path):
-    (tmp_path / "inner").mkdir()
-    path = zip_up(dataset, tmp_path / "inner" / "shared.zip")
-    names = ["../seg_00000_0.pkl", "/tmp/seg_00000_0.pkl", "match_00/../../seg_00000_0.pkl", "..\\seg_00000_0.pkl"]
-    with zipfile.ZipFile(path, "a") as archive:
-        for name in [*names, "other/seg_00000_0.pkl", "match_00/a/seg_00000_0.pkl"]:
-            archive.writestr(name, b"out")
-    outside = set(tmp_path.rglob("*"))
-    assert files_in(unpack_dataset(path)) == files_in(dataset)
-    folder = tmp_path / "inner" / "shared"
-    assert set(tmp_path.rglob("*")) - outside - set(folder.rglob("*")) == {folder}
-
-
-def test_titles_that_lead_to_another_drive_of_windows_are_no_folder_names(monkeypatch):
-    assert is_safe_folder_name("C:match")
-    monkeypatch.setattr(metadata, "Path", PureWindowsPath)
-    assert not is_safe_folder_name("C:match")
-    assert is_safe_folder_name("결승전 #3 (재경기)")
-
-
-def test_links_are_not_unpacked(dataset, tmp_path):
-    path = zip_up(dataset, tmp_path / "shared.zip", rename=lambda name: name.replace("match_00/seg_00000_0", "x"))
-    with zipfile.ZipFile(path, "a") as archive:
-        link = zipfile.ZipInfo("match_00/seg_00000_0.pkl")
-        link.create_system, link.external_attr = 3, 0o120777 << 16
-        archive.writestr(link, "/etc/passwd")
-    not_unpacked(path, r"seg_00000_0\.pkl: received a link or a device, expected a file")
-
-
-def test_damaged_encrypted_and_unfinished_zips_are_not_unpacked(dataset, tmp_path):
-    path = tmp_path / "shared.zip"
-    not_unpacked(patched(zip_up(dataset, path), "match_08/seg_00002_1.pkl", CRC=1), r"seg_00002_1\.pkl: damaged in the")
-    not_unpacked(patched(zip_up(dataset, path), "match_08/seg_00002_1.pkl", flag_bits=1), r"an encrypted file")
-    zip_up(dataset, path, rename=lambda name: name.replace("match_07/seg_00001", "match_07/other"))
-    not_unpacked(path, r"match_07: received 2 segment files, expected 3 as metadata\.json counts")
-    path.unlink()
-    not_unpacked(path, r"shared\.zip: cannot be read as a \.zip \(.*No such file")
-    zip_up(dataset, path, "a/")
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("b/metadata.json", b"{}")
-    not_unpacked(path, r"received a \.zip with 2 datasets \(a/, b/\), expected one")
-
-
-def test_a_zip_bomb_or_too_little_space_is_refused(dataset, tmp_path, monkeypatch):
-    path = zip_up(dataset, tmp_path / "shared.zip")
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2000))
-    not_unpacked(path, r"that unpacks to 0\.000 GB, expected at most 0\.000 GB, which is free in")
-    monkeypatch.undo()
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_title_with_other_unicode_composition_is_found(dataset, tmp_path, form):
+    title = unicodedata.normalize("NFD", TITLES[1])
+    assert title != TITLES[1]
+    path = zip_up(dataset, tmp_path / "mac.zip", rename=lambda name: unicodedata.normalize(form, name))
     metadata = json.loads((dataset / "metadata.json").read_text())
-    metadata["config"] |= {"video_sample_rate": 10, "video_width": 1000, "video_height": 1000}
-    metadata["data_shape"]["video"] = [10, 1000, 1000, 3]
-    metadata["videos"][0]["segment_count"] = 40  # of 30 MB, allowed each
-    (dataset / "metadata.json").write_text(json.dumps(metadata))
-    title = metadata["videos"][0]["title"]
-    for index in range(3, 40):
-        (dataset / title / f"seg_{index:05d}_0.pkl").write_bytes(bytes(30_000_000) if index == 3 else b"")
-    zip_up(dataset, path)
+    metadata["videos"] = [
+        video | {"title": unicodedata.normalize("NFD", video["title"])} for video in metadata["videos"]
+    ]
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (members | {"metadata.json": json.dumps(metadata)}).items():
+            archive.writestr(name, content)
+    files = open_dataset(path)
+    assert sorted(files.names(title)) == ["seg_00000_0.pkl", "seg_00001_1.pkl", "seg_00002_1.pkl"]
+    assert files.read(title, "seg_00001_1.pkl") == (dataset / TITLES[1] / "seg_00001_1.pkl").read_bytes()
+    assert len(files.segment_sizes()) == 12
+    assert files.segment_sizes()[title, "seg_00001_1.pkl"] == (dataset / TITLES[1] / "seg_00001_1.pkl").stat().st_size
+    assert files.names("other") == []
+
+
+def test_folders_in_a_zip_are_ignored(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "shared.zip", "data/")
     with zipfile.ZipFile(path, "a") as archive:
-        first = archive.getinfo(f"{title}/seg_00003_0.pkl")
-        for index in range(4, 40):  # the same bytes, again and again
-            info = archive.getinfo(f"{title}/seg_{index:05d}_0.pkl")
-            for field in ("header_offset", "file_size", "compress_size", "CRC"):
-                setattr(info, field, getattr(first, field))
-        archive.comment = b"changed"
-    assert path.stat().st_size < 100_000
-    not_unpacked(
-        path,
-        r"unpacks to 1\.11\d GB, expected at most 1\.074 GB, 20 times its size: "
-        r"such a \.zip is made to fill the disk",
-    )
+        for name in ("data/", "data/match_00/", "data/match_00/seg_00009_0.pkl/"):
+            archive.writestr(name, b"")
+    assert contents(DataLoader(path)) == contents(DataLoader(dataset))
+
+
+def test_a_dataset_is_at_the_root_or_in_one_folder(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "shared.zip", "data/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("data/match_00/metadata.json", b"{}")  # deeper
+        archive.writestr("data/old_metadata.json", b"{}")
+        archive.writestr("metadata.json.bak", b"{}")
+        archive.writestr("match_00/seg_00000_1.pkl", b"of another folder")
+        archive.writestr("dat2/match_00/seg_00000_0.pkl", b"of a folder whose name is as long")
+    assert contents(DataLoader(path)) == contents(DataLoader(dataset))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("metadata.json", b"{}")
+    refused(path, r"shared\.zip: received a \.zip with 2 datasets \(, data/\), expected one")
+    with zipfile.ZipFile(path, "a") as archive:
+        for letter in "fedcba":
+            archive.writestr(f"{letter}/metadata.json", b"{}")
+    refused(path, r"received a \.zip with 8 datasets \(, a/, b/, c/, d/\), expected one")
+
+
+@pytest.mark.parametrize("more_bytes", [0, 1])
+def test_metadata_larger_than_any_dataset_has_is_not_read(dataset, tmp_path, monkeypatch, more_bytes):
+    num_bytes = (dataset / "metadata.json").stat().st_size
+    for module in (metadata, storage):
+        monkeypatch.setattr(module, "MAX_METADATA_BYTES", num_bytes - more_bytes)
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    if more_bytes:
+        refused(path, rf"shared\.zip/metadata\.json: received {num_bytes} bytes packed into \d+, expected at most")
+        refused(dataset, rf"metadata\.json: received {num_bytes} bytes, expected at most {num_bytes - 1}")
+    else:
+        assert contents(DataLoader(path)) == contents(DataLoader(dataset))
+
+
+# ---- Folders
+
+
+@pytest.mark.parametrize("more_bytes", [0, 1])
+def test_a_segment_in_a_folder_is_no_larger_than_metadata_allows(dataset, more_bytes):
+    files = open_dataset(dataset)
+    path = dataset / "match_07" / "seg_00001_1.pkl"
+    path.write_bytes(b"." * (MAX_BYTES + more_bytes))
+    if more_bytes:
+        with pytest.raises(DatasetError, match=rf"seg_00001_1\.pkl: received {MAX_BYTES + 1} bytes, expected at most"):
+            files.read("match_07", "seg_00001_1.pkl")
+    else:
+        assert len(files.read("match_07", "seg_00001_1.pkl")) == MAX_BYTES
+
+
+def test_a_folder_is_read_directly_into_arrays_if_possible(tmp_path, monkeypatch):
+    config = DataConfig(1, 1, 2, 2, 4, False)
+    labels_of = {"match_07": [0, 1, 1], "match_08": [0, 1, 1]}
+    files = open_dataset(write_dataset(tmp_path / "dataset", labels_of, config=config, are_numbered=True))
+    video, audio = np.zeros((1, 2, 2, 3), np.uint8), np.zeros(4, np.float32)
+    assert not files.read_into("match_07", "seg_00001_1.pkl", video, audio)  # nothing is known yet
+    files.arrays.load(files.read("match_07", "seg_00000_0.pkl"), "match_07")
+    assert files.read_into("match_07", "seg_00002_1.pkl", video, audio)
+    assert (video.ravel().tolist(), audio.tolist()) == ([0, 2, 51] * 4, [0, 2, 0, 0])
+    first = os.open(os.devnull, os.O_RDONLY)
+    os.close(first)
+    for _ in range(5):
+        assert files.read_into("match_07", "seg_00002_1.pkl", video, audio)
+        assert not files.read_into("match_08", "seg_00002_1.pkl", video, audio)
+        assert not files.read_into("match_07", "seg_00003_1.pkl", video, audio)  # there is none
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    assert descriptor == first  # each file was closed
+    monkeypatch.delattr(os, "readv")  # as on Windows
+    assert not files.read_into("match_07", "seg_00002_1.pkl", video, audio)
+
+
+def test_a_title_without_a_folder_has_no_files(dataset):
+    files = open_dataset(dataset)
+    (dataset / "a_file").write_text("")
+    assert files.names("a_file") == files.names("none") == []
+    assert sorted(files.names("match_07")) == ["seg_00000_0.pkl", "seg_00001_1.pkl", "seg_00002_1.pkl"]
+    assert (files.path, files.metadata["data_shape"]["audio"]) == (dataset, (2,))
+
+
+def test_a_dataset_is_a_folder_or_a_zip_whatever_its_name(dataset, tmp_path):
+    expected = contents(DataLoader(dataset))
+    assert contents(DataLoader(zip_up(dataset, tmp_path / "shared"))) == expected
+    folder = dataset.rename(tmp_path / "dataset.zip")
+    assert contents(DataLoader(folder)) == contents(DataLoader(str(folder))) == expected
+    refused(tmp_path / "none.zip", r"none\.zip: received what does not exist, expected a dataset")

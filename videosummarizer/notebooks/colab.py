@@ -78,7 +78,7 @@ def fetch_dataset(zip_path: Path, local_dir: Path) -> Path:
     Raises:
         metadata.DatasetError: the .zip holds no dataset, or cannot be unpacked safely.
     """
-    from videosummarizer.dataset.storage import unpack_dataset
+    from videosummarizer.dataset.unpacking import unpack_dataset
 
     if copy_files(zip_path.parent, local_dir, [zip_path], f"Copying {zip_path.name}"):
         shutil.rmtree((local_dir / zip_path.name).with_suffix(""), ignore_errors=True)  # unpacked from an earlier .zip

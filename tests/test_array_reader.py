@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from test_safe_pickle import ARRAYS, text
 
-from videosummarizer.dataset import safe_pickle
-from videosummarizer.dataset.safe_pickle import ArrayReader, DamagedError, ForbiddenError
+from videosummarizer.dataset import array_reader
+from videosummarizer.dataset.array_reader import ArrayReader
+from videosummarizer.dataset.safe_pickle import DamagedError, ForbiddenError
 
 
 def test_arrays_are_the_same_whether_a_like_segment_was_read_before_or_not():
@@ -89,7 +90,7 @@ def test_a_shape_that_is_kept_elsewhere_in_the_dict_is_each_segments_own(name, i
 
 
 def test_what_is_known_of_many_matches_is_bounded(monkeypatch):
-    monkeypatch.setattr(safe_pickle, "MAX_LAYOUTS", 5)
+    monkeypatch.setattr(array_reader, "MAX_LAYOUTS", 5)
     reader = ArrayReader()
     for number in range(20):
         reader.load(pickle.dumps(ARRAYS), f"match_{number}")
@@ -103,8 +104,8 @@ def test_what_is_known_of_many_matches_is_bounded(monkeypatch):
 def num_looked_at(monkeypatch):
     """How many segments have been read in full."""
     looked_at = []
-    original = safe_pickle.find_layout
-    monkeypatch.setattr(safe_pickle, "find_layout", lambda content: looked_at.append(1) or original(content))
+    original = array_reader.find_layout
+    monkeypatch.setattr(array_reader, "find_layout", lambda content: looked_at.append(1) or original(content))
     return lambda: len(looked_at)
 
 
@@ -192,7 +193,7 @@ def test_what_is_known_of_a_segment_takes_4096_bytes_at_most():
     def content(num_bytes):
         return pickle.dumps(ARRAYS | {"title": "a" * num_bytes})
 
-    num_others = len(safe_pickle.find_layout(content(300)).structure_bytes) - 300
+    num_others = len(array_reader.find_layout(content(300)).structure_bytes) - 300
     reader = ArrayReader()
     for num_bytes, is_kept in ((4097, False), (4096, True)):
         reader.load(content(num_bytes - num_others), "title")
@@ -294,4 +295,4 @@ def test_arrays_that_lie_otherwise_are_read_in_full_alone(tmp_path, segment):
     for found, name in zip(reader.load(content, "title"), ("video", "audio"), strict=True):
         np.testing.assert_array_equal(found, segment[name])
     assert not read_straight(reader, tmp_path / "segment.pkl", content, audio_shape=(2, 3))[0]
-    assert safe_pickle.find_layout(content).without_arrays is None
+    assert array_reader.find_layout(content).without_arrays is None

@@ -1,26 +1,22 @@
-"""Members of a .zip: names by any archiver, offsets of their bytes, size limits, and damaged members."""
+"""Members of an untrusted .zip: names by any archiver, offsets of their bytes, size limits, and damaged members."""
 
 import gc
-import json
-import os
 import struct
 import tracemalloc
 import unicodedata
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 from test_data_loader import write_dataset
-from test_storage import TITLES, contents, refused, zip_up
+from test_storage import MAX_BYTES, TITLES, contents, patched, refused, zip_up
 
 from data_loader import DataLoader
-from videosummarizer.dataset import metadata, storage
-from videosummarizer.dataset.metadata import DataConfig, DatasetError
-from videosummarizer.dataset.storage import ZipFiles, member_name, open_dataset
-
-# Of segments of one pixel and two samples: 2 * 3 + 8 * 2 bytes, and 65,536 for what lies around them.
-MAX_BYTES = 65_558
+from videosummarizer.dataset import zip_archive
+from videosummarizer.dataset.metadata import SUBSETS, DatasetError
+from videosummarizer.dataset.storage import ZipFiles, read_arrays
+from videosummarizer.dataset.zip_archive import member_name
 
 
 @pytest.fixture
@@ -66,14 +62,14 @@ def member(name="match_00/seg_00000_0.pkl", **fields):
 def test_a_member_at_a_limit_is_accepted_and_one_beyond_is_named(dataset, tmp_path, fields, problem):
     files = ZipFiles(zip_up(dataset, tmp_path / "shared.zip"))
     assert files.max_bytes == MAX_BYTES
-    assert files.size == (tmp_path / "shared.zip").stat().st_size
+    assert files.archive.size == (tmp_path / "shared.zip").stat().st_size
     if "compress_size" in fields:
-        fields = {"compress_size": files.size + (fields["compress_size"] == "size + 1")}
+        fields = {"compress_size": files.archive.size + (fields["compress_size"] == "size + 1")}
     if problem is None:
-        files.check_member(member(**fields), "a/b.pkl", files.max_bytes)
+        files.archive.check(member(**fields), "a/b.pkl", files.max_bytes)
     else:
         with pytest.raises(DatasetError, match=rf"shared\.zip/a/b\.pkl: received {problem}"):
-            files.check_member(member(**fields), "a/b.pkl", files.max_bytes)
+            files.archive.check(member(**fields), "a/b.pkl", files.max_bytes)
 
 
 @pytest.mark.parametrize(
@@ -100,31 +96,35 @@ def test_names_of_members(stored, flags, name):
     assert member_name(info) == name
 
 
-def test_a_zip_of_windows_is_read(dataset, tmp_path):
-    path = zip_up(dataset, tmp_path / "windows.zip", "dataset\\", rename=lambda name: name.replace("/", "\\"))
-    assert contents(DataLoader(path)) == contents(DataLoader(dataset))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"flag_bits": 1}, r"seg_00000_0\.pkl: received an encrypted file, expected one that is not"),
+        ({"compress_type": zipfile.ZIP_LZMA}, r"seg_00000_0\.pkl: received compression method 14, expected"),
+        ({"file_size": 10**9}, r"seg_00000_0\.pkl: received 1000000000 bytes packed into \d+, expected at most \d+"),
+        ({"compress_size": 10**9}, r"seg_00000_0\.pkl: received \d+ bytes packed into 1000000000, expected"),
+    ],
+)
+def test_members_that_cannot_be_read_safely_are_named(dataset, tmp_path, changes, message):
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    refused(patched(path, "match_00/seg_00000_0.pkl", **changes), message)
 
 
-@pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_a_title_with_other_unicode_composition_is_found(dataset, tmp_path, form):
-    title = unicodedata.normalize("NFD", TITLES[1])
-    assert title != TITLES[1]
-    path = zip_up(dataset, tmp_path / "mac.zip", rename=lambda name: unicodedata.normalize(form, name))
-    metadata = json.loads((dataset / "metadata.json").read_text())
-    metadata["videos"] = [
-        video | {"title": unicodedata.normalize("NFD", video["title"])} for video in metadata["videos"]
-    ]
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename: archive.read(info) for info in archive.infolist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in (members | {"metadata.json": json.dumps(metadata)}).items():
-            archive.writestr(name, content)
-    files = open_dataset(path)
-    assert sorted(files.names(title)) == ["seg_00000_0.pkl", "seg_00001_1.pkl", "seg_00002_1.pkl"]
-    assert files.read(title, "seg_00001_1.pkl") == (dataset / TITLES[1] / "seg_00001_1.pkl").read_bytes()
-    assert len(files.segment_sizes()) == 12
-    assert files.segment_sizes()[title, "seg_00001_1.pkl"] == (dataset / TITLES[1] / "seg_00001_1.pkl").stat().st_size
-    assert files.names("other") == []
+@pytest.mark.parametrize(
+    "changes",
+    [{"file_size": 700}, {"CRC": 1}, {"header_offset": 0}, {"header_offset": 10**6}, {"header_offset": 2**64 - 1}],
+)
+def test_members_that_do_not_match_the_directory_are_damaged(dataset, tmp_path, changes):
+    loader = DataLoader(patched(zip_up(dataset, tmp_path / "a.zip"), "match_00/seg_00002_1.pkl", **changes))
+    with pytest.raises(DatasetError, match=r"a\.zip/match_00/seg_00002_1\.pkl: damaged in the \.zip"):
+        contents(loader)
+
+
+def test_a_bomb_is_not_unpacked(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "bomb.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("match_00/seg_00003_0.pkl", bytes(10**7))
+    refused(path, r"bomb\.zip/match_00/seg_00003_0\.pkl: received 10000000 bytes packed into \d+, expected at most")
 
 
 @pytest.mark.parametrize("is_in_directory", [True, False])
@@ -140,45 +140,6 @@ def test_members_are_found_after_other_bytes(dataset, tmp_path, method, is_in_di
                 info.extra = b""
     path.write_bytes(b"#!/bin/sh\n" + bytes(1234) + path.read_bytes())  # as of a .zip that unpacks itself
     assert contents(DataLoader(path)) == contents(DataLoader(dataset))
-
-
-def test_folders_in_a_zip_are_ignored(dataset, tmp_path):
-    path = zip_up(dataset, tmp_path / "shared.zip", "data/")
-    with zipfile.ZipFile(path, "a") as archive:
-        for name in ("data/", "data/match_00/", "data/match_00/seg_00009_0.pkl/"):
-            archive.writestr(name, b"")
-    assert contents(DataLoader(path)) == contents(DataLoader(dataset))
-
-
-def test_a_dataset_is_at_the_root_or_in_one_folder(dataset, tmp_path):
-    path = zip_up(dataset, tmp_path / "shared.zip", "data/")
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("data/match_00/metadata.json", b"{}")  # deeper
-        archive.writestr("data/old_metadata.json", b"{}")
-        archive.writestr("metadata.json.bak", b"{}")
-        archive.writestr("match_00/seg_00000_1.pkl", b"of another folder")
-        archive.writestr("dat2/match_00/seg_00000_0.pkl", b"of a folder whose name is as long")
-    assert contents(DataLoader(path)) == contents(DataLoader(dataset))
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("metadata.json", b"{}")
-    refused(path, r"shared\.zip: received a \.zip with 2 datasets \(, data/\), expected one")
-    with zipfile.ZipFile(path, "a") as archive:
-        for letter in "fedcba":
-            archive.writestr(f"{letter}/metadata.json", b"{}")
-    refused(path, r"received a \.zip with 8 datasets \(, a/, b/, c/, d/\), expected one")
-
-
-@pytest.mark.parametrize("more_bytes", [0, 1])
-def test_metadata_larger_than_any_dataset_has_is_not_read(dataset, tmp_path, monkeypatch, more_bytes):
-    num_bytes = (dataset / "metadata.json").stat().st_size
-    for module in (metadata, storage):
-        monkeypatch.setattr(module, "MAX_METADATA_BYTES", num_bytes - more_bytes)
-    path = zip_up(dataset, tmp_path / "shared.zip")
-    if more_bytes:
-        refused(path, rf"shared\.zip/metadata\.json: received {num_bytes} bytes packed into \d+, expected at most")
-        refused(dataset, rf"metadata\.json: received {num_bytes} bytes, expected at most {num_bytes - 1}")
-    else:
-        assert contents(DataLoader(path)) == contents(DataLoader(dataset))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -203,10 +164,10 @@ def test_a_member_is_not_unpacked_beyond_its_size_in_the_directory(dataset, tmp_
     tracemalloc.start()
     try:
         if claimed_bytes:
-            assert files.read_member(info, "bomb", 10**6) == bytes(claimed_bytes)
+            assert files.archive.read(info, "bomb", 10**6) == bytes(claimed_bytes)
         else:
             with pytest.raises(DatasetError, match=r"bomb: damaged in the \.zip \(its bytes are not those"):
-                files.read_member(info, "bomb", 10**6)
+                files.archive.read(info, "bomb", 10**6)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
@@ -245,6 +206,15 @@ def test_a_byte_that_is_not_the_one_that_was_packed_is_noticed(dataset, tmp_path
     assert ZipFiles(path).read("match_07", "seg_00001_1.pkl")
 
 
+def test_threads_may_read_at_once(dataset, tmp_path):
+    loader = DataLoader(zip_up(dataset, tmp_path / "shared.zip"))
+    files = [file for subset in SUBSETS for file in loader.segment_files[subset]] * 50
+    expected = {file.path: [a.tobytes() for a in read_arrays(file, loader.data_shape)] for file in files}
+    with ThreadPoolExecutor(8) as pool:
+        for file, arrays in zip(files, pool.map(lambda f: read_arrays(f, loader.data_shape), files), strict=True):
+            assert [array.tobytes() for array in arrays] == expected[file.path]
+
+
 class LockedFile:
     """A file that records whether it is read without its lock."""
 
@@ -259,20 +229,20 @@ class LockedFile:
 
 def test_one_thread_at_a_time_moves_in_the_file(dataset, tmp_path):
     files = ZipFiles(zip_up(dataset, tmp_path / "shared.zip"))
-    whole, files.file = files.file, LockedFile(files.file, files.lock)
+    whole, files.archive.file = files.archive.file, LockedFile(files.archive.file, files.archive.lock)
     assert files.read("match_07", "seg_00001_1.pkl") == (dataset / "match_07" / "seg_00001_1.pkl").read_bytes()
-    assert files.file.num_calls == 4
-    assert not files.lock.locked()
+    assert files.archive.file.num_calls == 4
+    assert not files.archive.lock.locked()
     with pytest.raises(DatasetError):
-        files.read_member(member(header_offset=2**62), "x", 10**6)
-    assert not files.lock.locked()
+        files.archive.read(member(header_offset=2**62), "x", 10**6)
+    assert not files.archive.lock.locked()
     whole.close()
 
 
 def test_a_zip_is_closed_with_its_dataset(dataset, tmp_path):
     path = zip_up(dataset, tmp_path / "shared.zip")
     files = ZipFiles(path)
-    file = files.file
+    file = files.archive.file
     assert not file.closed
     del files
     assert file.closed
@@ -283,63 +253,10 @@ def test_a_zip_is_closed_with_its_dataset(dataset, tmp_path):
         opened.append(original(*args, **more))
         return opened[-1]
 
-    storage.open = watched_open
+    zip_archive.open = watched_open
     try:
         refused(path, "no metadata")
     finally:
-        del storage.open
+        del zip_archive.open
     gc.collect()
     assert [file.closed for file in opened] == [True]
-
-
-# ---- Folders
-
-
-@pytest.mark.parametrize("more_bytes", [0, 1])
-def test_a_segment_in_a_folder_is_no_larger_than_metadata_allows(dataset, more_bytes):
-    files = open_dataset(dataset)
-    path = dataset / "match_07" / "seg_00001_1.pkl"
-    path.write_bytes(b"." * (MAX_BYTES + more_bytes))
-    if more_bytes:
-        with pytest.raises(DatasetError, match=rf"seg_00001_1\.pkl: received {MAX_BYTES + 1} bytes, expected at most"):
-            files.read("match_07", "seg_00001_1.pkl")
-    else:
-        assert len(files.read("match_07", "seg_00001_1.pkl")) == MAX_BYTES
-
-
-def test_a_folder_is_read_directly_into_arrays_if_possible(tmp_path, monkeypatch):
-    config = DataConfig(1, 1, 2, 2, 4, False)
-    labels_of = {"match_07": [0, 1, 1], "match_08": [0, 1, 1]}
-    files = open_dataset(write_dataset(tmp_path / "dataset", labels_of, config=config, are_numbered=True))
-    video, audio = np.zeros((1, 2, 2, 3), np.uint8), np.zeros(4, np.float32)
-    assert not files.read_into("match_07", "seg_00001_1.pkl", video, audio)  # nothing is known yet
-    files.arrays.load(files.read("match_07", "seg_00000_0.pkl"), "match_07")
-    assert files.read_into("match_07", "seg_00002_1.pkl", video, audio)
-    assert (video.ravel().tolist(), audio.tolist()) == ([0, 2, 51] * 4, [0, 2, 0, 0])
-    first = os.open(os.devnull, os.O_RDONLY)
-    os.close(first)
-    for _ in range(5):
-        assert files.read_into("match_07", "seg_00002_1.pkl", video, audio)
-        assert not files.read_into("match_08", "seg_00002_1.pkl", video, audio)
-        assert not files.read_into("match_07", "seg_00003_1.pkl", video, audio)  # there is none
-    descriptor = os.open(os.devnull, os.O_RDONLY)
-    os.close(descriptor)
-    assert descriptor == first  # each file was closed
-    monkeypatch.delattr(os, "readv")  # as on Windows
-    assert not files.read_into("match_07", "seg_00002_1.pkl", video, audio)
-
-
-def test_a_title_without_a_folder_has_no_files(dataset):
-    files = open_dataset(dataset)
-    (dataset / "a_file").write_text("")
-    assert files.names("a_file") == files.names("none") == []
-    assert sorted(files.names("match_07")) == ["seg_00000_0.pkl", "seg_00001_1.pkl", "seg_00002_1.pkl"]
-    assert (files.path, files.metadata["data_shape"]["audio"]) == (dataset, (2,))
-
-
-def test_a_dataset_is_a_folder_or_a_zip_whatever_its_name(dataset, tmp_path):
-    expected = contents(DataLoader(dataset))
-    assert contents(DataLoader(zip_up(dataset, tmp_path / "shared"))) == expected
-    folder = dataset.rename(tmp_path / "dataset.zip")
-    assert contents(DataLoader(folder)) == contents(DataLoader(str(folder))) == expected
-    refused(tmp_path / "none.zip", r"none\.zip: received what does not exist, expected a dataset")

@@ -1,17 +1,22 @@
 """Unpacking a .zip: where it goes, size limits, atomicity, and when a folder is the same dataset."""
 
+import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from test_data_loader import write_dataset
-from test_storage import TITLES, files_in, zip_up
+from test_storage import TITLES, contents, files_in, patched, zip_up
 
-from videosummarizer.dataset import storage
+from data_loader import DataLoader
+from videosummarizer.dataset import unpacking
 from videosummarizer.dataset.metadata import DatasetError
-from videosummarizer.dataset.storage import ZipFiles, check_disk_space, unpack_dataset
+from videosummarizer.dataset.storage import ZipFiles
+from videosummarizer.dataset.unpacking import check_disk_space, unpack_dataset
 
 
 @pytest.fixture
@@ -43,12 +48,12 @@ def test_just_enough_disk_space_is_enough(monkeypatch, zip_bytes, num_bytes, fre
     asked = []
     usage = SimpleNamespace(total=2**50, used=0, free=free_bytes)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or usage)
-    files, folder = SimpleNamespace(path=Path("a.zip"), size=zip_bytes), Path("drive/folder.part")
+    archive, folder = SimpleNamespace(path=Path("a.zip"), size=zip_bytes), Path("drive/folder.part")
     if message is None:
-        check_disk_space(files, num_bytes, folder)
+        check_disk_space(archive, num_bytes, folder)
     else:
         with pytest.raises(DatasetError) as raised:
-            check_disk_space(files, num_bytes, folder)
+            check_disk_space(archive, num_bytes, folder)
         assert f"a.zip: received a .zip of {zip_bytes / 1e9:.3f} GB" in str(raised.value)
         assert message in str(raised.value)
     assert asked == [folder]
@@ -83,7 +88,7 @@ def test_the_bar_counts_every_byte(dataset, tmp_path, monkeypatch):
         def update(self, num_bytes):
             steps.append(num_bytes)
 
-    monkeypatch.setattr(storage, "tqdm", Bar)
+    monkeypatch.setattr(unpacking, "tqdm", Bar)
     unpack_dataset(zip_up(dataset, tmp_path / "shared.zip"))
     sizes = sorted(map(len, files_in(dataset).values()))
     assert (steps[0], sorted(steps[1:])) == (sum(sizes), sizes)
@@ -238,3 +243,137 @@ def test_a_zip_with_too_few_segments_of_a_match_is_not_unpacked(dataset, tmp_pat
     with pytest.raises(DatasetError, match=r"shared\.zip/match_08: received 4 segment files, expected 3 as metadata"):
         unpack_dataset(path)
     assert not (tmp_path / "shared").exists()
+
+
+@pytest.mark.parametrize("root", ["", "dataset14_sl5/"])
+def test_a_zip_is_unpacked_next_to_it_once(dataset, tmp_path, capsys, root):
+    path = zip_up(dataset, tmp_path / "shared.zip", root)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{root}README.txt", b"no segment, so it stays in the .zip")
+    folder = unpack_dataset(path)
+    assert folder == tmp_path / "shared"
+    assert files_in(folder) == files_in(dataset)
+    assert contents(DataLoader(folder)) == contents(DataLoader(dataset))
+    assert "Unpacking shared.zip: 100%" in capsys.readouterr().err
+    state = (folder / "metadata.json").stat()
+    assert unpack_dataset(path) == folder
+    assert (folder / "metadata.json").stat() == state
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_with_other_files_is_neither_used_nor_changed(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    folder = unpack_dataset(path)
+
+    def is_refused():
+        before = files_in(folder)
+        with pytest.raises(DatasetError, match=r"shared: received a folder with other files than .*shared\.zip"):
+            unpack_dataset(path)
+        assert files_in(folder) == before
+        shutil.rmtree(folder)
+        return True
+
+    (folder / "match_00" / "seg_00002_1.pkl").unlink()
+    assert is_refused()
+    (unpack_dataset(path) / "match_00" / "seg_00002_1.pkl").write_bytes(b"shorter")
+    assert is_refused()
+    unpack_dataset(path)
+    (dataset / "metadata.json").write_text((dataset / "metadata.json").read_text() + "\n")
+    zip_up(dataset, path)
+    assert is_refused()
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+    assert is_refused()
+
+
+def test_an_interrupted_unpacking_is_not_taken_for_complete(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    code = (
+        "import os, signal, sys\nfrom videosummarizer.dataset import storage, unpacking\n"
+        "read, names = storage.ZipFiles.read, []\n"
+        "def read_two(files, title, name):\n"
+        "    names.append(name)\n"
+        "    return read(files, title, name) if len(names) < 3 else os.kill(os.getpid(), signal.SIGKILL)\n"
+        "storage.ZipFiles.read = read_two\n"
+        "unpacking.unpack_dataset(sys.argv[1])\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], stderr=subprocess.DEVNULL, check=False)
+    assert not (tmp_path / "shared").exists()
+    assert len(files_in(tmp_path / "shared.part")) == 2
+    assert files_in(unpack_dataset(path)) == files_in(dataset)
+    assert not (tmp_path / "shared.part").exists()
+
+
+def not_unpacked(path, message):
+    """Check that a .zip is refused with that message, and that nothing is left next to it or elsewhere."""
+    before = sorted(path.parent.rglob("*"))
+    with pytest.raises(DatasetError, match=message) as raised:
+        unpack_dataset(path)
+    assert "\n" not in str(raised.value)
+    assert sorted(path.parent.rglob("*")) == before
+
+
+def test_no_member_is_unpacked_elsewhere(dataset, tmp_path):
+    (tmp_path / "inner").mkdir()
+    path = zip_up(dataset, tmp_path / "inner" / "shared.zip")
+    names = ["../seg_00000_0.pkl", "/tmp/seg_00000_0.pkl", "match_00/../../seg_00000_0.pkl", "..\\seg_00000_0.pkl"]
+    with zipfile.ZipFile(path, "a") as archive:
+        for name in [*names, "other/seg_00000_0.pkl", "match_00/a/seg_00000_0.pkl"]:
+            archive.writestr(name, b"out")
+    outside = set(tmp_path.rglob("*"))
+    assert files_in(unpack_dataset(path)) == files_in(dataset)
+    folder = tmp_path / "inner" / "shared"
+    assert set(tmp_path.rglob("*")) - outside - set(folder.rglob("*")) == {folder}
+
+
+def test_links_are_not_unpacked(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "shared.zip", rename=lambda name: name.replace("match_00/seg_00000_0", "x"))
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo("match_00/seg_00000_0.pkl")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    not_unpacked(path, r"seg_00000_0\.pkl: received a link or a device, expected a file")
+
+
+def test_damaged_encrypted_and_unfinished_zips_are_not_unpacked(dataset, tmp_path):
+    path = tmp_path / "shared.zip"
+    not_unpacked(patched(zip_up(dataset, path), "match_08/seg_00002_1.pkl", CRC=1), r"seg_00002_1\.pkl: damaged in the")
+    not_unpacked(patched(zip_up(dataset, path), "match_08/seg_00002_1.pkl", flag_bits=1), r"an encrypted file")
+    zip_up(dataset, path, rename=lambda name: name.replace("match_07/seg_00001", "match_07/other"))
+    not_unpacked(path, r"match_07: received 2 segment files, expected 3 as metadata\.json counts")
+    path.unlink()
+    not_unpacked(path, r"shared\.zip: cannot be read as a \.zip \(.*No such file")
+    zip_up(dataset, path, "a/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("b/metadata.json", b"{}")
+    not_unpacked(path, r"received a \.zip with 2 datasets \(a/, b/\), expected one")
+
+
+def test_a_zip_bomb_or_too_little_space_is_refused(dataset, tmp_path, monkeypatch):
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2000))
+    not_unpacked(path, r"that unpacks to 0\.000 GB, expected at most 0\.000 GB, which is free in")
+    monkeypatch.undo()
+    metadata = json.loads((dataset / "metadata.json").read_text())
+    metadata["config"] |= {"video_sample_rate": 10, "video_width": 1000, "video_height": 1000}
+    metadata["data_shape"]["video"] = [10, 1000, 1000, 3]
+    metadata["videos"][0]["segment_count"] = 40  # of 30 MB, allowed each
+    (dataset / "metadata.json").write_text(json.dumps(metadata))
+    title = metadata["videos"][0]["title"]
+    for index in range(3, 40):
+        (dataset / title / f"seg_{index:05d}_0.pkl").write_bytes(bytes(30_000_000) if index == 3 else b"")
+    zip_up(dataset, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        first = archive.getinfo(f"{title}/seg_00003_0.pkl")
+        for index in range(4, 40):  # the same bytes, again and again
+            info = archive.getinfo(f"{title}/seg_{index:05d}_0.pkl")
+            for field in ("header_offset", "file_size", "compress_size", "CRC"):
+                setattr(info, field, getattr(first, field))
+        archive.comment = b"changed"
+    assert path.stat().st_size < 100_000
+    not_unpacked(
+        path,
+        r"unpacks to 1\.11\d GB, expected at most 1\.074 GB, 20 times its size: "
+        r"such a \.zip is made to fill the disk",
+    )
