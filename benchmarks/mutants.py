@@ -57,11 +57,9 @@ FURTHER_TEST_FILES = {
     "input_check": ["test_data_converter.py"],
     "job": ["test_highlight_extractor_reruns.py", "test_highlight_extractor.py"],
     "keras_backend": ["test_model_scoring.py", "test_model.py"],
-    "labels": ["test_segments.py"],
     "layers": ["test_model_layers.py", "test_model.py"],
     "media": ["test_formats.py", "test_sampling.py"],
     "metadata": [
-        "test_segments.py",
         "test_data_loader_matches.py",
         "test_hostile_segments.py",
         "test_hostile_checkpoints.py",
@@ -79,9 +77,8 @@ FURTHER_TEST_FILES = {
     "safe_pickle": ["test_hostile_segments.py", "test_array_reader.py"],
     "sampling": ["test_formats.py"],
     "scoring": ["test_highlight_extractor.py"],
-    "sections": ["test_segments.py", "test_selection.py"],
+    "sections": ["test_labels.py", "test_selection.py"],
     "storage": [
-        "test_segments.py",
         "test_zip_archive.py",
         "test_unpacking.py",
         "test_hostile_segments.py",

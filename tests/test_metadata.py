@@ -4,7 +4,7 @@ import json
 import os
 import pickle
 import threading
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from videosummarizer.dataset import metadata, storage
 from videosummarizer.dataset.metadata import (
     DataConfig,
     DatasetError,
-    is_safe_folder_name,
     parse_metadata,
     read_limited,
     read_metadata,
@@ -338,8 +337,11 @@ def test_the_error_of_a_file_is_one_line_of_limited_length():
     assert str(raised.value) == expected
 
 
-def test_titles_that_lead_to_another_drive_of_windows_are_no_folder_names(monkeypatch):
-    assert is_safe_folder_name("C:match")
-    monkeypatch.setattr(metadata, "Path", PureWindowsPath)
-    assert not is_safe_folder_name("C:match")
-    assert is_safe_folder_name("결승전 #3 (재경기)")
+def test_metadata_that_is_missing_or_damaged_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"received a folder without metadata\.json, expected a dataset"):
+        read_metadata(tmp_path)
+    (tmp_path / "metadata.json").write_text("{}")
+    with pytest.raises(
+        DatasetError, match=r"metadata\.json: damaged or not from data_converter\.py .*convert the videos again"
+    ):
+        read_metadata(tmp_path)

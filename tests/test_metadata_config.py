@@ -1,10 +1,15 @@
-"""Data configs and titles that a file may state, and their limits."""
+"""Data configs: the frames, samples and segments that they give, those that a file may state, and its titles."""
+
+import math
+from fractions import Fraction
+from pathlib import PureWindowsPath
 
 import pytest
 
 from videosummarizer.dataset import metadata
 from videosummarizer.dataset.metadata import DataConfig, is_safe_folder_name, max_segment_bytes, parse_config
 
+LENGTHS = ["0.1", "0.3", "0.7", "1.1", "2.3", "2.5", "5", "7"]
 CONFIG = {
     "segment_length": 2.5,
     "video_sample_rate": 4.0,
@@ -117,3 +122,89 @@ def test_where_the_separator_is_another_it_is_no_part_of_a_name(monkeypatch):
     monkeypatch.setattr(metadata.os, "sep", "\\")
     assert not is_safe_folder_name("a\\b")
     assert not is_safe_folder_name("a/b")
+
+
+def test_titles_that_lead_to_another_drive_of_windows_are_no_folder_names(monkeypatch):
+    assert is_safe_folder_name("C:match")
+    monkeypatch.setattr(metadata, "Path", PureWindowsPath)
+    assert not is_safe_folder_name("C:match")
+    assert is_safe_folder_name("결승전 #3 (재경기)")
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (DataConfig(5.0, 3.0, 64, 64, 11025, False), "dataset_sl5_vsr3_vw64_vh64_asr11025"),
+        (DataConfig(2.5, 29.97, 128, 72, 22050, True), "dataset_sl2.5_vsr29.97_vw128_vh72_asr22050_mfcc"),
+    ],
+)
+def test_default_dataset_name(config, name):
+    assert config.dataset_name == name
+
+
+@pytest.mark.parametrize(
+    ("segment_length", "rate", "num_frames"), [(5, 3, 15), (0.1, 30, 3), (2.5, 3, 7), (1, 29.97, 29), (0.7, 10, 7)]
+)
+def test_frames_of_a_segment(segment_length, rate, num_frames):
+    assert DataConfig(segment_length, rate, 8, 8, 8000, False).num_frames == num_frames
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_segments_of_a_video_are_counted_as_with_fractions(length):
+    # Whole multiples are where float division goes wrong: 2.1 / 0.7 is 3.0000000000000004.
+    config = DataConfig(float(length), 1, 8, 8, 8000, False)
+    for tenths in range(1, 801):
+        duration = Fraction(tenths, 10)
+        expected = math.ceil(duration / Fraction(length))
+        assert config.num_segments(tenths / 10) == expected, f"{tenths / 10} s in segments of {length} s"
+    for num_segments in range(1, 200):  # a sum of lengths, as durations are
+        assert config.num_segments(sum([float(length)] * num_segments)) == num_segments
+
+
+@pytest.mark.parametrize(
+    ("duration_sec", "segment_length", "num_segments"),
+    [
+        (2.1, 0.7, 3),
+        (0.1 + 0.2, 0.1, 3),
+        (12, 5, 3),
+        (10, 5, 2),
+        (10.04, 5, 3),
+        (9.96, 5, 2),
+        (0.04, 5, 1),
+        (0, 5, 0),
+        (3.0000004, 1, 3),  # a rounding error is no segment
+        (3.000002, 1, 4),
+        (2.999999, 1, 3),
+        (5400.04, 2.5, 2161),
+    ],
+)
+def test_the_short_last_segment_counts_and_a_rounding_error_does_not(duration_sec, segment_length, num_segments):
+    assert DataConfig(segment_length, 1, 8, 8, 8000, False).num_segments(duration_sec) == num_segments
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("rate", ["0.5", "3", "10", "29.97", "30", "100", "11025", "44100"])
+def test_frames_and_samples_of_a_segment_are_counted_as_with_fractions(length, rate):
+    expected = math.floor(Fraction(length) * Fraction(rate))
+    assert DataConfig(float(length), float(rate), 8, 8, 8000, False).num_frames == expected
+    if rate.isdecimal():
+        assert DataConfig(float(length), 3, 8, 8, int(rate), False).num_samples == expected
+
+
+def test_counts_of_frames_and_samples_forgive_a_millionth_and_no_more():
+    assert [DataConfig(length, 1, 8, 8, 1, False).num_frames for length in (2.9999996, 2.999998)] == [3, 2]
+    assert [DataConfig(length, 1, 8, 8, 1, False).num_samples for length in (2.9999996, 2.999998)] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("config", "shapes"),
+    [
+        (DataConfig(5, 3, 64, 36, 11025, False), {"video": (15, 36, 64, 3), "audio": (55_125,)}),
+        (DataConfig(5, 3, 64, 36, 11025, True), {"video": (15, 36, 64, 3), "audio": (40, 108)}),
+        (DataConfig(0.7, 10, 20, 30, 8000, True), {"video": (7, 30, 20, 3), "audio": (40, 11)}),
+        (DataConfig(0.5, 4, 9, 5, 1024, True), {"video": (2, 5, 9, 3), "audio": (40, 2)}),  # 512 samples: 1 + 1
+        (DataConfig(0.5, 4, 9, 5, 1022, True), {"video": (2, 5, 9, 3), "audio": (40, 1)}),  # 511 samples
+    ],
+)
+def test_shapes_of_a_segments_arrays(config, shapes):
+    assert config.data_shape == shapes

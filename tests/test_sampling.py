@@ -6,7 +6,7 @@ import time
 import librosa
 import numpy as np
 import pytest
-from clips import read_number, write_exact_sound
+from clips import read_number, tone, write_clip, write_exact_sound
 
 from videosummarizer import audio_track, media
 from videosummarizer.dataset import sampling
@@ -290,3 +290,52 @@ def test_several_threads_read_their_own_segments(given):
         for index, samples in zip(range(first, 40, 4), arrays, strict=True):
             np.testing.assert_allclose(samples, 2 * sound[10 * index : 10 * index + 10], rtol=1e-6)
     assert len(found) == 4
+
+
+def test_segments_hold_the_frames_of_their_seconds_and_the_last_is_padded(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=130, audio=tone(440, 130 / 30))
+    found = arrays_of(path, DataConfig(2, 5, 40, 16, 8000, False))
+    assert len(found) == 3
+    numbers = [[read_number(frame) for frame in frames] for frames, _ in found]
+    assert numbers[0] == [0, 6, 12, 18, 24, 30, 36, 42, 48, 54]
+    assert numbers[1] == [60, 66, 72, 78, 84, 90, 96, 102, 108, 114]
+    assert numbers[2] == [120, 126] + [0] * 8
+    frames, audio = found[2]
+    assert (frames.dtype, audio.dtype, audio.shape) == (np.uint8, np.float32, (16000,))
+    assert not frames[2:].any()
+    assert not audio[2700:].any()
+    assert np.abs(audio[:2600]).max() > 0.9
+
+
+def test_the_peak_of_the_whole_video_is_one(tmp_path):
+    audio = np.append(tone(440, 2, amplitude=0.1), tone(440, 2, amplitude=0.4))
+    path = write_clip(tmp_path / "clip.mp4", num_frames=120, audio=audio)
+    quiet, loud = (np.abs(audio).max() for _, audio in arrays_of(path, DataConfig(2, 1, 8, 8, 8000, False)))
+    assert loud == pytest.approx(1)
+    assert quiet == pytest.approx(0.25, abs=0.05)
+
+
+def test_no_audio_track_and_silence_give_zeros(tmp_path):
+    config = DataConfig(1, 1, 8, 8, 8000, False)
+    mute = write_clip(tmp_path / "mute.mp4", num_frames=30)
+    silent = write_clip(tmp_path / "silent.mp4", num_frames=30, audio=np.zeros(44100, np.float32))
+    for path in (mute, silent):
+        ((_, audio),) = arrays_of(path, config)
+        assert audio.shape == (8000,)
+        assert not audio.any()
+    ((_, mfcc),) = arrays_of(mute, DataConfig(1, 1, 8, 8, 8000, True))
+    # Equal decibels: the first coefficient is below 0 and the others 0, before mean and deviation are taken out.
+    np.testing.assert_allclose(mfcc, np.repeat([[-(39**0.5)], [39**-0.5]], [1, 39], axis=0) + np.zeros(16), rtol=1e-3)
+
+
+def test_mfccs_equal_those_of_librosa(tmp_path):
+    # Loud and quiet segments in one file: librosa's 80 dB floor must be each segment's own.
+    noise = np.random.default_rng(0).standard_normal(44100 * 9).astype(np.float32)
+    noise *= np.repeat([0.2, 1e-5, 0.001], 44100 * 3)
+    path = write_clip(tmp_path / "clip.mp4", num_frames=270, audio=noise)
+    waveforms = [audio for _, audio in arrays_of(path, DataConfig(3, 1, 8, 8, 22050, False))]
+    found = [mfcc for _, mfcc in arrays_of(path, DataConfig(3, 1, 8, 8, 22050, True))]
+    for waveform, mfcc in zip(waveforms, found, strict=True):
+        expected = librosa.feature.mfcc(y=waveform, sr=22050, n_mfcc=40)
+        assert (mfcc.shape, mfcc.dtype) == ((40, 130), np.float32)
+        np.testing.assert_allclose(mfcc, (expected - expected.mean()) / expected.std(), atol=1e-4)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import unicodedata
 import zipfile
 
@@ -12,7 +13,7 @@ from test_data_loader import write_dataset
 import main as trainer
 from data_loader import DataLoader
 from videosummarizer.dataset import metadata, storage
-from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError
+from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError, write_metadata
 from videosummarizer.dataset.storage import open_dataset, read_arrays
 
 # Of segments of one pixel and two samples: 2 * 3 + 8 * 2 bytes, and 65,536 for what lies around them.
@@ -294,3 +295,55 @@ def test_a_dataset_is_a_folder_or_a_zip_whatever_its_name(dataset, tmp_path):
     folder = dataset.rename(tmp_path / "dataset.zip")
     assert contents(DataLoader(folder)) == contents(DataLoader(str(folder))) == expected
     refused(tmp_path / "none.zip", r"none\.zip: received what does not exist, expected a dataset")
+
+
+def write_one_segment(tmp_path):
+    """Write a dataset of one segment; return the segment's file and its arrays."""
+    config = DataConfig(1, 2, 4, 3, 10, False)
+    frames = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
+    audio = np.linspace(-1, 1, 10, dtype=np.float32)
+    folder = tmp_path / "경기 #1"
+    folder.mkdir()
+    storage.write_segment(folder, 7, 1, frames, audio, config, 12.5)
+    write_metadata(tmp_path, config, [{"title": folder.name, "segment_count": 1}], missing=[])
+    return storage.SegmentFile(storage.open_dataset(tmp_path), folder.name, 7, 1), frames, audio
+
+
+def arrays_of(file):
+    return read_arrays(file, file.files.metadata["data_shape"])
+
+
+def test_a_pickle_holds_what_the_design_says(tmp_path):
+    file, frames, audio = write_one_segment(tmp_path)
+    segment = pickle.loads((tmp_path / "경기 #1" / "seg_00007_1.pkl").read_bytes())
+    keys = "schema_version title index label start_sec end_sec total_duration video audio"
+    assert " ".join(segment) == keys
+    assert [segment[key] for key in list(segment)[1:7]] == ["경기 #1", 7, 1, 7, 8, 12.5]
+    np.testing.assert_array_equal(segment["video"], frames)
+    np.testing.assert_array_equal(segment["audio"], audio)
+    for read, written in zip(arrays_of(file), (frames, audio), strict=True):
+        np.testing.assert_array_equal(read, written)
+
+
+class Evil:
+    def __reduce__(self):
+        return (eval, ("__import__('pathlib').Path('ran').touch()",))
+
+
+def test_an_untrusted_pickle_is_data_and_runs_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file, _, _ = write_one_segment(tmp_path)
+    file.path.write_bytes(pickle.dumps({"video": Evil(), "audio": np.zeros(3)}))
+    with pytest.raises(DatasetError, match=r"seg_00007_1\.pkl: not a segment pickle \(it names builtins\.eval"):
+        arrays_of(file)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_damaged_pickle_is_named(tmp_path):
+    file, _, _ = write_one_segment(tmp_path)
+    file.path.write_bytes(file.path.read_bytes()[:100])
+    with pytest.raises(DatasetError, match=r"seg_00007_1\.pkl: .*segment"):
+        arrays_of(file)
+    file.path.write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(DatasetError, match="it holds no dict with the arrays"):
+        arrays_of(file)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer.atomic_file import atomic_write
+from videosummarizer.sections import runs_of
 
 # The schema version that this version writes. The toolkit's first version wrote no schema version.
 SCHEMA_VERSION = 2
@@ -269,7 +270,7 @@ def parse_match(
     """
     labels, record = np.array(labels, dtype=np.int64), video_records.get(title, {})
     num_segments, length = len(labels), config.segment_length
-    runs = np.flatnonzero(np.diff(labels, prepend=0, append=0)).reshape(-1, 2)
+    runs = runs_of(labels == 1)
     try:
         duration_sec = float(record.get("duration", num_segments * length))
         sections_sec = np.array(record.get("sections", np.minimum(runs * length, duration_sec)), dtype=np.float64)

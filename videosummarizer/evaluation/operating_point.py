@@ -12,7 +12,7 @@ import numpy as np
 
 from videosummarizer.evaluation import metrics
 from videosummarizer.media import TIME_TOLERANCE_SEC
-from videosummarizer.sections import label_segments
+from videosummarizer.sections import label_segments, runs_of
 
 # The smoothings that are tried, in time steps.
 SMOOTHINGS = (1, 3, 5)
@@ -233,7 +233,7 @@ def candidate_thresholds(scores: np.ndarray, labelled_ratio: float) -> np.ndarra
 def middle_of_plateau(thresholds: np.ndarray, f1: np.ndarray) -> int:
     """Return the index of the best F1; of the widest run of equally good ones, the index nearest to its middle."""
     is_best = f1 >= f1.max() - F1_TOLERANCE
-    starts, ends = np.flatnonzero(np.diff(is_best, prepend=False, append=False)).reshape(-1, 2).T
+    starts, ends = runs_of(is_best).T
     widest = np.argmax(thresholds[ends - 1] - thresholds[starts])
     plateau = np.arange(starts[widest], ends[widest])
     middle = (thresholds[plateau[0]] + thresholds[plateau[-1]]) / 2
@@ -276,10 +276,8 @@ class ConcatenatedMatches:
 
     def runs(self, smoothed: np.ndarray, threshold: float) -> np.ndarray:
         """Return (num_runs, 2) float64 seconds: runs of steps whose smoothed score is at least the threshold."""
-        is_predicted = smoothed >= threshold
-        follows = np.append(False, is_predicted[:-1]) & ~self.is_first
-        is_followed = np.append(is_predicted[1:] & ~self.is_first[1:], False)
-        return np.stack([self.starts_sec[is_predicted & ~follows], self.ends_sec[is_predicted & ~is_followed]], axis=1)
+        starts, ends = runs_of(smoothed >= threshold, self.is_first).T
+        return np.stack([self.starts_sec[starts], self.ends_sec[ends - 1]], axis=1)
 
     def evaluate(self, runs: np.ndarray) -> np.ndarray:
         """Compute the F1 that operating points are ranked by, for each gap and length.

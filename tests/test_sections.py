@@ -1,0 +1,48 @@
+"""Sections: the labels of segments, and runs of True."""
+
+import numpy as np
+import pytest
+
+from videosummarizer.sections import label_segments, runs_of
+
+
+@pytest.mark.parametrize(
+    ("sections", "segment_length", "labels"),
+    [
+        ([], 5, [0, 0]),
+        ([(0, 10)], 5, [1, 1]),
+        ([(0, 2.5)], 5, [0, 0]),  # half is not more than half
+        ([(0, 2.51)], 5, [1, 0]),
+        ([(2.4, 7.6)], 5, [1, 1]),
+        ([(0, 1.3), (3, 4.3)], 5, [1, 0]),  # pieces add up
+        ([(4, 6)], 5, [0, 0]),
+        ([(3, 6), (9, 10)], 3, [0, 1, 0, 0]),  # the last segment holds 1 s of its 3
+        ([(7.4, 10)], 2.5, [0, 0, 0, 1]),
+        ([(0.1, 0.2)], 0.1, [0, 1] + [0] * 98),
+    ],
+)
+def test_golden_labels(sections, segment_length, labels):
+    sections_sec = np.array(sections, dtype=float).reshape(-1, 2)
+    assert label_segments(sections_sec, len(labels), segment_length).tolist() == labels
+
+
+@pytest.mark.parametrize(
+    ("is_true", "is_first", "runs"),
+    [
+        ("", None, []),
+        ("....", None, []),
+        ("####", None, [[0, 4]]),
+        ("#..#", None, [[0, 1], [3, 4]]),
+        (".##.#.", None, [[1, 3], [4, 5]]),
+        ("####", "#.#.", [[0, 2], [2, 4]]),
+        ("####", "...#", [[0, 3], [3, 4]]),
+        (".#.#", "..#.", [[1, 2], [3, 4]]),
+        (".##.", "##..", [[1, 3]]),
+        ("###", "###", [[0, 1], [1, 2], [2, 3]]),
+    ],
+)
+def test_runs_end_where_another_begins_or_nothing_follows(is_true, is_first, runs):
+    is_true = np.array([letter == "#" for letter in is_true], bool)
+    is_first = None if is_first is None else np.array([letter == "#" for letter in is_first])
+    found = runs_of(is_true, is_first)
+    assert (found.shape, found.tolist()) == ((len(runs), 2), runs)
