@@ -18,7 +18,6 @@ import importlib.metadata
 import logging
 import shutil
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,13 +25,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import media
 from videosummarizer.argument_types import positive_number, zero_or_one
 from videosummarizer.dataset import conversion, input_check, output_folder
 from videosummarizer.dataset.conversion import Conversion
+from videosummarizer.dataset.input_folder import InputError, find_files, find_matches
 from videosummarizer.dataset.metadata import DataConfig, DatasetError, write_metadata
+from videosummarizer.dataset.progress import show_progress
 from videosummarizer.labels import LabelError, read_label_file
 
 EXAMPLES = """\
@@ -40,60 +40,33 @@ examples:
   python data_converter.py data/raw 5 3 64 64 11025 0
   python data_converter.py data/raw 3 6 128 128 22050 1 data/dataset1
 """
-# How often the progress bar is updated.
-PROGRESS_INTERVAL_SEC = 0.5
 # How long to wait for the answer of a Dask scheduler.
 SCHEDULER_TIMEOUT_SEC = 10
 
 logger = logging.getLogger("data_converter")
 
 
-class InputError(Exception):
-    """The input of the command cannot be converted. The message says why and what to do."""
-
-
 class WorkerError(Exception):
     """A process that converted matches was killed. The message says what to do."""
 
 
-def find_files(input_video_dir: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Find the mp4 files and the txt files of a folder.
+def probe_matches(video_paths: list[Path]) -> tuple[dict[Path, float], list[Conversion]]:
+    """Read the labels and the header of each match, and report the errors in them.
 
     Returns:
-        Two dicts of paths by title, for mp4 and txt files.
-
-    Raises:
-        InputError: the folder does not exist or contains no mp4.
+        durations_sec: the length of each match that can be converted, by its path.
+        failed: the results of the others.
     """
-    if not input_video_dir.is_dir():
-        raise InputError(f"{input_video_dir}: no such folder, expected one with mp4 files and a txt next to each")
-    visible = [path for path in input_video_dir.iterdir() if not path.name.startswith(".")]
-    videos = {path.stem: path for path in visible if path.suffix.lower() == ".mp4"}
-    labels = {path.stem: path for path in visible if path.suffix.lower() == ".txt"}
-    if not videos:
-        raise InputError(f"{input_video_dir}: received a folder without mp4, expected mp4 files and a txt next to each")
-    return videos, labels
-
-
-def find_matches(input_video_dir: Path) -> list[Path]:
-    """Find the mp4 files of a folder and check that each has a txt next to it.
-
-    Returns:
-        Their paths, sorted by title.
-
-    Raises:
-        InputError: as `find_files` does, or there are files without their counterpart. All of them are listed.
-    """
-    videos, labels = find_files(input_video_dir)
-    missing = [f"{videos[title].name} has no {title}.txt" for title in sorted(videos.keys() - labels.keys())]
-    missing += [f"{labels[title].name} has no {title}.mp4" for title in sorted(labels.keys() - videos.keys())]
-    if missing:
-        raise InputError(
-            f"{input_video_dir}: expected a txt next to each mp4 and an mp4 next to each txt, but "
-            f"{'; '.join(missing)}. Add what is missing (an empty txt is a match without highlights) "
-            "or move the rest elsewhere"
-        )
-    return [videos[title] for title in sorted(videos)]
+    durations_sec: dict[Path, float] = {}
+    failed = []
+    for path in video_paths:
+        try:
+            read_label_file(conversion.find_label_path(path))
+            durations_sec[path] = media.probe_duration_sec(path)
+        except (media.MediaError, LabelError, OSError) as error:
+            failed.append(Conversion(path.stem, error=str(error), error_traceback=traceback.format_exc()))
+            report(failed[-1])
+    return durations_sec, failed
 
 
 def convert_matches(
@@ -125,21 +98,14 @@ def convert_matches(
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     num_workers = num_workers or joblib.cpu_count()
-    duration_sec_of: dict[Path, float] = {}
-    for path in video_paths:
-        try:
-            read_label_file(conversion.find_label_path(path))
-            duration_sec_of[path] = media.probe_duration_sec(path)
-        except (media.MediaError, LabelError, OSError) as error:
-            result = Conversion(path.stem, error=str(error), error_traceback=traceback.format_exc())
-            report(result)
-            yield result
+    durations_sec, failed = probe_matches(video_paths)
+    yield from failed
     # The longest first, so that in the end no core waits for a long match that was started last.
-    ordered = sorted(duration_sec_of, key=lambda path: (-duration_sec_of[path], path))
+    ordered = sorted(durations_sec, key=lambda path: (-durations_sec[path], path))
     num_jobs = max(1, min(num_workers, len(ordered)))
     num_threads = 1 if scheduler else max(1, num_workers // num_jobs)
-    durations_sec = {path.stem: duration_sec for path, duration_sec in duration_sec_of.items()}
-    with show_progress(sum(duration_sec_of.values()), config, dataset_dir) as add_finished_sec, cluster(scheduler):
+    duration_sec_of = {path.stem: duration_sec for path, duration_sec in durations_sec.items()}
+    with show_progress(sum(durations_sec.values()), config, dataset_dir) as add_finished_sec, cluster(scheduler):
         # Dispatch only as many matches as loky can start. Others that wait at an interruption would break its shutdown.
         pool = joblib.Parallel(
             n_jobs=-1 if scheduler else num_jobs,
@@ -149,7 +115,7 @@ def convert_matches(
         jobs = (joblib.delayed(conversion.convert_match)(path, config, dataset_dir, num_threads) for path in ordered)
         try:
             for result in pool(jobs) if scheduler else interruption.run_pool_ignoring_sigint(pool, jobs):
-                add_finished_sec(durations_sec[result.title])
+                add_finished_sec(duration_sec_of[result.title])
                 report(result)
                 yield result
         except TerminatedWorkerError as error:
@@ -185,48 +151,6 @@ def cluster(scheduler: str | None) -> Iterator[None]:
         ) from error
     with client, joblib.parallel_config("dask", wait_for_workers_timeout=60):
         yield
-
-
-@contextmanager
-def show_progress(total_sec: float, config: DataConfig, dataset_dir: Path) -> Iterator[Callable[[float], None]]:
-    """Show a progress bar in seconds of video.
-
-    Matches in progress are followed by the segments that they have written, in whatever process or on whatever machine.
-
-    Args:
-        total_sec: length of all matches.
-        config: the settings of the dataset.
-        dataset_dir: the dataset's folder.
-
-    Yields:
-        A function to call with the length of each finished match in seconds.
-    """
-    bar_format = "{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"
-    finished_sec, stop = 0.0, threading.Event()
-
-    def add_finished_sec(duration_sec: float) -> None:
-        nonlocal finished_sec
-        finished_sec += duration_sec
-
-    with tqdm(total=total_sec, desc="Converting", bar_format=bar_format) as bar, logging_redirect_tqdm():
-
-        def refresh() -> None:
-            num_in_progress = sum(1 for _ in dataset_dir.glob(f"{output_folder.PART_DIR_NAME}/*/*/*.pkl"))
-            bar.n = min(finished_sec + num_in_progress * config.segment_length, total_sec)
-            bar.refresh()
-
-        def follow() -> None:
-            while not stop.wait(PROGRESS_INTERVAL_SEC):
-                refresh()
-
-        follower = threading.Thread(target=follow, daemon=True)
-        follower.start()
-        try:
-            yield add_finished_sec
-        finally:
-            stop.set()
-            follower.join()
-            refresh()
 
 
 def report(result: Conversion) -> None:
@@ -265,16 +189,7 @@ def convert_folder(args: argparse.Namespace) -> int:
     with output_folder.lock(dataset_dir):
         if args.overwrite:
             output_folder.remove_all_but(dataset_dir, set())
-        records = output_folder.finished_matches(dataset_dir, config, sources)
-        if records:
-            print(f"{dataset_dir}: {len(records)} matches are finished already and are kept")
-        if removed := sorted(records.keys() - sources.keys()):
-            logger.warning(
-                "%s: %s: no longer in %s, but kept in the dataset: use --overwrite to convert again without them",
-                dataset_dir,
-                ", ".join(removed),
-                input_video_dir,
-            )
+        records = keep_finished_matches(dataset_dir, config, sources, input_video_dir)
         todo = [path for path in video_paths if path.stem not in records]
         failed = {path.stem for path in todo}
         save = metadata_writer(dataset_dir, config)
@@ -288,14 +203,44 @@ def convert_folder(args: argparse.Namespace) -> int:
                     save(records, failed)
         finally:
             shutil.rmtree(dataset_dir / output_folder.PART_DIR_NAME, ignore_errors=True)
+    report_dataset(dataset_dir, records, failed, len(video_paths))
+    return 1 if failed else 0
+
+
+def keep_finished_matches(
+    dataset_dir: Path, config: DataConfig, sources: dict[str, dict[str, list[int]]], input_video_dir: Path
+) -> dict[str, dict]:
+    """Return the records of matches that need not be converted again, and report them.
+
+    Args:
+        dataset_dir: the dataset's folder, locked by the caller.
+        config: the settings of the dataset.
+        sources: the `output_folder.file_signature` of each match to be converted, by title.
+        input_video_dir: the folder of the matches, for a warning that names those that are no longer in it.
+
+    Raises:
+        metadata.DatasetError: as `output_folder.finished_matches` does.
+    """
+    records = output_folder.finished_matches(dataset_dir, config, sources)
+    if records:
+        print(f"{dataset_dir}: {len(records)} matches are finished already and are kept")
+    if removed := sorted(records.keys() - sources.keys()):
+        logger.warning(
+            "%s: %s: no longer in %s, but kept in the dataset: use --overwrite to convert again without them",
+            dataset_dir,
+            ", ".join(removed),
+            input_video_dir,
+        )
+    return records
+
+
+def report_dataset(dataset_dir: Path, records: dict[str, dict], failed: set[str], num_matches: int) -> None:
+    """Report the size of the dataset, and which of the `num_matches` converted matches are not in it."""
     num_segments = sum(record["segment_count"] for record in records.values())
     num_highlights = sum(record["highlight_count"] for record in records.values())
     print(f"{dataset_dir}: {len(records)} matches, {num_segments} segments, {num_highlights} highlights")
     if failed:
-        logger.error(
-            "%d of %d matches are not in the dataset: %s", len(failed), len(video_paths), ", ".join(sorted(failed))
-        )
-    return 1 if failed else 0
+        logger.error("%d of %d matches are not in the dataset: %s", len(failed), num_matches, ", ".join(sorted(failed)))
 
 
 def metadata_writer(dataset_dir: Path, config: DataConfig) -> Callable[[dict[str, dict], set[str]], None]:
@@ -307,6 +252,43 @@ def metadata_writer(dataset_dir: Path, config: DataConfig) -> Callable[[dict[str
         write_metadata(dataset_dir, config, list(records.values()), list(missing), created=created, versions=versions)
 
     return save
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that are the settings of the dataset."""
+    add = parser.add_argument
+    add(
+        "segment_length",
+        metavar="segment_length(sec)",
+        type=positive_number(float),
+        help="Length of a segment in seconds.",
+    )
+    add("video_sample_rate", metavar="video_sample_rate(fps)", type=positive_number(float), help="Frames per second.")
+    add("video_width", metavar="video_width(px)", type=positive_number(int), help="Width of a frame in pixels.")
+    add("video_height", metavar="video_height(px)", type=positive_number(int), help="Height of a frame in pixels.")
+    add(
+        "audio_sample_rate",
+        metavar="audio_sample_rate(hz)",
+        type=positive_number(int),
+        help="Audio samples per second.",
+    )
+    add("apply_mfcc", metavar="apply_mfcc(0 or 1)", type=zero_or_one, help="1 stores 40 MFCCs instead of the waveform.")
+
+
+def check_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with status 2 and a message if a segment would have no frame or no sample."""
+    config = config_of(args)
+    if config.num_frames < 1:
+        parser.error(
+            f"argument video_sample_rate(fps): received {args.video_sample_rate:g} frames per second for segments "
+            f"of {args.segment_length:g} s, so that a segment has no frame: expected at least "
+            f"{1 / args.segment_length:g}"
+        )
+    if config.num_samples < 1:
+        parser.error(
+            f"argument audio_sample_rate(hz): received {args.audio_sample_rate} Hz for segments of "
+            f"{args.segment_length:g} s, so that a segment has no sample"
+        )
 
 
 def config_of(args: argparse.Namespace) -> DataConfig:
@@ -336,22 +318,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("input_video_dir", help="Folder of mp4 files, each with its txt.")
-    add(
-        "segment_length",
-        metavar="segment_length(sec)",
-        type=positive_number(float),
-        help="Length of a segment in seconds.",
-    )
-    add("video_sample_rate", metavar="video_sample_rate(fps)", type=positive_number(float), help="Frames per second.")
-    add("video_width", metavar="video_width(px)", type=positive_number(int), help="Width of a frame in pixels.")
-    add("video_height", metavar="video_height(px)", type=positive_number(int), help="Height of a frame in pixels.")
-    add(
-        "audio_sample_rate",
-        metavar="audio_sample_rate(hz)",
-        type=positive_number(int),
-        help="Audio samples per second.",
-    )
-    add("apply_mfcc", metavar="apply_mfcc(0 or 1)", type=zero_or_one, help="1 stores 40 MFCCs instead of the waveform.")
+    add_settings(parser)
     add(
         "output_dataset_dir",
         nargs="?",
@@ -379,18 +346,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.decode and not args.check:
         parser.error("argument --decode: goes together with --check")
-    config = config_of(args)
-    if config.num_frames < 1:
-        parser.error(
-            f"argument video_sample_rate(fps): received {args.video_sample_rate:g} frames per second for segments "
-            f"of {args.segment_length:g} s, so that a segment has no frame: expected at least "
-            f"{1 / args.segment_length:g}"
-        )
-    if config.num_samples < 1:
-        parser.error(
-            f"argument audio_sample_rate(hz): received {args.audio_sample_rate} Hz for segments of "
-            f"{args.segment_length:g} s, so that a segment has no sample"
-        )
+    check_settings(parser, args)
     return args
 
 

@@ -55,6 +55,7 @@ FURTHER_TEST_FILES = {
     "fusion": ["test_model_training.py", "test_model.py"],
     "inference": ["test_model_scoring.py", "test_scoring.py", "test_hostile_checkpoints.py"],
     "input_check": ["test_data_converter.py"],
+    "input_folder": ["test_data_converter.py"],
     "job": ["test_highlight_extractor_reruns.py", "test_highlight_extractor.py"],
     "keras_backend": ["test_model_scoring.py", "test_model.py"],
     "layers": ["test_model_layers.py", "test_model.py"],

@@ -9,6 +9,7 @@ from edits import make_edit
 
 import model
 from data_converter import main
+from videosummarizer import interruption
 
 # A shell that starts pytest in the background lets it ignore Ctrl-C, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -100,3 +101,31 @@ def dataset_dir(trainable_matches_dir, tmp_path_factory):
 def plain_edit(tmp_path_factory):
     """Cut a highlight video from a sample match without any further editing."""
     return make_edit(tmp_path_factory.mktemp("edit") / "city_03.mp4")
+
+
+@pytest.fixture(scope="session")
+def unequal_dir(tmp_path_factory):
+    """Three matches of unequal lengths and numbers of highlights; the shortest has no sound."""
+    folder = tmp_path_factory.mktemp("unequal")
+    for title, num_frames, labels in (
+        ("c_long", 200, "1.0,2.5\n5.0,5.2\n"),
+        ("a_mid", 95, "50,70\n"),
+        ("b_short", 40, "0,40\n"),
+    ):
+        sound = None if title == "b_short" else tone(440, num_frames / 30)
+        write_clip(folder / f"{title}.mp4", num_frames=num_frames, audio=sound)
+        (folder / f"{title}.txt").write_text(labels)
+    return folder
+
+
+@pytest.fixture
+def pools(monkeypatch):
+    """The joblib pools that a conversion asks for; the jobs run in this process, one after the other."""
+    pools = []
+
+    def start_pool(pool, jobs):
+        pools.append(pool)
+        return (function(*arguments, **more) for function, arguments, more in jobs)
+
+    monkeypatch.setattr(interruption, "run_pool_ignoring_sigint", start_pool)
+    return pools

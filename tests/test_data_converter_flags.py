@@ -1,72 +1,21 @@
 """What each flag of data_converter.py changes, and the exit status of each ending."""
 
-import contextlib
 import json
 import logging
 import os
 import re
-import sys
-import types
 
-import av
-import joblib
-import librosa
-import numpy as np
 import pytest
-from clips import tone, write_clip
+from clips import write_clip
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import data_converter
 from data_converter import main
-from videosummarizer import interruption, media
+from videosummarizer import interruption
 from videosummarizer.argument_types import positive_number
-from videosummarizer.dataset import conversion, output_folder
-from videosummarizer.dataset.conversion import Conversion
-from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.dataset import output_folder
 
 SETTINGS = ["0.8", "2.5", "40", "16", "8000", "0"]
-
-
-@pytest.fixture(scope="module")
-def unequal_dir(tmp_path_factory):
-    """Three matches of unequal lengths and numbers of highlights; the shortest has no sound."""
-    folder = tmp_path_factory.mktemp("unequal")
-    for title, num_frames, labels in (
-        ("c_long", 200, "1.0,2.5\n5.0,5.2\n"),
-        ("a_mid", 95, "50,70\n"),
-        ("b_short", 40, "0,40\n"),
-    ):
-        sound = None if title == "b_short" else tone(440, num_frames / 30)
-        write_clip(folder / f"{title}.mp4", num_frames=num_frames, audio=sound)
-        (folder / f"{title}.txt").write_text(labels)
-    return folder
-
-
-@pytest.fixture
-def pools(monkeypatch):
-    """The joblib pools that a conversion asks for; the jobs run in this process, one after the other."""
-    pools = []
-
-    def start_pool(pool, jobs):
-        pools.append(pool)
-        return (function(*arguments, **more) for function, arguments, more in jobs)
-
-    monkeypatch.setattr(interruption, "run_pool_ignoring_sigint", start_pool)
-    return pools
-
-
-@pytest.fixture
-def threads_of(monkeypatch):
-    """The threads that each match is converted with, by title in the order of conversion; nothing is converted."""
-    threads_of = {}
-
-    def convert_match(video_path, config, dataset_dir, num_threads):
-        threads_of[video_path.stem] = num_threads
-        return Conversion(video_path.stem, {"segment_count": 1, "highlight_count": 0})
-
-    monkeypatch.setattr(conversion, "convert_match", convert_match)
-    monkeypatch.setattr(data_converter, "write_metadata", lambda *_, **__: None)
-    return threads_of
 
 
 def convert(folder, out, *more):
@@ -101,77 +50,6 @@ def test_counts_of_unequal_matches_are_each_matchs_own(unequal_dir, tmp_path, ca
     assert "c_long: 9 segments, 2 highlights\n" in printed
     assert printed.endswith(f"{out}: 3 matches, 15 segments, 5 highlights\n")
     assert "finished already" not in printed
-
-
-def test_metadata_says_when_and_with_what_the_dataset_was_made(unequal_dir, tmp_path, pools, threads_of, monkeypatch):
-    written = []
-    monkeypatch.setattr(data_converter, "write_metadata", lambda *_, **more: written.append(more))
-    assert convert(unequal_dir, tmp_path / "out") == 0
-    for more in written:
-        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", more["created"])
-        assert more["versions"] == {"av": av.__version__, "librosa": librosa.__version__, "numpy": np.__version__}
-    assert len(written) == 4  # before the first match and after each
-
-
-@pytest.mark.parametrize(
-    ("workers", "num_cores", "num_jobs", "num_threads"),
-    [
-        ("12", 2, 3, 4),
-        ("7", 2, 3, 2),
-        ("3", 2, 3, 1),
-        ("2", 16, 2, 1),
-        ("1", 16, 1, 1),
-        (None, 11, 3, 3),
-        (None, 2, 2, 1),
-    ],
-)
-def test_workers_are_divided_among_the_matches(
-    unequal_dir, tmp_path, pools, threads_of, monkeypatch, workers, num_cores, num_jobs, num_threads
-):
-    monkeypatch.setattr(joblib, "cpu_count", lambda: num_cores)
-    assert convert(unequal_dir, tmp_path / "out", *(["--workers", workers] if workers else [])) == 0
-    (pool,) = pools
-    assert pool.n_jobs == num_jobs
-    assert (pool.return_generator, pool.return_ordered) == (True, False)
-    assert pool.pre_dispatch == "2 * n_jobs"
-    assert threads_of == dict.fromkeys(("a_mid", "b_short", "c_long"), num_threads)
-
-
-def test_the_longest_match_is_converted_first(tmp_path, pools, threads_of, monkeypatch):
-    durations_sec = {"a": 2, "b": 9, "c": 9, "d": 0.5, "e": 30}
-    for title in durations_sec:
-        (tmp_path / f"{title}.mp4").touch()
-        (tmp_path / f"{title}.txt").touch()
-    monkeypatch.setattr(media, "probe_duration_sec", lambda path: durations_sec[path.stem])
-    paths = [tmp_path / f"{title}.mp4" for title in "dcbae"]
-    config = DataConfig(0.8, 2.5, 40, 16, 8000, False)
-    conversions = data_converter.convert_matches(paths, config, tmp_path, 1, None)
-    with contextlib.closing(conversions):
-        assert [conversion.title for conversion in conversions] == ["e", "b", "c", "a", "d"]
-    assert list(threads_of) == ["e", "b", "c", "a", "d"]
-
-
-def test_what_the_header_tells_is_reported_before_the_first_match_is_converted(
-    unequal_dir, tmp_path, pools, threads_of, caplog
-):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for path in unequal_dir.iterdir():
-        os.link(path, folder / path.name)
-    (folder / "z_broken.mp4").write_bytes(b"no video")
-    (folder / "z_broken.txt").touch()
-    (folder / "b_short.txt").unlink()
-    (folder / "b_short.txt").write_text("typo,40\n")
-    paths = sorted(folder.glob("*.mp4"))
-    config = DataConfig(0.8, 2.5, 40, 16, 8000, False)
-    conversions = data_converter.convert_matches(paths, config, tmp_path, 4, None)
-    assert [next(conversions).title, next(conversions).title] == ["b_short", "z_broken"]
-    assert not threads_of
-    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
-    assert "b_short.txt, line 1: received 'typo' as start frame number" in caplog.messages[0]
-    assert "z_broken.mp4: cannot be read as a video" in caplog.messages[1]
-    assert [conversion.title for conversion in conversions] == ["c_long", "a_mid"]
-    assert threads_of == {"c_long": 2, "a_mid": 2}
 
 
 def test_a_folder_of_broken_matches_alone_ends_with_1_and_no_dataset(tmp_path, caplog, capsys):
@@ -350,61 +228,3 @@ def test_the_least_settings_that_are_accepted():
     assert [args.check, args.decode, args.overwrite, args.debug] == [False] * 4
     assert positive_number(float)("1e-9") == 1e-9
     assert positive_number(int)("1") == 1
-
-
-@pytest.fixture
-def dask(monkeypatch):
-    """A stand-in for Dask: what its client and joblib were asked for."""
-    asked = {}
-
-    class Client(contextlib.nullcontext):
-        def __init__(self, address, timeout):
-            super().__init__()
-            asked.update(address=address, timeout=timeout)
-
-    class Parallel:
-        def __init__(self, **options):
-            asked.update(options)
-
-        def __call__(self, jobs):
-            return (function(*arguments, **more) for function, arguments, more in jobs)
-
-    @contextlib.contextmanager
-    def parallel_config(backend, **more):
-        asked.update(backend=backend, **more)
-        yield
-
-    monkeypatch.setitem(sys.modules, "dask.distributed", types.SimpleNamespace(Client=Client))
-    monkeypatch.setattr(joblib, "Parallel", Parallel)
-    monkeypatch.setattr(joblib, "parallel_config", parallel_config)
-    return asked
-
-
-def test_a_scheduler_gets_every_match_at_once_each_for_one_thread(unequal_dir, tmp_path, dask, threads_of, monkeypatch):
-    monkeypatch.setattr(interruption, "run_pool_ignoring_sigint", None)
-    assert convert(unequal_dir, tmp_path / "out", "--workers", "12", "--scheduler", "tcp://elsewhere:8786") == 0
-    assert dask == {
-        "address": "tcp://elsewhere:8786",
-        "timeout": 10,
-        "backend": "dask",
-        "wait_for_workers_timeout": 60,
-        "n_jobs": -1,
-        "return_as": "generator_unordered",
-        "pre_dispatch": "all",
-    }
-    assert threads_of == {"c_long": 1, "a_mid": 1, "b_short": 1}
-
-
-def test_without_a_scheduler_dask_is_not_asked(unequal_dir, tmp_path, dask, pools, threads_of):
-    assert convert(unequal_dir, tmp_path / "out", "--workers", "2") == 0
-    assert dask == {"n_jobs": 2, "return_as": "generator_unordered", "pre_dispatch": "2 * n_jobs"}
-
-
-@pytest.mark.parametrize("error", [OSError("refused"), ValueError("no such protocol")])
-def test_a_scheduler_whose_address_is_none_is_named(unequal_dir, tmp_path, monkeypatch, caplog, error):
-    def client(*_, **__):
-        raise error
-
-    monkeypatch.setitem(sys.modules, "dask.distributed", types.SimpleNamespace(Client=client))
-    assert convert(unequal_dir, tmp_path / "out", "--scheduler", "odd://x") == 1
-    assert "--scheduler: no Dask scheduler answers at odd://x: start one with dask scheduler" in caplog.text

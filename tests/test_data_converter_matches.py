@@ -1,11 +1,9 @@
-"""The converter's functions, one by one: which files belong together, one match, its parts, its line, the progress."""
+"""The converter's functions, one by one: one match, its parts, and its line."""
 
 import contextlib
 import json
-import os
 import pickle
 import threading
-import time
 import types
 
 import pytest
@@ -13,50 +11,12 @@ from clips import write_clip
 
 import data_converter
 from videosummarizer import media
-from videosummarizer.dataset import conversion, output_folder, sampling, storage
+from videosummarizer.dataset import conversion, sampling, storage
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.labels import LabelError
 
 CONFIG = DataConfig(0.8, 2.5, 40, 16, 8000, False)
 WAIT_SEC = 60
-
-
-def touch(folder, *names):
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / name).touch()
-    return folder
-
-
-def test_files_are_found_by_title_whatever_the_case_of_their_suffix(tmp_path):
-    folder = touch(tmp_path / "in", "b.MP4", "b.TXT", "a.mp4", "a.txt", "C.Mp4", "C.Txt", "d.tar.mp4", "d.tar.txt")
-    touch(folder, ".a.mp4", "._b.mp4", ".hidden.txt", "notes.md", "mp4", "e.mp4.part")
-    videos, labels = data_converter.find_files(folder)
-    assert videos == {
-        "a": folder / "a.mp4",
-        "b": folder / "b.MP4",
-        "C": folder / "C.Mp4",
-        "d.tar": folder / "d.tar.mp4",
-    }
-    assert labels == {
-        "a": folder / "a.txt",
-        "b": folder / "b.TXT",
-        "C": folder / "C.Txt",
-        "d.tar": folder / "d.tar.txt",
-    }
-    matches = data_converter.find_matches(folder)
-    assert [path.name for path in matches] == ["C.Mp4", "a.mp4", "b.MP4", "d.tar.mp4"]
-    assert [conversion.find_label_path(path).name for path in matches] == ["C.Txt", "a.txt", "b.TXT", "d.tar.txt"]
-
-
-def test_all_files_without_a_counterpart_are_listed_by_title(tmp_path):
-    folder = touch(tmp_path / "in", "d.mp4", "a.mp4", "c.mp4", "c.txt", "f.txt", "b.TXT")
-    with pytest.raises(data_converter.InputError) as error_info:
-        data_converter.find_matches(folder)
-    assert (
-        "next to each txt, but a.mp4 has no a.txt; d.mp4 has no d.txt; b.TXT has no b.mp4; f.txt has no f.mp4. "
-        in str(error_info.value)
-    )
 
 
 @pytest.fixture
@@ -162,7 +122,8 @@ def test_a_match_that_fails_half_way_leaves_nothing_and_is_reported(
 
 
 def test_a_match_without_files_is_an_error_of_its_own(tmp_path):
-    touch(tmp_path / "in", "gone.txt")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "gone.txt").touch()
     result = conversion.convert_match(tmp_path / "in" / "gone.mp4", CONFIG, tmp_path, 1)
     assert "gone.mp4" in result.error
     assert not (tmp_path / ".part").exists()
@@ -286,52 +247,3 @@ def test_damaged_frames_of_a_match_are_reported_when_it_is_converted(match, tmp_
         f"{match}: the video has no audio track: converted with silence",
         f"{match}: damaged at 1, 2 s: the last undamaged frame is repeated there",
     ]
-
-
-def last_progress(text):
-    return text.replace("\r", "\n").splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ("total_sec", "num_pickles", "percentage", "seconds"),
-    [(20.4, 3, " 34% |", "| 7/20 s"), (6, 9, "100% |", "| 6/6 s")],
-)
-def test_progress_counts_finished_matches_and_the_segments_under_way(
-    tmp_path, capsys, total_sec, num_pickles, percentage, seconds
-):
-    under_way = tmp_path / output_folder.PART_DIR_NAME / "x" / "match"
-    under_way.mkdir(parents=True)
-    touch(under_way, *(f"seg_{index:05d}_0.pkl" for index in range(num_pickles)), "other.txt")
-    with data_converter.show_progress(total_sec, CONFIG, tmp_path) as add_finished_sec:
-        add_finished_sec(3.25)
-        add_finished_sec(1.25)  # 4.5 s are finished, 3 segments of 0.8 s under way
-    line = last_progress(capsys.readouterr().err)
-    assert line.startswith(f"Converting {percentage}")
-    assert f"{seconds} of video [" in line
-
-
-def test_progress_follows_while_matches_are_under_way(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(data_converter, "PROGRESS_INTERVAL_SEC", 0.01)
-    touch(tmp_path, "metadata.json")
-    text, deadline = "", time.monotonic() + WAIT_SEC
-    with data_converter.show_progress(8, CONFIG, tmp_path):
-        os.makedirs(tmp_path / ".part" / "x" / "match")
-        touch(tmp_path / ".part" / "x" / "match", *(f"seg_{index:05d}_1.pkl" for index in range(5)))
-        while "| 4/8 s of video" not in text:
-            assert time.monotonic() < deadline
-            text += capsys.readouterr().err
-            time.sleep(0.01)
-
-
-def test_progress_stops_following_when_the_conversion_fails(tmp_path, capsys):
-    threads = threading.active_count()
-
-    def fail():
-        with data_converter.show_progress(8, CONFIG, tmp_path) as add_finished_sec:
-            add_finished_sec(2)
-            raise OSError("full")
-
-    with pytest.raises(OSError, match="full"):
-        fail()
-    assert threading.active_count() == threads
-    assert "25%" in last_progress(capsys.readouterr().err)

@@ -1,4 +1,4 @@
-"""Data configs: the frames, samples and segments that they give, those that a file may state, and its titles."""
+"""Data configs and titles: the frames, samples and segments of a config, and what a file may state."""
 
 import math
 from fractions import Fraction
