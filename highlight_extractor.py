@@ -281,13 +281,6 @@ def check_paths(video_paths: list[Path], output_dir: Path) -> None:
             )
 
 
-def load_network(checkpoint: Checkpoint):
-    """Return the network of a checkpoint. TensorFlow is imported here, after all checks that do not need it."""
-    from videosummarizer.training import inference
-
-    return inference.load_network(checkpoint)
-
-
 def extract_matches(args: argparse.Namespace) -> int:
     """Extract one match after another; the network is loaded once. Returns the exit status.
 
@@ -303,7 +296,13 @@ def extract_matches(args: argparse.Namespace) -> int:
             checkpoint.path,
             checkpoint.point.threshold,
         )
-    network = functools.cache(functools.partial(load_network, checkpoint))
+
+    @functools.cache
+    def network():
+        from videosummarizer.training import inference  # loads TensorFlow, after all checks that do not need it
+
+        return inference.load_network(checkpoint)
+
     args.output_dir.mkdir(parents=True, exist_ok=True)
     failed = []
     for video_path in dict.fromkeys(args.videos):

@@ -27,37 +27,20 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from data_loader import SEQUENCE_LENGTH, Batches, DataLoader
+from data_loader import SEQUENCE_LENGTH, DataLoader
 from videosummarizer.argument_types import regular_expression
-from videosummarizer.atomic_file import atomic_write
 from videosummarizer.dataset import audit
 from videosummarizer.dataset.metadata import SCHEMA_VERSION, SUBSETS, DatasetError
 from videosummarizer.dataset.storage import open_dataset
-from videosummarizer.evaluation import plots, quality_report
-from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch, parse_operating_point
+from videosummarizer.evaluation import quality_report
 from videosummarizer.training import resume_point, validation
-from videosummarizer.training.checkpoint import (
-    CheckpointError,
-    read_checkpoint,
-    read_checkpoint_attributes,
-)
+from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint_attributes
 from videosummarizer.training.validation import TrainingError
-
-if TYPE_CHECKING:  # Keras takes seconds to import: `--help` and wrong arguments do without it
-    import keras
-
-    from videosummarizer.training.distribution import DataParallelRun
-    from videosummarizer.training.optimization import ExponentialMovingAverage
-    from videosummarizer.training.run_folder import BestCheckpoint
 
 # Dataset folder that data_converter.py writes with the arguments of the README.
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"
@@ -71,35 +54,6 @@ examples:
 """
 
 logger = logging.getLogger("main")
-
-
-@dataclass
-class TrainingRun:
-    """The state of a training run.
-
-    Attributes:
-        settings: What has to stay the same when the run is resumed, by flag.
-        name: Beginning of the names of its checkpoints.
-        history: A dict for each finished epoch, the rows of history.csv.
-        network: The compiled network.
-        average: ExponentialMovingAverage of the network's weights.
-        batches: The training batches, or this process's shard of them.
-        distribution: DataParallelRun, or None on one device.
-        checkpoint: BestCheckpoint, which saves the network when the validation loss improves.
-        event_log: Callback that writes metrics for TensorBoard.
-        is_main_process: Whether this process writes results; of several processes only the first does.
-    """
-
-    settings: dict
-    name: str
-    history: list[dict]
-    network: "keras.Model"
-    average: "ExponentialMovingAverage"
-    batches: Batches
-    distribution: "DataParallelRun | None"
-    checkpoint: "BestCheckpoint"
-    event_log: "keras.callbacks.Callback"
-    is_main_process: bool
 
 
 def train(
@@ -122,32 +76,22 @@ def train(
         KeyboardInterrupt: After Ctrl-C, once the finished epochs have been saved and reported.
     """
     run = start_run(args, loader)
-    num_batches = len(run.batches)
-    bar = tqdm(
-        total=args.epochs * num_batches,
-        initial=len(run.history) * num_batches,
-        desc="Training",
-        unit="batch",
-        disable=not run.is_main_process,
-    )
+    total, initial = args.epochs * len(run.batches), len(run.history) * len(run.batches)
+    bar = tqdm(total=total, initial=initial, desc="Training", unit="batch", disable=not run.is_main_process)
     with bar, logging_redirect_tqdm():
         try:
-            for epoch in range(len(run.history), args.epochs):
-                if should_stop_early(run.history, args.patience):
+            while len(run.history) < args.epochs:
+                if run.should_stop_early(args.patience):
                     if run.is_main_process:
                         message = f"Stopped: no lower validation loss in {args.patience} epochs (--patience)"
                         tqdm.write(message, file=sys.stdout)
                     break
-                run_epoch(run, args, loader, epoch, bar.update)
+                run.run_epoch(bar.update)
                 if run.is_main_process:
                     on_epoch_end(run.history)
         finally:
             bar.close()
-            run.event_log.on_train_end()
-            if run.is_main_process and run.history:
-                atomic_write(args.ckpt_dir / "history.png", plots.plot_history(run.history))
-            if run.is_main_process and run.checkpoint.best_path:
-                print(f"Best checkpoint: {run.checkpoint.best_path}")
+            run.close()
     if run.distribution:
         run.distribution.shutdown()
     if not run.is_main_process:
@@ -160,105 +104,29 @@ def train(
     return run.checkpoint.best_path
 
 
-def start_run(args: argparse.Namespace, loader: DataLoader) -> TrainingRun:
-    """Start a training run, or restore the one that --resume continues. Raises as `train` does."""
-    from videosummarizer.training import run_folder
-    from videosummarizer.training.keras_backend import keras, silence_native_stderr
-    from videosummarizer.training.optimization import ExponentialMovingAverage
+def start_run(args: argparse.Namespace, loader: DataLoader):
+    """Start a training_run.TrainingRun, or restore the one that --resume continues. Raises as `train` does."""
+    from videosummarizer.training.keras_backend import reset_keras
+    from videosummarizer.training.training_run import TrainingRun, init_distribution
 
     settings = run_settings(args, loader)
     state = resume_point.read(args.ckpt_dir, settings) if args.resume else None
-    history = state.history if state else []
-    with silence_native_stderr():  # Keras loads TensorFlow here, if it is installed, on every backend
-        # Layers are numbered from zero again: their names decide in which order TensorFlow sums, and with it the last
-        # digits.
-        keras.utils.clear_session()
-        keras.utils.set_random_seed(args.seed)
-    shared_settings = {**settings, "--patience": args.patience, "finished epochs": len(history)}
-    distribution = init_distribution(args, shared_settings)
+    num_finished = len(state.history) if state else 0
+    reset_keras(args.seed)
+    shared_settings = {**settings, "--patience": args.patience, "finished epochs": num_finished}
+    distribution = init_distribution(
+        args.coordinator, args.num_processes, args.process_id, shared_settings, SEQUENCE_LENGTH
+    )
     network = make_network(args, loader)
-    name = state.run_name if state else f"ckpt-{datetime.now():%Y%m%d-%H%M%S}"
-    is_main_process = not args.process_id
     attributes = checkpoint_attributes(args, loader)
+    is_main_process = not args.process_id
     if is_main_process:
         args.ckpt_dir.mkdir(parents=True, exist_ok=True)
         if (levels := validation.rms_levels(loader, "valid")) is not None:  # the baseline of the test report
             attributes["loudness_operating_point"] = validation.fit_operating_point(*levels, loader)
-    checkpoint = run_folder.BestCheckpoint(args.ckpt_dir, name, attributes)
-    checkpoint.set_model(network)
-    average = ExponentialMovingAverage(network)
     if state:
-        print(f"Resuming after epoch {len(history)} of {args.epochs}")
-        resume_point.restore(network, average, state.variables)
-        checkpoint.resume(state.best_path, min(row["val_loss"] for row in history))
-    batches = loader.batches("train", distribution.shard if distribution else None)
-    event_log = run_folder.make_event_log(args.ckpt_dir / "logs" / name)
-    event_log.set_model(network)
-    return TrainingRun(
-        settings, name, history, network, average, batches, distribution, checkpoint, event_log, is_main_process
-    )
-
-
-def run_epoch(
-    run: TrainingRun, args: argparse.Namespace, loader: DataLoader, epoch: int, on_batch: Callable[[], object]
-) -> None:
-    """Train for one epoch, then validate the averaged weights and save what they improve.
-
-    Args:
-        run: Run of `start_run`. Its history gets another row.
-        args: Arguments of `parse_args`.
-        loader: Dataset to train on.
-        epoch: Number of the epoch, from 0 on.
-        on_batch: Called after each batch.
-
-    Raises:
-        TrainingError: The scores are not numbers.
-    """
-    from videosummarizer.training.fusion import UNIMODAL_OUTPUTS
-    from videosummarizer.training.optimization import train_epoch
-
-    run.batches.start_epoch(epoch)
-    loss = train_epoch(run.network, run.average, run.batches.augmented(), on_batch)
-    # A resumed run continues with the network's own weights, so they are copied before the average replaces them.
-    variables = resume_point.snapshot(run.network, run.average)
-    with run.average.swapped():
-        predict_outputs = run.distribution.predict_outputs if run.distribution else validation.predict_outputs
-        unimodal_scores = predict_outputs(run.network, loader, "valid", UNIMODAL_OUTPUTS)
-        scores = validation.tune_fusion_weights(run.network, unimodal_scores, loader)
-        metrics = {"loss": loss, **validation.validate(scores[:, 0], loader)}
-        run.history.append({"epoch": epoch + 1, **metrics})
-        if run.is_main_process:
-            save_epoch(run, args, loader, scores, variables)
-
-
-def save_epoch(
-    run: TrainingRun, args: argparse.Namespace, loader: DataLoader, scores: np.ndarray, variables: list[np.ndarray]
-) -> None:
-    """Write the results of the last epoch in the run's history: checkpoint, TensorBoard log, history.csv, resume point.
-
-    Args:
-        run: Run whose network has the averaged weights.
-        args: Arguments of `parse_args`.
-        loader: Dataset to train on.
-        scores: (num_segments, 1 + K), validation scores of the segments and of their time steps.
-        variables: Values of `resume_point.snapshot`.
-    """
-    from videosummarizer.training import run_folder
-
-    row = run.history[-1]
-    epoch = row["epoch"] - 1
-    metrics = {name: value for name, value in row.items() if name != "epoch"}
-    checkpoint = run.checkpoint
-    if metrics["val_loss"] < checkpoint.best:
-        operating_point = validation.fit_operating_point(scores[:, 0], scores[:, 1:], loader)
-        checkpoint.attributes["operating_point"] = operating_point
-    checkpoint.on_epoch_end(epoch, metrics)
-    run.event_log.on_epoch_end(epoch, metrics)
-    is_saved = checkpoint.best_path and f"-{row['epoch']:04d}-" in Path(checkpoint.best_path).name
-    tqdm.write(run_folder.format_epoch(row, args.epochs, is_saved), file=sys.stdout)
-    run_folder.write_history(args.ckpt_dir / "history.csv", run.history)
-    state = resume_point.TrainingState(run.settings, run.history, run.name, checkpoint.best_path, variables)
-    resume_point.write(args.ckpt_dir, state)
+        print(f"Resuming after epoch {num_finished} of {args.epochs}")
+    return TrainingRun(network, loader, args.ckpt_dir, settings, attributes, state, distribution, is_main_process)
 
 
 def require_backend(args: argparse.Namespace) -> None:
@@ -274,22 +142,6 @@ def require_backend(args: argparse.Namespace) -> None:
         )
 
 
-def init_distribution(args: argparse.Namespace, settings: dict):
-    """Return the DataParallelRun of --coordinator, or of the several devices that JAX has here; None for one device."""
-    from videosummarizer.training.keras_backend import keras
-
-    if keras.backend.backend() != "jax" or not (args.coordinator or keras.distribution.get_device_count() > 1):
-        return None
-    from videosummarizer.training import distribution
-
-    try:
-        return distribution.DataParallelRun(
-            args.coordinator, args.num_processes, args.process_id, settings, SEQUENCE_LENGTH
-        )
-    except distribution.DistributionError as error:
-        raise TrainingError(error) from error
-
-
 def make_network(args: argparse.Namespace, loader: DataLoader):
     """Build and compile the network to train, with new weights or those of --init_ckpt.
 
@@ -298,24 +150,12 @@ def make_network(args: argparse.Namespace, loader: DataLoader):
         checkpoint.CheckpointError: --init_ckpt cannot be read.
     """
     from model import build_model
-    from videosummarizer.training.inference import load_checkpoint
     from videosummarizer.training.optimization import compile_network
+    from videosummarizer.training.training_run import load_initial_weights
 
     network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
     if args.init_ckpt:
-        config = read_checkpoint_attributes(args.init_ckpt).get("config")
-        if config != vars(loader.config):
-            raise TrainingError(
-                f"--init_ckpt: received {args.init_ckpt} trained on a dataset with {config}, expected "
-                f"{vars(loader.config)} as {loader.dataset_dir} has"
-            )
-        try:
-            network.set_weights(load_checkpoint(args.init_ckpt).get_weights())
-        except ValueError as error:
-            raise TrainingError(
-                f"--init_ckpt: {args.init_ckpt} holds another version's network, expected one that this version of "
-                "main.py saved"
-            ) from error
+        load_initial_weights(network, args.init_ckpt, loader)
     compile_network(network, args.learning_rate, args.epochs * len(loader.batches("train")))
     return network
 
@@ -332,14 +172,6 @@ def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
         "data config": vars(loader.config),
         "segments": [loader.num_segments[subset] for subset in SUBSETS],
     }
-
-
-def should_stop_early(history: list[dict], patience: int | None) -> bool:
-    """Return whether the validation loss has not improved for `patience` epochs."""
-    if not patience or not history:
-        return False
-    losses = [row["val_loss"] for row in history]
-    return len(losses) - 1 - losses.index(min(losses)) >= patience
 
 
 def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
@@ -359,62 +191,6 @@ def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
     }
 
 
-def read_operating_point(ckpt_path: str, name: str) -> OperatingPoint | None:
-    """Read an operating point from a checkpoint.
-
-    Args:
-        ckpt_path: Path of the checkpoint.
-        name: Name of the attribute that holds it.
-
-    Returns:
-        The operating point, None if the checkpoint has none of that name.
-
-    Raises:
-        checkpoint.CheckpointError: Another version saved it.
-    """
-    values = read_checkpoint_attributes(ckpt_path).get(name)
-    try:
-        return None if values is None else parse_operating_point(values)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{ckpt_path}: received an {name} of another version ({error}), expected a checkpoint of this one"
-        ) from error
-
-
-def evaluate(
-    loader: DataLoader, ckpt_path: str, subset: str
-) -> tuple[dict, list[ScoredMatch], OperatingPoint, np.ndarray | None]:
-    """Score a checkpoint and the baselines on a subset.
-
-    Returns:
-        The report; the scored matches; the operating point; and the loudness of the segments, (num_segments,) float64
-        in [0, 1], None if the dataset or the checkpoint does not provide it.
-
-    Raises:
-        checkpoint.CheckpointError: The file is not a checkpoint.
-        TrainingError: The network's scores are not numbers.
-    """
-    from videosummarizer.training import inference
-
-    checkpoint = read_checkpoint(Path(ckpt_path))
-    loudness_point = read_operating_point(ckpt_path, "loudness_operating_point")
-    matches = loader.matches(subset)
-    scores, step_scores = validation.predict(inference.load_network(checkpoint), loader, subset)
-    validation.check_finite(step_scores, subset)
-    scored = quality_report.score_matches(matches, scores, step_scores)
-    levels = validation.rms_levels(loader, subset) if loudness_point else None
-    loud = None if levels is None else quality_report.score_matches(matches, *levels)
-    report = {
-        "checkpoint": Path(ckpt_path).name,
-        "dataset": loader.dataset_dir.name,
-        "subset": subset,
-        "split": [loader.train_ratio, loader.valid_ratio],
-        "operating_point_chosen_on": "valid" if checkpoint.has_operating_point else None,
-        **quality_report.compare(scored, checkpoint.point, loud, loudness_point),
-    }
-    return report, scored, checkpoint.point, None if levels is None else levels[0]
-
-
 def test_checkpoint(args: argparse.Namespace, loader: DataLoader, ckpt_path: str) -> list[str]:
     """Evaluate a checkpoint on the test subset, print the report, and write the files of the test into ckpt_dir.
 
@@ -423,18 +199,13 @@ def test_checkpoint(args: argparse.Namespace, loader: DataLoader, ckpt_path: str
 
     Raises:
         checkpoint.CheckpointError: The file is not a checkpoint.
+        TrainingError: The network's scores are not numbers.
     """
-    report, scored, point, levels = evaluate(loader, ckpt_path, "test")
+    from videosummarizer.training import testing
+
+    report, scored, point, levels = testing.evaluate(loader, ckpt_path, "test")
     print(quality_report.format_report(report))
-    files = {
-        "test_report.json": quality_report.write_report(report),
-        "predictions.csv": quality_report.write_predictions(scored, point),
-        **plots.plot_test(scored, point, levels),
-    }
-    args.ckpt_dir.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        atomic_write(args.ckpt_dir / name, content)
-    return list(files)
+    return testing.write_results(args.ckpt_dir, report, scored, point, levels)
 
 
 def load_data(args: argparse.Namespace) -> DataLoader:
@@ -492,6 +263,44 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add(
+        "--data_dir",
+        default=DEFAULT_DATA_DIR,
+        help="dataset that data_converter.py wrote, as a folder or a .zip (default: %(default)s)",
+    )
+    add(
+        "--ckpt_dir",
+        type=Path,
+        help="folder for the results (default: checkpoints, or the folder of --ckpt in test mode)",
+    )
+    add("--mode", choices=("train", "test"), default="train", help="train and then test, or only test (default: train)")
+    add("--ckpt", metavar="FILE", help="checkpoint to test")
+    add(
+        "--split",
+        type=float,
+        nargs=2,
+        metavar=("TRAIN", "VALID"),
+        help="fractions of the matches for training and validation; the rest is for the test (default: 0.6 0.2)",
+    )
+    add(
+        "--check_data",
+        action="store_true",
+        help="read every segment before training, and list those that cannot be used",
+    )
+    add("--debug", action="store_true", help="show the stack trace of an error")
+    add_training_arguments(parser)
+    args = parser.parse_args(argv)
+    check_args(parser, args)
+    if args.ckpt_dir is None:
+        args.ckpt_dir = Path(args.ckpt).parent if args.ckpt else Path("checkpoints")
+    if args.ckpt_dir.exists() and not args.ckpt_dir.is_dir():
+        parser.error(f"argument --ckpt_dir: received {args.ckpt_dir}, which is a file, expected a folder")
+    return args
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of --mode train, on one machine and on several."""
+    add = parser.add_argument_group("training").add_argument
+    add(
         "--learning_rate",
         type=float,
         default=0.0015,
@@ -505,29 +314,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="segments per training step; 8 or more are rounded down to a multiple of 8 (default: %(default)s)",
     )
     add(
-        "--data_dir",
-        default=DEFAULT_DATA_DIR,
-        help="dataset that data_converter.py wrote, as a folder or a .zip (default: %(default)s)",
-    )
-    add(
-        "--ckpt_dir",
-        type=Path,
-        help="folder for the results (default: checkpoints, or the folder of --ckpt in test mode)",
-    )
-    add("--mode", choices=("train", "test"), default="train", help="train and then test, or only test (default: train)")
-    add("--ckpt", metavar="FILE", help="checkpoint to test")
-    add(
         "--seed",
         type=int,
         default=0,
         help="seed of the initial weights, the order of segments and dropout (default: %(default)s)",
-    )
-    add(
-        "--split",
-        type=float,
-        nargs=2,
-        metavar=("TRAIN", "VALID"),
-        help="fractions of the matches for training and validation; the rest is for the test (default: 0.6 0.2)",
     )
     add(
         "--resume", action="store_true", help="continue the interrupted run in --ckpt_dir after its last finished epoch"
@@ -535,22 +325,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--patience", type=int, metavar="EPOCHS", help="stop after this many epochs without a lower validation loss")
     add("--init_ckpt", metavar="FILE", help="start from the weights of this checkpoint, to fine-tune it on new matches")
     add(
-        "--check_data",
-        action="store_true",
-        help="read every segment before training, and list those that cannot be used",
-    )
-    add(
         "--group_by",
         type=regular_expression,
         metavar="REGEX",
         help="warn if matches of one series are in different subsets; the series is the part of a title that this "
         "expression, or its first group, matches, e.g. '^[a-z]+'",
     )
+    add = parser.add_argument_group("training on several machines").add_argument
     add("--coordinator", metavar="HOST:PORT", help="address of process 0, where the processes that train together meet")
     add("--num_processes", type=int, metavar="N", help="number of processes that train together")
     add("--process_id", type=int, metavar="I", help="number of this process, from 0 on; only process 0 writes results")
-    add("--debug", action="store_true", help="show the stack trace of an error")
-    args = parser.parse_args(argv)
+
+
+def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with status 2 if an argument is out of range, or if arguments contradict each other."""
     for name in ("learning_rate", "epochs", "batch_size"):
         if not 0 < getattr(args, name) < float("inf"):
             parser.error(f"argument --{name}: received {getattr(args, name)}, expected a number above 0")
@@ -562,16 +350,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"argument --split: received {args.split}, expected two fractions above 0 with a sum below 1")
     if (args.mode == "test") != (args.ckpt is not None):
         parser.error("--mode test and --ckpt FILE go together: give both to test a checkpoint, neither to train")
-    check_coordinator(parser, args)
-    if args.ckpt_dir is None:
-        args.ckpt_dir = Path(args.ckpt).parent if args.ckpt else Path("checkpoints")
-    if args.ckpt_dir.exists() and not args.ckpt_dir.is_dir():
-        parser.error(f"argument --ckpt_dir: received {args.ckpt_dir}, which is a file, expected a folder")
-    return args
-
-
-def check_coordinator(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with status 2 if the flags for several processes contradict each other."""
     given = [args.coordinator is not None, args.num_processes is not None, args.process_id is not None]
     if any(given) != all(given):
         parser.error("--coordinator, --num_processes and --process_id go together: give all three, or none")
@@ -623,13 +401,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with contextlib.redirect_stdout(sys.stdout if is_main_process else None):
             run(args)
-    except (
-        DatasetError,
-        CheckpointError,
-        resume_point.ResumeError,
-        TrainingError,
-        OSError,
-    ) as error:
+    except (DatasetError, CheckpointError, resume_point.ResumeError, TrainingError, OSError) as error:
         logger.error(error, exc_info=args.debug)
         return 1
     except KeyboardInterrupt:

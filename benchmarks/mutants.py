@@ -59,6 +59,7 @@ FURTHER_TEST_FILES = {
     "job": ["test_highlight_extractor_reruns.py", "test_highlight_extractor.py"],
     "keras_backend": ["test_model_scoring.py", "test_model.py"],
     "layers": ["test_model_layers.py", "test_model.py"],
+    "main": ["test_testing.py", "test_training_run.py"],
     "media": ["test_formats.py", "test_sampling.py"],
     "metadata": [
         "test_data_loader_matches.py",
@@ -72,7 +73,7 @@ FURTHER_TEST_FILES = {
     "plots": ["test_quality_report.py", "test_outputs.py"],
     "prefetching": ["test_data_loader_reading.py", "test_scoring.py"],
     "resume_point": ["test_main.py"],
-    "run_folder": ["test_model_scoring.py", "test_model.py", "test_main_epochs.py"],
+    "run_folder": ["test_model_scoring.py", "test_model.py", "test_training_run.py"],
     "runs": ["test_alignment.py"],
     "safe_hdf5": ["test_checkpoint.py", "test_hostile_checkpoints.py"],
     "safe_pickle": ["test_hostile_segments.py", "test_array_reader.py"],
@@ -86,7 +87,8 @@ FURTHER_TEST_FILES = {
         "test_data_loader_reading.py",
     ],
     "thumbnails": ["test_shots.py"],
-    "validation": ["test_main_evaluation.py", "test_main_epochs.py"],
+    "training_run": ["test_main.py", "test_main_flags.py"],
+    "validation": ["test_training_run.py"],
     "views": ["test_notebooks.py"],
     "zip_archive": ["test_storage.py", "test_unpacking.py"],
 }

@@ -2,7 +2,10 @@
 of the code around the network."""
 
 import math
+import pickle
 
+import keras
+import numpy as np
 from keras import Input, Model, layers
 from keras.initializers import Constant
 
@@ -31,3 +34,20 @@ def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10):
         for modality, logit in zip(("loudness", "audio", "video"), of_modalities, strict=True):
             outputs[f"{modality}_{name}"] = layers.Activation("sigmoid", name=f"{modality}_{name}")(logit)
     return Model({"video": video, "audio": audio}, outputs)
+
+
+def build_fused_network(data_shape):
+    """The small network for the dataset of conftest.py, with weights and fusion weights by which all outputs differ."""
+    keras.utils.set_random_seed(5)
+    network = build_small_network(data_shape, 4000, 2)
+    for number, name in enumerate(("highlight", "steps")):
+        network.get_layer(f"fusion_{name}").fusion_weights.assign((0.02 + number / 100, 0.5, 1.0))
+    return network
+
+
+def outputs_of(network, dataset_dir, title):
+    """What the network says of a match, all its segments at once."""
+    paths = sorted((dataset_dir / title).glob("*.pkl"))
+    read = [pickle.loads(path.read_bytes()) for path in paths]
+    inputs = {name: np.stack([segment[name] for segment in read])[np.newaxis] for name in ("video", "audio")}
+    return {name: output[0] for name, output in network.predict_on_batch(inputs).items()}

@@ -11,6 +11,7 @@ from videosummarizer.training.checkpoint import (
     CheckpointError,
     check_global_heaps,
     read_checkpoint_attributes,
+    read_operating_point,
     write_checkpoint_attributes,
 )
 
@@ -145,3 +146,11 @@ def test_texts_end_where_their_heap_ends_or_are_refused(tmp_path, name):
 def test_an_empty_file_has_no_texts(tmp_path):
     (tmp_path / "empty.hdf5").touch()
     assert check_global_heaps(tmp_path / "empty.hdf5") is None
+
+
+@pytest.mark.parametrize("values", [{"cut": 3}, {}, {"threshold": "x"}, {"threshold": 0.5, "smoothing": 0}, [0.5]])
+def test_a_point_of_another_version_is_named(values, checkpoint):
+    write_checkpoint_attributes(checkpoint, {"loudness_operating_point": values})
+    with pytest.raises(CheckpointError, match=r"best\.hdf5: received an loudness_operating_point of another"):
+        read_operating_point(str(checkpoint), "loudness_operating_point")
+    assert read_operating_point(str(checkpoint), "operating_point") is None

@@ -63,6 +63,28 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
         raise CheckpointError(f"{path}: received an HDF5 file without this toolkit's attributes, {expected}") from error
 
 
+def read_operating_point(path: str | os.PathLike, name: str) -> OperatingPoint | None:
+    """Read an operating point from the attributes of a checkpoint.
+
+    Args:
+        path: Path of the checkpoint.
+        name: Name of the attribute that holds it.
+
+    Returns:
+        The operating point, None if the checkpoint has none of that name.
+
+    Raises:
+        CheckpointError: Another version saved it.
+    """
+    values = read_checkpoint_attributes(path).get(name)
+    try:
+        return None if values is None else parse_operating_point(values)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: received an {name} of another version ({error}), expected a checkpoint of this one"
+        ) from error
+
+
 def check_global_heaps(path: str | os.PathLike) -> None:
     """Check that the objects of each global heap in an HDF5 file end where the heap ends.
 

@@ -35,3 +35,14 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 # On TensorFlow, XLA slows the first step down and makes the others no faster.
 USES_XLA = keras.backend.backend() == "jax"
+
+
+def reset_keras(seed: int) -> None:
+    """Make networks that are built afterwards independent of those before: names of layers and random numbers.
+
+    Layers are numbered from zero again, because their names decide in which order TensorFlow sums, and with it the last
+    digits.
+    """
+    with silence_native_stderr():  # Keras loads TensorFlow here, if it is installed, on every backend
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(seed)

@@ -1,5 +1,5 @@
-"""What main.py makes of each epoch: whose weights are validated, saved and trained on, which epoch is the best, when a
-run stops and where it continues. Training and scoring are played by a script, so that all values are known."""
+"""What a training run makes of each epoch: whose weights are validated, saved and trained on, which epoch is the best,
+when a run stops and where it continues. Training and scoring are played by a script, so that all values are known."""
 
 import csv
 import functools
@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import main as trainer
 from data_loader import Batches
 from videosummarizer.evaluation import plots
-from videosummarizer.training import inference, optimization, run_folder, validation
+from videosummarizer.training import inference, optimization, run_folder, training_run, validation
 from videosummarizer.training.checkpoint import read_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
 from videosummarizer.training.validation import TrainingError
@@ -287,7 +287,8 @@ def test_the_progress_bar_counts_batches(play):
 )
 def test_patience_is_lost_after_so_many_epochs_without_a_lower_loss(losses, patience, has_lost_it):
     history = [{"val_loss": loss, "loss": -number} for number, loss in enumerate(losses)]
-    assert trainer.should_stop_early(history, patience) == has_lost_it
+    run = SimpleNamespace(history=history)
+    assert training_run.TrainingRun.should_stop_early(run, patience) == has_lost_it
 
 
 def test_a_run_stops_once_patience_is_lost(play, capsys):
@@ -376,11 +377,12 @@ class Workers:
 def test_of_several_processes_the_first_writes_and_all_score_together(process_id, play, monkeypatch, tmp_path, capsys):
     made = []
 
-    def find_workers(args, settings):
+    def find_workers(coordinator, num_processes, received_id, settings, sequence_length):
+        assert (coordinator, num_processes, received_id, sequence_length) == ("127.0.0.1:1", 2, process_id, 8)
         made.append((Workers(process_id), settings))
         return made[0][0]
 
-    monkeypatch.setattr(trainer, "init_distribution", find_workers)
+    monkeypatch.setattr(training_run, "init_distribution", find_workers)
     monkeypatch.setattr(trainer, "require_backend", lambda args: None)
     flags = ["--coordinator", "127.0.0.1:1", "--num_processes", "2", "--process_id", str(process_id)]
     script = play([scores_with(0.9)] * 2, *flags, "--patience", "1")
@@ -417,8 +419,7 @@ def test_workers_are_there_for_several_devices_of_jax(backend, num_devices, coor
     made = SimpleNamespace(DataParallelRun=lambda *arguments: arguments, DistributionError=DistributionError)
     monkeypatch.setitem(sys.modules, "videosummarizer.training.distribution", made)
     monkeypatch.setattr("videosummarizer.training.distribution", made, raising=False)
-    args = SimpleNamespace(coordinator=coordinator, num_processes=3, process_id=1)
-    workers = trainer.init_distribution(args, {"--seed": 0})
+    workers = training_run.init_distribution(coordinator, 3, 1, {"--seed": 0}, 8)
     assert workers == ((coordinator, 3, 1, {"--seed": 0}, 8) if has_workers else None)
     if has_workers:
 
@@ -427,7 +428,7 @@ def test_workers_are_there_for_several_devices_of_jax(backend, num_devices, coor
 
         made.DataParallelRun = refuse
         with pytest.raises(TrainingError, match="these cannot"):
-            trainer.init_distribution(args, {})
+            training_run.init_distribution(coordinator, 3, 1, {}, 8)
 
 
 def test_another_backend_than_tensorflow_writes_no_events(monkeypatch, tmp_path):

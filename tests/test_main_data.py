@@ -1,0 +1,151 @@
+"""Which matches main.py trains and tests on: the split of a checkpoint, and subsets that lack a class."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from test_data_loader import write_dataset
+
+import main as trainer
+from data_loader import DataLoader
+from videosummarizer.dataset import storage
+from videosummarizer.dataset.metadata import DataConfig, DatasetError, write_metadata
+from videosummarizer.evaluation import plots
+from videosummarizer.training import inference, optimization, validation
+from videosummarizer.training.checkpoint import read_checkpoint_attributes, write_checkpoint_attributes
+from videosummarizer.training.keras_backend import keras
+from videosummarizer.training.validation import TrainingError
+
+# ---- The split of a checkpoint
+
+# The XORed bytes of SHA-512 of these titles over 255: their places in the split.
+PLACES_OF_SPLIT = {
+    **{"match_01": 0.004, "match_75": 0.173, "match_35": 0.259, "match_28": 0.396},
+    **{"match_70": 0.510, "match_06": 0.557, "match_36": 0.608, "match_08": 0.867},
+}
+
+
+def write_loud_dataset(folder, labels_of):
+    """A dataset of grey frames and noise that is loud in highlights."""
+    config, rng = DataConfig(1, 1, 1, 1, 400, False), np.random.default_rng(0)
+    videos = []
+    for title, labels in labels_of.items():
+        (folder / title).mkdir(parents=True)
+        for index, label in enumerate(labels):
+            audio = rng.normal(0, 0.3 if label else 0.02, 400).astype(np.float32)
+            video = rng.integers(0, 256, config.data_shape["video"], np.uint8)
+            storage.write_segment(folder / title, index, label, video, audio, config, float(len(labels)))
+        videos.append({"title": title, "segment_count": len(labels)})
+    write_metadata(folder, config, videos, missing=[], created="2026-11-24")
+    return folder
+
+
+def test_a_checkpoint_is_tested_by_the_split_that_it_was_trained_with(small_network, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plots, "plot_test", lambda scored, point, levels: {})
+    labels_of = {title: [0, 1, 0, 0] for title in PLACES_OF_SPLIT}
+    dataset = write_loud_dataset(tmp_path / "dataset", labels_of)
+    arguments = ["--data_dir", str(dataset), "--epochs", "1", "--split", "0.2", "0.25"]
+    assert trainer.main([*arguments, "--ckpt_dir", str(tmp_path / "ckpt")]) == 0
+    assert "train: 2 videos, 8 segments, 2 highlights" in capsys.readouterr().out
+    (path,) = (tmp_path / "ckpt").glob("*.hdf5")
+    expected = [title for title, place in PLACES_OF_SPLIT.items() if place >= 0.45]
+    assert any(PLACES_OF_SPLIT[title] < 0.6 for title in expected)  # of the default split's train
+    assert read_checkpoint_attributes(path)["split"] == [0.2, 0.25]
+    arguments = ["--mode", "test", "--ckpt", str(path), "--data_dir", str(dataset)]
+    assert trainer.main([*arguments, "--ckpt_dir", str(tmp_path / "tested")]) == 0
+    for folder in ("ckpt", "tested"):
+        report = json.loads((tmp_path / folder / "test_report.json").read_text())
+        assert (sorted(report["videos"]), report["split"]) == (sorted(expected), [0.2, 0.25])
+        with open(tmp_path / folder / "predictions.csv", newline="") as file:
+            assert {row["title"] for row in csv.DictReader(file)} == set(expected)
+    loader = trainer.load_data(trainer.parse_args([*arguments, "--split", "0.2", "0.25"]))
+    assert sorted(match.title for match in loader.matches("test")) == sorted(expected)
+    for split in (["0.6", "0.2"], ["0.25", "0.2"]):
+        with pytest.raises(TrainingError, match="another split would test it on videos that it has seen"):
+            trainer.load_data(trainer.parse_args([*arguments, "--split", *split]))
+
+
+def test_only_the_subset_that_is_tested_needs_both_classes(tmp_path):
+    labels_of = {"match_00": [0, 0], "match_07": [1, 1], "match_08": [0, 1]}
+    dataset = write_dataset(tmp_path / "few", labels_of)
+    config = vars(DataLoader(dataset).config)
+    path = tmp_path / "x.hdf5"
+    keras.Sequential([keras.layers.Input((1,))]).save(path)
+    write_checkpoint_attributes(path, {"config": config, "split": [0.6, 0.2]})
+    args = trainer.parse_args(["--mode", "test", "--ckpt", str(path), "--data_dir", str(dataset), "--batch_size", "5"])
+    loader = trainer.load_data(args)
+    assert (loader.num_videos, loader.batch_size) == ({"train": 1, "valid": 1, "test": 1}, 5)
+    write_checkpoint_attributes(path, {"config": config, "split": [0.7, 0.28]})  # its test is empty
+    with pytest.raises(DatasetError, match="both classes in test, but test lacks one"):
+        trainer.load_data(args)
+
+
+def test_a_loader_for_training_needs_both_classes_in_every_subset(tmp_path):
+    for number, lacking in enumerate(("match_00", "match_07", "match_08")):
+        labels_of = {title: [0, 1] for title in ("match_00", "match_07", "match_08")} | {lacking: [0, 0]}
+        dataset = write_dataset(tmp_path / str(number), labels_of)
+        with pytest.raises(DatasetError, match=f"but {('train', 'valid', 'test')[number]} lacks one"):
+            trainer.load_data(trainer.parse_args(["--data_dir", str(dataset)]))
+
+
+@pytest.mark.parametrize("title", ["match_07", "match_08"])
+def test_damaged_sections_are_named_before_training(tmp_path, title):
+    sections_of = {"match_00": [[0, 1]], "match_07": [[0, 1]], "match_08": [[0, 1]], title: [[5, 4]]}
+    dataset = write_dataset(tmp_path / "damaged", {name: [1, 0] for name in sections_of}, sections_of=sections_of)
+    with pytest.raises(DatasetError, match=f"sections of {title}"):
+        trainer.load_data(trainer.parse_args(["--data_dir", str(dataset)]))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "is_one"),
+    [
+        ([0.6, 0.2], True),
+        ([0.5, 0.5], False),
+        ([0.5, 0.4999], True),
+        ([0.0, 0.5], False),
+        ([0.5, 0.0], False),
+        ([-0.1, 0.5], False),
+        ([0.5, 1], False),
+        ([0.2, 0.2, 0.2], False),
+        ([0.2], False),
+        ((0.6, 0.2), False),
+        ("ab", False),
+        (None, False),
+        ([0.2, None], False),
+    ],
+)
+def test_a_split_leaves_something_to_each_subset(ratios, is_one):
+    assert trainer.is_split(ratios) is is_one
+
+
+# ---- Few highlights
+
+
+def test_rare_highlights_count_as_much_as_all_the_rest(small_network, tmp_path, monkeypatch):
+    # Silence and grey frames, of which nothing can be learned but how often highlights are: 1 of 20 segments.
+    rare = [int(index == 7) for index in range(20)]
+    labels_of = {"match_00": rare, "match_01": rare, "match_07": rare, "match_08": rare}
+    dataset, seen = write_dataset(tmp_path / "rare", labels_of), []
+    plain = optimization.train_epoch
+
+    def train_epoch(network, average, batches, on_batch):
+        batches = list(batches)
+        labels = np.concatenate([targets["highlight"].ravel() for _, targets, _ in batches])
+        weights = np.concatenate([weights.ravel() for _, _, weights in batches])
+        seen.append((weights[labels == 1].sum(), weights[labels == 0].sum(), (weights > 0).sum()))
+        return plain(network, average, batches, on_batch)
+
+    monkeypatch.setattr(optimization, "train_epoch", train_epoch)
+    monkeypatch.setattr(validation, "fit_operating_point", lambda *arguments: {"threshold": 0.5})  # takes long
+    arguments = ["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), "--learning_rate", "0.1"]
+    args = trainer.parse_args([*arguments, "--epochs", "12", "--batch_size", "40"])
+    path = trainer.train(args, trainer.load_data(args))
+    for highlights, others, num_counted in seen:
+        assert (highlights, others, num_counted) == (pytest.approx(20), pytest.approx(20), 40)
+    scores, _ = validation.predict(inference.load_checkpoint(path), DataLoader(dataset), "test")
+    assert scores == pytest.approx(np.full(20, 0.5), abs=0.05)
+    # As if half of the segments were highlights; 19 of 20 would be at a loss of less than 0.4 each otherwise.
+    val_loss = read_checkpoint_attributes(path)["val_loss"]
+    assert val_loss == pytest.approx(math.log(2), abs=0.01)

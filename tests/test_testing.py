@@ -1,0 +1,120 @@
+"""The test of a checkpoint: which matches, labels and operating points a figure of the report is of."""
+
+import csv
+import json
+import pickle
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from conftest import LABELS, TITLES
+from small_network import build_fused_network, outputs_of
+
+import main as trainer
+from data_loader import DataLoader
+from videosummarizer.training import testing, validation
+from videosummarizer.training.checkpoint import write_checkpoint_attributes
+from videosummarizer.training.validation import TrainingError
+
+POINT = {"threshold": 0.6, "smoothing": 3, "min_length_sec": 1.0, "max_gap_sec": 0.5, "nms_ratio": 0.7}
+LOUDNESS_POINT = {"threshold": 0.2, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "nms_ratio": 0.5}
+
+
+@pytest.fixture(scope="module")
+def loader(dataset_dir):
+    return DataLoader(dataset_dir)
+
+
+@pytest.fixture(scope="module")
+def network(loader):
+    return build_fused_network(loader.data_shape)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(network, loader, tmp_path_factory):
+    """A checkpoint with operating points that nobody would choose."""
+    path = tmp_path_factory.mktemp("own") / "own.hdf5"
+    network.save(path)
+    attributes = {"config": vars(loader.config), "split": [0.6, 0.2], "operating_point": POINT}
+    write_checkpoint_attributes(path, attributes | {"loudness_operating_point": LOUDNESS_POINT})
+    return path
+
+
+def sounds_of(dataset_dir, title):
+    paths = sorted((dataset_dir / title).glob("*.pkl"))
+    return np.stack([pickle.loads(path.read_bytes())["audio"] for path in paths])
+
+
+def test_a_report_is_of_the_tests_matches_at_the_checkpoints_points(checkpoint, network, loader, dataset_dir):
+    report, scored, point, levels = testing.evaluate(loader, str(checkpoint), "test")
+    assert {name: report[name] for name in ("checkpoint", "dataset", "subset", "split")} == {
+        "checkpoint": "own.hdf5",
+        "dataset": "dataset",
+        "subset": "test",
+        "split": [0.6, 0.2],
+    }
+    assert report["operating_point_chosen_on"] == "valid"
+    assert report["videos"] == [row["title"] for row in report["by_match"]] == ["match_08", "match_10"]
+    assert [match.title for match in scored] == ["match_08", "match_10"]
+    assert (report["model"]["operating_point"], report["loudness"]["operating_point"]) == (POINT, LOUDNESS_POINT)
+    assert vars(point) == POINT
+    labels = np.array(LABELS["match_08"] + LABELS["match_10"])
+    loud = np.concatenate([np.sqrt(np.square(sounds_of(dataset_dir, t), dtype=float).mean(1)) for t in TITLES["test"]])
+    np.testing.assert_allclose(levels, loud, rtol=1e-6)
+    scores = np.concatenate([outputs_of(network, dataset_dir, title)["highlight"][:, 0] for title in TITLES["test"]])
+    np.testing.assert_allclose(np.concatenate([match.scores for match in scored]), scores, atol=1e-5)
+    for who, values in (("model", scores), ("loudness", loud)):
+        figures = report[who]["per_segment"]
+        assert (figures["segments"], figures["highlights"]) == (20, 1)
+        expected = sklearn.metrics.average_precision_score(labels, values)
+        assert figures["average_precision"] == pytest.approx(expected, abs=1e-5)
+        assert figures["roc_auc"] == pytest.approx(sklearn.metrics.roc_auc_score(labels, values), abs=1e-5)
+        assert figures["loss"] == pytest.approx(sklearn.metrics.log_loss(labels, values), abs=1e-4)
+
+
+def test_another_subset_can_be_evaluated(checkpoint, loader):
+    report, _, _, levels = testing.evaluate(loader, str(checkpoint), "valid")
+    assert (report["subset"], report["videos"], len(levels)) == ("valid", ["match_07", "match_09"], 11)
+
+
+def test_the_files_of_a_test_hold_what_was_scored(checkpoint, dataset_dir, tmp_path, capsys):
+    args = trainer.parse_args(["--mode", "test", "--ckpt", str(checkpoint), "--data_dir", str(dataset_dir)])
+    args.ckpt_dir = tmp_path / "deep" / "results"
+    loader = trainer.load_data(args)
+    report, scored, _, _ = testing.evaluate(loader, str(checkpoint), "test")
+    names = trainer.test_checkpoint(args, loader, str(checkpoint))
+    assert names == ["test_report.json", "predictions.csv", "precision_recall.png", "test_matches.png"]
+    assert sorted(path.name for path in args.ckpt_dir.iterdir()) == sorted(names)
+    written = json.loads((args.ckpt_dir / "test_report.json").read_text())
+    assert written["model"]["per_event"] == report["model"]["per_event"]
+    with open(args.ckpt_dir / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["title"], int(row["index"])) for row in rows] == [
+        *(("match_08", index) for index in range(12)),
+        *(("match_10", index) for index in range(8)),
+    ]
+    labels, scores, found = (np.array([float(row[name]) for row in rows]) for name in ("label", "score", "found"))
+    assert labels.tolist() == LABELS["match_08"] + LABELS["match_10"]
+    np.testing.assert_allclose(scores, np.concatenate([match.scores for match in scored]), atol=5.1e-7)
+    figures = written["model"]["per_segment"]
+    assert figures["confusion_matrix"] == sklearn.metrics.confusion_matrix(labels, found).tolist()
+    assert figures["average_precision"] == pytest.approx(
+        sklearn.metrics.average_precision_score(labels, scores), abs=1e-5
+    )
+    assert "Test: 2 videos, 20 segments, 1 highlights, 1 labelled sections" in capsys.readouterr().out
+
+
+def test_loudness_is_left_out_where_no_point_was_chosen_for_it(checkpoint, loader, network, tmp_path):
+    path = tmp_path / "copy.hdf5"
+    network.save(path)
+    write_checkpoint_attributes(path, {"config": vars(loader.config), "split": [0.6, 0.2]})
+    report, _, point, levels = testing.evaluate(loader, str(path), "test")
+    assert (report["loudness"], levels, report["operating_point_chosen_on"]) == (None, None, None)
+    assert (point.threshold, point.smoothing) == (0.5, 1)
+
+
+def test_steps_that_are_no_numbers_end_a_test(checkpoint, loader, monkeypatch):
+    nothing = np.full((20, 2), np.nan)
+    monkeypatch.setattr(validation, "predict", lambda network, loader, subset: (np.zeros(20), nothing))
+    with pytest.raises(TrainingError, match=r"^test: the network's scores are not numbers"):
+        testing.evaluate(loader, str(checkpoint), "test")

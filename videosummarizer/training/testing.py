@@ -1,0 +1,75 @@
+"""Test a checkpoint: score it and the baselines on a subset, and write the files of the test.
+
+Arguments named `loader` are a `data_loader.DataLoader`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from videosummarizer.atomic_file import atomic_write
+from videosummarizer.evaluation import plots, quality_report
+from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
+from videosummarizer.training import inference, validation
+from videosummarizer.training.checkpoint import read_checkpoint, read_operating_point
+
+
+def evaluate(loader, ckpt_path: str, subset: str) -> tuple[dict, list[ScoredMatch], OperatingPoint, np.ndarray | None]:
+    """Score a checkpoint and the baselines on a subset.
+
+    Args:
+        loader: Dataset with the subset.
+        ckpt_path: Path of the checkpoint.
+        subset: Name of the subset.
+
+    Returns:
+        The report; the scored matches; the operating point; and the loudness of the segments, (num_segments,) float64
+        in [0, 1], None if the dataset or the checkpoint does not provide it.
+
+    Raises:
+        checkpoint.CheckpointError: The file is not a checkpoint.
+        TrainingError: The network's scores are not numbers.
+    """
+    checkpoint = read_checkpoint(Path(ckpt_path))
+    loudness_point = read_operating_point(ckpt_path, "loudness_operating_point")
+    matches = loader.matches(subset)
+    scores, step_scores = validation.predict(inference.load_network(checkpoint), loader, subset)
+    validation.check_finite(step_scores, subset)
+    scored = quality_report.score_matches(matches, scores, step_scores)
+    levels = validation.rms_levels(loader, subset) if loudness_point else None
+    loud = None if levels is None else quality_report.score_matches(matches, *levels)
+    report = {
+        "checkpoint": Path(ckpt_path).name,
+        "dataset": loader.dataset_dir.name,
+        "subset": subset,
+        "split": [loader.train_ratio, loader.valid_ratio],
+        "operating_point_chosen_on": "valid" if checkpoint.has_operating_point else None,
+        **quality_report.compare(scored, checkpoint.point, loud, loudness_point),
+    }
+    return report, scored, checkpoint.point, None if levels is None else levels[0]
+
+
+def write_results(
+    ckpt_dir: Path, report: dict, scored: list[ScoredMatch], point: OperatingPoint, levels: np.ndarray | None
+) -> list[str]:
+    """Write the files of a test: test_report.json, predictions.csv and the figures.
+
+    Args:
+        ckpt_dir: Folder for the files.
+        report: Report of `evaluate`.
+        scored: Scored matches of `evaluate`.
+        point: Operating point of the checkpoint.
+        levels: (num_segments,) loudness of the segments, None if there is none.
+
+    Returns:
+        The names of the files.
+    """
+    files = {
+        "test_report.json": quality_report.write_report(report),
+        "predictions.csv": quality_report.write_predictions(scored, point),
+        **plots.plot_test(scored, point, levels),
+    }
+    ckpt_dir.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        atomic_write(ckpt_dir / name, content)
+    return list(files)

@@ -1,0 +1,182 @@
+"""A training run: its epochs, what it writes after each, and how an interrupted run continues."""
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from videosummarizer.atomic_file import atomic_write
+from videosummarizer.evaluation import plots
+from videosummarizer.training import inference, optimization, resume_point, run_folder, validation
+from videosummarizer.training.checkpoint import read_checkpoint_attributes
+from videosummarizer.training.fusion import UNIMODAL_OUTPUTS
+from videosummarizer.training.keras_backend import keras
+from videosummarizer.training.validation import TrainingError
+
+
+class TrainingRun:
+    """A network in training, epoch after epoch.
+
+    Args:
+        network: Network of `optimization.compile_network`.
+        loader: Dataset to train on, a `data_loader.DataLoader`.
+        ckpt_dir: Folder for the results.
+        settings: Settings that have to stay the same when the run is resumed, by flag; "--epochs" is one of them.
+        attributes: What each checkpoint states about itself.
+        state: State of the run to resume; None for a new run.
+        distribution: The distribution.DataParallelRun; None on one device.
+        is_main_process: Whether this process writes results; of several processes only the first does.
+
+    Attributes:
+        history: A dict for each finished epoch, the rows of history.csv.
+        batches: The training batches, or this process's shard of them.
+        checkpoint: BestCheckpoint, which saves the network when the validation loss improves.
+        average: ExponentialMovingAverage of the network's weights.
+
+    Raises:
+        resume_point.ResumeError: The state is that of another network.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        loader,
+        ckpt_dir: Path,
+        settings: dict,
+        attributes: dict,
+        state: resume_point.TrainingState | None,
+        distribution,
+        is_main_process: bool,
+    ):
+        self.network, self.loader, self.ckpt_dir, self.settings = network, loader, ckpt_dir, settings
+        self.distribution, self.is_main_process = distribution, is_main_process
+        self.name = state.run_name if state else f"ckpt-{datetime.now():%Y%m%d-%H%M%S}"
+        self.history = state.history if state else []
+        self.checkpoint = run_folder.BestCheckpoint(ckpt_dir, self.name, attributes)
+        self.checkpoint.set_model(network)
+        self.average = optimization.ExponentialMovingAverage(network)
+        if state:
+            resume_point.restore(network, self.average, state.variables)
+            self.checkpoint.resume(state.best_path, min(row["val_loss"] for row in self.history))
+        self.batches = loader.batches("train", distribution.shard if distribution else None)
+        self.event_log = run_folder.make_event_log(ckpt_dir / "logs" / self.name)
+        self.event_log.set_model(network)
+
+    def run_epoch(self, on_batch: Callable[[], object]) -> None:
+        """Train for one epoch, then validate the averaged weights and save what they improve.
+
+        Args:
+            on_batch: Called after each batch.
+
+        Raises:
+            TrainingError: The scores are not numbers.
+        """
+        epoch = len(self.history)
+        self.batches.start_epoch(epoch)
+        loss = optimization.train_epoch(self.network, self.average, self.batches.augmented(), on_batch)
+        # A resumed run continues with the network's own weights, so they are copied before the average replaces them.
+        variables = resume_point.snapshot(self.network, self.average)
+        with self.average.swapped():
+            predict_outputs = self.distribution.predict_outputs if self.distribution else validation.predict_outputs
+            unimodal_scores = predict_outputs(self.network, self.loader, "valid", UNIMODAL_OUTPUTS)
+            scores = validation.tune_fusion_weights(self.network, unimodal_scores, self.loader)
+            metrics = {"loss": loss, **validation.validate(scores[:, 0], self.loader)}
+            self.history.append({"epoch": epoch + 1, **metrics})
+            if self.is_main_process:
+                self.save_epoch(epoch, metrics, scores, variables)
+
+    def save_epoch(self, epoch: int, metrics: dict, scores: np.ndarray, variables: list[np.ndarray]) -> None:
+        """Write the results of an epoch: checkpoint, TensorBoard log, history.csv, resume point.
+
+        The network has the averaged weights, and the epoch is the last one in the history.
+
+        Args:
+            epoch: Number of the epoch, from 0 on.
+            metrics: Its metrics.
+            scores: (num_segments, 1 + K), validation scores of the segments and of their time steps.
+            variables: Values of `resume_point.snapshot`.
+        """
+        checkpoint = self.checkpoint
+        is_best = metrics["val_loss"] < checkpoint.best
+        if is_best:
+            operating_point = validation.fit_operating_point(scores[:, 0], scores[:, 1:], self.loader)
+            checkpoint.attributes["operating_point"] = operating_point
+        checkpoint.on_epoch_end(epoch, metrics)
+        self.event_log.on_epoch_end(epoch, metrics)
+        line = run_folder.format_epoch(self.history[-1], self.settings["--epochs"], is_best)
+        tqdm.write(line, file=sys.stdout)
+        run_folder.write_history(self.ckpt_dir / "history.csv", self.history)
+        state = resume_point.TrainingState(self.settings, self.history, self.name, checkpoint.best_path, variables)
+        resume_point.write(self.ckpt_dir, state)
+
+    def should_stop_early(self, patience: int | None) -> bool:
+        """Return whether the validation loss has not improved for `patience` epochs."""
+        if not patience or not self.history:
+            return False
+        losses = [row["val_loss"] for row in self.history]
+        return len(losses) - 1 - losses.index(min(losses)) >= patience
+
+    def close(self) -> None:
+        """End the TensorBoard log, draw history.png, and print the path of the best checkpoint."""
+        self.event_log.on_train_end()
+        if self.is_main_process and self.history:
+            atomic_write(self.ckpt_dir / "history.png", plots.plot_history(self.history))
+        if self.is_main_process and self.checkpoint.best_path:
+            print(f"Best checkpoint: {self.checkpoint.best_path}")
+
+
+def load_initial_weights(network: keras.Model, ckpt_path: str, loader) -> None:
+    """Set the weights of a network to those of a checkpoint, to fine-tune it.
+
+    Args:
+        network: Network of `build_model`.
+        ckpt_path: Path of the checkpoint, --init_ckpt.
+        loader: Dataset to train on, a `data_loader.DataLoader`.
+
+    Raises:
+        TrainingError: The checkpoint was trained on data of another shape, or holds another network.
+        checkpoint.CheckpointError: The checkpoint cannot be read.
+    """
+    config = read_checkpoint_attributes(ckpt_path).get("config")
+    if config != vars(loader.config):
+        raise TrainingError(
+            f"--init_ckpt: received {ckpt_path} trained on a dataset with {config}, expected {vars(loader.config)} as "
+            f"{loader.dataset_dir} has"
+        )
+    try:
+        network.set_weights(inference.load_checkpoint(ckpt_path).get_weights())
+    except ValueError as error:
+        raise TrainingError(
+            f"--init_ckpt: {ckpt_path} holds another version's network, expected one that this version of main.py saved"
+        ) from error
+
+
+def init_distribution(
+    coordinator: str | None, num_processes: int | None, process_id: int | None, settings: dict, sequence_length: int
+):
+    """Start data-parallel training if there are several processes or devices. The network is built afterwards.
+
+    Args:
+        coordinator: See `distribution.DataParallelRun`, as for the other arguments.
+        num_processes: Number of processes.
+        process_id: Number of this process.
+        settings: Settings that all processes must share.
+        sequence_length: Segments in a sequence.
+
+    Returns:
+        The DataParallelRun of the processes, or of the several devices that JAX has here; None for one device.
+
+    Raises:
+        TrainingError: The processes cannot train together.
+    """
+    if keras.backend.backend() != "jax" or not (coordinator or keras.distribution.get_device_count() > 1):
+        return None
+    from videosummarizer.training import distribution
+
+    try:
+        return distribution.DataParallelRun(coordinator, num_processes, process_id, settings, sequence_length)
+    except distribution.DistributionError as error:
+        raise TrainingError(error) from error
