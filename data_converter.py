@@ -50,19 +50,19 @@ class WorkerError(Exception):
     """A process that converted matches was killed. The message says what to do."""
 
 
-def probe_matches(video_paths: list[Path]) -> tuple[dict[Path, float], list[Conversion]]:
+def probe_matches(video_paths: list[Path]) -> tuple[dict[str, float], list[Conversion]]:
     """Read the labels and the header of each match, and report the errors in them.
 
     Returns:
-        durations_sec: the length of each match that can be converted, by its path.
+        durations_sec: the length of each match that can be converted, by title.
         failed: the results of the others.
     """
-    durations_sec: dict[Path, float] = {}
+    durations_sec: dict[str, float] = {}
     failed = []
     for path in video_paths:
         try:
             read_label_file(conversion.find_label_path(path))
-            durations_sec[path] = media.probe_duration_sec(path)
+            durations_sec[path.stem] = media.probe_duration_sec(path)
         except (media.MediaError, LabelError, OSError) as error:
             failed.append(Conversion(path.stem, error=str(error), error_traceback=traceback.format_exc()))
             report(failed[-1])
@@ -101,10 +101,10 @@ def convert_matches(
     durations_sec, failed = probe_matches(video_paths)
     yield from failed
     # The longest first, so that in the end no core waits for a long match that was started last.
-    ordered = sorted(durations_sec, key=lambda path: (-durations_sec[path], path))
+    readable = [path for path in video_paths if path.stem in durations_sec]
+    ordered = sorted(readable, key=lambda path: (-durations_sec[path.stem], path))
     num_jobs = max(1, min(num_workers, len(ordered)))
     num_threads = 1 if scheduler else max(1, num_workers // num_jobs)
-    duration_sec_of = {path.stem: duration_sec for path, duration_sec in durations_sec.items()}
     with show_progress(sum(durations_sec.values()), config, dataset_dir) as add_finished_sec, cluster(scheduler):
         # Dispatch only as many matches as loky can start. Others that wait at an interruption would break its shutdown.
         pool = joblib.Parallel(
@@ -115,7 +115,7 @@ def convert_matches(
         jobs = (joblib.delayed(conversion.convert_match)(path, config, dataset_dir, num_threads) for path in ordered)
         try:
             for result in pool(jobs) if scheduler else interruption.run_pool_ignoring_sigint(pool, jobs):
-                add_finished_sec(duration_sec_of[result.title])
+                add_finished_sec(durations_sec[result.title])
                 report(result)
                 yield result
         except TerminatedWorkerError as error:
