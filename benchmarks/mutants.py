@@ -73,7 +73,12 @@ FURTHER_TEST_FILES = {
     "plots": ["test_quality_report.py", "test_outputs.py"],
     "prefetching": ["test_data_loader_reading.py", "test_scoring.py"],
     "resume_point": ["test_main.py"],
-    "run_folder": ["test_model_scoring.py", "test_model.py", "test_training_run.py"],
+    "run_folder": [
+        "test_model_scoring.py",
+        "test_model.py",
+        "test_training_run.py",
+        "test_training_run_devices.py",
+    ],
     "runs": ["test_alignment.py"],
     "safe_hdf5": ["test_checkpoint.py", "test_hostile_checkpoints.py"],
     "safe_pickle": ["test_hostile_segments.py", "test_array_reader.py"],

@@ -266,6 +266,20 @@ def test_the_seed_decides_the_first_weights(small_network, dataset, tmp_path, mo
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
 
 
+def test_layers_of_a_run_are_numbered_from_zero(small_network, dataset, tmp_path, monkeypatch):
+    names = []
+    monkeypatch.setattr(
+        optimization, "compile_network", lambda network, *_: names.append([layer.name for layer in network.layers])
+    )
+    monkeypatch.setattr(trainer, "checkpoint_attributes", lambda args, loader: 1 / 0)  # ends the run
+    args = parse(dataset, "--ckpt_dir", str(tmp_path / "ckpt"))
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            trainer.train(args, trainer.load_data(args))
+    assert names[0] == names[1]
+    assert "dense" in names[0]
+
+
 def test_what_has_to_be_the_same_for_a_run_to_be_resumed(dataset):
     flags = ["--learning_rate", "0.01", "--epochs", "3", "--batch_size", "5", "--seed", "7"]
     flags += ["--split", "0.61", "0.1", "--init_ckpt", "i.hdf5"]

@@ -111,6 +111,11 @@ def test_loudness_is_left_out_where_no_point_was_chosen_for_it(checkpoint, loade
     report, _, point, levels = testing.evaluate(loader, str(path), "test")
     assert (report["loudness"], levels, report["operating_point_chosen_on"]) == (None, None, None)
     assert (point.threshold, point.smoothing) == (0.5, 1)
+    attributes = {"config": vars(loader.config), "split": [0.6, 0.2], "operating_point": POINT}
+    write_checkpoint_attributes(path, attributes)  # of the network alone
+    report, _, point, levels = testing.evaluate(loader, str(path), "test")
+    assert (report["loudness"], levels, report["operating_point_chosen_on"]) == (None, None, "valid")
+    assert vars(point) == POINT
 
 
 def test_steps_that_are_no_numbers_end_a_test(checkpoint, loader, monkeypatch):

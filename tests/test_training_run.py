@@ -2,12 +2,10 @@
 when a run stops and where it continues. Training and scoring are played by a script, so that all values are known."""
 
 import csv
-import functools
 import json
 import math
 import pickle
 import re
-import sys
 from types import SimpleNamespace
 
 import h5py
@@ -19,9 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import main as trainer
 from data_loader import Batches
 from videosummarizer.evaluation import plots
-from videosummarizer.training import inference, optimization, run_folder, training_run, validation
+from videosummarizer.training import inference, optimization, training_run, validation
 from videosummarizer.training.checkpoint import read_checkpoint_attributes
-from videosummarizer.training.keras_backend import keras
 from videosummarizer.training.validation import TrainingError
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -229,9 +226,20 @@ def test_the_best_epoch_is_tested_and_named(play, capsys):
     assert [line[:11] for line in lines] == ["epoch   1/3", "epoch   2/3", "epoch   3/3"]
 
 
-def test_an_equal_loss_is_no_improvement(play):
+def test_an_equal_loss_is_no_improvement(play, capsys):
     script = play([scores_with(0.7)] * 2)
     assert [path.name.rsplit("-", 2)[1] for path in script.checkpoints] == ["0001"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert [line.endswith("  saved") for line in lines] == [True, False]
+
+
+def test_without_the_level_of_the_sound_a_checkpoint_has_no_operating_point_for_it(play, monkeypatch):
+    monkeypatch.setattr(validation, "rms_levels", lambda loader, subset: None)  # a dataset of MFCCs
+    script = play([scores_with(0.7)])
+    assert script.status == 0
+    attributes = read_checkpoint_attributes(script.checkpoints[0])
+    assert "loudness_operating_point" not in attributes
+    assert attributes["operating_point"] == {"threshold": 0.5}
 
 
 def test_the_history_is_drawn_as_it_is_written(play):
@@ -329,6 +337,25 @@ def test_ctrl_c_keeps_whole_epochs_and_resume_continues_after_the_last(play, cap
     assert len(list((again.ckpt_dir / "logs").iterdir())) == 1
 
 
+def test_ctrl_c_in_the_first_epoch_leaves_no_results(play, capsys):
+    script = play([scores_with(0.7)] * 2, stop_in=1)
+    assert (script.status, script.rows, script.checkpoints) == (130, [], [])
+    assert not (script.ckpt_dir / "history.png").exists()
+    assert not (script.ckpt_dir / "resume.npz").exists()
+    assert "Best checkpoint" not in capsys.readouterr().out
+
+
+def test_a_resumed_run_has_to_be_better_than_the_best_epoch_of_before_not_the_last(play, capsys):
+    highs = (0.8, 0.6, 0.7)
+    script = play([scores_with(high) for high in highs], stop_in=3)
+    capsys.readouterr()
+    again = play([scores_with(high) for high in highs], "--resume", first_epoch=3)
+    assert [row["epoch"] for row in again.rows] == ["1", "2", "3"]
+    assert again.checkpoints == script.checkpoints
+    assert again.tested == str(script.checkpoints[0])
+    assert "  saved" not in capsys.readouterr().out
+
+
 def test_a_resumed_run_without_a_better_epoch_tests_the_best_of_before(play):
     script = play([scores_with(high) for high in (0.8, 0.7)], stop_in=2)
     again = play([scores_with(high) for high in (0.8, 0.7)], "--resume", first_epoch=2)
@@ -385,54 +412,18 @@ def test_of_several_processes_the_first_writes_and_all_score_together(process_id
     monkeypatch.setattr(training_run, "init_distribution", find_workers)
     monkeypatch.setattr(trainer, "require_backend", lambda args: None)
     flags = ["--coordinator", "127.0.0.1:1", "--num_processes", "2", "--process_id", str(process_id)]
-    script = play([scores_with(0.9)] * 2, *flags, "--patience", "1")
+    script = play([scores_with(0.9)] * 3, *flags, "--patience", "1")  # stops after two
     ((workers, settings),) = made
     assert workers.is_shut_down
     assert (script.status, len(script.seen)) == (0, 2)
-    assert (settings["--patience"], settings["finished epochs"], settings["--epochs"]) == (1, 0, 2)
+    assert (settings["--patience"], settings["finished epochs"], settings["--epochs"]) == (1, 0, 3)
     assert script.shards[-1] == ("train", (process_id, 2))
     assert script.bars[0]["disable"] is (process_id == 1)
     out = capsys.readouterr().out
     if process_id == 0:
         assert float(script.rows[0]["val_loss"]) == pytest.approx(loss_of(scores_with(0.7)))
+        assert "Stopped: no lower validation loss in 1 epochs (--patience)" in out
         assert script.tested == str(script.checkpoints[0])
     else:
         assert (out, script.rows, hasattr(script, "tested")) == ("", [], False)
         assert not (tmp_path / "ckpt" / "resume.npz").exists()
-
-
-def backend_is(monkeypatch, name, num_devices):
-    monkeypatch.setattr(keras.backend, "backend", lambda: name)
-    monkeypatch.setattr(keras.distribution, "get_device_count", lambda: num_devices, raising=False)
-
-
-@pytest.mark.parametrize(
-    ("backend", "num_devices", "coordinator", "has_workers"),
-    [("jax", 1, None, False), ("jax", 2, None, True), ("jax", 1, "a:1", True), ("tensorflow", 2, None, False)],
-)
-def test_workers_are_there_for_several_devices_of_jax(backend, num_devices, coordinator, has_workers, monkeypatch):
-    backend_is(monkeypatch, backend, num_devices)
-
-    class DistributionError(Exception):
-        pass
-
-    made = SimpleNamespace(DataParallelRun=lambda *arguments: arguments, DistributionError=DistributionError)
-    monkeypatch.setitem(sys.modules, "videosummarizer.training.distribution", made)
-    monkeypatch.setattr("videosummarizer.training.distribution", made, raising=False)
-    workers = training_run.init_distribution(coordinator, 3, 1, {"--seed": 0}, 8)
-    assert workers == ((coordinator, 3, 1, {"--seed": 0}, 8) if has_workers else None)
-    if has_workers:
-
-        def refuse(*arguments):
-            raise DistributionError("these cannot")
-
-        made.DataParallelRun = refuse
-        with pytest.raises(TrainingError, match="these cannot"):
-            training_run.init_distribution(coordinator, 3, 1, {}, 8)
-
-
-def test_another_backend_than_tensorflow_writes_no_events(monkeypatch, tmp_path):
-    events = functools.partial(run_folder.make_event_log, tmp_path)
-    assert type(events()) is keras.callbacks.TensorBoard
-    backend_is(monkeypatch, "jax", 1)
-    assert type(events()) is keras.callbacks.Callback
