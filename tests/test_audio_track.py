@@ -208,6 +208,12 @@ def test_audio_from_before_time_0_is_cut_off(hear):
     np.testing.assert_array_equal(hear((-0.3, RAMP, 8000, "mono")), RAMP[2400:])
 
 
+@pytest.mark.parametrize(("start_sec", "first"), [(0.07, 772), (0.05, 551)])  # 771.75 and 551.25 samples
+def test_audio_begins_at_the_nearest_sample(hear, start_sec, first):
+    heard = hear((start_sec, np.full(4000, 0.25), 8000, "mono"), sample_rate_hz=11_025)
+    assert np.flatnonzero(heard)[0] == first
+
+
 @pytest.mark.parametrize("change", [(8000, "stereo"), (16_000, "mono"), (16_000, "stereo")])
 def test_audio_whose_format_changes_continues_without_a_gap(hear, change):
     heard = hear((0, np.full(4000, 0.25), 8000, "mono"), (0.5, np.full(8000, 0.25), *change))

@@ -136,6 +136,35 @@ def test_frames_scale_by_averaging(tmp_path):
     assert np.abs(frame.astype(int) - 127).max() < 16
 
 
+def test_a_scaled_pixel_averages_its_own_source_pixels_alone(tmp_path):
+    # Four pixels of the source are one of these, and a bar is 16 wide: with any wider filter, edges would be grey.
+    number = 0b0101010101
+    path = write_clip(tmp_path / "clip.mp4", num_frames=1, first_number=number, options={"crf": "0"})
+    (frame,) = media.read_frames(path, media.probe(path), np.array([0.0]), 40, 16)
+    expected = np.repeat([int(bit) * 255 for bit in f"{number:010b}"], 4)[:, np.newaxis]
+    assert np.abs(frame.astype(int) - expected).max() < 12
+
+
+def test_of_several_streams_the_default_ones_are_taken(tmp_path):
+    clips = [
+        write_clip(
+            tmp_path / f"{first}.mp4", num_frames, audio=tone(440, 1), sample_rate_hz=rate_hz, first_number=first
+        )
+        for first, num_frames, rate_hz in ((0, 30, 44_100), (100, 45, 22_050))
+    ]
+    inputs = [argument for clip in clips for argument in ("-i", str(clip))]
+    maps = [argument for index in (0, 1) for kind in "va" for argument in ("-map", f"{index}:{kind}")]
+    default = [
+        argument for kind in "va" for argument in (f"-disposition:{kind}:0", "0", f"-disposition:{kind}:1", "default")
+    ]
+    path = tmp_path / "both.mp4"
+    ffmpeg(*inputs, *maps, "-c", "copy", *default, str(path))
+    info = media.probe(path)
+    assert info.audio == "aac mono 22050 Hz"
+    assert info.duration_sec == pytest.approx(1.5, abs=1e-6)
+    assert sampled_numbers(path, np.array([0.0, 0.5, 1.4])) == [100, 115, 142]
+
+
 def test_frames_stand_upright_where_the_file_says_turned(tmp_path):
     path, turned_path = write_clip(tmp_path / "clip.mp4", num_frames=6), tmp_path / "turned.mp4"
     ffmpeg("-display_rotation", "90", "-i", str(path), "-c", "copy", str(turned_path))

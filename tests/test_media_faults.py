@@ -62,6 +62,7 @@ def test_frames_are_sorted_and_the_last_shown_ends_the_film(probe):
     packets = [FakePacket(0, 3000), FakePacket(27_000, 4500), FakePacket(9000, 18_000), FakePacket(3000, 6000)]
     info = probe(packets)
     np.testing.assert_allclose(info.frame_times_sec, [0, 1 / 30, 0.1, 0.3], atol=1e-12)
+    np.testing.assert_allclose(info.frame_edges_sec, [0, 1 / 30, 0.1, 0.3, 0.35], atol=1e-12)
     assert info.duration_sec == pytest.approx(0.35, abs=1e-12)
     assert info.frame_rate_fps == pytest.approx(4 / 0.35)
     assert (info.width_px, info.height_px, info.codec, info.audio) == (320, 200, "h264", None)
@@ -98,6 +99,12 @@ def test_a_first_frame_a_rounding_error_before_time_0_is_a_frame(probe):
     assert len(info.frame_times_sec) == 2
     info = probe([FakePacket(30_000), FakePacket(60_000)], start_time_us=333_336)
     assert len(info.frame_times_sec) == 1
+
+
+def test_frames_at_the_same_time_are_all_counted(probe):
+    info = probe([FakePacket(0), FakePacket(3000), FakePacket(3000), FakePacket(6000)])
+    np.testing.assert_allclose(info.frame_times_sec, [0, 1 / 30, 1 / 30, 1 / 15], atol=1e-12)
+    assert info.frame_rate_fps == pytest.approx(40)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +156,8 @@ def test_the_audio_is_named_for_people(probe):
 def test_the_header_alone_gives_a_length(tmp_path):
     path = write_clip(tmp_path / "clip.mp4", num_frames=75, audio=tone(440, 1))
     assert media.probe_duration_sec(path) == pytest.approx(2.5, abs=1e-6)
+    late = write_clip(tmp_path / "late.mp4", num_frames=75, audio=tone(440, 4), start_sec=1.5)
+    assert media.probe_duration_sec(late) == pytest.approx(4, abs=0.05)  # of the longest stream, from its start on
     bare = write_clip(tmp_path / "clip.h264", num_frames=3)  # a stream without a container has no header
     assert media.probe_duration_sec(bare) == 0
     with pytest.raises(media.MediaError, match=r"nothing\.mp4: cannot be read as a video \(No such file"):
@@ -175,6 +184,21 @@ def test_damage_is_found_in_its_second_counted_from_time_0(tmp_path, start_sec):
     path = write_damaged(tmp_path / "clip.mp4", [32, 33, 125], start_sec)
     assert media.find_damage(path) == {1, 4}
     assert media.find_damage(write_damaged(tmp_path / "whole.mp4", [])) == set()
+
+
+def test_damaged_audio_is_no_damage_of_the_video(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=60, audio=tone(440, 2))
+    with media.open_media(path) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(container.streams.audio[0]) if packet.size]
+    content = bytearray(path.read_bytes())
+    for position, size in places:
+        content[position : position + size] = bytes(size)
+    path.write_bytes(content)
+    with media.open_media(path) as container:
+        damaged_sec = set()
+        assert list(media.decode(container.demux(container.streams.audio[0]), damaged_sec)) == []
+    assert damaged_sec == {0, 1}
+    assert media.find_damage(path) == set()
 
 
 @pytest.mark.parametrize("start_sec", [0, 1.5])
@@ -216,9 +240,20 @@ def test_what_does_not_decode_is_passed_over_and_its_second_noted():
     assert damaged_sec == {0}
     assert [frame.pts for frame in media.decode(iter(packets))] == [0, 10, 20, 39]
     damaged_sec.clear()
-    late = [packet(pts, "damaged") for pts in (12, 25, 39, 40)]
+    late = [packet(pts, "damaged") for pts in (3, 12, 25, 39, 40)]  # two of them from before time 0
     assert list(media.decode(iter(late), damaged_sec, 1.5)) == []
     assert damaged_sec == {0, 1, 2}
+
+
+def test_an_error_other_than_damage_ends_decoding():
+    def fail():
+        raise av.error.FFmpegError(errno.EIO, "Input/output error")
+
+    damaged_sec = set()
+    failing = SimpleNamespace(pts=10, time_base=Fraction(1, 10), decode=fail)
+    with pytest.raises(av.error.FFmpegError, match="Input/output error"):
+        list(media.decode(iter([packet(0, 0), failing]), damaged_sec))
+    assert damaged_sec == set()
 
 
 def info(**changes):

@@ -308,6 +308,14 @@ def ffmpeg(*arguments):
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 
+@pytest.mark.parametrize(
+    ("degrees", "num_turns"),
+    [(0, 0), (90, 1), (180, 2), (-180, 2), (-90, 3), (89, 1), (-91, 3), (-89, 3), (44, 0), (-1, 0)],
+)
+def test_a_rotation_is_the_nearest_number_of_quarter_turns(degrees, num_turns):
+    assert media.num_quarter_turns(SimpleNamespace(rotation=degrees)) == num_turns
+
+
 @pytest.mark.parametrize(("degrees", "size_px"), [(0, (160, 64)), (90, (64, 160)), (180, (160, 64)), (270, (64, 160))])
 def test_frames_are_rotated_as_ffmpeg_rotates_them(tmp_path, degrees, size_px):
     # No number but 0 and 1023 looks the same upside down; 5 has its bars at one end.
