@@ -122,6 +122,7 @@ def test_values_that_are_just_right(arguments):
         (["--coordinator", "h:1x", "--num_processes", "2", "--process_id", "0"], "received h:1x, expected HOST:PORT"),
         (["--coordinator", "h:1", "--num_processes", "0", "--process_id", "0"], "received 0 of 0 processes"),
         (["--coordinator", "h:1", "--num_processes", "2", "--process_id", "-1"], "received -1 of 2 processes"),
+        (["--coordinator", "h:1", "--num_processes", "2", "--process_id", "2"], "received 2 of 2 processes"),
         (["--num_processes", "2"], "go together: give all three, or none"),
         (["--process_id", "0"], "go together: give all three, or none"),
     ],
@@ -170,6 +171,8 @@ def test_a_test_trains_nothing(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(audit, "find_leaks", lambda *arguments: pytest.fail("not of a test"))
     assert ran(monkeypatch, dataset, tmp_path, "--mode", "test", "--ckpt", str(path)) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"Look at: {tmp_path / 'ckpt' / 'report.json'}, {path}"
+    (dataset / "match_10" / "seg_00002_0.pkl").write_bytes(b"junk")
+    assert ran(monkeypatch, dataset, tmp_path, "--mode", "test", "--ckpt", str(path), "--check_data") == 1
 
 
 def test_check_data_reads_every_segment_first(dataset, tmp_path, monkeypatch, caplog):

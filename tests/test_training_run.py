@@ -19,6 +19,7 @@ from data_loader import Batches
 from videosummarizer.evaluation import plots
 from videosummarizer.training import inference, optimization, training_run, validation
 from videosummarizer.training.checkpoint import read_checkpoint_attributes
+from videosummarizer.training.keras_backend import keras
 from videosummarizer.training.validation import TrainingError
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -343,6 +344,24 @@ def test_ctrl_c_in_the_first_epoch_leaves_no_results(play, capsys):
     assert not (script.ckpt_dir / "history.png").exists()
     assert not (script.ckpt_dir / "resume.npz").exists()
     assert "Best checkpoint" not in capsys.readouterr().out
+
+
+def test_the_log_of_a_run_is_closed_however_it_ends(play, monkeypatch):
+    closed, plain = [], keras.callbacks.TensorBoard.on_train_end
+    monkeypatch.setattr(
+        keras.callbacks.TensorBoard, "on_train_end", lambda log, logs=None: closed.append(log) or plain(log, logs)
+    )
+    assert play([scores_with(0.7)]).status == 0
+    assert play([scores_with(0.7)], stop_in=1).status == 130
+    assert len(closed) == 2
+
+
+def test_processes_have_to_continue_after_the_same_epoch(play, monkeypatch):
+    shared = []
+    monkeypatch.setattr(training_run, "init_distribution", lambda *arguments: shared.append(arguments[3]))
+    play([scores_with(0.7)] * 2, stop_in=2)
+    play([scores_with(0.7)] * 2, "--resume", first_epoch=2)
+    assert [settings["finished epochs"] for settings in shared] == [0, 1]
 
 
 def test_a_resumed_run_has_to_be_better_than_the_best_epoch_of_before_not_the_last(play, capsys):
