@@ -65,7 +65,7 @@ def rows_of(*columns, num_columns=42):
 
 @pytest.fixture
 def pairs_of(monkeypatch):
-    """A function that gives the pairs of matches with the given `sound` and `pictures` by title and subset."""
+    """A function that gives the pairs of matches with the given `audio` and `video` by title and subset."""
 
     def pairs_of(signatures, subset_of):
         monkeypatch.setattr(audit, "signature", lambda loader, files: signatures[files])
@@ -170,12 +170,12 @@ def block_means(array, *sizes):
     """Means of an array's blocks computed with plain loops: block i of n starts at i * length // n of each axis."""
     sizes = [min(size, length) for size, length in zip(sizes, array.shape, strict=True)]
     means = np.zeros(sizes)
-    for place in np.ndindex(*sizes):
+    for index in np.ndindex(*sizes):
         block = tuple(
             slice(i * length // size, (i + 1) * length // size)
-            for i, size, length in zip(place, sizes, array.shape, strict=True)
+            for i, size, length in zip(index, sizes, array.shape, strict=True)
         )
-        means[place] = np.mean(array[block], dtype=np.float64)
+        means[index] = np.mean(array[block], dtype=np.float64)
     return means
 
 
@@ -191,24 +191,24 @@ def test_a_segment_is_reduced_to_grey_blocks_and_to_audio_levels(tmp_path):
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (7, 20, 33, 3), dtype=np.uint8)
     audio = rng.normal(0, 0.3, 1000).astype(np.float32)
-    found = audit.describe_segment(video, audio)
+    received = audit.describe_segment(video, audio)
     grey = block_means(video.astype(np.float64).mean(axis=3), 4, 9, 16)
     loudness = block_means(np.abs(audio), 64)
-    assert found["video"].shape == (4 * 9 * 16,)
-    assert found["audio"].shape == (64,)
-    np.testing.assert_allclose(found["video"], (grey - grey.mean()).ravel(), atol=1e-3)
-    np.testing.assert_allclose(found["audio"], loudness - loudness.mean(), atol=1e-5)
-    assert {values.dtype.kind for values in found.values()} == {"f"}
+    assert received["video"].shape == (4 * 9 * 16,)
+    assert received["audio"].shape == (64,)
+    np.testing.assert_allclose(received["video"], (grey - grey.mean()).ravel(), atol=1e-3)
+    np.testing.assert_allclose(received["audio"], loudness - loudness.mean(), atol=1e-5)
+    assert {values.dtype.kind for values in received.values()} == {"f"}
 
 
 def test_mfccs_are_reduced_to_ten_bands_each_without_its_mean():
     rng = np.random.default_rng(1)
     audio = (rng.normal(0, 1, (40, 130)) + np.arange(40)[:, np.newaxis]).astype(np.float16)
-    found = audit.describe_segment(np.zeros((1, 2, 3, 3), np.uint8), audio)
+    received = audit.describe_segment(np.zeros((1, 2, 3, 3), np.uint8), audio)
     bands = block_means(audio, 10, 64)
-    assert found["audio"].shape == (640,)
-    np.testing.assert_allclose(found["audio"], (bands - bands.mean(axis=1, keepdims=True)).ravel(), atol=1e-4)
-    assert found["video"].shape == (1 * 2 * 3,)
+    assert received["audio"].shape == (640,)
+    np.testing.assert_allclose(received["audio"], (bands - bands.mean(axis=1, keepdims=True)).ravel(), atol=1e-4)
+    assert received["video"].shape == (1 * 2 * 3,)
 
 
 def test_rows_are_differences_to_the_mean_with_norm_one():
@@ -246,16 +246,16 @@ def test_a_dozen_segments_at_growing_distances_are_compared(monkeypatch):
     shapes = {"video": (2, 9, 16, 3), "audio": (128,)}
     arrays = [(rng.integers(0, 256, shapes["video"], dtype=np.uint8), rng.normal(0, 1, 128)) for _ in range(150)]
     loader, read = loader_of(monkeypatch, arrays, shapes)
-    found = audit.signature(loader, list(range(150)))
+    received = audit.signature(loader, list(range(150)))
     assert read == [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144]
     values = np.array([block_means(np.abs(arrays[index][1]), 64) for index in read])
     values -= values.mean(axis=1, keepdims=True)
     values -= values.mean(axis=0)
-    np.testing.assert_allclose(found["audio"], values / np.linalg.norm(values, axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(received["audio"], values / np.linalg.norm(values, axis=1, keepdims=True), atol=1e-4)
     pixels = np.array([arrays[index][0].mean(axis=3).ravel() for index in read])
     pixels -= pixels.mean(axis=1, keepdims=True)
     pixels -= pixels.mean(axis=0)
-    np.testing.assert_allclose(found["video"], pixels / np.linalg.norm(pixels, axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(received["video"], pixels / np.linalg.norm(pixels, axis=1, keepdims=True), atol=1e-4)
 
 
 def test_short_matches_and_damaged_segments_leave_rows_of_zeros(monkeypatch):
@@ -264,9 +264,9 @@ def test_short_matches_and_damaged_segments_leave_rows_of_zeros(monkeypatch):
     arrays = [(rng.integers(0, 256, shapes["video"], dtype=np.uint8), rng.normal(0, 1, 64)) for _ in range(6)]
     arrays[1] = None
     loader, read = loader_of(monkeypatch, arrays, shapes)
-    found = audit.signature(loader, list(range(6)))
+    received = audit.signature(loader, list(range(6)))
     assert read == [0, 1, 2, 3, 5]
-    for rows in found.values():
+    for rows in received.values():
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], atol=1e-5)
 
 
@@ -285,8 +285,8 @@ def test_flat_video_and_silence_are_not_compared(monkeypatch, grey_levels, loudn
     marked[:, 0] += np.uint8(grey_levels)
     loud[::2] += loudness
     loader, _ = loader_of(monkeypatch, [(video, audio), (marked, loud)], {"video": (1, 2, 2, 3), "audio": (64,)})
-    found = audit.signature(loader, [0, 1])
-    assert {modality: bool(rows.any()) for modality, rows in found.items()} == is_compared
+    received = audit.signature(loader, [0, 1])
+    assert {modality: bool(rows.any()) for modality, rows in received.items()} == is_compared
 
 
 # ---- What is reported
@@ -337,8 +337,8 @@ def test_titles_for_which_the_patterns_group_is_empty_are_a_series_too():
 
 def test_all_leaks_of_a_dataset_are_reported_in_order(tmp_path, monkeypatch):
     dataset = write_dataset(tmp_path / "leaky", {f"match_{number:02d}": [0, 1] for number in (0, 1, 7, 8)})
-    found = {("match_01", "match_07"): "look alike", ("match_00", "match_08"): "have the same video"}
-    monkeypatch.setattr(audit, "same_contents", lambda *_: found)
+    contents = {("match_01", "match_07"): "look alike", ("match_00", "match_08"): "have the same video"}
+    monkeypatch.setattr(audit, "same_contents", lambda *_: contents)
     files = {("match_00", "match_08"): "are one file", ("match_00", "match_07"): "are one file"}
     monkeypatch.setattr(audit, "same_files", lambda *_: files)
     loader = DataLoader(dataset)
@@ -360,8 +360,8 @@ def test_all_leaks_of_a_dataset_are_reported_in_order(tmp_path, monkeypatch):
 
 
 def test_of_many_pairs_five_are_reported_and_the_rest_counted(tmp_path, monkeypatch):
-    found = {(f"match_0{a}", f"match_{b}"): "look alike" for a in (0, 1) for b in ("07", "08", "09", "10")}
-    monkeypatch.setattr(audit, "same_contents", lambda *_: found)
+    pairs = {(f"match_0{a}", f"match_{b}"): "look alike" for a in (0, 1) for b in ("07", "08", "09", "10")}
+    monkeypatch.setattr(audit, "same_contents", lambda *_: pairs)
     titles = [f"match_{number:02d}" for number in (0, 1, 7, 8, 9, 10)]
     warnings = audit.find_leaks(DataLoader(write_dataset(tmp_path / "many", {title: [0] for title in titles})))
     assert [line.split(" look")[0] for line in warnings] == [

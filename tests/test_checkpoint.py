@@ -129,10 +129,10 @@ HEAPS = {
 
 @pytest.mark.parametrize("name", HEAPS)
 def test_texts_end_where_their_heap_ends_or_are_refused(tmp_path, name):
-    content, is_sound = HEAPS[name]
+    content, is_valid = HEAPS[name]
     path = tmp_path / "best.hdf5"
     path.write_bytes(content)
-    if is_sound:
+    if is_valid:
         assert check_global_heaps(path) is None
     else:
         with pytest.raises(CheckpointError) as raised:

@@ -1,4 +1,4 @@
-"""What stands in export files apart from times: names, sound, size, headers; titles with special characters."""
+"""What stands in export files apart from times: names, audio, size, headers; titles with special characters."""
 
 import dataclasses
 import re
@@ -23,20 +23,20 @@ def footage(title="a match", num_channels=2, rate="50", start_frame=150):
 
 
 def element(content, path):
-    found = ElementTree.fromstring(content).findall(path)
-    assert len(found) == 1
-    return found[0]
+    elements = ElementTree.fromstring(content).findall(path)
+    assert len(elements) == 1
+    return elements[0]
 
 
 @pytest.mark.parametrize(
-    ("num_channels", "sound"),
+    ("num_channels", "audio"),
     [
         (0, {}),
         (1, {"hasAudio": "1", "audioSources": "1", "audioChannels": "1"}),
         (6, {"hasAudio": "1", "audioSources": "1", "audioChannels": "6"}),
     ],
 )
-def test_a_final_cut_file_claims_the_audio_that_is_there(num_channels, sound):
+def test_a_final_cut_file_claims_the_audio_that_is_there(num_channels, audio):
     asset = element(editor_exports.write_fcpxml(footage(num_channels=num_channels), CUTS), "resources/asset")
     assert asset.attrib == {
         "id": "r2",
@@ -46,7 +46,7 @@ def test_a_final_cut_file_claims_the_audio_that_is_there(num_channels, sound):
         "duration": "20000/50s",
         "hasVideo": "1",
         "format": "r1",
-        **sound,
+        **audio,
     }
 
 
@@ -81,8 +81,8 @@ def test_opentimelineio_reads_the_final_cut_file_to_the_frame():
     content = editor_exports.write_fcpxml(footage(start_frame=0), CUTS).decode()
     (timeline,) = opentimelineio.adapters.read_from_string(content, "fcpx_xml")
     ranges = [clip.source_range for clip in timeline.find_clips()]
-    found = [(place.start_time.to_seconds(), place.end_time_exclusive().to_seconds()) for place in ranges]
-    assert found == [(0.5, 2.5), (20, 20.5), (201, 202)]  # halves of seconds, which floats hold exactly
+    received = [(part.start_time.to_seconds(), part.end_time_exclusive().to_seconds()) for part in ranges]
+    assert received == [(0.5, 2.5), (20, 20.5), (201, 202)]  # halves of seconds, which floats hold exactly
 
 
 @pytest.mark.parametrize("title", TITLES)

@@ -41,14 +41,14 @@ def seconds(text):
     return Fraction(text.removesuffix("s"))
 
 
-def places_in_exports(footage, cuts):
+def ranges_in_exports(footage, cuts):
     """Of each format, as its own reader reads it: [(start, end)] of the cuts in the match, in frames at its rate."""
     rate_fps = float(footage.rate_fps)
     edl = editor_exports.write_edl(footage, cuts).decode()
     in_edl = opentimelineio.adapters.read_from_string(edl, "cmx_3600", rate=rate_fps).tracks[0]
     otio = editor_exports.write_otio(footage, cuts).decode()
     in_otio = opentimelineio.adapters.read_from_string(otio, "otio_json").tracks[0]
-    places = [
+    ranges = [
         [
             (clip.source_range.start_time.value, clip.source_range.end_time_exclusive().value)
             for clip in track.find_clips()
@@ -57,8 +57,8 @@ def places_in_exports(footage, cuts):
     ]
     clips = ElementTree.fromstring(editor_exports.write_fcpxml(footage, cuts)).iter("asset-clip")
     pairs = [(seconds(clip.get("start")), seconds(clip.get("duration"))) for clip in clips]
-    places.append([(start * footage.rate_fps, (start + length) * footage.rate_fps) for start, length in pairs])
-    return places
+    ranges.append([(start * footage.rate_fps, (start + length) * footage.rate_fps) for start, length in pairs])
+    return ranges
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -69,8 +69,8 @@ def test_a_constant_rate_is_derived_from_its_neighbors_and_every_frame_keeps_its
     sections = [[0, 1], [719, 720], [1000, 2999], [2999, 3000]]
     footage, cuts = describe(clip, info_of(times_sec[:-1], times_sec[-1]), sections)
     assert (footage.rate_fps, footage.is_exact, footage.num_frames) == (rate_fps, True, 3000)
-    for places in places_in_exports(footage, cuts):
-        assert places == [tuple(section) for section in sections]
+    for ranges in ranges_in_exports(footage, cuts):
+        assert ranges == [tuple(section) for section in sections]
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -83,8 +83,8 @@ def test_a_variable_rate_is_cut_at_the_nearest_frame_of_the_most_usual_rate(clip
     assert (footage.rate_fps, footage.is_exact) == (Fraction(rate), False)
     nearest = [math.floor((edge_sec - 1.7) * float(Fraction(rate)) + 0.5) for edge_sec in edges_sec]
     assert footage.num_frames == nearest[-1]
-    for places in places_in_exports(footage, cuts):
-        assert places == [(nearest[start], nearest[end]) for start, end in sections]
+    for ranges in ranges_in_exports(footage, cuts):
+        assert ranges == [(nearest[start], nearest[end]) for start, end in sections]
 
 
 def test_of_sections_that_last_no_frame_none_is_cut_and_scores_stay_with_theirs(clip):
@@ -159,8 +159,8 @@ def test_a_timecode_is_found_wherever_a_format_keeps_it(tmp_path, suffix, codec)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         (container if suffix == "mkv" else stream).metadata["timecode"] = "10:00:00:05"
         for _ in range(10):
-            picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
-            container.mux(stream.encode(picture))
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     footage, _ = describe(path, media.probe(path), [[0, 5]])
     assert (footage.start_frame, footage.is_drop_frame) == ((10 * 3600) * 25 + 5, False)
@@ -168,8 +168,8 @@ def test_a_timecode_is_found_wherever_a_format_keeps_it(tmp_path, suffix, codec)
 
 @pytest.mark.parametrize("num_channels", [0, 1, 2, 6])
 def test_media_reference_holds_the_files_audio_size_and_absolute_path(tmp_path, monkeypatch, num_channels):
-    sound = np.tile(tone(440, 1), (num_channels, 1)) if num_channels else None
-    path = write_clip(tmp_path / "a match.mp4", num_frames=30, audio=sound)
+    audio = np.tile(tone(440, 1), (num_channels, 1)) if num_channels else None
+    path = write_clip(tmp_path / "a match.mp4", num_frames=30, audio=audio)
     monkeypatch.chdir(tmp_path)
     footage, _ = describe(Path("a match.mp4"), media.probe(path), [[0, 5]])
     assert footage == MediaReference(path, Fraction(30), False, 0, 30, 160, 64, num_channels, True)
@@ -177,7 +177,7 @@ def test_media_reference_holds_the_files_audio_size_and_absolute_path(tmp_path, 
 
 
 def test_a_file_without_a_frame_is_refused(tmp_path):
-    path = tmp_path / "sound.wav"
+    path = tmp_path / "audio.wav"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         block = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")

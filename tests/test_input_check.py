@@ -31,16 +31,16 @@ def check(tmp_path, monkeypatch):
         monkeypatch.setattr(media, "find_damage", lambda path: asked.append(path) or set(damaged_sec))
         label_path = tmp_path / "match.txt"
         label_path.write_text(labels)
-        found = input_check.check_match("match", tmp_path / "match.mp4", label_path, decode)
+        result = input_check.check_match("match", tmp_path / "match.mp4", label_path, decode)
         assert asked == ([tmp_path / "match.mp4"] if decode else [])
-        return found
+        return result
 
     return check
 
 
 def test_the_cells_of_a_match(check):
-    found = check(info_of(np.arange(40000) / 10, 3999.999), "00:10:00,00:12:00\n2000.5,2100.5\n00:11:50,00:12:10\n")
-    assert found.cells == [
+    result = check(info_of(np.arange(40000) / 10, 3999.999), "00:10:00,00:12:00\n2000.5,2100.5\n00:11:50,00:12:10\n")
+    assert result.cells == [
         "match",
         "01:06:39",
         "29.97 constant",
@@ -50,8 +50,8 @@ def test_the_cells_of_a_match(check):
         "2",  # 600 to 730 s and 2000.5 to 2100.5 s
         "5.8%",  # 230 of 4000 s
     ]
-    assert found.errors == []
-    assert [warning.split(", ", 1)[1] for warning in found.warnings] == [
+    assert result.errors == []
+    assert [warning.split(", ", 1)[1] for warning in result.warnings] == [
         "line 3: the section begins before the one above it: sorted"
     ]
 
@@ -73,28 +73,28 @@ def test_frame_rates_are_constant_up_to_two_milliseconds(check, times_sec, word)
 
 
 def test_a_match_without_sound_and_highlights(check, tmp_path):
-    found = check(info_of([0, 0.5], 1, audio=None), "")
-    assert found.cells[5:] == ["none", "0", "0.0%"]
-    assert found.errors == []
-    assert found.warnings == [f"{tmp_path / 'match.mp4'}: the video has no audio track: converted with silence"]
+    result = check(info_of([0, 0.5], 1, audio=None), "")
+    assert result.cells[5:] == ["none", "0", "0.0%"]
+    assert result.errors == []
+    assert result.warnings == [f"{tmp_path / 'match.mp4'}: the video has no audio track: converted with silence"]
 
 
 def test_all_errors_of_a_label_file_are_listed_and_its_cells_stay_open(check, tmp_path):
-    found = check(info_of([0, 0.5], 1), "ten,20\n0,1\n7,9\n5,4\n")
-    assert [re.match(r".*(line \d): (received \S+ \S+ \S+)", error).groups() for error in found.errors] == [
+    result = check(info_of([0, 0.5], 1), "ten,20\n0,1\n7,9\n5,4\n")
+    assert [re.match(r".*(line \d): (received \S+ \S+ \S+)", error).groups() for error in result.errors] == [
         ("line 1", "received 'ten' as start"),
         ("line 4", "received a section from"),
         ("line 3", "received a section that"),
     ]
-    assert all(isinstance(error, str) for error in found.errors)
-    assert found.cells == ["match", "00:00:01", "29.97 constant", "64x48", "h264", "aac stereo 48000 Hz", "-", "-"]
+    assert all(isinstance(error, str) for error in result.errors)
+    assert result.cells == ["match", "00:00:01", "29.97 constant", "64x48", "h264", "aac stereo 48000 Hz", "-", "-"]
 
 
 def test_warnings_of_labels_and_video_follow_each_other(check, tmp_path):
     info = info_of([0, 0.5], 1, stated_duration_sec=9, audio=None)
-    found = check(info, "0,5\n", decode=True, damaged_sec=[4, 0])
+    result = check(info, "0,5\n", decode=True, damaged_sec=[4, 0])
     label_path, video_path = tmp_path / "match.txt", tmp_path / "match.mp4"
-    assert [warning[:90] for warning in found.warnings] == [
+    assert [warning[:90] for warning in result.warnings] == [
         warning[:90]
         for warning in (
             f"{label_path}, line 1: the section ends at frame 5, past the video's end (2 frames, 1.00 s): clipped",
@@ -107,34 +107,36 @@ def test_warnings_of_labels_and_video_follow_each_other(check, tmp_path):
 
 def test_a_missing_video_is_the_only_error_of_its_title(tmp_path):
     (tmp_path / "match.txt").write_text("ten,20\n")
-    found = input_check.check_match("match", None, tmp_path / "match.txt", True)
-    assert found.cells == ["match", "-", "-", "-", "-", "-", "-", "-"]
-    assert found.errors == [f"{tmp_path / 'match.txt'} has no match.mp4: add it, or move the txt elsewhere"]
-    assert found.warnings == []
+    result = input_check.check_match("match", None, tmp_path / "match.txt", True)
+    assert result.cells == ["match", "-", "-", "-", "-", "-", "-", "-"]
+    assert result.errors == [f"{tmp_path / 'match.txt'} has no match.mp4: add it, or move the txt elsewhere"]
+    assert result.warnings == []
 
 
 def test_a_broken_video_and_its_label_files_errors_are_reported_together(tmp_path):
     (tmp_path / "match.mp4").write_bytes(b"no video")
     (tmp_path / "match.txt").write_text("ten,20\n0,9\nx,2\n")
-    found = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", True)
-    assert found.cells == ["match", "-", "-", "-", "-", "-", "-", "-"]
-    assert len(found.errors) == 3
-    assert re.search(r"match\.mp4: cannot be read as a video .*: record or download it again, or move", found.errors[0])
-    assert "match.txt, line 1: received 'ten'" in found.errors[1]
-    assert "match.txt, line 3: received 'x'" in found.errors[2]
+    result = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", True)
+    assert result.cells == ["match", "-", "-", "-", "-", "-", "-", "-"]
+    assert len(result.errors) == 3
+    assert re.search(
+        r"match\.mp4: cannot be read as a video .*: record or download it again, or move", result.errors[0]
+    )
+    assert "match.txt, line 1: received 'ten'" in result.errors[1]
+    assert "match.txt, line 3: received 'x'" in result.errors[2]
 
 
 def test_a_label_file_that_is_no_text_is_an_error(check, tmp_path, monkeypatch):
     monkeypatch.setattr(media, "probe", lambda path: info_of([0, 0.5], 1))
     (tmp_path / "match.txt").write_bytes(b"\xff\xfe1\x00")
-    found = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", False)
-    assert len(found.errors) == 1
-    assert "match.txt: received bytes that are not UTF-8 text" in found.errors[0]
+    result = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", False)
+    assert len(result.errors) == 1
+    assert "match.txt: received bytes that are not UTF-8 text" in result.errors[0]
     (tmp_path / "match.txt").unlink()
     (tmp_path / "match.txt").mkdir()
-    found = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", False)
-    assert len(found.errors) == 1
-    assert "match.txt" in found.errors[0]
+    result = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", False)
+    assert len(result.errors) == 1
+    assert "match.txt" in result.errors[0]
 
 
 def test_the_table_and_the_messages_below_it(tmp_path, monkeypatch, capsys):
@@ -179,9 +181,9 @@ def damage_frame(path, number):
 
 @pytest.fixture(scope="module")
 def checked_dir(tmp_path_factory):
-    """Two matches of 5 s of which one has a damaged picture at 2.07 s, in the middle of the file."""
-    folder = tmp_path_factory.mktemp("checked")
-    for title in ("sound", "damaged"):
+    """Two matches of 5 s of which one has a damaged frame at 2.07 s, in the middle of the file."""
+    folder = tmp_path_factory.mktemp("result")
+    for title in ("intact", "damaged"):
         write_clip(folder / f"{title}.mp4", num_frames=150, audio=tone(440, 5), options={"crf": "10", "g": "30"})
         (folder / f"{title}.txt").write_text("30,90\n")
     damage_frame(folder / "damaged.mp4", 62)
@@ -195,7 +197,7 @@ def test_decoding_finds_the_damage_in_the_middle_that_check_alone_does_not(check
     assert data_converter.main([str(checked_dir), *SETTINGS, str(out), *flags]) == 0
     lines = capsys.readouterr().out.splitlines()
     cells = ["00:00:05", "30.00 constant", "160x64", "h264", "aac mono 44100 Hz", "1", "40.0%"]
-    assert [re.split("  +", line) for line in lines[1:3]] == [["damaged", *cells], ["sound", *cells]]
+    assert [re.split("  +", line) for line in lines[1:3]] == [["damaged", *cells], ["intact", *cells]]
     warning = f"warning: {checked_dir / 'damaged.mp4'}: damaged at 2 s: the last undamaged frame is repeated there"
     assert lines[3:] == ([warning] if "--decode" in flags else []) + ["2 of 2 matches can be converted"]
     assert not out.exists()

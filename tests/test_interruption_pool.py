@@ -128,11 +128,11 @@ def test_a_pool_that_cannot_start_leaves_signals_as_they_were(pool):
 
 
 def test_other_threads_start_pools_without_touching_signals(pool):
-    found = []
-    thread = threading.Thread(target=lambda: found.append(interruption.run_pool_ignoring_sigint(pool, ())))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(interruption.run_pool_ignoring_sigint(pool, ())))
     thread.start()
     thread.join(60)
-    assert found == [pool.results]
+    assert results == [pool.results]
     assert not pool.is_blocked
     assert pool.warnings == "default:here"
     assert pool.is_blocked_for_tracker == []

@@ -144,8 +144,8 @@ def test_times_past_the_end_are_compared_with_the_end():
 def test_frames_are_taken_where_the_video_shows_them_at_a_variable_rate_that_does_not_begin_at_0():
     uneven_sec = np.array([0.5, 0.6, 1.4, 1.5, 4.0])
     rows = [frames(0, 1), frames(2, 4), frames(4, 5)]
-    found, warnings = resolve(rows, frame_times_sec=uneven_sec, duration_sec=4.3)
-    assert found == [[0.5, 0.6], [1.4, 4.3]]
+    received, warnings = resolve(rows, frame_times_sec=uneven_sec, duration_sec=4.3)
+    assert received == [[0.5, 0.6], [1.4, 4.3]]
     assert warnings == []
 
 
@@ -189,10 +189,10 @@ def test_what_was_put_in_order_is_reported_line_by_line(sections, warned):
     ],
 )
 def test_sections_that_overlap_or_touch_become_one(sections, merged):
-    found = merge_sections(sections)
-    assert found.shape == (len(merged), 2)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found, np.array(merged).reshape(-1, 2), rtol=0, atol=1e-15)
+    received = merge_sections(sections)
+    assert received.shape == (len(merged), 2)
+    assert received.dtype == np.float64
+    np.testing.assert_allclose(received, np.array(merged).reshape(-1, 2), rtol=0, atol=1e-15)
 
 
 def test_sections_of_a_label_file_that_only_touch_become_one(tmp_path):
@@ -221,9 +221,9 @@ def test_sections_of_a_label_file_that_only_touch_become_one(tmp_path):
 )
 def test_coverage_is_the_part_of_each_segment_that_sections_fill(sections, length, parts):
     sections_sec = np.array(sections, float).reshape(-1, 2)
-    found = coverage(sections_sec, len(parts), length)
-    assert found.shape == (len(parts),)
-    np.testing.assert_allclose(found, parts, atol=1e-12)
+    received = coverage(sections_sec, len(parts), length)
+    assert received.shape == (len(parts),)
+    np.testing.assert_allclose(received, parts, atol=1e-12)
 
 
 def test_labels_of_ragged_sections_equal_those_of_a_count_by_milliseconds():

@@ -82,16 +82,16 @@ def test_the_next_batch_is_changed_otherwise(jittered):
 
 @pytest.fixture(scope="module")
 def masked():
-    """(200, 700, 64) bool: what is masked in 200 pictures."""
+    """(200, 700, 64) bool: what is masked in 200 spectrograms."""
     keras.utils.set_random_seed(2)
-    picture = np.full((200, 700, 64), 3, np.float32)
-    masked = np.asarray(SpecAugment()(picture, training=True))
+    spectrogram = np.full((200, 700, 64), 3, np.float32)
+    masked = np.asarray(SpecAugment()(spectrogram, training=True))
     assert set(np.unique(masked)) == {0, 3}
     return masked == 0
 
 
 def runs_of(is_masked):
-    """(num_pictures,) counts of runs, and the lengths of all."""
+    """(num_spectrograms,) counts of runs, and the lengths of all."""
     edges = np.diff(np.pad(is_masked, [(0, 0), (1, 1)]).astype(int), axis=1)
     lengths = np.concatenate([np.flatnonzero(row == -1) - np.flatnonzero(row == 1) for row in edges])
     return (edges == 1).sum(axis=1), lengths
@@ -110,7 +110,7 @@ def test_two_masks_of_bands_and_four_of_moments(masked):
     assert bands.sum(axis=1).mean() == pytest.approx(2 * 6, abs=1.5)  # less where they meet or hang over
     assert np.sort(lengths)[-40:].min() >= 24
     assert np.median(lengths) == pytest.approx(14, abs=2)
-    assert len({row.tobytes() for row in masked.all(axis=2)}) == 200  # each picture has its own
+    assert len({row.tobytes() for row in masked.all(axis=2)}) == 200  # each spectrogram has its own
 
 
 def test_masks_lie_anywhere(masked):
@@ -150,10 +150,10 @@ def test_motion_is_the_difference_to_the_frame_before_in_the_same_sequence():
     received = np.asarray(FrameDifference()(video)).reshape(2, 6, 2, 5, 6)
     for sequence in range(2):
         frames = video[sequence].reshape(6, 2, 5, 3)
-        for place in range(6):
-            np.testing.assert_array_equal(received[sequence, place, ..., :3], frames[place])
-            motion = frames[place] - frames[place - 1] if place else np.zeros((2, 5, 3))
-            np.testing.assert_array_equal(received[sequence, place, ..., 3:], motion)
+        for index in range(6):
+            np.testing.assert_array_equal(received[sequence, index, ..., :3], frames[index])
+            motion = frames[index] - frames[index - 1] if index else np.zeros((2, 5, 3))
+            np.testing.assert_array_equal(received[sequence, index, ..., 3:], motion)
 
 
 SHAPES = {

@@ -60,7 +60,7 @@ def expected_scores(num_segments, reach):
     return [numbers[max(0, k - reach) : k + reach + 1].sum() for k in range(num_segments)]
 
 
-# Hand-worked: 1 + 2 + 4 = 7 steps of the dilated convolutions, and two steps of the sound or two frames, whichever is
+# Hand-worked: 1 + 2 + 4 = 7 steps of the dilated convolutions, and two steps of the audio or two frames, whichever is
 # longer, in segments, rounded up.
 CONTEXTS = [
     (10, 15, 1),  # 0.7 + max(0.2, 0.133) = 0.9

@@ -123,14 +123,14 @@ def test_a_score_that_is_just_the_threshold_is_found():
 def test_sections_just_as_far_apart_as_the_largest_gap_are_one(step_sec, max_gap_sec, is_one):
     for first in (0, 1, 7):  # 3 * 0.1 and 10 * 0.7 are no multiples in float64
         scores = [0.0] * first + [1, 0, 0, 1, 0]
-        found = find(scores, step_sec, max_gap_sec=max_gap_sec)
+        received = find(scores, step_sec, max_gap_sec=max_gap_sec)
         edges = np.array([[first, first + 4]] if is_one else [[first, first + 1], [first + 3, first + 4]])
-        assert found == pytest.approx(edges * step_sec)
+        assert received == pytest.approx(edges * step_sec)
         # The same up to the end of the match, which cuts the last step.
         edges = edges * step_sec
         edges[-1, 1] = (first + 3.5) * step_sec
-        found = find(scores[:-1], step_sec, duration_sec=(first + 3.5) * step_sec, max_gap_sec=max_gap_sec)
-        assert found == pytest.approx(edges)
+        received = find(scores[:-1], step_sec, duration_sec=(first + 3.5) * step_sec, max_gap_sec=max_gap_sec)
+        assert received == pytest.approx(edges)
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_sections_just_as_far_apart_as_the_largest_gap_are_one(step_sec, max_gap
 )
 def test_sections_just_as_long_as_the_shortest_are_kept(step_sec, min_length_sec, is_kept):
     for first in (0, 1, 3, 7):  # from 3 * 0.1 s on, 0.2 s are a rounding error less
-        found = find([0.0] * first + [1, 1, 0], step_sec, min_length_sec=min_length_sec)
-        assert len(found) == is_kept
+        received = find([0.0] * first + [1, 1, 0], step_sec, min_length_sec=min_length_sec)
+        assert len(received) == is_kept
         if is_kept:
-            assert found[0] == pytest.approx([first * step_sec, (first + 2) * step_sec])
+            assert received[0] == pytest.approx([first * step_sec, (first + 2) * step_sec])
 
 
 def test_the_end_of_the_match_makes_a_section_shorter():
@@ -191,10 +191,10 @@ def test_matches_lie_one_after_another_with_their_own_ends():
     assert timeline.reference_sections.tolist() == [[2, 5], [apart_sec, apart_sec + 2]]
     assert timeline.is_first.tolist() == [True, False, False, True, False]
     assert timeline.labelled_ratio == pytest.approx(5 / 9)
-    found = np.array([0.5, 0.4, 0.5, 0.6, 0.4])
-    assert timeline.runs(found, 0.5).tolist() == [[0, 2], [4, 5], [apart_sec, apart_sec + 2]]
-    assert timeline.runs(found, 0.4).tolist() == [[0, 5], [apart_sec, apart_sec + 4]]
-    assert timeline.runs(found, 0.7).shape == (0, 2)
+    scores = np.array([0.5, 0.4, 0.5, 0.6, 0.4])
+    assert timeline.runs(scores, 0.5).tolist() == [[0, 2], [4, 5], [apart_sec, apart_sec + 2]]
+    assert timeline.runs(scores, 0.4).tolist() == [[0, 5], [apart_sec, apart_sec + 4]]
+    assert timeline.runs(scores, 0.7).shape == (0, 2)
 
 
 def test_gaps_and_lengths_are_tried_in_steps():

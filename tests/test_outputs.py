@@ -161,8 +161,8 @@ def test_the_report_of_a_match_without_sections():
 
 def plotted(labelled_sec=None):
     axes = Figure().add_subplot()
-    found_sec = np.array([[0.5, 1.25], [2.0, 2.5]])
-    plots.plot_timeline(axes, STEP_SCORES.ravel(), 0.35, 2.5, 0.6, found_sec, labelled_sec)
+    predicted_sec = np.array([[0.5, 1.25], [2.0, 2.5]])
+    plots.plot_timeline(axes, STEP_SCORES.ravel(), 0.35, 2.5, 0.6, predicted_sec, labelled_sec)
     return axes
 
 
@@ -184,12 +184,12 @@ def test_the_timeline_shows_scores_threshold_and_sections():
     (threshold,) = axes.lines
     assert list(threshold.get_ydata()) == [0.6, 0.6]
     assert (threshold.get_label(), threshold.get_linestyle(), threshold.get_color()) == ("threshold", "--", "#5a6372")
-    found, labelled, band = axes.collections
-    assert bars_of(found) == [(0.5, 1.25, 1.1, 1.16), (2.0, 2.5, 1.1, 1.16)]
+    predicted, labelled, band = axes.collections
+    assert bars_of(predicted) == [(0.5, 1.25, 1.1, 1.16), (2.0, 2.5, 1.1, 1.16)]
     assert bars_of(labelled) == [(0.25, 1.75, 1.03, 1.09)]
     assert bars_of(band) == [(0.5, 1.25, 0, 1), (2.0, 2.5, 0, 1)]
-    assert (found.get_label(), labelled.get_label()) == ("found", "labelled")
-    colors = [to_hex(part.get_facecolor()[0]) for part in (found, labelled, band)]
+    assert (predicted.get_label(), labelled.get_label()) == ("found", "labelled")
+    colors = [to_hex(part.get_facecolor()[0]) for part in (predicted, labelled, band)]
     assert colors == ["#d9610a", "#17805c", "#d9610a"]
     assert (band.get_alpha(), band.get_linewidth()) == (0.12, [0])
     assert axes.get_legend_handles_labels()[1] == ["score", "threshold", "found", "labelled"]
@@ -250,13 +250,13 @@ def test_the_timeline_is_a_figure_of_the_match(monkeypatch):
         plot(axes, *arguments)
 
     monkeypatch.setattr(plots, "plot_timeline", record)
-    picture = outputs.draw_timeline(FOUND)
-    assert struct.unpack(">8s8xii", picture[:24]) == (b"\x89PNG\r\n\x1a\n", 1430, 396)
+    image = outputs.draw_timeline(FOUND)
+    assert struct.unpack(">8s8xii", image[:24]) == (b"\x89PNG\r\n\x1a\n", 1430, 396)
     outputs.draw_timeline(replace(FOUND, labelled_sections=None))
-    (axes, scores, step_sec, duration_sec, threshold, found_sec, labelled_sec), without_labels = plotted
+    (axes, scores, step_sec, duration_sec, threshold, predicted_sec, labelled_sec), without_labels = plotted
     assert scores.tolist() == STEP_SCORES.ravel().tolist()
     assert (step_sec, duration_sec, threshold) == (pytest.approx(0.35), 2.8, 0.512346)
-    assert found_sec == pytest.approx(FOUND.sections_sec)
+    assert predicted_sec == pytest.approx(FOUND.sections_sec)
     assert labelled_sec == pytest.approx(np.array([[0.04 + 5 * 1.001 / 30, 0.04 + 30 * 1.001 / 30]]))
     assert without_labels[-1] is None
     legend = axes.get_legend()

@@ -1,4 +1,4 @@
-"""What is in the pictures of training and of a test, as matplotlib was told to draw it."""
+"""What is in the figures of training and of a test, as matplotlib was told to draw it."""
 
 import warnings
 
@@ -48,8 +48,8 @@ def test_the_history_shows_losses_left_and_metrics_right(figures):
         {"epoch": 2, "loss": 0.5, "val_loss": 0.7, "val_f1": 0.6, "val_average_precision": 0.4},
         {"epoch": 3, "loss": 0.2, "val_loss": 0.75, "val_f1": 0.5, "val_average_precision": 0.45},
     ]
-    picture = plots.plot_history(history)
-    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    image = plots.plot_history(history)
+    assert image[:8] == b"\x89PNG\r\n\x1a\n"
     (figure,) = figures
     left, right = figure.axes
     curves = {label: line.get_ydata() for axes in (left, right) for label, line in lines_of(axes).items()}
@@ -100,8 +100,8 @@ def test_precision_over_recall_has_a_curve_for_each_kind_of_scores(figures):
 
 def test_the_operating_point_of_a_test_is_where_its_sections_are(matches, figures):
     levels = np.linspace(0, 1, 9)
-    pictures = plots.plot_test(matches, POINT, levels)
-    assert list(pictures) == ["precision_recall.png", "test_matches.png"]
+    images = plots.plot_test(matches, POINT, levels)
+    assert list(images) == ["precision_recall.png", "test_matches.png"]
     curves, rows = [figure for figure in figures if len(figure.axes) == 1], [f for f in figures if len(f.axes) == 3]
     assert len(curves) == len(rows) == 1
     lines = lines_of(curves[0].axes[0])
@@ -129,9 +129,9 @@ def test_a_row_shows_a_matchs_scores_sections_and_labels(matches, figures):
     (figure,) = figures
     assert figure.get_size_inches().tolist() == pytest.approx([13, 0.6 + 3 * 1.9])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["final $5^2$", "quiet", "late"]
-    found = [[(2.0, 4.0)], [(2.0, 1.0)], [(4.0, 2.0)]]
+    predicted = [[(2.0, 4.0)], [(2.0, 1.0)], [(4.0, 2.0)]]
     labelled = [[(2.0, 2.0)], [], [(3.5, 2.5)]]
-    for axes, match, found_bars, labelled_bars in zip(figure.axes, matches, found, labelled, strict=True):
+    for axes, match, predicted_bars, labelled_bars in zip(figure.axes, matches, predicted, labelled, strict=True):
         assert axes.get_xlim() == (0, match.duration_sec)
         assert list(axes.get_yticks()) == [0, 0.5, 1]
         assert not axes._left_title.get_parse_math()
@@ -141,7 +141,7 @@ def test_a_row_shows_a_matchs_scores_sections_and_labels(matches, figures):
         np.testing.assert_array_equal(curve.edges, edges_sec)
         assert list(lines_of(axes)["threshold"].get_ydata()) == [0.45, 0.45]
         bars = {bar.get_label(): bar for bar in axes.collections}
-        for name, expected in (("found", found_bars), ("labelled", labelled_bars)):
+        for name, expected in (("found", predicted_bars), ("labelled", labelled_bars)):
             extents = [path.get_extents() for path in bars[name].get_paths()]
             assert [(box.x0, pytest.approx(box.width)) for box in extents] == [
                 (start, pytest.approx(width)) for start, width in expected
@@ -160,9 +160,9 @@ def test_many_matches_are_on_several_pages(matches, figures, monkeypatch):
         ["match 6"],
     ]
     names = ["test_matches.png", "test_matches_2.png", "test_matches_3.png"]
-    pictures = plots.plot_test(many, POINT, None)
-    assert list(pictures)[1:] == names
-    assert [pictures[name] for name in names] == pages
+    images = plots.plot_test(many, POINT, None)
+    assert list(images)[1:] == names
+    assert [images[name] for name in names] == pages
 
 
 def test_a_page_of_as_many_as_fit_is_one(matches, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a test report says, as figures, files, tables and pictures."""
+"""What a test report says, as numbers, files, tables and figures."""
 
 import csv
 import io
@@ -169,9 +169,9 @@ def test_loudness_is_the_root_mean_square_of_the_audio(dataset_dir):
     assert (levels.shape, step_levels.shape) == ((20,), (20, 2))
     segments_of_test = [(title, *item) for title in TITLES["test"] for item in enumerate(LABELS[title])]
     for row, (title, index, label) in enumerate(segments_of_test):
-        sound = pickle.loads((dataset_dir / title / f"seg_{index:05d}_{label}.pkl").read_bytes())["audio"]
-        assert levels[row] == pytest.approx(np.sqrt((sound.astype(float) ** 2).mean()))
-        halves = sound.astype(float).reshape(2, -1)
+        audio = pickle.loads((dataset_dir / title / f"seg_{index:05d}_{label}.pkl").read_bytes())["audio"]
+        assert levels[row] == pytest.approx(np.sqrt((audio.astype(float) ** 2).mean()))
+        halves = audio.astype(float).reshape(2, -1)
         assert step_levels[row] == pytest.approx(np.sqrt((halves**2).mean(axis=1)))
     # The clip's highlight is loud, from 7.9 to 9.2 s; only part of the segments around it is.
     assert levels[8] == levels.max()
@@ -193,10 +193,10 @@ def size_of(png):
 def test_figures_have_a_row_for_each_match(matches, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of letters that no font has
-        pictures = plots.plot_test(matches, OperatingPoint(0.5, smoothing=3), np.linspace(0, 1, 11))
-    assert list(pictures) == ["precision_recall.png", "test_matches.png"]
-    size_of(pictures["precision_recall.png"])
-    width, height = size_of(pictures["test_matches.png"])
+        images = plots.plot_test(matches, OperatingPoint(0.5, smoothing=3), np.linspace(0, 1, 11))
+    assert list(images) == ["precision_recall.png", "test_matches.png"]
+    size_of(images["precision_recall.png"])
+    width, height = size_of(images["test_matches.png"])
     more = plots.plot_matches(matches * 2, POINT)
     assert size_of(more[0])[0] == width
     assert size_of(more[0])[1] > height + 2 * 100

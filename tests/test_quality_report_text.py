@@ -40,16 +40,16 @@ def test_intervals_are_of_the_figures_of_matches_drawn_again(three, monkeypatch)
     drawn = [[match for match, times in zip(matches, row, strict=True) for _ in range(times)] for row in DRAWN]
     figures = [quality_report.evaluate_once(again, POINT) for again in drawn]
     names = ("precision", "recall", "f1")
-    places = [("per_segment", name) for name in (*names, "average_precision", "roc_auc")]
-    places += [("per_event", f"iou_{threshold}", name) for threshold in (0.3, 0.5) for name in names]
-    places.append(("per_event", "mean_average_precision"))
+    paths = [("per_segment", name) for name in (*names, "average_precision", "roc_auc")]
+    paths += [("per_event", f"iou_{threshold}", name) for threshold in (0.3, 0.5) for name in names]
+    paths.append(("per_event", "mean_average_precision"))
     different = set()
-    for place in places:
+    for path in paths:
         received, values = intervals, figures
-        for part in place:
+        for part in path:
             received, values = received[part], [value[part] for value in values]
         low, high = np.quantile(values, [0.025, 0.975])
-        assert received == pytest.approx([low, high]), place
+        assert received == pytest.approx([low, high]), path
         different.add((low, high))
     assert len(different) > 8
     assert {name: len(part) for name, part in intervals.items()} == {"per_segment": 5, "per_event": 3}
@@ -91,15 +91,15 @@ def test_each_baseline_has_its_own_point(three):
 def test_a_sections_score_is_the_mean_of_its_steps():
     match = make_match("a", [0.1, 0.9, 0.6, 0.2, 0.7, 0.2], [0, 1, 1, 0, 1, 0], [[2, 6], [8, 10]], 12.0)
     point = OperatingPoint(threshold=0.5, nms_ratio=0.0)
-    reference, found, section_scores = quality_report.sections_of([match], point)
-    assert [part.tolist() for part in (*reference, *found)] == [[[2, 6], [8, 10]]] * 2
+    reference, predicted, section_scores = quality_report.sections_of([match], point)
+    assert [part.tolist() for part in (*reference, *predicted)] == [[[2, 6], [8, 10]]] * 2
     assert section_scores[0].tolist() == pytest.approx([0.75, 0.7])
     halves = ScoredMatch(
         *("b", 2.0, 6.0, np.array([0, 1, 0]), np.array([[2.0, 4.0]]), np.array([0.1, 0.7, 0.4])),
         step_scores=np.array([[0.1, 0.1], [0.8, 0.6], [0.7, 0.1]]),
     )
-    _, found, section_scores = quality_report.sections_of([halves], point)
-    assert found[0].tolist() == [[2, 5]]
+    _, predicted, section_scores = quality_report.sections_of([halves], point)
+    assert predicted[0].tolist() == [[2, 5]]
     assert section_scores[0].tolist() == pytest.approx([0.7])
 
 

@@ -23,22 +23,22 @@ def numbers_of(path):
     return [read_number(frame) for frame in frames]
 
 
-def sound_of(path, rate_hz=RATE_HZ):
+def read_audio(path, rate_hz=RATE_HZ):
     return np.concatenate(list(audio_track.read_audio(path, rate_hz)))
 
 
 def beep(num_samples, beep_sec, duration_sec=0.25):
     """Silence with a tone in it that begins at beep_sec."""
-    sound = np.zeros(num_samples, np.float32)
+    audio = np.zeros(num_samples, np.float32)
     burst = tone(1000, duration_sec, RATE_HZ, 0.8)
     start = round(beep_sec * RATE_HZ)
-    sound[start : start + len(burst)] = burst
-    return sound
+    audio[start : start + len(burst)] = burst
+    return audio
 
 
-def onsets_sec(sound, rate_hz=RATE_HZ):
+def onsets_sec(audio, rate_hz=RATE_HZ):
     """Times at which loud passages begin, after at least 50 ms of silence."""
-    loud = np.flatnonzero(np.abs(sound) > 0.2)
+    loud = np.flatnonzero(np.abs(audio) > 0.2)
     return loud[np.diff(loud, prepend=-rate_hz) > rate_hz * 0.05] / rate_hz
 
 
@@ -59,7 +59,7 @@ def test_frames_are_those_of_the_sections(tmp_path):
     assert sum(seconds) == pytest.approx(40 / 30)
     assert (info.codec, info.audio) == ("h264", "aac mono 44100 Hz")
     assert (info.width_px, info.height_px) == (WIDTH_PX, HEIGHT_PX)
-    assert len(sound_of(path, 44100)) / 44100 == pytest.approx(40 / 30, abs=1024 / 44100)
+    assert len(read_audio(path, 44100)) / 44100 == pytest.approx(40 / 30, abs=1024 / 44100)
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_a_variable_frame_rate_stays(tmp_path):
     assert numbers_of(path) == [2, 3, 4, 7, 8, 9, 10, 11]
     # The first section lasts from tick 2 to tick 12, so that the second, from tick 14 on, begins at 10.
     assert info.frame_times_sec * 30 == pytest.approx([0, 3, 4, 10, 11, 36, 37, 38])
-    assert onsets_sec(sound_of(path)) * 30 == pytest.approx([36], abs=0.1)
+    assert onsets_sec(read_audio(path)) * 30 == pytest.approx([36], abs=0.1)
 
 
 @pytest.mark.parametrize(("start_sec", "audio_start_sec"), [(0, 0), (5, 5), (0.5, 0.25), (0, 0.4)])
 def test_audio_and_video_are_in_sync_whatever_the_start_times(tmp_path, start_sec, audio_start_sec):
-    beep_sec = start_sec + BEEP_FRAME / 30 - audio_start_sec  # on the sound's own clock
+    beep_sec = start_sec + BEEP_FRAME / 30 - audio_start_sec  # on the audio's own clock
     clip = write_clip(
         tmp_path / "a.mp4",
         num_frames=90,
@@ -102,11 +102,11 @@ def test_audio_and_video_are_in_sync_whatever_the_start_times(tmp_path, start_se
     numbers = np.array(numbers_of(path))
     shown_sec = info.frame_times_sec[numbers == BEEP_FRAME]
     assert len(shown_sec) == 2
-    assert onsets_sec(sound_of(path)) == pytest.approx(shown_sec, abs=0.003)
+    assert onsets_sec(read_audio(path)) == pytest.approx(shown_sec, abs=0.003)
 
 
 def write_long_match(path, num_loops):
-    """A clip of 320 numbered frames and exactly as much sound, looped by its packets: one beep every 10.67 s."""
+    """A clip of 320 numbered frames and exactly as much audio, looped by its packets: one beep every 10.67 s."""
     num_frames, num_blocks = 320, 500  # 320 / 30 s = 500 * 1024 / 48000 s
     loop_path = write_clip(
         path.with_name("loop.mp4"),
@@ -138,17 +138,17 @@ def test_two_hours_in_audio_and_video_are_in_sync(tmp_path):
     path, info = render(clip, [[first + 25, first + 60] for first in first_frames])
     numbers = np.array(numbers_of(path))
     assert numbers.tolist() == [*range(25, 60)] * 4
-    assert onsets_sec(sound_of(path)) == pytest.approx(info.frame_times_sec[numbers == BEEP_FRAME], abs=0.003)
+    assert onsets_sec(read_audio(path)) == pytest.approx(info.frame_times_sec[numbers == BEEP_FRAME], abs=0.003)
 
 
 def test_audio_fades_at_each_cut(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", num_frames=90, audio=tone(50, 3, RATE_HZ), sample_rate_hz=RATE_HZ)
     path, _ = render(clip, [[10, 40], [50, 80]])
-    sound = np.abs(sound_of(path))
-    loudness = [sound[: RATE_HZ // 1000], sound[RATE_HZ - 48 : RATE_HZ + 48], sound[2 * RATE_HZ - 48 : 2 * RATE_HZ]]
+    audio = np.abs(read_audio(path))
+    loudness = [audio[: RATE_HZ // 1000], audio[RATE_HZ - 48 : RATE_HZ + 48], audio[2 * RATE_HZ - 48 : 2 * RATE_HZ]]
     assert max(part.max(initial=0) for part in loudness) < 0.05  # within 1 ms of a cut, of an amplitude of 0.5
-    assert sound[RATE_HZ // 2 : RATE_HZ // 2 + 2000].max() == pytest.approx(0.5, abs=0.05)
-    steps = np.abs(np.diff(sound_of(path)))
+    assert audio[RATE_HZ // 2 : RATE_HZ // 2 + 2000].max() == pytest.approx(0.5, abs=0.05)
+    steps = np.abs(np.diff(read_audio(path)))
     assert steps.max() < 0.02  # a click would be a step of up to the amplitude
 
 
@@ -161,11 +161,11 @@ def test_silent_sources_make_silent_reels(tmp_path):
 def test_audio_that_ends_early_is_followed_by_silence(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", num_frames=90, audio=tone(440, 1, RATE_HZ), sample_rate_hz=RATE_HZ)
     path, info = render(clip, [[15, 90]])
-    sound = sound_of(path)
+    audio = read_audio(path)
     assert info.duration_sec == pytest.approx(2.5)
-    assert len(sound) / RATE_HZ == pytest.approx(2.5, abs=1024 / RATE_HZ)
-    assert np.abs(sound[RATE_HZ // 10 : RATE_HZ // 3]).max() > 0.4
-    assert np.abs(sound[RATE_HZ * 6 // 10 :]).max() < 0.02
+    assert len(audio) / RATE_HZ == pytest.approx(2.5, abs=1024 / RATE_HZ)
+    assert np.abs(audio[RATE_HZ // 10 : RATE_HZ // 3]).max() > 0.4
+    assert np.abs(audio[RATE_HZ * 6 // 10 :]).max() < 0.02
 
 
 def test_surround_audio_becomes_stereo_and_odd_rates_one_that_aac_knows(tmp_path):
@@ -191,8 +191,8 @@ def test_rotated_frames_come_out_upright(tmp_path, degrees, num_turns):
     expected = next(media.read_frames(turned, source_info, np.array([0.2]), *size))  # turned upright by media
     path, info = render(turned, [[5, 10]])
     assert (info.width_px, info.height_px) == size
-    found = next(media.read_frames(path, info, np.array([0.05]), *size))
-    assert np.abs(found.astype(int) - expected).mean() < 4
+    received = next(media.read_frames(path, info, np.array([0.05]), *size))
+    assert np.abs(received.astype(int) - expected).mean() < 4
 
 
 def test_reel_height_keeps_the_aspect_and_is_even(tmp_path):

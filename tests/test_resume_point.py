@@ -72,12 +72,12 @@ def test_every_number_that_training_changes_is_captured():
     assert len(before) == len(after)  # the metrics that training made are none of them
     num_weights = len(network.get_weights())
     assert (before[0].tolist(), after[0].tolist()) == (0, 2)
-    for place, value in enumerate(average.values, start=1):
-        np.testing.assert_array_equal(after[place], value)
-    for place, weight in enumerate(network.get_weights(), start=1 + num_weights):
-        assert any(np.array_equal(weight, number) for number in after[1 + num_weights :]), place
+    for index, value in enumerate(average.values, start=1):
+        np.testing.assert_array_equal(after[index], value)
+    for index, weight in enumerate(network.get_weights(), start=1 + num_weights):
+        assert any(np.array_equal(weight, number) for number in after[1 + num_weights :]), index
     changed = [not np.array_equal(old, new) for old, new in zip(before, after, strict=True)]
-    unchanged = [before[place].tolist() for place in np.flatnonzero(~np.array(changed))]
+    unchanged = [before[index].tolist() for index in np.flatnonzero(~np.array(changed))]
     assert unchanged == [pytest.approx(0.1)]  # the learning rate
     (state,) = (variable.numpy() for variable in network.variables if "seed_generator" in variable.path)
     assert any(np.array_equal(state, number) for number in after)  # dropout's

@@ -197,8 +197,8 @@ def test_only_the_outermost_is_a_network():
 
 def test_classes_are_found_wherever_they_are():
     bad = {"class_name": "Lambda", "config": {}}
-    for place in ([bad], [[bad]], {"a": bad}, {"a": [{"b": bad}]}):
-        assert "the layer Lambda, which this toolkit does not know" in admits(network(dense(kernel=place)))
+    for kernel in ([bad], [[bad]], {"a": bad}, {"a": [{"b": bad}]}):
+        assert "the layer Lambda, which this toolkit does not know" in admits(network(dense(kernel=kernel)))
     assert "the layer Lambda" in admits(network(dense(kernel={"registered_name": "Lambda"})))
     assert "names the module os" in admits(network(dense(kernel={"module": "os"})))
     assert admits(network(dense(kernel={"class_name": "Zeros", "module": "keras.initializers"}))) is True

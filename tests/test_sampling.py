@@ -15,8 +15,8 @@ from videosummarizer.dataset.metadata import DataConfig
 RATE_HZ = 8000
 
 
-def sound_of(num_samples, seed=0):
-    """(num_samples,) float32 in [-0.5, 0.5]: noise, of which no two places are alike."""
+def make_noise(num_samples, seed=0):
+    """(num_samples,) float32 in [-0.5, 0.5]: noise, no two parts of which are alike."""
     return np.random.default_rng(seed).uniform(-0.5, 0.5, num_samples).astype(np.float32)
 
 
@@ -26,25 +26,25 @@ def arrays_of(path, config):
 
 @pytest.mark.parametrize("segment_length", [0.7, 1, 1.3])
 def test_every_segment_holds_its_own_frames_and_samples_to_the_end_of_a_long_match(tmp_path, segment_length):
-    # 75 s at a ragged frame rate: one picture every 0.1 to 1 s. The sound is longer than the picture.
+    # 75 s at a ragged frame rate: one frame every 0.1 to 1 s. The audio is longer than the video.
     ticks = np.cumsum([0] + [3, 30, 7, 14, 25] * 29)[:145].tolist()
-    sound = sound_of(80 * RATE_HZ)
-    path = write_exact_sound(tmp_path / "long.mkv", [(0, sound)], picture_ticks=ticks)
+    waveform = make_noise(80 * RATE_HZ)
+    path = write_exact_sound(tmp_path / "long.mkv", [(0, waveform)], picture_ticks=ticks)
     info = media.probe(path)
     config = DataConfig(segment_length, 5, 40, 16, RATE_HZ, False)
-    found = list(sampling.read_segments(path, info, config))
+    received = list(sampling.read_segments(path, info, config))
     num_samples = round(segment_length * RATE_HZ)
-    assert len(found) == int(np.ceil(info.duration_sec / segment_length - 1e-9))
-    assert len(found) * segment_length > 75
-    heard = np.zeros(len(found) * num_samples, np.float32)
+    assert len(received) == int(np.ceil(info.duration_sec / segment_length - 1e-9))
+    assert len(received) * segment_length > 75
+    heard = np.zeros(len(received) * num_samples, np.float32)
     num_heard = round(info.duration_sec * RATE_HZ)
-    heard[:num_heard] = sound[:num_heard] / np.abs(sound[:num_heard]).max()
+    heard[:num_heard] = waveform[:num_heard] / np.abs(waveform[:num_heard]).max()
     shown_ms = np.round(np.array(ticks) * 1000 / 30)
-    for index, (frames, audio) in enumerate(found):
+    for index, (frames, audio) in enumerate(received):
         np.testing.assert_array_equal(audio, heard[index * num_samples :][:num_samples])
         assert (frames.shape, frames.dtype) == ((int(segment_length * 5 + 1e-9), 16, 40, 3), np.uint8)
-        for place, frame in enumerate(frames):
-            time_ms = round(index * segment_length * 1000) + place * 200
+        for position, frame in enumerate(frames):
+            time_ms = round(index * segment_length * 1000) + position * 200
             if time_ms < round(info.duration_sec * 1000):
                 assert read_number(frame) == max(n for n, ms in enumerate(shown_ms) if ms <= time_ms)
             else:
@@ -53,7 +53,7 @@ def test_every_segment_holds_its_own_frames_and_samples_to_the_end_of_a_long_mat
 
 def test_the_first_frame_after_the_end_is_black(tmp_path):
     # 61 frames: the last is shown from 2 s on and ends at 2.0333 s.
-    path = write_exact_sound(tmp_path / "clip.mkv", [(0, sound_of(100))], picture_ticks=list(range(61)))
+    path = write_exact_sound(tmp_path / "clip.mkv", [(0, make_noise(100))], picture_ticks=list(range(61)))
     info = media.probe(path)
     assert info.duration_sec == pytest.approx(61 / 30, abs=1.1e-3)
     frames = np.concatenate([frames for frames, _ in arrays_of(path, DataConfig(1, 4, 40, 16, RATE_HZ, False))])
@@ -63,8 +63,8 @@ def test_the_first_frame_after_the_end_is_black(tmp_path):
 
 @pytest.fixture
 def given(monkeypatch):
-    """Films of which frames and sound are given instead of read: frame i is filled with its time in hundredths of a
-    second, modulo 251; the sound comes in blocks as they are given."""
+    """Films whose frames and audio are given instead of read: frame i is filled with its time in hundredths of a
+    second, modulo 251; the audio comes in the given blocks."""
     asked = {}
 
     def read_frames(path, info, times_sec, width_px, height_px, num_threads=0, damaged_sec=None):
@@ -74,17 +74,17 @@ def given(monkeypatch):
         for time_sec in times_sec:
             yield np.full((height_px, width_px, 3), round(time_sec * 100) % 251, np.uint8)
 
-    def film(duration_sec, *blocks, has_sound=True):
+    def film(duration_sec, *blocks, has_audio=True):
         def read_audio(path, sample_rate_hz):
             asked.update(sample_rate_hz=sample_rate_hz)
-            assert has_sound
+            assert has_audio
             return iter(blocks)
 
         monkeypatch.setattr(audio_track, "read_audio", read_audio)
         monkeypatch.setattr(media, "read_frames", read_frames)
-        sound = "pcm" if has_sound else None
+        audio = "pcm" if has_audio else None
         return media.VideoInfo(
-            duration_sec, duration_sec, 30.0, 8, 4, "h264", sound, np.zeros(1), np.zeros((0, 2), np.int64)
+            duration_sec, duration_sec, 30.0, 8, 4, "h264", audio, np.zeros(1), np.zeros((0, 2), np.int64)
         )
 
     film.asked = asked
@@ -92,22 +92,22 @@ def given(monkeypatch):
 
 
 def test_frames_are_asked_for_at_the_times_that_the_segments_begin(given):
-    info = given(4.5, sound_of(45))
-    found = list(sampling.read_segments("film.mp4", info, DataConfig(2, 1.5, 6, 2, 10, False)))
+    info = given(4.5, make_noise(45))
+    received = list(sampling.read_segments("film.mp4", info, DataConfig(2, 1.5, 6, 2, 10, False)))
     expected_sec = [0, 2 / 3, 4 / 3, 2, 8 / 3, 10 / 3, 4]
     np.testing.assert_allclose(given.asked["times_sec"], expected_sec, atol=1e-12)
     assert given.asked["size_px"] == (6, 2)
     assert given.asked["sample_rate_hz"] == 10
-    assert [frames.shape for frames, _ in found] == [(3, 2, 6, 3)] * 3
-    assert [frames[:, 0, 0, 0].tolist() for frames, _ in found] == [[0, 67, 133], [200, 16, 82], [149, 0, 0]]
+    assert [frames.shape for frames, _ in received] == [(3, 2, 6, 3)] * 3
+    assert [frames[:, 0, 0, 0].tolist() for frames, _ in received] == [[0, 67, 133], [200, 16, 82], [149, 0, 0]]
 
 
 def test_a_frame_at_the_very_end_is_none_whatever_rounding_says(given):
     for duration_sec in (2.0, 2.0000005, 1.9999995, 0.1 * 20):
-        info = given(duration_sec, sound_of(20))
+        info = given(duration_sec, make_noise(20))
         list(sampling.read_segments("film.mp4", info, DataConfig(0.5, 2, 6, 2, 10, False)))
         np.testing.assert_allclose(given.asked["times_sec"], [0, 0.5, 1, 1.5])
-    info = given(2.000002, sound_of(20))
+    info = given(2.000002, make_noise(20))
     list(sampling.read_segments("film.mp4", info, DataConfig(0.5, 2, 6, 2, 10, False)))
     np.testing.assert_allclose(given.asked["times_sec"], [0, 0.5, 1, 1.5, 2])
 
@@ -119,13 +119,13 @@ def test_a_range_of_segments_is_that_of_the_whole_however_far_it_is_read_ahead(
     given, monkeypatch, indices, apply_mfcc, num_bytes_ahead
 ):
     config = DataConfig(0.5, 4, 6, 2, RATE_HZ, apply_mfcc)
-    info = given(10.25, sound_of(82_000))
+    info = given(10.25, make_noise(82_000))
     whole = list(sampling.read_segments("film.mp4", info, config))
     assert len(whole) == 21
     monkeypatch.setattr(sampling, "MAX_BYTES_AHEAD", num_bytes_ahead)
     damaged_sec = set()
-    with sampling.SegmentAudio("film.mp4", info, config) as sound:
-        part = list(sampling.read_segment_range("film.mp4", info, config, sound, indices, 3, damaged_sec))
+    with sampling.SegmentAudio("film.mp4", info, config) as segment_audio:
+        part = list(sampling.read_segment_range("film.mp4", info, config, segment_audio, indices, 3, damaged_sec))
     assert len(part) == len(indices)
     for index, (frames, audio) in zip(indices, part, strict=True):
         np.testing.assert_array_equal(frames, whole[index][0])
@@ -139,7 +139,7 @@ def test_a_range_of_segments_is_that_of_the_whole_however_far_it_is_read_ahead(
 def test_only_so_many_frames_wait_as_memory_is_set_aside_for_them(given, monkeypatch):
     # 24 frames of 1000 x 100 pixels are 7.2 MB: of the 12 MB that may wait one segment is taken at a time.
     num_decoded = 0
-    info = given(100, sound_of(100))
+    info = given(100, make_noise(100))
     original = media.read_frames
 
     def count(*of_film):
@@ -149,15 +149,15 @@ def test_only_so_many_frames_wait_as_memory_is_set_aside_for_them(given, monkeyp
             yield frame
 
     monkeypatch.setattr(media, "read_frames", count)
-    found = sampling.read_segments("film.mp4", info, DataConfig(2, 12, 1000, 100, 10, False))
+    received = sampling.read_segments("film.mp4", info, DataConfig(2, 12, 1000, 100, 10, False))
     for index in range(3):
-        next(found)
+        next(received)
         deadline = time.monotonic() + 20
         while num_decoded < 24 * (index + 2) and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(0.02)
         assert num_decoded == 24 * (index + 2)
-    found.close()
+    received.close()
 
 
 def test_a_reader_that_is_given_up_decodes_no_further(given, monkeypatch):
@@ -172,12 +172,12 @@ def test_a_reader_that_is_given_up_decodes_no_further(given, monkeypatch):
                 time.sleep(0.001)
             yield np.zeros((1, 1, 3), np.uint8)
 
-    info = given(1000, sound_of(100))
+    info = given(1000, make_noise(100))
     monkeypatch.setattr(media, "read_frames", read_frames)
-    found = sampling.read_segments("film.mp4", info, DataConfig(1, 1, 1, 1, 10, False))
-    next(found)
+    received = sampling.read_segments("film.mp4", info, DataConfig(1, 1, 1, 1, 10, False))
+    next(received)
     given_up.set()
-    found.close()
+    received.close()
     assert num_decoded < 1000
 
 
@@ -185,16 +185,16 @@ def test_a_reader_that_is_given_up_decodes_no_further(given, monkeypatch):
 @pytest.mark.parametrize(("segment_length", "rate_hz"), [(1, 100), (0.7, 10), (0.3, 25), (0.25, 10), (1.1, 11_025)])
 def test_samples_are_those_of_the_segments_own_time_whatever_the_blocks(given, segment_length, rate_hz, num_blocks):
     num_segments, num_samples = 9, int(round(segment_length * rate_hz, 6))
-    sound = sound_of(round(num_segments * segment_length * rate_hz))
-    sound[3] = 0.5
-    info = given(num_segments * segment_length, *np.array_split(sound, num_blocks))
+    waveform = make_noise(round(num_segments * segment_length * rate_hz))
+    waveform[3] = 0.5
+    info = given(num_segments * segment_length, *np.array_split(waveform, num_blocks))
     with sampling.SegmentAudio("f", info, DataConfig(segment_length, 10, 4, 4, rate_hz, False)) as audio:
-        found = audio.read(range(num_segments))
-        np.testing.assert_array_equal(audio.read(range(4, 6)), found[4:6])
-    assert (found.shape, found.dtype) == ((num_segments, num_samples), np.float32)
-    for index, samples in enumerate(found):
+        received = audio.read(range(num_segments))
+        np.testing.assert_array_equal(audio.read(range(4, 6)), received[4:6])
+    assert (received.shape, received.dtype) == ((num_segments, num_samples), np.float32)
+    for index, samples in enumerate(received):
         first = round(index * segment_length * rate_hz)  # half a sample may be left out between two segments
-        expected = 2 * sound[first : first + num_samples]
+        expected = 2 * waveform[first : first + num_samples]
         np.testing.assert_allclose(samples[: len(expected)], expected, rtol=1e-6)
         assert not samples[len(expected) :].any()
         assert len(samples) - len(expected) <= 1
@@ -202,20 +202,20 @@ def test_samples_are_those_of_the_segments_own_time_whatever_the_blocks(given, s
 
 @pytest.mark.parametrize("loudest", [0.8, -0.8])
 def test_the_peak_is_that_of_the_whole_video_whatever_its_sign_and_of_nothing_after_it(given, loudest):
-    sound = np.full(60, 0.1, np.float32)
-    sound[37], sound[52] = loudest, -1.0  # the picture ends at 5 s
-    info = given(5.0, sound[:20], sound[20:45], sound[45:])
+    waveform = np.full(60, 0.1, np.float32)
+    waveform[37], waveform[52] = loudest, -1.0  # the video ends at 5 s
+    info = given(5.0, waveform[:20], waveform[20:45], waveform[45:])
     with sampling.SegmentAudio("f", info, DataConfig(2, 10, 4, 4, 10, False)) as audio:
         assert audio.peak == pytest.approx(0.8)
-        found = audio.read(range(3)).ravel()
+        received = audio.read(range(3)).ravel()
     expected = np.zeros(60, np.float32)
     expected[:50] = 0.125
     expected[37] = np.sign(loudest)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(received, expected, rtol=1e-6)
 
 
-def test_a_film_without_a_sound_or_with_a_silent_one_has_zeros(given):
-    for info in (given(2.0, has_sound=False), given(2.0, np.zeros(20, np.float32)), given(2.0)):
+def test_a_film_without_audio_or_with_silent_audio_has_zeros(given):
+    for info in (given(2.0, has_audio=False), given(2.0, np.zeros(20, np.float32)), given(2.0)):
         arrays = list(sampling.read_segments("f", info, DataConfig(1, 2, 4, 4, 10, False)))
         assert [audio.tolist() for _, audio in arrays] == [[0.0] * 10] * 2
 
@@ -223,7 +223,7 @@ def test_a_film_without_a_sound_or_with_a_silent_one_has_zeros(given):
 def test_silence_gives_the_mfccs_of_silence(given):
     # All decibels alike: the first coefficient of each moment is c, the other 39 are 0, and c is below 0. Their mean is
     # c / 40, their deviation |c| * sqrt(39) / 40.
-    for info in (given(2.0, has_sound=False), given(2.0, np.zeros(16_000, np.float32))):
+    for info in (given(2.0, has_audio=False), given(2.0, np.zeros(16_000, np.float32))):
         for _, mfcc in sampling.read_segments("f", info, DataConfig(1, 2, 4, 4, RATE_HZ, True)):
             assert mfcc.shape == (40, 16)
             np.testing.assert_allclose(mfcc[0], -np.sqrt(39), rtol=1e-4)
@@ -233,9 +233,9 @@ def test_silence_gives_the_mfccs_of_silence(given):
 @pytest.mark.parametrize("scale", [0.0, 0.001])
 def test_mfccs_that_hardly_differ_are_divided_by_their_deviation_and_equal_ones_by_nothing(monkeypatch, scale):
     monkeypatch.setattr(librosa, "power_to_db", lambda power: scale * np.arange(power.size).reshape(power.shape))
-    found = sampling.mfcc(sound_of(1000).reshape(1, -1), RATE_HZ)
-    assert found.std() == pytest.approx(1 if scale else 0)
-    assert found.mean() == pytest.approx(0, abs=1e-6)
+    received = sampling.mfcc(make_noise(1000).reshape(1, -1), RATE_HZ)
+    assert received.std() == pytest.approx(1 if scale else 0)
+    assert received.mean() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -243,17 +243,17 @@ def test_mfccs_that_hardly_differ_are_divided_by_their_deviation_and_equal_ones_
 )
 @pytest.mark.filterwarnings("ignore:Empty filters detected")  # librosa, of a window of 300 samples
 def test_mfccs_are_each_segments_own_whatever_its_length_and_its_neighbours(num_samples, rate_hz):
-    audio = np.stack([level * sound_of(num_samples, seed) for seed, level in enumerate((2, 1e-6, 0.01, 0.5))])
-    found = sampling.mfcc(audio, rate_hz)
-    assert (found.shape, found.dtype) == ((4, 40, 1 + num_samples // 512), np.float32)
-    for samples, mfcc in zip(audio, found, strict=True):
+    audio = np.stack([level * make_noise(num_samples, seed) for seed, level in enumerate((2, 1e-6, 0.01, 0.5))])
+    received = sampling.mfcc(audio, rate_hz)
+    assert (received.shape, received.dtype) == ((4, 40, 1 + num_samples // 512), np.float32)
+    for samples, mfcc in zip(audio, received, strict=True):
         expected = librosa.feature.mfcc(y=samples, sr=rate_hz, n_mfcc=40, hop_length=512, n_fft=min(2048, num_samples))
         np.testing.assert_allclose(mfcc, (expected - expected.mean()) / expected.std(), atol=2e-4)
         assert (mfcc.mean(), mfcc.std()) == (pytest.approx(0, abs=1e-5), pytest.approx(1, abs=1e-5))
 
 
 def test_the_temporary_file_is_closed_in_the_end(given):
-    info = given(1.0, sound_of(10))
+    info = given(1.0, make_noise(10))
     config = DataConfig(1, 1, 4, 4, 10, False)
     with sampling.SegmentAudio("f", info, config) as audio:
         assert not audio.spool.closed
@@ -261,46 +261,46 @@ def test_the_temporary_file_is_closed_in_the_end(given):
 
 
 def test_several_threads_read_their_own_segments(given):
-    sound = sound_of(400)
-    sound[0] = 0.5
+    waveform = make_noise(400)
+    waveform[0] = 0.5
     config = DataConfig(1, 1, 4, 4, 10, False)
-    with sampling.SegmentAudio("f", given(40.0, sound), config) as audio:
+    with sampling.SegmentAudio("f", given(40.0, waveform), config) as audio:
         original = audio.spool
 
         class Slow:
-            """A file whose place another thread may change between a seek and a read."""
+            """A file whose position another thread may change between a seek and a read."""
 
-            def seek(self, place):
-                original.seek(place)
+            def seek(self, position):
+                original.seek(position)
                 time.sleep(0.001)
 
             def read(self, num_bytes):
                 return original.read(num_bytes)
 
-        audio.spool, found = Slow(), {}
+        audio.spool, received = Slow(), {}
         threads = [
-            threading.Thread(target=lambda k=k: found.update({k: audio.read(range(k, 40, 4))})) for k in range(4)
+            threading.Thread(target=lambda k=k: received.update({k: audio.read(range(k, 40, 4))})) for k in range(4)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(timeout=60)
         audio.spool = original
-    for first, arrays in found.items():
+    for first, arrays in received.items():
         for index, samples in zip(range(first, 40, 4), arrays, strict=True):
-            np.testing.assert_allclose(samples, 2 * sound[10 * index : 10 * index + 10], rtol=1e-6)
-    assert len(found) == 4
+            np.testing.assert_allclose(samples, 2 * waveform[10 * index : 10 * index + 10], rtol=1e-6)
+    assert len(received) == 4
 
 
 def test_segments_hold_the_frames_of_their_seconds_and_the_last_is_padded(tmp_path):
     path = write_clip(tmp_path / "clip.mp4", num_frames=130, audio=tone(440, 130 / 30))
-    found = arrays_of(path, DataConfig(2, 5, 40, 16, 8000, False))
-    assert len(found) == 3
-    numbers = [[read_number(frame) for frame in frames] for frames, _ in found]
+    received = arrays_of(path, DataConfig(2, 5, 40, 16, 8000, False))
+    assert len(received) == 3
+    numbers = [[read_number(frame) for frame in frames] for frames, _ in received]
     assert numbers[0] == [0, 6, 12, 18, 24, 30, 36, 42, 48, 54]
     assert numbers[1] == [60, 66, 72, 78, 84, 90, 96, 102, 108, 114]
     assert numbers[2] == [120, 126] + [0] * 8
-    frames, audio = found[2]
+    frames, audio = received[2]
     assert (frames.dtype, audio.dtype, audio.shape) == (np.uint8, np.float32, (16000,))
     assert not frames[2:].any()
     assert not audio[2700:].any()
@@ -334,8 +334,8 @@ def test_mfccs_equal_those_of_librosa(tmp_path):
     noise *= np.repeat([0.2, 1e-5, 0.001], 44100 * 3)
     path = write_clip(tmp_path / "clip.mp4", num_frames=270, audio=noise)
     waveforms = [audio for _, audio in arrays_of(path, DataConfig(3, 1, 8, 8, 22050, False))]
-    found = [mfcc for _, mfcc in arrays_of(path, DataConfig(3, 1, 8, 8, 22050, True))]
-    for waveform, mfcc in zip(waveforms, found, strict=True):
+    received = [mfcc for _, mfcc in arrays_of(path, DataConfig(3, 1, 8, 8, 22050, True))]
+    for waveform, mfcc in zip(waveforms, received, strict=True):
         expected = librosa.feature.mfcc(y=waveform, sr=22050, n_mfcc=40)
         assert (mfcc.shape, mfcc.dtype) == ((40, 130), np.float32)
         np.testing.assert_allclose(mfcc, (expected - expected.mean()) / expected.std(), atol=1e-4)

@@ -235,7 +235,7 @@ def match(tmp_path_factory):
 
 
 class Average:
-    """Stands for a network that scores a segment by its frames' mean, and its steps by its sound's level."""
+    """Stands for a network that scores a segment by its frames' mean, and its steps by its audio's level."""
 
     def __init__(self):
         self.layers = [

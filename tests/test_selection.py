@@ -110,13 +110,13 @@ def plain_mean(section_sec, scores, step_sec):
 def plain_fill(scores, step_sec, duration_sec, point, padding_sec, length_sec):
     """Go down through the thresholds, first with dips, then without; then try every quarter of a second."""
 
-    def found(threshold, nms_ratio):
+    def find(threshold, nms_ratio):
         at = OperatingPoint(threshold, point.smoothing, point.min_length_sec, point.max_gap_sec, nms_ratio)
         return selection.detect_with_margin(scores, step_sec, duration_sec, at, padding_sec).tolist()
 
     above_0 = sorted(set(scores.tolist()) - {0.0}, reverse=True)
     for threshold, nms_ratio in [(t, point.nms_ratio) for t in above_0] + [(t, 0.0) for t in [*above_0, 0.0]]:
-        sections_sec = found(threshold, nms_ratio)
+        sections_sec = find(threshold, nms_ratio)
         if sum(end - start for start, end in sections_sec) >= length_sec:
             break
     kept, left_sec = [], length_sec
@@ -254,11 +254,11 @@ def test_smoothing_averages_the_existing_neighbors():
 
 
 def test_an_operating_point_merges_gaps_first_and_leaves_out_what_is_short():
-    def found(**more):
+    def find(**more):
         return find_sections(SCORES, 2.0, 15.0, OperatingPoint(0.5, **more)).tolist()
 
-    assert found() == [[2, 6], [10, 12], [14, 15]]
-    assert found(max_gap_sec=2.0) == [[2, 6], [10, 15]]
-    assert found(min_length_sec=1.5) == [[2, 6], [10, 12]]
-    assert found(max_gap_sec=4.0, min_length_sec=13.0) == [[2, 15]]
+    assert find() == [[2, 6], [10, 12], [14, 15]]
+    assert find(max_gap_sec=2.0) == [[2, 6], [10, 15]]
+    assert find(min_length_sec=1.5) == [[2, 6], [10, 12]]
+    assert find(max_gap_sec=4.0, min_length_sec=13.0) == [[2, 15]]
     assert find_sections(SCORES, 2.0, 15.0, OperatingPoint(1.0)).shape == (0, 2)

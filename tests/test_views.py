@@ -161,9 +161,9 @@ def test_misclassified_segments_come_with_the_worst_first(numbered, tmp_path):
         (4, 1, 0.11, 1),
     ]
     lines = ["title,index,start_sec,end_sec,start_time,end_time,label,score,found"]
-    for index, label, score, found in rows:
+    for index, label, score, is_found in rows:
         times = f"{2 * index},{2 * index + 2},00:00:0{2 * index},00:00:{2 * index + 2:02d}"
-        lines.append(f"match_08,{index},{times},{label},{score},{found}")
+        lines.append(f"match_08,{index},{times},{label},{score},{is_found}")
     path.write_text("\n".join(lines) + "\n")
     html = views.misclassified_segments(numbered, path).data
     assert html.startswith("<p>3 of 5 test segments are misclassified; 3 are shown, the worst first.</p>")

@@ -1,4 +1,4 @@
-"""The reel's sound to the sample: against the samples that the source was written with, cut and faded by hand."""
+"""The reel's audio to the sample: against the samples that the source was written with, cut and faded by hand."""
 
 import av
 import numpy as np
@@ -21,9 +21,9 @@ def noise(num_samples, num_channels=1, seed=5):
 def faded(samples, num_faded=FADE_SAMPLES):
     """Samples with a straight line over 10 ms at both ends, half a step from the edge on."""
     line = np.ones(samples.shape[1])
-    for place in range(min(num_faded, samples.shape[1])):
-        line[place] = min(line[place], (place + 0.5) / num_faded)
-        line[-1 - place] = min(line[-1 - place], (place + 0.5) / num_faded)
+    for position in range(min(num_faded, samples.shape[1])):
+        line[position] = min(line[position], (position + 0.5) / num_faded)
+        line[-1 - position] = min(line[-1 - position], (position + 0.5) / num_faded)
     return samples * line
 
 
@@ -41,9 +41,9 @@ def read(path, first_sec, num_samples, rate_hz=RATE_HZ, layout="mono"):
 def test_audio_is_cut_to_the_sample_and_faded(tmp_path, first, num_samples):
     samples = noise(MATCH_SEC * RATE_HZ)
     path = write_exact_sound(tmp_path / "a.mkv", [(0, samples)], RATE_HZ, TICKS)
-    found = read(path, first / RATE_HZ, num_samples)
-    assert found.shape == (1, num_samples)
-    assert found == pytest.approx(faded(samples[:, first : first + num_samples]), abs=1e-6)
+    received = read(path, first / RATE_HZ, num_samples)
+    assert received.shape == (1, num_samples)
+    assert received == pytest.approx(faded(samples[:, first : first + num_samples]), abs=1e-6)
 
 
 def test_where_there_is_no_audio_there_is_silence(tmp_path):
@@ -84,20 +84,20 @@ def test_both_channels_arrive_and_keep_their_places(tmp_path):
     assert read(path, 1.5, 5000, layout="stereo") == pytest.approx(faded(samples[:, 12_000:17_000]), abs=1e-6)
 
 
-def test_audio_of_another_rate_keeps_its_pitch_and_its_place(tmp_path):
+def test_audio_of_another_rate_keeps_its_pitch_and_its_position(tmp_path):
     path = write_exact_sound(tmp_path / "a.mkv", [(0, tone(1000, MATCH_SEC, RATE_HZ))], RATE_HZ, TICKS)
-    found = read(path, 1.2, 24_000, rate_hz=48_000)[0]
+    received = read(path, 1.2, 24_000, rate_hz=48_000)[0]
     expected = faded(tone(1000, MATCH_SEC, 48_000)[np.newaxis, 57_600:81_600], num_faded=480)[0]
-    assert np.abs(found - expected).max() < 0.02
+    assert np.abs(received - expected).max() < 0.02
 
 
 def test_the_last_samples_of_audio_of_another_rate_are_not_lost(tmp_path):
     path = write_exact_sound(tmp_path / "a.mkv", [(0, tone(1000, MATCH_SEC, RATE_HZ))], RATE_HZ, TICKS)
-    found = read(path, 3.5, 48_000, rate_hz=48_000)[0]
+    received = read(path, 3.5, 48_000, rate_hz=48_000)[0]
     expected = tone(1000, 0.5, 48_000)
     # What the filter makes of the end itself is within 2 of the source's samples, 12 of the output's, of it.
-    assert np.abs(found[480 : 24_000 - 12] - expected[480:-12]).max() < 0.1 * np.abs(expected).max()
-    assert np.abs(found[24_000 + 100 :]).max() == 0
+    assert np.abs(received[480 : 24_000 - 12] - expected[480:-12]).max() < 0.1 * np.abs(expected).max()
+    assert np.abs(received[24_000 + 100 :]).max() == 0
 
 
 def test_a_codec_that_refers_to_earlier_audio_is_decoded_from_before_the_section_on(tmp_path):
@@ -110,8 +110,8 @@ def test_a_codec_that_refers_to_earlier_audio_is_decoded_from_before_the_section
 
 
 def test_audio_is_decoded_from_half_a_second_before_the_section_on(tmp_path):
-    sound = tone(440, 4, RATE_HZ)
-    path = write_clip(tmp_path / "a.mp4", num_frames=120, audio=sound, sample_rate_hz=RATE_HZ, start_sec=30)
+    audio = tone(440, 4, RATE_HZ)
+    path = write_clip(tmp_path / "a.mp4", num_frames=120, audio=audio, sample_rate_hz=RATE_HZ, start_sec=30)
     seeks = []
 
     class Watched:
@@ -120,10 +120,10 @@ def test_audio_is_decoded_from_half_a_second_before_the_section_on(tmp_path):
         def __getattr__(self, name):
             return getattr(container, name)
 
-        def seek(self, place, **options):
+        def seek(self, position, **options):
             assert options["backward"]
-            seeks.append(float(place * options["stream"].time_base))
-            container.seek(place, **options)
+            seeks.append(float(position * options["stream"].time_base))
+            container.seek(position, **options)
 
     with media.open_media(path) as container, av.open("/dev/null", "w", format="mp4") as output:
         stream = output.add_stream("aac", rate=RATE_HZ, layout="mono")
@@ -135,9 +135,9 @@ def test_audio_is_decoded_from_half_a_second_before_the_section_on(tmp_path):
 def test_rounding_to_samples_does_not_add_up_over_many_sections(tmp_path):
     # A frame at 30 fps has 1470 samples at 44100 Hz, but 367.5 at 11025 Hz.
     path = write_clip(tmp_path / "a.mp4", num_frames=9, audio=tone(440, 0.3, 11_025), sample_rate_hz=11_025)
-    with media.open_media(path) as picture, media.open_media(path) as sound:
-        writer = reel.ReelWriter(tmp_path / "reel.mp4", picture, sound, None)
-        num_pts = round(1 / 30 / float(picture.streams.video[0].time_base))
+    with media.open_media(path) as video_container, media.open_media(path) as audio_container:
+        writer = reel.ReelWriter(tmp_path / "reel.mp4", video_container, audio_container, None)
+        num_pts = round(1 / 30 / float(video_container.streams.video[0].time_base))
         numbers = [writer.start_section(num_pts) for _ in range(8)]
         assert np.cumsum(numbers).tolist() == [368, 735, 1102, 1470, 1838, 2205, 2572, 2940]  # halves to the even one
         with pytest.raises(RuntimeError), writer:
@@ -167,19 +167,19 @@ def test_the_whole_reels_audio_is_in_its_place_to_the_sample(tmp_path):
     samples *= 0.5 / np.abs(samples).max()
     path = write_clip(tmp_path / "a.mp4", num_frames=90, audio=samples, sample_rate_hz=48_000)
     reel.render_reel(path, media.probe(path), np.array([[7, 22], [40, 75]]), tmp_path / "reel.mp4")
-    found = np.concatenate(list(audio_track.read_audio(tmp_path / "reel.mp4", 48_000)))
+    received = np.concatenate(list(audio_track.read_audio(tmp_path / "reel.mp4", 48_000)))
     source = np.concatenate(list(audio_track.read_audio(path, 48_000)))
-    place = 0
+    position = 0
     for first, end in ((7, 22), (40, 75)):
         num_samples = (end - first) * 1600
         kept = slice(600, num_samples - 600)  # without the fades
         expected, part = (
             source[first * 1600 : end * 1600][kept],
-            found[place : place + num_samples][kept],
+            received[position : position + num_samples][kept],
         )
         errors = {lag: np.abs(np.roll(part, lag) - expected).mean() for lag in (-1, 0, 1)}
         assert errors[0] < 0.2 * min(errors[-1], errors[1]), errors
-        place += num_samples
+        position += num_samples
 
 
 @pytest.mark.parametrize(("num_channels", "bit_rate"), [(1, 96_000), (2, 192_000)])

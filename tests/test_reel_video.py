@@ -1,4 +1,4 @@
-"""The reel's picture: exact cuts in any container, turned films, pixel shape, colours; and the file as a whole."""
+"""The reel's video: exact cuts in any container, turned films, pixel shape, colours; and the file as a whole."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def render(path, sections, info=None, **options):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """60 frames, with sound."""
+    """60 frames, with audio."""
     return write_clip(tmp_path_factory.mktemp("clip") / "a.mp4", num_frames=60, audio=tone(440, 2))
 
 
@@ -56,9 +56,9 @@ def test_a_section_is_sought_once_where_the_first_seek_lands_at_or_before_it(tmp
         def __init__(self, container):
             self.streams, self.demux, self.container = container.streams, container.demux, container
 
-        def seek(self, *place, **options):
-            seeks.append(place)
-            self.container.seek(*place, **options)
+        def seek(self, *arguments, **options):
+            seeks.append(arguments)
+            self.container.seek(*arguments, **options)
 
     with media.open_media(path) as container:
         ticks = round(1 / 30 / container.streams.video[0].time_base)
@@ -85,9 +85,9 @@ def test_cuts_are_exact_at_odd_frame_rates(tmp_path, rate):
         for number in range(75):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(draw_number(number), format="rgb24")))
         container.mux(stream.encode(None))
-    found = render(path, [[0, 3], [19, 21], [33, 34], [72, 75]])
-    assert numbers_of(found) == [0, 1, 2, 19, 20, 33, 72, 73, 74]
-    info = media.probe(found)
+    reel_path = render(path, [[0, 3], [19, 21], [33, 34], [72, 75]])
+    assert numbers_of(reel_path) == [0, 1, 2, 19, 20, 33, 72, 73, 74]
+    info = media.probe(reel_path)
     assert info.frame_times_sec == pytest.approx(np.arange(9) / float(Fraction(rate)), abs=1e-6)
     assert info.duration_sec == pytest.approx(9 / float(Fraction(rate)), abs=1e-6)
 
@@ -110,19 +110,19 @@ def test_a_turned_films_pixels_keep_their_shape(tmp_path, degrees, expected, wid
 @pytest.mark.parametrize(("degrees", "corner"), [(90, (1, 0)), (180, (1, 1)), (270, (0, 1))])
 def test_a_rotated_frame_is_rotated_and_not_mirrored(tmp_path, degrees, corner):
     plain, source = tmp_path / "plain.mp4", tmp_path / "a.mp4"
-    picture = np.zeros((48, 64, 3), np.uint8)
-    picture[:24, :32] = 255  # top left
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:24, :32] = 255  # top left
     with av.open(str(plain), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for _ in range(5):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
     ffmpeg("-display_rotation", degrees, "-i", plain, "-c", "copy", source)
     path = render(source, [[0, 5]])
     info = media.probe(path)
-    found = next(media.read_frames(path, info, np.array([0.0]), 64, 64)).mean(axis=2)
-    quarters = found.reshape(2, 32, 2, 32).mean(axis=(1, 3))
+    received = next(media.read_frames(path, info, np.array([0.0]), 64, 64)).mean(axis=2)
+    quarters = received.reshape(2, 32, 2, 32).mean(axis=(1, 3))
     assert np.argwhere(quarters > 128).tolist() == [list(corner)]
 
 
@@ -146,8 +146,8 @@ def test_a_smaller_frame_is_the_mean_of_what_it_is_made_of(tmp_path):
         container.mux(stream.encode(None))
     path = render(source, [[0, 5]], height_px=24)
     info = media.probe(path)
-    picture = next(media.read_frames(path, info, np.array([0.0]), 32, 24))
-    assert picture[4:-4].astype(float) == pytest.approx(128, abs=12)
+    frame = next(media.read_frames(path, info, np.array([0.0]), 32, 24))
+    assert frame[4:-4].astype(float) == pytest.approx(128, abs=12)
 
 
 @pytest.mark.parametrize(("length", "expected"), [(0.3, 2), (1, 2), (3, 4), (5, 4), (82.4, 82), (83.1, 84), (640, 640)])
@@ -159,8 +159,8 @@ def test_colours_are_named_and_full_range_becomes_limited(tmp_path):
     tags = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt470bg"
     for pixel_format, color_range in (("yuv420p", "tv"), ("yuvj420p", "pc")):
         source = tmp_path / f"{pixel_format}.mp4"
-        picture = f"color=c=0x404040:duration=0.2:rate=25:size=64x48,format={pixel_format},{tags}:range={color_range}"
-        ffmpeg("-f", "lavfi", "-i", picture, "-pix_fmt", pixel_format, "-color_range", color_range, source)
+        pattern = f"color=c=0x404040:duration=0.2:rate=25:size=64x48,format={pixel_format},{tags}:range={color_range}"
+        ffmpeg("-f", "lavfi", "-i", pattern, "-pix_fmt", pixel_format, "-color_range", color_range, source)
         path = render(source, [[0, 3]])
         with av.open(str(path)) as container:
             context = container.streams.video[0].codec_context
@@ -229,9 +229,9 @@ def test_what_the_encoder_refuses_is_reported_with_the_reels_name(tmp_path, clip
 def test_a_video_of_which_no_frame_decodes_is_named(tmp_path, clip):
     info = media.probe(clip)
     content = bytearray(clip.read_bytes())
-    place = content.index(b"mdat")
-    size = int.from_bytes(content[place - 4 : place], "big")
-    content[place + 4 : place - 4 + size] = bytes(size - 8)
+    start = content.index(b"mdat")
+    size = int.from_bytes(content[start - 4 : start], "big")
+    content[start + 4 : start - 4 + size] = bytes(size - 8)
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(content)
     with pytest.raises(media.MediaError, match=r"damaged\.mp4: received a video of which no frame decodes"):
