@@ -4,11 +4,17 @@
     python data_converter.py OUTPUT_DIR 5 3 64 64 11025 0
 
 Records every scenario with every seed. Out, for each match: `<scenario>[_<map>]_<seed>.mp4` with video and audio, a
-label file .txt, and .json with the frame of every kill and of every death of the player. Matches whose .json is there
+label file .txt, and .json with the frame of every kill and of every death of the player. Matches whose .json exists
 are kept. The same arguments give the same match.
 
 A highlight is a kill, from 2 s before it to 1 s after it; sections at most 1 s apart are merged. Fights without a kill,
 missed shots and the player's own death are no highlights.
+
+    python benchmarks/record_matches.py OUTPUT_DIR --pace slow --small --duration_sec 600 --seeds 2201 2202
+
+With --pace slow, quiet stretches of 40 to 150 s alternate with fights of 6 to 30 s, as in a long match. A highlight is
+then a fight: four kills or more, each at most 6 s after the one before, from 5 s before the first to 3 s after the
+last. The frames in the .json are always counted at 35 per second, also if --small stores every second one.
 
 Needs `pip install vizdoom==1.3.2`, and the system library libopenal1: without it the audio is silent.
 """
@@ -30,61 +36,27 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.label_fights import FRAME_RATE_FPS, HighlightRule, highlight_sections, label_file  # noqa: E402
+from benchmarks.scripted_player import BUTTONS, Player  # noqa: E402
 from videosummarizer.atomic_file import atomic_write  # noqa: E402
-from videosummarizer.labels import format_sections  # noqa: E402
 
-# The game's own rate: every step gives a frame and its audio.
-FRAME_RATE_FPS = 35
 SAMPLE_RATE_HZ = 44100
-# A highlight starts this long before a kill.
-BEFORE_KILL_SEC = 2
-# A highlight ends this long after a kill.
-AFTER_KILL_SEC = 1
-# Highlights with at most this gap are merged.
-MAX_GAP_SEC = 1
-MONSTERS = ("Zombieman", "ShotgunGuy", "ChaingunGuy", "DoomImp", "Demon", "Spectre", "Cacodemon", "HellKnight",
-            "BaronOfHell", "LostSoul", "MarineChainsawVzd", "MarineChainsaw", "Revenant", "Arachnotron",
-            "PainElemental", "Fatso", "Archvile", "WolfensteinSS")  # fmt: skip
-WEAPONS = ("shotgun", "chaingun", "supershotgun", "rocketlauncher", "plasmarifle")
-BUTTONS = ("ATTACK", "MOVE_FORWARD", "MOVE_LEFT", "MOVE_RIGHT", "TURN_LEFT_RIGHT_DELTA", "SELECT_NEXT_WEAPON", "USE",
-           "SPEED")  # fmt: skip
-ATTACK, FORWARD, LEFT, TURN, NEXT_WEAPON, USE, SPEED = 0, 1, 2, 4, 5, 6, 7
+# Width and height of the frames of a small recording, in pixels.
+SMALL_SIZE_PX = (128, 72)
+# How kills become highlights, by the pace of the match.
+HIGHLIGHT_RULES = {
+    "fast": HighlightRule(min_kills=1, max_kill_gap_sec=0, before_sec=2, after_sec=1, max_gap_sec=1),
+    "slow": HighlightRule(min_kills=4, max_kill_gap_sec=6, before_sec=5, after_sec=3, max_gap_sec=1),
+}
+# Variables of the game that the player and the labels need.
 VARIABLES = ("KILLCOUNT", "POSITION_X", "POSITION_Y")
-ROAM, HUNT, LOOK_AROUND = range(3)
-# Probabilities of the modes ROAM, HUNT and LOOK_AROUND.
-MODE_PROBABILITIES = (0.45, 0.35, 0.2)
-# Directions in which the player looks for free space.
-NUM_DIRECTIONS = 16
 
 
 class RecordingError(Exception):
     """A match cannot be recorded; the message says why and what to do."""
 
 
-def kill_sections(kill_frames: list[int], num_frames: int) -> list[tuple[int, int]]:
-    """Return (start, end) frames of the highlights, half-open, ascending, within [0, num_frames].
-
-    Args:
-        kill_frames: the frame in which each kill is visible, ascending.
-        num_frames: frames of the match.
-    """
-    sections: list[tuple[int, int]] = []
-    for frame in kill_frames:
-        start = max(0, frame - BEFORE_KILL_SEC * FRAME_RATE_FPS)
-        end = min(num_frames, frame + AFTER_KILL_SEC * FRAME_RATE_FPS)
-        if sections and start - sections[-1][1] <= MAX_GAP_SEC * FRAME_RATE_FPS:
-            start = sections.pop()[0]
-        sections.append((start, end))
-    return sections
-
-
-def label_file(sections: list[tuple[int, int]]) -> str:
-    """Return the text of a label file with frames and times."""
-    sections_sec = np.array(sections).reshape(-1, 2) / FRAME_RATE_FPS
-    return format_sections(sections, sections_sec)
-
-
-# ---- The game and its player
+# ---- The game
 
 
 def start_game(scenario: str, map_name: str | None, seed: int, resolution: str):
@@ -136,101 +108,34 @@ def map_names(game_path: Path) -> list[str]:
     return sorted(name for name, following in itertools.pairwise(names) if following in ("THINGS", "TEXTMAP"))
 
 
-class Player:
-    """Plays by random rules: for some seconds it roams, hunts, or looks around, then it changes its mode.
-
-    It does not play well, so that a match has quiet minutes, fights without a kill, and deaths.
-    """
-
-    def __init__(self, seed: int):
-        self.rng = np.random.default_rng(seed)
-        self.mode, self.num_frames_left = ROAM, 0
-        self.turn_deg, self.position, self.num_frames_stuck = 0.0, None, 0
-
-    def begin_life(self, game) -> None:
-        """Take some weapons."""
-        num_weapons = int(self.rng.integers(1, 4))
-        for weapon in self.rng.choice(WEAPONS, size=num_weapons, replace=False):
-            game.send_game_command(f"give {weapon}")
-        game.send_game_command("give ammo")
-        if self.rng.random() < 0.5:
-            game.send_game_command("give armor")
-
-    def act(self, state, frame: int) -> list[float]:
-        """Return the action in a state of the game: a value for each of BUTTONS."""
-        action = [0.0] * len(BUTTONS)
-        if self.num_frames_left <= 0:
-            self.mode = int(self.rng.choice([ROAM, HUNT, LOOK_AROUND], p=MODE_PROBABILITIES))
-            self.num_frames_left = int(self.rng.integers(70, 350))
-        self.num_frames_left -= 1
-        monsters = [label for label in state.labels if label.object_name in MONSTERS]
-        if monsters and self.mode == HUNT:
-            self.attack(action, max(monsters, key=lambda m: m.width * m.height), *state.depth_buffer.shape)
-        elif monsters and self.mode == ROAM and self.rng.random() < 0.03:
-            action[ATTACK] = 1.0
-        else:
-            self.walk(action, state, frame)
-        action[NEXT_WEAPON] = float(self.rng.random() < 0.004)
-        return action
-
-    def attack(self, action: list[float], monster, height_px: int, width_px: int) -> None:
-        """Turn to a monster, shoot where it is ahead, come nearer where it is far off."""
-        off_center_px = monster.x + monster.width / 2 - width_px / 2
-        action[TURN] = float(np.clip(off_center_px / width_px * 90, -12, 12))
-        action[ATTACK] = float(abs(off_center_px) < max(8, monster.width * 0.7))
-        action[FORWARD] = float(monster.height < height_px * 0.35)
-        sidesteps = self.rng.random() < 0.4
-        action[LEFT + int(self.rng.integers(2))] = float(sidesteps)
-
-    def walk(self, action: list[float], state, frame: int) -> None:
-        """Walk towards free space, and turn away when stuck."""
-        position = state.game_variables[1:3]
-        is_stuck = self.position is not None and np.abs(position - self.position).sum() < 0.5
-        self.num_frames_stuck = self.num_frames_stuck + 1 if is_stuck else 0
-        self.position = position
-        if frame % 6 == 0:
-            self.turn_deg = self.find_free_direction(state.depth_buffer)
-        if self.num_frames_stuck > 10:
-            self.turn_deg = float(self.rng.choice([-1, 1]) * self.rng.uniform(15, 30))
-            self.num_frames_stuck = 0
-            action[LEFT + int(self.rng.integers(2))] = 1.0
-        action[TURN] = self.turn_deg
-        self.turn_deg *= 0.8
-        if self.mode != LOOK_AROUND:
-            action[FORWARD] = 1.0
-            action[SPEED] = float(self.rng.random() < 0.5)
-        action[USE] = float(self.rng.random() < 0.05)
-
-    def find_free_direction(self, depth: np.ndarray) -> float:
-        """Return the degrees to turn; directions with a large depth at eye level are more probable.
-
-        Args:
-            depth: (H, W) depth buffer.
-        """
-        height_px, width_px = depth.shape
-        level = depth[int(height_px * 0.4) : int(height_px * 0.5)].astype(float).mean(axis=0)
-        directions = level[: width_px // NUM_DIRECTIONS * NUM_DIRECTIONS].reshape(NUM_DIRECTIONS, -1).mean(axis=1)
-        chances = (directions - directions.min() + 1) ** 3
-        chosen = int(self.rng.choice(NUM_DIRECTIONS, p=chances / chances.sum()))
-        if directions.max() < 14:  # a wall
-            return float(self.rng.choice([-1, 1]) * 25)
-        return ((chosen + 0.5) / NUM_DIRECTIONS - 0.5) * 30
-
-
 # ---- Recording
 
 
 class Recorder:
-    """Writes an mp4 with H.264 video and stereo AAC audio. A context manager."""
+    """Writes an mp4 with H.264 video and AAC audio. A context manager.
 
-    def __init__(self, path: Path, width_px: int, height_px: int, crf: int):
+    Args:
+        path: of the mp4.
+        width_px: width of the frames that `write` gets.
+        height_px: height of the frames that `write` gets.
+        crf: H.264 quality.
+        is_small: whether to store every second frame at SMALL_SIZE_PX, and mono audio at half the sample rate.
+    """
+
+    def __init__(self, path: Path, width_px: int, height_px: int, crf: int, is_small: bool = False):
+        self.frame_step = 2 if is_small else 1
+        self.height_px = height_px // 2 * 2
+        self.size_px = SMALL_SIZE_PX if is_small else (width_px, self.height_px)
         self.container = av.open(str(path), "w", format="mp4")
+        self.rate_fps = Fraction(FRAME_RATE_FPS, self.frame_step)
         self.video = self.container.add_stream(
-            "libx264", rate=FRAME_RATE_FPS, options={"crf": str(crf), "preset": "fast"}
+            "libx264", rate=self.rate_fps, options={"crf": str(crf), "preset": "fast"}
         )
-        self.video.width, self.video.height, self.video.pix_fmt = width_px, height_px // 2 * 2, "yuv420p"
-        self.audio = self.container.add_stream("aac", rate=SAMPLE_RATE_HZ, options={"b": "64k"})
-        self.audio.layout = "stereo"
+        self.video.width, self.video.height, self.video.pix_fmt = *self.size_px, "yuv420p"
+        rate_hz, bit_rate = SAMPLE_RATE_HZ // self.frame_step, "32k" if is_small else "64k"
+        self.audio = self.container.add_stream("aac", rate=rate_hz, options={"b": bit_rate})
+        self.audio.layout = "mono" if is_small else "stereo"
+        self.resampler = av.AudioResampler("fltp", "mono", rate_hz) if is_small else None
         self.num_frames = self.num_samples = 0
         self.waiting: list[np.ndarray] = []  # audio of less than a second
 
@@ -239,6 +144,8 @@ class Recorder:
 
     def __exit__(self, *_) -> None:
         self.write_audio()
+        if self.resampler:
+            self.encode_audio(None)
         for stream in (self.video, self.audio):
             self.container.mux(stream.encode())
         self.container.close()
@@ -250,9 +157,12 @@ class Recorder:
             image: (H, W, 3) uint8.
             audio: (num_samples, 2) int16, for as long as the frame is shown.
         """
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[: self.video.height]), format="rgb24")
-        frame.pts, frame.time_base = self.num_frames, Fraction(1, FRAME_RATE_FPS)
-        self.container.mux(self.video.encode(frame))
+        if self.num_frames % self.frame_step == 0:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[: self.height_px]), format="rgb24")
+            if self.size_px == SMALL_SIZE_PX:
+                frame = frame.reformat(*SMALL_SIZE_PX, "yuv420p", interpolation="AREA")
+            frame.pts, frame.time_base = self.num_frames // self.frame_step, 1 / self.rate_fps
+            self.container.mux(self.video.encode(frame))
         self.num_frames += 1
         self.waiting.append(audio)
         if len(self.waiting) == FRAME_RATE_FPS:
@@ -266,7 +176,12 @@ class Recorder:
         frame = av.AudioFrame.from_ndarray(audio.reshape(1, -1), format="s16", layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, self.num_samples, Fraction(1, SAMPLE_RATE_HZ)
         self.num_samples += len(audio)
-        self.container.mux(self.audio.encode(frame))
+        self.encode_audio(frame)
+
+    def encode_audio(self, frame: av.AudioFrame | None) -> None:
+        """Resample, encode and mux audio; None takes the last samples out of the resampler."""
+        for resampled in self.resampler.resample(frame) if self.resampler else [frame]:
+            self.container.mux(self.audio.encode(resampled))
 
 
 def play(game, player: Player, recorder: Recorder, num_frames: int) -> tuple[list[int], list[int]]:
@@ -295,16 +210,17 @@ def record(args: argparse.Namespace, title: str, scenario: str, map_name: str | 
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # where ViZDoom leaves its settings
         game = start_game(scenario, map_name, seed, args.resolution)
         try:
-            with Recorder(part, game.get_screen_width(), game.get_screen_height(), args.crf) as recorder:
-                kill_frames, death_frames = play(game, Player(seed), recorder, num_frames)
+            size_px = game.get_screen_width(), game.get_screen_height()
+            with Recorder(part, *size_px, args.crf, args.small) as recorder:
+                kill_frames, death_frames = play(game, Player(seed, args.pace), recorder, num_frames)
             part.replace(args.output_dir / f"{title}.mp4")
         finally:
             part.unlink(missing_ok=True)
             game.close()
-    sections = kill_sections(kill_frames, num_frames)
+    sections = highlight_sections(kill_frames, num_frames, HIGHLIGHT_RULES[args.pace])
     about = {"kills": kill_frames, "deaths": death_frames, "frames": num_frames, "fps": FRAME_RATE_FPS}
     about |= {"scenario": scenario, "map": map_name, "seed": seed}
-    atomic_write(args.output_dir / f"{title}.txt", label_file(sections).encode())
+    atomic_write(args.output_dir / f"{title}.txt", label_file(sections, recorder.frame_step).encode())
     atomic_write(args.output_dir / f"{title}.json", json.dumps(about).encode())
     ratio = sum(end - start for start, end in sections) / num_frames
     return f"{title}: {len(kill_frames)} kills, {len(death_frames)} deaths, highlight ratio {ratio:.2f}"
@@ -323,6 +239,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--duration_sec", type=float, default=150, help="Length of each match (default: %(default)s).")
     add("--resolution", default="256x144", help="One of ViZDoom's resolutions (default: %(default)s).")
     add("--crf", type=int, default=33, help="H.264 quality from 0 to 51, lower is better (default: %(default)s).")
+    add("--pace", choices=("fast", "slow"), default="fast",
+        help="slow: long quiet stretches and then a fight; the fights are the highlights (default: fast).")  # fmt: skip
+    add("--small", action="store_true",
+        help="Store every second frame, at 128x72 pixels, and mono audio at 22,050 Hz.")  # fmt: skip
     args = parser.parse_args(argv)
     if not 1 <= args.duration_sec < float("inf"):
         parser.error(f"argument --duration_sec: received {args.duration_sec}, expected 1 or more")
