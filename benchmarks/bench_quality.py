@@ -10,8 +10,9 @@ highest. The training time includes validation and saving, and for main.py readi
 (benchmarks/release_2020.py) get their arrays from memory.
 
 Each finished row is appended to the file of --results at once: one line of JSON with the dataset, the method, the seed,
-the epochs, a digest of the code that decides the result, the metrics and the training time. A row that is in the file
-is not measured again. So the benchmark can be interrupted and continued, and several processes can share the file.
+the epochs, a digest of the code that decides the result, the metrics, the training time and the number of cores. A row
+that is in the file is not measured again. So the benchmark can be interrupted and continued, and several processes can
+share the file.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+import joblib
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -291,7 +293,7 @@ def run(args: argparse.Namespace) -> None:
             print(f"{name} ...", file=sys.stderr)
             with contextlib.redirect_stdout(sys.stderr):  # keeps main.py's epoch lines out of the tables
                 result = measure(dataset, key)
-            append_row(args.results, key, result)
+            append_row(args.results, key, result | {"num_cores": joblib.cpu_count()})
     measured = {(dataset.digest, code_digest) for dataset in datasets}
     print_tables(args, lambda key: (key.dataset_digest, key.code_digest) in measured)
 

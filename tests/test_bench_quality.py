@@ -4,11 +4,10 @@ import json
 import threading
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from benchmarks import bench_quality, release_2020
-from benchmarks.bench_quality import Dataset, RowKey, append_row, format_tables, read_results
+from benchmarks import bench_quality
+from benchmarks.bench_quality import RowKey, append_row, format_tables, read_results
 from videosummarizer.dataset.metadata import DatasetError
 from videosummarizer.training.validation import TrainingError
 
@@ -260,35 +259,13 @@ def test_every_method_measures_a_small_dataset(dataset_dir, tmp_path, small_netw
         ("basic", 3, 1),
         ("sequence", 3, 1),
     ]
+    assert all(result["num_cores"] >= 1 for result in results.values())
     by_method = {key.method: result for key, result in results.items()}
     # Highlights are loud, and the only one in test is 1 of 20 segments.
     assert by_method["loudness"]["per_event"]["iou_0.3"]["f1"] == 1
     assert by_method["everything"]["per_segment"]["precision"] == 1 / 20
     assert by_method["everything"]["training_sec"] is None
     assert all(by_method[method]["training_sec"] > 0 for method in ("main.py", "basic", "sequence"))
-
-
-def test_a_row_does_not_depend_on_the_rows_before_it(dataset_dir):
-    data = Dataset(str(dataset_dir), 1).subsets
-    first, _ = release_2020.train(data, True, 5, 2)
-    release_2020.train(data, False, 5, 1)
-    again, _ = release_2020.train(data, True, 5, 2)
-    other, _ = release_2020.train(data, True, 6, 2)
-    assert np.array_equal(first["test"], again["test"])
-    assert not np.array_equal(first["test"], other["test"])
-
-
-def test_the_sequence_network_sees_two_segments_on_either_side(dataset_dir):
-    subset = Dataset(str(dataset_dir), 1).subsets["valid"]  # matches of 6 and 5 segments
-    assert subset.neighbours[[0, 2, 5, 6, 10]].tolist() == [
-        [0, 0, 0, 1, 2],
-        [0, 1, 2, 3, 4],
-        [3, 4, 5, 5, 5],
-        [6, 6, 6, 7, 8],
-        [8, 9, 10, 10, 10],
-    ]
-    assert subset.labels.tolist() == [0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0]
-    assert (subset.video.shape, subset.mfcc.shape) == ((11, 2, 16, 16, 3), (11, 40, 8, 1))
 
 
 def test_mfccs_have_no_loudness(trainable_matches_dir, tmp_path, measured, capsys):
@@ -299,4 +276,3 @@ def test_mfccs_have_no_loudness(trainable_matches_dir, tmp_path, measured, capsy
     assert run(tmp_path, "--data_dir", dataset, "--methods", "loudness", "everything") == 0
     assert measured == [("mfcc", "everything", None)]
     assert "mfcc: no loudness threshold" in capsys.readouterr().err
-    assert Dataset(str(dataset), None).subsets["train"].mfcc.shape == (20, 40, 8, 1)
