@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import bench_quality
-from benchmarks.bench_quality import RowKey, append_row, format_tables, read_results
+from benchmarks.bench_quality import Dataset, RowKey, append_row, format_tables, read_results
 from videosummarizer.dataset.metadata import DatasetError
 from videosummarizer.training.validation import TrainingError
 
@@ -132,8 +132,9 @@ def test_a_second_run_measures_only_what_is_missing(dataset_dir, tmp_path, measu
     assert run(tmp_path, "--data_dir", dataset_dir, "--seeds", 0) == 0
     assert measured == [("dataset", "loudness", None), ("dataset", "basic", 0), ("dataset", "sequence", 0)]
     table = capsys.readouterr().out.strip().split("\n\n")[-1].splitlines()
+    main_epochs = Dataset(str(dataset_dir), None).num_epochs["main.py"]
     assert [line.split("  ")[0] for line in table[-5:]] == [
-        "main.py, 32 epochs",
+        f"main.py, {main_epochs} epochs",
         "2020 release, basic, 32 epochs",
         "2020 release, sequence, 32 epochs",
         "loudness threshold",
@@ -143,6 +144,28 @@ def test_a_second_run_measures_only_what_is_missing(dataset_dir, tmp_path, measu
     measured.clear()
     assert run(tmp_path, "--data_dir", dataset_dir, "--seeds", 0, "--epochs", 3, "--methods", "main.py", "basic") == 0
     assert measured == [("dataset", "main.py", 0), ("dataset", "basic", 0)]  # other epochs are other rows
+
+
+def test_without_epochs_each_method_has_its_own_number(dataset_dir, monkeypatch):
+    load_data, flags = bench_quality.training.load_data, []
+
+    def choose_epochs(args):
+        flags.append(args.epochs)
+        loader = load_data(args)
+        args.epochs = 7
+        return loader
+
+    assert Dataset(str(dataset_dir), 5).num_epochs == {"main.py": 5, "basic": 5, "sequence": 5}
+    monkeypatch.setattr(bench_quality.training, "load_data", choose_epochs)
+    dataset = Dataset(str(dataset_dir), None)
+    assert dataset.num_epochs == {"main.py": 7, "basic": 32, "sequence": 32}
+    assert flags == [bench_quality.training.parse_args([]).epochs]
+    keys = dataset.row_keys(["main.py", "basic", "loudness"], [4], "c0de")
+    assert [(key.method, key.seed, key.epochs) for key in keys] == [
+        ("loudness", None, None),
+        ("main.py", 4, 7),
+        ("basic", 4, 32),
+    ]
 
 
 def test_an_interrupted_run_keeps_its_rows_and_continues(dataset_dir, tmp_path, measured, capsys, monkeypatch):
