@@ -1,6 +1,6 @@
 """Stage 2: split a dataset by source video with a stable hash and read it in batches for train, valid and test.
 
-loader = DataLoader("dataset_sl5_vsr3_vw64_vh64_asr11025", batch_size=16)
+loader = DataLoader("dataset_sl5_vsr3_vw64_vh64_asr11025")
 inputs, targets, weights = loader.batches("train")[0]      # inputs["video"], inputs["audio"]
 """
 
@@ -19,12 +19,13 @@ from videosummarizer import prefetching
 from videosummarizer.dataset import storage
 from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError, Match, parse_match, segment_counts
 from videosummarizer.dataset.storage import SegmentFile, open_dataset
+from videosummarizer.dataset.temporal_context import choose_temporal_context
 from videosummarizer.dataset.time_shift import count_shifts, shift_batch
 from videosummarizer.prefetching import NUM_READERS
 from videosummarizer.sections import coverage
 
-# A network is trained on sequences of 8 consecutive segments.
-SEQUENCE_LENGTH = 8
+# Sequences in a batch, unless a batch size is given.
+NUM_SEQUENCES = 2
 # Segments are divided into equal time steps of about half a second.
 STEP_SEC = 0.5
 # 16 segments of a match are prefetched.
@@ -66,7 +67,7 @@ class DataLoader:
 
     Args:
         dataset_dir: a folder written by data_converter.py, this version's or the first one's, or a .zip of it.
-        batch_size: segments per batch. The last batch of a subset may be shorter.
+        batch_size: segments per batch. None stands for two sequences. The last batch of a subset may be shorter.
         train_ratio: the fraction of the hash's range that is train.
         valid_ratio: the fraction of the hash's range that is valid. The rest is test.
         seed: of the order, the offsets and the time shifts of the training segments.
@@ -79,23 +80,27 @@ class DataLoader:
         num_videos: the number of videos in each subset.
         num_segments: the number of segments in each subset.
         num_highlights: the number of segments labelled 1 in each subset.
+        batch_size: segments per batch.
+        context: the TemporalContext that suits the training matches: the length of a sequence, and the dilation rates
+            of a network.
         num_steps: K, the number of equal time steps of a segment. Each is about STEP_SEC long, and the fraction of it
             that is highlight is a target of its own.
 
     Raises:
-        metadata.DatasetError: the folder is not a dataset, or files are missing from it.
+        metadata.DatasetError: the folder is not a dataset, files are missing from it, or sections of a training match
+            are invalid.
         ValueError: the batch size is below 1, or the ratios are outside [0, 1].
     """
 
     def __init__(
         self,
         dataset_dir: str | os.PathLike,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         train_ratio: float = 0.6,
         valid_ratio: float = 0.2,
         seed: int = 0,
     ):
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size: received {batch_size}, expected 1 or more")
         if min(train_ratio, valid_ratio) < 0 or train_ratio + valid_ratio > 1 + 1e-9:
             raise ValueError(
@@ -106,7 +111,7 @@ class DataLoader:
         self.dataset_dir, self.metadata = files.path, files.metadata
         self.config = DataConfig(**self.metadata["config"])
         self.data_shape = self.metadata["data_shape"]
-        self.batch_size, self.seed = batch_size, seed
+        self.seed = seed
         self.train_ratio, self.valid_ratio = train_ratio, valid_ratio
         self.video_records = {video["title"]: video for video in self.metadata.get("videos", ())}
         self.segment_files = {subset: [] for subset in SUBSETS}
@@ -116,6 +121,11 @@ class DataLoader:
             self.segment_files[subset] += storage.list_segments(files, title, num_segments)
             self.num_videos[subset] += 1
         self.num_steps = max(1, round(self.config.segment_length / STEP_SEC))
+        lengths_sec = [match.sections_sec[:, 1] - match.sections_sec[:, 0] for match in self.matches("train")]
+        self.context = choose_temporal_context(
+            np.concatenate([[], *lengths_sec]), self.config.segment_length, self.num_steps
+        )
+        self.batch_size = batch_size or NUM_SEQUENCES * self.context.sequence_length
         self.num_segments = {subset: len(files) for subset, files in self.segment_files.items()}
         self.num_highlights = {subset: sum(f.label for f in files) for subset, files in self.segment_files.items()}
 
@@ -250,7 +260,7 @@ class Batches:
 
     def __init__(self, loader: DataLoader, subset: str, shuffle_seed: int | None, shard: tuple[int, int] | None = None):
         self.loader, self.shuffle_seed, self.shard = loader, shuffle_seed, shard
-        self.sequence_length = min(SEQUENCE_LENGTH, loader.batch_size)
+        self.sequence_length = min(loader.context.sequence_length, loader.batch_size)
         self.num_sequences = loader.batch_size // self.sequence_length  # per batch
         self.class_weights = loader.class_weights(subset)
         self.steps = loader.steps(subset)

@@ -32,7 +32,7 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from data_loader import SEQUENCE_LENGTH, DataLoader
+from data_loader import DataLoader
 from videosummarizer.argument_types import regular_expression
 from videosummarizer.dataset import audit
 from videosummarizer.dataset.metadata import SCHEMA_VERSION, SUBSETS, DatasetError
@@ -46,6 +46,9 @@ from videosummarizer.training.validation import TrainingError
 DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"
 # Fractions of the matches for training and validation; the rest is for the test.
 DEFAULT_SPLIT = (0.6, 0.2)
+# The number of epochs follows from the number of updates (training steps) that a network needs, within these limits.
+NUM_UPDATES = 3500
+MIN_EPOCHS, MAX_EPOCHS = 12, 48
 EXAMPLES = """\
 examples:
   python main.py --data_dir dataset_sl5_vsr3_vw64_vh64_asr11025
@@ -115,7 +118,7 @@ def start_run(args: argparse.Namespace, loader: DataLoader):
     reset_keras(args.seed)
     shared_settings = {**settings, "--patience": args.patience, "finished epochs": num_finished}
     distribution = init_distribution(
-        args.coordinator, args.num_processes, args.process_id, shared_settings, SEQUENCE_LENGTH
+        args.coordinator, args.num_processes, args.process_id, shared_settings, loader.context.sequence_length
     )
     network = make_network(args, loader)
     attributes = checkpoint_attributes(args, loader)
@@ -150,10 +153,12 @@ def make_network(args: argparse.Namespace, loader: DataLoader):
         checkpoint.CheckpointError: --init_ckpt cannot be read.
     """
     from model import build_model
+    from videosummarizer.training.inference import read_dilations
     from videosummarizer.training.optimization import compile_network
     from videosummarizer.training.training_run import load_initial_weights
 
-    network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps)
+    dilations = read_dilations(args.init_ckpt) if args.init_ckpt else loader.context.dilations
+    network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps, dilations)
     if args.init_ckpt:
         load_initial_weights(network, args.init_ckpt, loader)
     compile_network(network, args.learning_rate, args.epochs * len(loader.batches("train")))
@@ -165,7 +170,7 @@ def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
     return {
         "--learning_rate": args.learning_rate,
         "--epochs": args.epochs,
-        "--batch_size": args.batch_size,
+        "--batch_size": loader.batch_size,
         "--seed": args.seed,
         "--split": [loader.train_ratio, loader.valid_ratio],
         "--init_ckpt": args.init_ckpt,
@@ -185,7 +190,7 @@ def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
         "data_shape": loader.data_shape,
         "split": [loader.train_ratio, loader.valid_ratio],
         "learning_rate": args.learning_rate,
-        "batch_size": args.batch_size,
+        "batch_size": loader.batch_size,
         "seed": args.seed,
         "versions": {name: importlib.metadata.version(name) for name in ("keras", backend, "numpy")},
     }
@@ -221,6 +226,9 @@ def load_data(args: argparse.Namespace) -> DataLoader:
         loader.require_both_classes(*SUBSETS)
         for subset in ("valid", "test"):
             loader.matches(subset)  # damaged sections are reported before training instead of after it
+        if args.epochs is None:
+            num_epochs = round(NUM_UPDATES / len(loader.batches("train")))
+            args.epochs = min(max(num_epochs, MIN_EPOCHS), MAX_EPOCHS)
         return loader
     metadata_config = open_dataset(args.data_dir).metadata["config"]
     attributes = read_checkpoint_attributes(args.ckpt)
@@ -306,12 +314,17 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0015,
         help="maximum learning rate of the AdamW optimizer (default: %(default)s)",
     )
-    add("--epochs", type=int, default=32, help="number of passes over the training segments (default: %(default)s)")
+    add(
+        "--epochs",
+        type=int,
+        help=f"number of passes over the training segments (default: as many as make {NUM_UPDATES} training steps, but "
+        f"at least {MIN_EPOCHS} and at most {MAX_EPOCHS})",
+    )
     add(
         "--batch_size",
         type=int,
-        default=16,
-        help="segments per training step; 8 or more are rounded down to a multiple of 8 (default: %(default)s)",
+        help="segments per training step, rounded down to whole sequences of segments (default: two sequences, whose "
+        "length follows from the length of the labelled highlights)",
     )
     add(
         "--seed",
@@ -340,8 +353,9 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Exit with status 2 if an argument is out of range, or if arguments contradict each other."""
     for name in ("learning_rate", "epochs", "batch_size"):
-        if not 0 < getattr(args, name) < float("inf"):
-            parser.error(f"argument --{name}: received {getattr(args, name)}, expected a number above 0")
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float("inf"):
+            parser.error(f"argument --{name}: received {value}, expected a number above 0")
     if args.patience is not None and args.patience < 1:
         parser.error(f"argument --patience: received {args.patience}, expected a number above 0")
     if not 0 <= args.seed < 2**32:

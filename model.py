@@ -8,6 +8,7 @@ frames of H x W pixels in a segment. `videosummarizer.training.layers` defines t
 """
 
 import math
+from collections.abc import Sequence
 
 from videosummarizer.training.fusion import FUSION_LAYER, MODALITIES, OUTPUTS, LateFusion
 from videosummarizer.training.keras_backend import keras, layers
@@ -34,8 +35,6 @@ MEL_FRAMES_PER_STEP = 24
 NUM_CHANNELS = 64
 # Lower than Keras's default of 0.99: the moving averages of batch statistics follow the weights sooner.
 BATCH_NORM_MOMENTUM = 0.95
-# Dilation rates of the convolutions over time, three taps each: together they reach 7 time steps to either side.
-DILATIONS = (1, 2, 4)
 # Dropout rate of features. Spatial dropout of channels has a third of it; a frame's features have VIDEO_DROPOUT.
 DROPOUT = 0.3
 # Dropout rate on the flattened features of a frame, which overfit first.
@@ -43,7 +42,10 @@ VIDEO_DROPOUT = 0.4
 
 
 def build_model(
-    data_shape: dict[str, tuple[int, ...]], audio_sample_rate: int = 11025, num_steps: int = 10
+    data_shape: dict[str, tuple[int, ...]],
+    audio_sample_rate: int = 11025,
+    num_steps: int = 10,
+    dilations: Sequence[int] = (1, 2, 4),
 ) -> keras.Model:
     """Build a network that scores every segment of a sequence, and every time step of it, as a highlight.
 
@@ -65,6 +67,7 @@ def build_model(
             T, H and W above 0. "audio" is (num_samples,) for a waveform or (num_mfcc, num_mfcc_frames) for MFCCs.
         audio_sample_rate: Sample rate in Hz, for the mel bands of a waveform. Not used with MFCCs.
         num_steps: Time steps per segment, K, as `DataLoader.num_steps`.
+        dilations: Dilation rates of the convolutions over time, as `DataLoader.context.dilations`.
 
     Returns:
         An uncompiled keras.Model. Its inputs are a dict of "video", (B, S, T, H, W, 3) uint8 in [0, 255], and "audio",
@@ -88,8 +91,8 @@ def build_model(
     spectrogram = log_mel_spectrogram(audio, audio_sample_rate, MEL_FRAMES_PER_STEP * num_steps)
     logits = {
         "loudness": loudness_head(spectrogram, num_steps),
-        "audio": classification_head(audio_encoder(spectrogram), num_steps, "audio"),
-        "video": classification_head(video_encoder(video, num_steps), num_steps, "video"),
+        "audio": classification_head(audio_encoder(spectrogram), num_steps, dilations, "audio"),
+        "video": classification_head(video_encoder(video, num_steps), num_steps, dilations, "video"),
     }
     outputs = {}
     for index, name in enumerate(OUTPUTS):
@@ -103,19 +106,20 @@ def build_model(
 
 
 def classification_head(
-    features: keras.KerasTensor, num_steps: int, modality: str
+    features: keras.KerasTensor, num_steps: int, dilations: Sequence[int], modality: str
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Classify segments and time steps from the features of one modality.
 
     Args:
         features: (B, S * K, 64) features of the time steps.
         num_steps: Time steps per segment, K.
+        dilations: Dilation rates of the convolutions over time.
         modality: "audio" or "video"; the names of the temporal convolutions begin with it.
 
     Returns:
         The logits of the segments, (B, S, 1), and of their time steps, (B, S, K).
     """
-    features = temporal_convolutions(features, modality)
+    features = temporal_convolutions(features, dilations, modality)
     step_logits = layers.Reshape((-1, num_steps))(layers.Dense(1)(features))
     # A segment is classified from all features of its own K time steps, and from their logits.
     segment_features = layers.Reshape((-1, num_steps * NUM_CHANNELS))(features)
@@ -235,7 +239,7 @@ def mfcc_to_mel(audio: keras.KerasTensor, num_mel_frames: int) -> keras.KerasTen
     return AveragePoolToLength(audio.shape[3], num_mel_frames)(x)
 
 
-def temporal_convolutions(x: keras.KerasTensor, modality: str) -> keras.KerasTensor:
+def temporal_convolutions(x: keras.KerasTensor, dilations: Sequence[int], modality: str) -> keras.KerasTensor:
     """Combine the features of each time step with those around it, by residual dilated convolutions.
 
     A temporal convolutional network as in Bai et al., "An Empirical Evaluation of Generic Convolutional and Recurrent
@@ -243,13 +247,14 @@ def temporal_convolutions(x: keras.KerasTensor, modality: str) -> keras.KerasTen
 
     Args:
         x: (B, S * K, num_features) features of the time steps.
+        dilations: Dilation rate of each convolution, which has three taps.
         modality: "audio" or "video". `inference.receptive_field` reads it from the names of the convolutions.
 
     Returns:
         (B, S * K, 64) features of the time steps.
     """
     x = layers.Dropout(DROPOUT)(batch_norm_relu(layers.Dense(NUM_CHANNELS, use_bias=False)(x)))
-    for dilation in DILATIONS:
+    for dilation in dilations:
         name = f"{modality}{TEMPORAL_CONVOLUTION}{dilation}"
         x = layers.Add()([x, layers.Dropout(DROPOUT)(conv1d_bn_relu(x, NUM_CHANNELS, dilation, name))])
     return x

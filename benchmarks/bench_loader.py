@@ -201,7 +201,7 @@ def bench_epoch(_: Path, dataset: Path) -> bool:
         },
         NUM_EPOCH_ROUNDS,
     )
-    print(f"\nan epoch of {len(batches)} batches of {args.batch_size} segments")
+    print(f"\nan epoch of {len(batches)} batches of {loader.batch_size} segments")
     for name, value in seconds.items():
         limit = f"  (at most {MAX_EPOCH_RATIO:.2f})" if name == "from disk" else ""
         print(f"  {name:34} {value:8.2f} s  {value / seconds['arrays in memory']:6.3f}{limit}")

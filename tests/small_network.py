@@ -12,8 +12,11 @@ from keras.initializers import Constant
 from videosummarizer.training.fusion import LateFusion
 
 
-def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10):
-    """Build a network as model.build_model does, from a dozen layers, some of them normalisation and dropout."""
+def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10, dilations=()):
+    """Build a network as model.build_model does, from a dozen layers, some of them normalisation and dropout.
+
+    It has no convolutions over time, whatever the dilations.
+    """
     video = Input((None, *data_shape["video"]), dtype="uint8", name="video")
     audio = Input((None, *data_shape["audio"]), dtype="float32", name="audio")
     samples = layers.Reshape((-1, math.prod(data_shape["audio"])))(audio)

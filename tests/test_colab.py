@@ -351,5 +351,8 @@ def test_a_run_on_the_drive_is_resumed(tmp_path, num_done, line, capsys):
     assert (tmp_path / resume_point.FILE_NAME).exists()
     assert colab.resume_flags(tmp_path, settings) == ["--resume"]
     assert capsys.readouterr().out == line + "\n"
+    # Settings that main.py derives are not compared; their number of epochs is the run's.
+    assert colab.resume_flags(tmp_path, {"--learning_rate": 0.1}) == ["--resume"]
+    assert capsys.readouterr().out == line + "\n"
     with pytest.raises(resume_point.ResumeError, match=r"--batch_size 4, received --batch_size 5"):
         colab.resume_flags(tmp_path, settings | {"--batch_size": 5})

@@ -50,7 +50,7 @@ def make_client(folder, up_to=""):
     num_cells = 1 + next(index for index, cell in enumerate(notebook.cells) if up_to in cell.source) if up_to else None
     notebook.cells = notebook.cells[:num_cells]
     settings = next(cell for cell in notebook.cells if "@title Settings" in cell.source)
-    for old, new in (("epochs = 32 ", f"epochs = {NUM_EPOCHS} "), ("batch_size = 16 ", "batch_size = 4 ")):
+    for old, new in (("epochs = 0 ", f"epochs = {NUM_EPOCHS} "), ("batch_size = 0 ", "batch_size = 4 ")):
         assert settings.source.count(old) == 1
         settings.source = settings.source.replace(old, new)
     return NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
@@ -137,12 +137,50 @@ def test_a_finished_run_is_not_trained_again(complete_run, tmp_path, capsys):
     assert f"{NUM_EPOCHS} of {NUM_EPOCHS} epochs are on the Drive: training is finished." in capsys.readouterr().out
     with pytest.raises(resume_point.ResumeError, match=f"started with --epochs {NUM_EPOCHS}, received --epochs 9"):
         colab.resume_flags(results, {**settings, "--epochs": 9})
+    # The number of epochs is the run's own where it is not given.
+    assert colab.resume_flags(results, {"--learning_rate": 0.0015}) == ["--resume"]
+    assert f"{NUM_EPOCHS} of {NUM_EPOCHS} epochs are on the Drive: training is finished." in capsys.readouterr().out
     (dataset_dir,) = (complete_run[1] / "machine" / "dataset").glob("dataset*/")
     given = [f"{name}={value}" for name, value in settings.items()]
     args = trainer.parse_args(["--data_dir", str(dataset_dir), "--ckpt_dir", str(results), *given, *flags])
     epochs = []
     best = trainer.train(args, trainer.load_data(args), epochs.append)
     assert (Path(best).suffix, epochs) == (".hdf5", [])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "flags"),
+    [
+        (0, 0, {}),
+        (7, 0, {"--epochs": 7}),
+        (0, 24, {"--batch_size": 24}),
+        (7, 24, {"--epochs": 7, "--batch_size": 24}),
+    ],
+)
+def test_a_hyperparameter_of_0_is_left_to_main(tmp_path, monkeypatch, epochs, batch_size, flags):
+    cells = nbformat.read(NOTEBOOK, 4).cells
+    form = next(cell.source for cell in cells if "@title Settings" in cell.source)
+    values = {}
+    exec(form, values)
+    assert (values["epochs"], values["batch_size"], values["learning_rate"]) == (0, 0, 0.0015)
+    given, resumed, plain = [], [], trainer.parse_args
+    monkeypatch.setattr(trainer, "parse_args", lambda arguments: given.append(arguments) or plain(arguments))
+    monkeypatch.setattr(
+        colab, "resume_flags", lambda folder, settings: resumed.append((folder, settings)) or ["--resume"]
+    )
+    values |= {"epochs": epochs, "batch_size": batch_size, "main": trainer, "colab": colab, "dataset_dir": tmp_path}
+    values["results"] = SimpleNamespace(local_dir=tmp_path / "results")
+    (training,) = (cell.source for cell in cells if "main.train(" in cell.source)
+    for statement in ast.parse(training).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) in ("settings", "args"):
+            exec(ast.unparse(statement), values)
+    settings = {"--learning_rate": 0.0015, **flags}
+    assert resumed == [(tmp_path / "results", settings)]
+    ((data_dir, ckpt_dir, *arguments),) = given
+    assert (data_dir, ckpt_dir) == (f"--data_dir={tmp_path}", f"--ckpt_dir={tmp_path / 'results'}")
+    assert arguments == [*(f"{name}={value}" for name, value in settings.items()), "--resume"]
+    args = values["args"]
+    assert (args.epochs, args.batch_size, args.learning_rate) == (epochs or None, batch_size or None, 0.0015)
 
 
 def test_an_unusable_zip_is_reported_in_one_sentence(dataset_dir, trainable_matches_dir, tmp_path):

@@ -1,5 +1,6 @@
 """Datasets as read by the loader: counts, matches, segments, and datasets of the first version."""
 
+import dataclasses
 import json
 import pickle
 
@@ -10,6 +11,7 @@ from conftest import LABELS, TITLES
 from data_loader import DataLoader, assign_subset, class_weights
 from videosummarizer.dataset import storage
 from videosummarizer.dataset.metadata import SUBSETS, DataConfig, write_metadata
+from videosummarizer.dataset.temporal_context import TemporalContext
 
 # The subsets of match_00 to match_99 by the formula of DESIGN.md: tRain, vAlid, tEst. Never change this table.
 PINNED = "rrrrrrraeaeerrrreereaaearrarrrerrrrrarrearerarrarrrrrrrrrrarrrrrrererrrrrarrrearrrarrerrrrrrearerrre"
@@ -145,6 +147,13 @@ def test_the_rare_class_is_weighted(tmp_path):
 ONE_FRAME = DataConfig(1, 1, 1, 1, 2, False)
 
 
+def open_in_sequences(dataset_dir, sequence_length, **more):
+    """Open a dataset whose sequences have a given number of segments, whatever the length of its highlights."""
+    loader = DataLoader(dataset_dir, **more)
+    loader.context = dataclasses.replace(loader.context, sequence_length=sequence_length)
+    return loader
+
+
 def write_dataset(folder, labels_of, first_version=False, sections_of=None, config=ONE_FRAME, are_numbered=False):
     """Write a dataset of grey frames and silence with the labels given for each title.
 
@@ -222,9 +231,12 @@ def test_a_rounding_error_of_proportions_is_no_wrong_parameter(dataset_dir):
 
 def test_a_loader_keeps_what_it_was_given(dataset_dir):
     loader = DataLoader(dataset_dir)
-    assert (loader.batch_size, loader.train_ratio, loader.valid_ratio, loader.seed) == (16, 0.6, 0.2, 0)
+    # Highlights of 3 s: sequences of 15 segments, two in a batch.
+    assert (loader.batch_size, loader.train_ratio, loader.valid_ratio, loader.seed) == (30, 0.6, 0.2, 0)
+    assert loader.context == TemporalContext((1, 2, 4, 8), 15)
     loader = DataLoader(str(dataset_dir), 3, 0.5, 0.25, 7)
     assert (loader.batch_size, loader.train_ratio, loader.valid_ratio, loader.seed) == (3, 0.5, 0.25, 7)
+    assert loader.context == TemporalContext((1, 2, 4, 8), 15)
     assert (loader.dataset_dir, loader.num_steps) == (dataset_dir, 2)
     assert loader.config == DataConfig(1.0, 2.0, 16, 16, 4000, False)
     assert loader.data_shape == {"video": (2, 16, 16, 3), "audio": (4000,)}

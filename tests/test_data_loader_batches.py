@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from conftest import LABELS
-from test_data_loader import write_dataset
+from test_data_loader import open_in_sequences, write_dataset
 
 from data_loader import DataLoader
 from videosummarizer.dataset.metadata import DataConfig
@@ -15,7 +15,8 @@ TRAIN_TITLES = [f"match_{number:02d}" for number in (0, 1, 2, 3, 4, 5, 6, 12)]
 
 
 def test_batches_hold_sequences_of_the_segments_own_arrays(dataset_dir):
-    loader = DataLoader(dataset_dir, batch_size=9)  # one sequence of 8 segments: a match, and its last ones again
+    # One sequence of 8 segments in a batch: a match, and its last ones again.
+    loader = open_in_sequences(dataset_dir, 8, batch_size=9)
     batches = loader.batches("valid")
     assert len(batches) == 2
     no, yes = 11 / 8, 11 / 14  # 4 of 11 segments are labelled 0, 7 are labelled 1
@@ -45,8 +46,18 @@ def test_batches_hold_sequences_of_the_segments_own_arrays(dataset_dir):
 
 
 def test_a_batch_holds_as_many_segments_as_asked_for(dataset_dir):
-    for batch_size, shape, num_batches in [(2, (1, 2), 6), (16, (2, 8), 1), (24, (2, 8), 1), (1, (1, 1), 11)]:
-        batches = DataLoader(dataset_dir, batch_size=batch_size).batches("valid")
+    for length, batch_size, shape, num_batches in [
+        (8, 2, (1, 2), 6),
+        (8, 16, (2, 8), 1),
+        (8, 24, (2, 8), 1),
+        (8, 15, (1, 8), 2),
+        (8, 1, (1, 1), 11),
+        (3, 7, (2, 3), 2),
+        (15, 30, (2, 15), 1),
+        (15, 16, (1, 15), 2),
+        (15, 4, (1, 4), 4),
+    ]:
+        batches = open_in_sequences(dataset_dir, length, batch_size=batch_size).batches("valid")
         assert len(batches) == num_batches
         assert batches[0][2].shape == shape
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_data_loader import open_in_sequences
 
 import main as trainer
 from data_loader import DataLoader
@@ -125,7 +126,7 @@ def test_a_checkpoint_of_jax_is_one_of_tensorflow(runs, dataset_dir, tmp_path):
 
 
 def test_a_processs_shard_is_its_rows_of_each_batch(dataset_dir):
-    loader = DataLoader(dataset_dir, batch_size=24)  # 4 sequences of 8, 3 of them in a batch
+    loader = open_in_sequences(dataset_dir, 8, batch_size=24)  # 4 sequences of 8, 3 of them in a batch
     whole, shards = loader.batches("train"), [loader.batches("train", (number, 3)) for number in range(3)]
     assert [len(batches) for batches in (whole, *shards)] == [2, 2, 2, 2]
     epochs = iter(range(100))

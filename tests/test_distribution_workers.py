@@ -160,14 +160,17 @@ def test_processes_with_other_settings_are_refused(monkeypatch):
 
 def test_a_batch_holds_a_sequence_for_each_device(monkeypatch):
     Jax(monkeypatch, num_devices=4)
-    for batch_size in (32, 64, 96):
-        DataParallelRun(None, None, None, {"--batch_size": batch_size}, 8)
-    for batch_size in (8, 16, 31, 33, 48):
-        with pytest.raises(DistributionError) as refused:
-            DataParallelRun(None, None, None, {"--batch_size": batch_size}, 8)
-        assert str(refused.value) == (
-            f"--batch_size: received {batch_size}, expected a multiple of 32: 8 segments for each of 4 devices"
-        )
+    for length, batch_sizes in ((8, (32, 64, 96)), (13, (52, 104))):
+        for batch_size in batch_sizes:
+            DataParallelRun(None, None, None, {"--batch_size": batch_size}, length)
+    for length, batch_sizes in ((8, (8, 16, 31, 33, 48)), (13, (13, 26, 32, 64))):
+        for batch_size in batch_sizes:
+            with pytest.raises(DistributionError) as refused:
+                DataParallelRun(None, None, None, {"--batch_size": batch_size}, length)
+            assert str(refused.value) == (
+                f"--batch_size: received {batch_size}, expected a multiple of {4 * length}: {length} segments for each "
+                "of 4 devices"
+            )
 
 
 @pytest.mark.parametrize("process_id", [0, 1])

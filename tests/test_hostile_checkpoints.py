@@ -241,6 +241,49 @@ def test_a_network_of_other_outputs_is_refused(tmp_path):
         inference.load_network(read_checkpoint(path))
 
 
+@pytest.mark.parametrize(
+    "convolutions",
+    [
+        [{}],
+        [{"dilation_rate": 1}],
+        [{"dilation_rate": []}],
+        [{"dilation_rate": [0]}],
+        [{"dilation_rate": [-1]}],
+        [{"dilation_rate": [1.5]}],
+        [{"dilation_rate": ["1"]}],
+        [{"dilation_rate": [1]}, {"dilation_rate": [1]}],
+    ],
+)
+def test_dilations_that_are_none_are_named(tmp_path, convolutions):
+    layers = [
+        layer("Conv1D", f"audio_temporal_convolution_{number}", ["input"], **config)
+        for number, config in enumerate(convolutions)
+    ]
+    path = write_checkpoint(tmp_path / "evil.hdf5", network(*layers, dense()))
+    with pytest.raises(CheckpointError, match=r"evil\.hdf5: the network in it is not one that main\.py saved$"):
+        inference.read_dilations(path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"layers": 5}, {"layers": [5]}, {"layers": [{"config": 5}]}, {"layers": [{"config": {"name": 5}}]}]
+)
+def test_layers_that_are_none_have_no_dilations(tmp_path, changes):
+    config = network(dense())
+    config["config"].update(changes)
+    with pytest.raises(CheckpointError, match=r"the network in it is not one that main\.py saved$"):
+        inference.read_dilations(write_checkpoint(tmp_path / "evil.hdf5", config))
+
+
+def test_dilations_are_read_in_the_order_of_the_convolutions_of_the_audio(tmp_path):
+    rates = {"audio_temporal_convolution_1": 1, "video_temporal_convolution_3": 3, "audio_temporal_convolution_2": 2}
+    layers = [layer("Conv1D", name, ["input"], dilation_rate=[rate]) for name, rate in rates.items()]
+    path = write_checkpoint(tmp_path / "some.hdf5", network(*layers, dense()))
+    assert inference.read_dilations(path) == [1, 2]
+    assert inference.read_dilations(write_checkpoint(tmp_path / "none.hdf5", network(dense()))) == []
+    with pytest.raises(CheckpointError, match=r"nothing\.hdf5: cannot be read as a checkpoint"):
+        inference.read_dilations(tmp_path / "nothing.hdf5")
+
+
 @pytest.mark.parametrize(("name", "config"), [("LogEnergy", {"pool_size": 0}), ("LogEnergy", {"pool_size": 7})])
 def test_layers_that_do_not_fit_together_are_named(name, config):
     from videosummarizer.training import layers

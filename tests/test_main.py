@@ -436,3 +436,7 @@ def test_help_shows_the_five_flags_and_loads_nothing_large():
     assert result.stdout.splitlines()[-1] == "False"
     for flag in ("--learning_rate", "--epochs", "--batch_size", "--data_dir", "--ckpt_dir", "--mode", "--seed"):
         assert flag in result.stdout
+    text = " ".join(result.stdout.split())
+    assert "(default: as many as make 3500 training steps, but at least 12 and at most 48)" in text
+    assert "(default: two sequences, whose length follows from the length of the labelled highlights)" in text
+    assert "AdamW optimizer (default: 0.0015)" in text

@@ -90,7 +90,7 @@ def test_a_loader_for_training_needs_both_classes_in_every_subset(tmp_path):
             trainer.load_data(trainer.parse_args(["--data_dir", str(dataset)]))
 
 
-@pytest.mark.parametrize("title", ["match_07", "match_08"])
+@pytest.mark.parametrize("title", ["match_00", "match_07", "match_08"])
 def test_damaged_sections_are_named_before_training(tmp_path, title):
     sections_of = {"match_00": [[0, 1]], "match_07": [[0, 1]], "match_08": [[0, 1]], title: [[5, 4]]}
     dataset = write_dataset(tmp_path / "damaged", {name: [1, 0] for name in sections_of}, sections_of=sections_of)
@@ -118,6 +118,63 @@ def test_damaged_sections_are_named_before_training(tmp_path, title):
 )
 def test_a_split_leaves_something_to_each_subset(ratios, is_one):
     assert trainer.is_split(ratios) is is_one
+
+
+# ---- The number of epochs
+
+
+def parse(dataset, *flags):
+    return trainer.parse_args(["--data_dir", str(dataset), *flags])
+
+
+@pytest.fixture(scope="module")
+def long_match_dir(tmp_path_factory):
+    """Make a dataset whose training match has 350 segments; its highlights of 1 s give sequences of up to 8."""
+    labels_of = {"match_00": [0, 1] * 175, "match_07": [0, 1], "match_08": [0, 1]}
+    return write_dataset(tmp_path_factory.mktemp("long") / "dataset", labels_of)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "num_batches", "num_epochs"),
+    # An epoch of n training steps is repeated until there are about 3,500 of them.
+    [
+        (1, 350, 12),  # 10 would do
+        (2, 176, 20),  # 19.9
+        (3, 117, 30),  # 29.9
+        (4, 88, 40),  # 39.8
+        (5, 71, 48),  # 49.3 would be needed
+        (None, 23, 48),  # 45 sequences of 8, two in a batch
+    ],
+)
+def test_the_number_of_epochs_follows_from_the_number_of_batches(long_match_dir, batch_size, num_batches, num_epochs):
+    args = parse(long_match_dir, *(["--batch_size", str(batch_size)] if batch_size else []))
+    loader = trainer.load_data(args)
+    assert len(loader.batches("train")) == num_batches
+    assert args.epochs == num_epochs
+
+
+@pytest.mark.parametrize(
+    ("num_batches", "num_epochs"),
+    [(1, 48), (72, 48), (73, 48), (74, 47), (100, 35), (269, 13), (280, 12), (281, 12), (100_000, 12)],
+)
+def test_the_number_of_epochs_is_rounded_and_has_limits(long_match_dir, monkeypatch, num_batches, num_epochs):
+    monkeypatch.setattr(DataLoader, "batches", lambda loader, subset: {"train": range(num_batches)}[subset])
+    args = parse(long_match_dir)
+    trainer.load_data(args)
+    assert args.epochs == num_epochs
+
+
+def test_a_number_of_epochs_that_is_given_has_no_limits_and_a_test_needs_none(long_match_dir, tmp_path):
+    for num_epochs in (1, 11, 49, 100_000):
+        args = parse(long_match_dir, "--epochs", str(num_epochs))
+        trainer.load_data(args)
+        assert args.epochs == num_epochs
+    path = tmp_path / "x.hdf5"
+    keras.Sequential([keras.layers.Input((1,))]).save(path)
+    write_checkpoint_attributes(path, {"config": vars(DataLoader(long_match_dir).config), "split": [0.6, 0.2]})
+    args = parse(long_match_dir, "--mode", "test", "--ckpt", str(path))
+    assert trainer.load_data(args).batch_size == 16
+    assert args.epochs is None
 
 
 # ---- Few highlights

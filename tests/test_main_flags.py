@@ -7,17 +7,15 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from conftest import TITLES
 from test_data_loader import write_dataset
 
 import main as trainer
-import model
 from data_loader import DataLoader
 from videosummarizer.dataset import audit
 from videosummarizer.dataset.metadata import SCHEMA_VERSION, DatasetError, read_metadata
-from videosummarizer.training import optimization, resume_point, run_folder
+from videosummarizer.training import resume_point, run_folder
 from videosummarizer.training.checkpoint import CheckpointError, write_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
 from videosummarizer.training.validation import TrainingError
@@ -37,8 +35,8 @@ def parse(dataset, *flags):
 def test_defaults():
     assert vars(trainer.parse_args([])) == {
         "learning_rate": 0.0015,
-        "epochs": 32,
-        "batch_size": 16,
+        "epochs": None,
+        "batch_size": None,
         "data_dir": "dataset_sl5_vsr3_vw64_vh64_asr11025",
         "ckpt_dir": Path("checkpoints"),
         "mode": "train",
@@ -191,96 +189,7 @@ def test_group_by_warns_of_series_on_two_sides(dataset, tmp_path, monkeypatch, c
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-# ---- The network
-
-
-def make(loader, *flags):
-    args = trainer.parse_args(list(flags))
-    keras.utils.set_random_seed(args.seed)
-    return trainer.make_network(args, loader)
-
-
-def test_the_network_is_built_for_the_data_and_compiled_for_all_updates(small_network, dataset_dir, monkeypatch):
-    compiled, plain = [], optimization.compile_network
-    monkeypatch.setattr(
-        optimization, "compile_network", lambda *arguments: compiled.append(arguments) or plain(*arguments)
-    )
-    network = make(DataLoader(dataset_dir, batch_size=8), "--learning_rate", "0.02", "--epochs", "7")
-    assert network.input["audio"].shape[2:] == (4000,)
-    assert network.output["steps"].shape[-1] == 2
-    ((received, learning_rate, num_updates),) = compiled
-    assert (received, learning_rate, num_updates) == (network, 0.02, 7 * 4)  # 4 sequences of 8 per epoch, see below
-
-
-def test_the_real_network_hears_at_the_datasets_rate(dataset_dir, monkeypatch):
-    built = []
-    monkeypatch.setattr(model, "build_model", lambda *arguments: built.append(arguments))
-    monkeypatch.setattr(optimization, "compile_network", lambda *arguments: None)
-    trainer.make_network(trainer.parse_args([]), DataLoader(dataset_dir))
-    assert built == [({"video": (2, 16, 16, 3), "audio": (4000,)}, 4000, 2)]
-
-
-def test_init_ckpt_gives_the_first_weights(small_network, dataset_dir, tmp_path):
-    loader = DataLoader(dataset_dir)
-    other, path = make(loader, "--seed", "4"), tmp_path / "other.hdf5"
-    other.save(path)
-    write_checkpoint_attributes(path, {"config": vars(loader.config)})
-    new, tuned = make(loader), make(loader, "--init_ckpt", str(path))
-    for weights, expected in zip(tuned.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(weights, expected)
-    assert any((a != b).any() for a, b in zip(new.get_weights(), tuned.get_weights(), strict=True))
-    assert tuned.optimizer is not None
-    write_checkpoint_attributes(path, {"config": {**vars(loader.config), "apply_mfcc": True}})
-    with pytest.raises(TrainingError, match=r"other\.hdf5 trained on a dataset with .*'apply_mfcc': True"):
-        make(loader, "--init_ckpt", str(path))
-
-
-def test_init_ckpt_of_another_network_is_refused(small_network, dataset_dir, tmp_path):
-    loader, path = DataLoader(dataset_dir), tmp_path / "other.hdf5"
-    inputs = keras.Input((1,))
-    keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(path)
-    write_checkpoint_attributes(path, {"config": vars(loader.config)})
-    with pytest.raises(TrainingError, match=r"--init_ckpt: .*other\.hdf5 holds another version's network"):
-        make(loader, "--init_ckpt", str(path))
-
-
-def trained_weights(monkeypatch, dataset, tmp_path, *flags):
-    """The weights that training starts with, after other numbers were drawn and other layers named."""
-    found = []
-
-    class Stop(Exception):
-        pass
-
-    def train_epoch(network, average, batches, on_batch):
-        found.extend(network.get_weights())
-        raise Stop
-
-    monkeypatch.setattr(optimization, "train_epoch", train_epoch)
-    args = parse(dataset, "--ckpt_dir", str(tmp_path / "ckpt"), *flags)
-    with pytest.raises(Stop):
-        trainer.train(args, trainer.load_data(args))
-    return found
-
-
-def test_the_seed_decides_the_first_weights(small_network, dataset, tmp_path, monkeypatch):
-    first, again, other = (trained_weights(monkeypatch, dataset, tmp_path, "--seed", seed) for seed in "335")
-    for weights, expected in zip(first, again, strict=True):
-        np.testing.assert_array_equal(weights, expected)
-    assert any((a != b).any() for a, b in zip(first, other, strict=True))
-
-
-def test_layers_of_a_run_are_numbered_from_zero(small_network, dataset, tmp_path, monkeypatch):
-    names = []
-    monkeypatch.setattr(
-        optimization, "compile_network", lambda network, *_: names.append([layer.name for layer in network.layers])
-    )
-    monkeypatch.setattr(trainer, "checkpoint_attributes", lambda args, loader: 1 / 0)  # ends the run
-    args = parse(dataset, "--ckpt_dir", str(tmp_path / "ckpt"))
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
-            trainer.train(args, trainer.load_data(args))
-    assert names[0] == names[1]
-    assert "dense" in names[0]
+# ---- What a run and a checkpoint state
 
 
 def test_what_has_to_be_the_same_for_a_run_to_be_resumed(dataset):
@@ -299,6 +208,15 @@ def test_what_has_to_be_the_same_for_a_run_to_be_resumed(dataset):
         "--init_ckpt": "i.hdf5",
         "segments": [9, 3, 6],
     }
+
+
+def test_values_that_were_derived_have_to_be_the_same_too(dataset, dataset_dir):
+    for folder, batch_size in ((dataset, 16), (dataset_dir, 30)):  # highlights of 1 s, of 3 s
+        args = parse(folder)
+        loader = trainer.load_data(args)
+        settings = trainer.run_settings(args, loader)
+        assert (settings["--epochs"], settings["--batch_size"]) == (48, batch_size)
+        assert trainer.checkpoint_attributes(args, loader)["batch_size"] == batch_size
 
 
 def test_what_a_checkpoint_says_of_itself(dataset):

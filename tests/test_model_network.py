@@ -128,15 +128,16 @@ def test_the_sound_is_encoded_with_its_attack_by_three_convolutions_and_one_over
     assert dropout_rates(network) == [("SpatialDropout2D", 0.1), ("Dropout", 0.3), ("Dropout", 0.3)]
 
 
-def test_logits_come_from_steps_that_know_those_around_them():
+@pytest.mark.parametrize("dilations", [(1, 2), (1, 2, 4), (1, 2, 4, 8, 16, 32)])
+def test_logits_come_from_steps_that_know_those_around_them(dilations):
     features = keras.Input((None, 64))
-    network = keras.Model(features, model.classification_head(features, NUM_STEPS, "audio"))
+    network = keras.Model(features, model.classification_head(features, NUM_STEPS, dilations, "audio"))
     weights = randomise(network)
     dense = {kernel_and_bias[0].shape: kernel_and_bias for kernel_and_bias in weights if len(kernel_and_bias) == 2}
     weights = iter([arrays for arrays in weights if len(arrays) != 2])
-    inputs = rng.normal(size=(2, NUM_SEGMENTS * NUM_STEPS * 2, 64)).astype(np.float32)
+    inputs = rng.normal(size=(2, NUM_SEGMENTS * NUM_STEPS * 12, 64)).astype(np.float32)  # more than 63 steps
     x = rectified(inputs @ next(weights)[0], next(weights))
-    for dilation in (1, 2, 4):
+    for dilation in dilations:
         x = x + rectified(convolve_time_reference(x, *next(weights), dilation), next(weights))
     of_steps = (x @ dense[64, 1][0] + dense[64, 1][1]).reshape(2, -1, NUM_STEPS)
     kernel, bias = dense[64 * NUM_STEPS, 16]
@@ -146,7 +147,35 @@ def test_logits_come_from_steps_that_know_those_around_them():
     assert_close(received_steps, of_steps)
     assert_close(received_segments, np.concatenate([of_segments, of_steps], axis=-1) @ kernel + bias)
     assert (list(weights), len(dense)) == ([], 3)
-    assert dropout_rates(network) == [("Dropout", 0.3)] * 5
+    assert dropout_rates(network) == [("Dropout", 0.3)] * (2 + len(dilations))
+
+
+@pytest.mark.parametrize(("dilations", "reach"), [((1, 2), 3), ((1, 2, 4, 8, 16, 32), 63)])
+def test_a_step_depends_on_as_many_steps_to_either_side_as_the_dilations_add_up_to(dilations, reach):
+    features = keras.Input((None, 8))
+    network = keras.Model(features, model.temporal_convolutions(features, dilations, "video"))
+    names = [layer.name for layer in network.layers if isinstance(layer, keras.layers.Conv1D)]
+    assert names == [f"video_temporal_convolution_{dilation}" for dilation in dilations]
+    for layer in network.layers:  # all weights above 0, so that no rectification hides what is further away
+        layer.set_weights([np.abs(weight) + 0.01 for weight in layer.get_weights()])
+    inputs = np.ones((1, 200, 8), np.float32)
+    before = np.asarray(network(inputs))
+    inputs[0, 100] = 1000
+    changed = np.flatnonzero((np.asarray(network(inputs)) != before).any(axis=(0, 2)))
+    assert changed.tolist() == list(range(100 - reach, 100 + reach + 1))
+
+
+def test_the_network_has_the_same_dilations_for_audio_and_video():
+    for given, expected in (
+        ({}, [1, 2, 4]),
+        ({"dilations": (1, 2)}, [1, 2]),
+        ({"dilations": [1, 2, 4, 8]}, [1, 2, 4, 8]),
+    ):
+        network = model.build_model({"video": (1, 4, 4, 3), "audio": (50,)}, **given)
+        for modality in ("audio", "video"):
+            names = [layer.name for layer in network.layers if layer.name.startswith(f"{modality}_temporal")]
+            assert names == [f"{modality}_temporal_convolution_{dilation}" for dilation in expected]
+            assert [network.get_layer(name).dilation_rate for name in names] == [(dilation,) for dilation in expected]
 
 
 def test_loudness_speaks_for_a_segment_for_a_step_and_for_the_time_around_a_step():

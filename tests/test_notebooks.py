@@ -15,11 +15,14 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from test_storage import zip_up
 
+import main
+
 ROOT = Path(__file__).resolve().parent.parent
 NUM_EPOCHS = 2
-SHELL_FLAGS = ["--learning_rate", "0.002", "--epochs", str(NUM_EPOCHS), "--batch_size", "16", "--seed", "3"]
+# The notebook's batch size stays 0, which leaves its flag out.
+SHELL_FLAGS = ["--learning_rate", "0.002", "--epochs", str(NUM_EPOCHS), "--seed", "3"]
 EDITS = {
-    "epochs = 32": f"epochs = {NUM_EPOCHS}",
+    "epochs = 0 ": f"epochs = {NUM_EPOCHS} ",
     "learning_rate = 0.0015": "learning_rate = 0.002",
     "seed = 0": "seed = 3",
 }
@@ -133,6 +136,35 @@ def test_misclassified_segments_are_those_of_the_predictions(folder, executed):
 def test_a_reel_of_a_test_match_is_in_the_notebook(folder, executed):
     reel = (folder / "checkpoints/highlights/arena_02_highlights.mp4").read_bytes()
     assert base64.b64encode(reel).decode() in html_of(executed["reel"])
+
+
+@pytest.mark.parametrize(
+    ("values", "flags"),
+    [
+        ({"epochs": 0, "batch_size": 0}, []),
+        ({"epochs": 7, "batch_size": 0}, ["--epochs=7"]),
+        ({"epochs": 0, "batch_size": 24}, ["--batch_size=24"]),
+        ({"epochs": 7, "batch_size": 24}, ["--epochs=7", "--batch_size=24"]),
+    ],
+)
+def test_a_hyperparameter_of_0_is_left_to_main(folder, dataset_dir, monkeypatch, values, flags):
+    cells = {cell.id: cell for cell in nbformat.read(folder / "run_trainer.ipynb", as_version=4).cells}
+    settings = {}
+    exec(cells["settings"].source, settings)
+    assert (settings["epochs"], settings["batch_size"]) == (0, 0)
+    settings |= {**values, "main": main, "dataset_path": dataset_dir}
+    given = []
+    plain = main.parse_args
+    monkeypatch.setattr(main, "parse_args", lambda arguments: given.append(arguments) or plain(arguments))
+    (arguments,) = (
+        statement
+        for statement in ast.parse(cells["arguments"].source).body
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "args"
+    )
+    exec(ast.unparse(arguments), settings)
+    assert [argument for argument in given[0] if argument.startswith(("--epochs", "--batch_size"))] == flags
+    assert settings["args"].epochs == (values["epochs"] or None)
+    assert settings["args"].batch_size == (values["batch_size"] or None)
 
 
 def run_to_the_table(folder, dataset):

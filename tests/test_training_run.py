@@ -74,9 +74,12 @@ class Script:
 
 @pytest.fixture
 def play(monkeypatch, dataset_dir, tmp_path):
-    """A function that trains by a script, with flags; gives the Script, the exit status and history.csv's rows."""
+    """A function that trains by a script, with flags; gives the Script, the exit status and history.csv's rows.
 
-    def run(scores, *flags, first_epoch=1, stop_in=None, point_of=None, ckpt_dir=tmp_path / "ckpt"):
+    The number of epochs is that of the scores, unless main.py derives it.
+    """
+
+    def run(scores, *flags, first_epoch=1, stop_in=None, point_of=None, ckpt_dir=tmp_path / "ckpt", derives=False):
         script = Script(scores)
         script.first_epoch, script.stop_in = first_epoch, stop_in
 
@@ -109,7 +112,8 @@ def play(monkeypatch, dataset_dir, tmp_path):
                 lambda *arguments: script.shards.append(arguments[1:]) or plain_batches(*arguments),
             )
             patch.setattr(validation, "fit_operating_point", point_of or (lambda *arguments: {"threshold": 0.5}))
-            arguments = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(ckpt_dir), "--epochs", str(len(scores))]
+            arguments = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(ckpt_dir)]
+            arguments += [] if derives else ["--epochs", str(len(scores))]
             script.status = trainer.main([*arguments, *flags])
         path = ckpt_dir / "history.csv"
         script.rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
@@ -338,6 +342,26 @@ def test_ctrl_c_keeps_whole_epochs_and_resume_continues_after_the_last(play, cap
     assert len(list((again.ckpt_dir / "logs").iterdir())) == 1
 
 
+def test_a_run_whose_settings_were_derived_is_resumed_by_the_same_command(play, monkeypatch, capsys, caplog):
+    monkeypatch.setattr(trainer, "NUM_UPDATES", 6)  # three epochs of two batches: two sequences of 15 in each
+    monkeypatch.setattr(trainer, "MIN_EPOCHS", 1)
+    scores = [scores_with(high) for high in (0.6, 0.7, 0.8)]
+    script = play(scores, stop_in=2, derives=True)
+    (bar,) = script.bars
+    assert (script.status, bar["total"], bar["initial"], len(script.rows)) == (130, 6, 0, 1)
+    again = play(scores, "--resume", first_epoch=2, derives=True)
+    assert "Resuming after epoch 1 of 3" in capsys.readouterr().out
+    assert (again.status, [row["epoch"] for row in again.rows]) == (0, ["1", "2", "3"])
+    assert read_checkpoint_attributes(again.checkpoints[-1])["batch_size"] == 30
+    given = play(scores, "--resume", "--batch_size", "30", first_epoch=4)  # --epochs 3, as it was derived
+    assert (given.status, given.seen) == (0, [])
+    assert play(scores, "--resume", "--batch_size", "16", first_epoch=4).status == 1
+    assert "started with --batch_size 30, received --batch_size 16: give the same flags" in caplog.text
+    monkeypatch.setattr(trainer, "NUM_UPDATES", 8)
+    assert play(scores, "--resume", first_epoch=4, derives=True).status == 1
+    assert "started with --epochs 3, received --epochs 4: give the same flags" in caplog.text
+
+
 def test_ctrl_c_in_the_first_epoch_leaves_no_results(play, capsys):
     script = play([scores_with(0.7)] * 2, stop_in=1)
     assert (script.status, script.rows, script.checkpoints) == (130, [], [])
@@ -424,7 +448,7 @@ def test_of_several_processes_the_first_writes_and_all_score_together(process_id
     made = []
 
     def find_workers(coordinator, num_processes, received_id, settings, sequence_length):
-        assert (coordinator, num_processes, received_id, sequence_length) == ("127.0.0.1:1", 2, process_id, 8)
+        assert (coordinator, num_processes, received_id, sequence_length) == ("127.0.0.1:1", 2, process_id, 15)
         made.append((Workers(process_id), settings))
         return made[0][0]
 
@@ -436,6 +460,7 @@ def test_of_several_processes_the_first_writes_and_all_score_together(process_id
     assert workers.is_shut_down
     assert (script.status, len(script.seen)) == (0, 2)
     assert (settings["--patience"], settings["finished epochs"], settings["--epochs"]) == (1, 0, 3)
+    assert settings["--batch_size"] == 30  # two sequences of 15
     assert script.shards[-1] == ("train", (process_id, 2))
     assert script.bars[0]["disable"] is (process_id == 1)
     out = capsys.readouterr().out

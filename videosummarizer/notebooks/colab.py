@@ -304,7 +304,7 @@ def resume_flags(ckpt_dir: Path, settings: dict[str, float]) -> list[str]:
 
     Args:
         ckpt_dir: folder of the run.
-        settings: --epochs, --batch_size and --learning_rate; they have to be those that the run was started with.
+        settings: flags that are given, such as --epochs; they have to be those that the run was started with.
 
     Raises:
         resume_point.ResumeError: the run's resume point is damaged, or the run was started with other settings.
@@ -312,7 +312,8 @@ def resume_flags(ckpt_dir: Path, settings: dict[str, float]) -> list[str]:
     if not (ckpt_dir / resume_point.FILE_NAME).exists():
         print("No earlier run was found: training starts.")
         return []
-    num_done, num_epochs = len(resume_point.read(ckpt_dir, settings).history), settings["--epochs"]
+    state = resume_point.read(ckpt_dir, settings)
+    num_done, num_epochs = len(state.history), state.settings["--epochs"]
     rest = "training is finished" if num_done == num_epochs else f"training resumes with epoch {num_done + 1}"
     print(f"{num_done} of {num_epochs} epochs are on the Drive: {rest}.")
     return ["--resume"]

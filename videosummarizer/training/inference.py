@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import operator
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -163,6 +164,26 @@ def receptive_field(network: keras.Model) -> int:
         if dilation:
             reach[modality] += layer.dilation_rate[0]
     return math.ceil(max(reach.values(), default=0) / num_steps + max(2 / num_steps, 2 / num_frames))
+
+
+def read_dilations(path: str | os.PathLike) -> list[int]:
+    """Read the dilation rates of the temporal convolutions from a checkpoint, without building its network.
+
+    Raises:
+        checkpoint.CheckpointError: The checkpoint cannot be read, or its network is not one of this toolkit.
+    """
+    read_checkpoint_attributes(path)
+    config, _ = safe_hdf5.read_network(path)
+    try:
+        configs = [layer["config"] for layer in config["config"]["layers"]]
+        convolutions = [config for config in configs if config["name"].startswith(f"audio{TEMPORAL_CONVOLUTION}")]
+        dilations = [operator.index(config["dilation_rate"][0]) for config in convolutions]
+        is_valid = min(dilations, default=1) > 0 and len(set(dilations)) == len(dilations)
+    except (AttributeError, IndexError, KeyError, TypeError):
+        is_valid = False
+    if not is_valid:
+        raise CheckpointError(f"{path}: the network in it is not one that main.py saved")
+    return dilations
 
 
 def first_line(error: Exception) -> str:

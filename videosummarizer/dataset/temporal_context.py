@@ -1,0 +1,49 @@
+"""How much of a match a network has to see at once: derived from the lengths of the labelled highlights.
+
+Kills of 4 s and team fights of 20 s need networks that look differently far. What a network sees is set by the dilation
+rates of its convolutions over time, and by the length of the sequences that it is trained on.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+# A network sees this many median highlight lengths to either side of a time step: from anywhere in a highlight of twice
+# the median length, both of its ends are in sight.
+NUM_LENGTHS_IN_SIGHT = 2
+# The fewest and the most convolutions over time. With time steps of half a second, they reach from 2 to 64 s.
+MIN_CONVOLUTIONS, MAX_CONVOLUTIONS = 2, 7
+# The fewest segments in a sequence.
+MIN_SEQUENCE_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class TemporalContext:
+    """What follows from the lengths of highlights.
+
+    Attributes:
+        dilations: Dilation rates of the convolutions over time, which have three taps each. Together they reach
+            `sum(dilations)` time steps to either side.
+        sequence_length: Consecutive segments in a training sequence. It is at least as long as what a score depends on.
+    """
+
+    dilations: tuple[int, ...]
+    sequence_length: int
+
+
+def choose_temporal_context(lengths_sec: np.ndarray, segment_length: float, num_steps: int) -> TemporalContext:
+    """Choose the context for highlights of these lengths.
+
+    Args:
+        lengths_sec: (num_sections,) float64 seconds, the lengths of the training matches' highlight sections; may be
+            empty.
+        segment_length: Seconds of a segment.
+        num_steps: Time steps per segment.
+    """
+    step_sec = segment_length / num_steps
+    reach = NUM_LENGTHS_IN_SIGHT * np.median(lengths_sec) / step_sec if len(lengths_sec) else 0
+    # Dilations 1, 2, 4, ... 2 ** (n - 1) reach 2 ** n - 1 steps.
+    num_convolutions = int(np.clip(round(math.log2(reach + 1)), MIN_CONVOLUTIONS, MAX_CONVOLUTIONS))
+    dilations = tuple(2**k for k in range(num_convolutions))
+    return TemporalContext(dilations, max(MIN_SEQUENCE_LENGTH, math.ceil(2 * sum(dilations) / num_steps)))
