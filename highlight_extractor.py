@@ -32,6 +32,7 @@ from videosummarizer import media
 from videosummarizer.argument_types import length_sec, number_between
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.dataset import output_folder
+from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import editor_exports, outputs, reel, review_page, scoring, selection
 from videosummarizer.extraction.job import (
     SUFFIXES,
@@ -72,21 +73,21 @@ def progress(description: str, total_sec: float) -> Iterator[Callable[[float], N
 
 def select_sections(
     step_scores: np.ndarray, info: media.VideoInfo, checkpoint: Checkpoint, args: argparse.Namespace
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, OperatingPoint]:
     """Select sections as the checkpoint and the arguments say.
 
     Returns:
         sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
-        threshold: The threshold at which they were detected.
+        point: The operating point at which they were detected.
     """
     point = checkpoint.point if args.threshold is None else replace(checkpoint.point, threshold=args.threshold)
     step_sec = checkpoint.config.segment_length / step_scores.shape[1]
     match = (step_scores.ravel(), step_sec, info.duration_sec)
     if args.length is None:
-        sections_sec, threshold = selection.detect_with_margin(*match, point, args.padding), point.threshold
+        sections_sec = selection.detect_with_margin(*match, point, args.padding)
     else:
-        sections_sec, threshold = selection.select_within_budget(*match, point, args.padding, args.length)
-    return to_frames(sections_sec, info.frame_times_sec), threshold
+        sections_sec, point = selection.select_within_budget(*match, point, args.padding, args.length)
+    return to_frames(sections_sec, info.frame_times_sec), point
 
 
 def read_labelled_sections(video_path: Path, info: media.VideoInfo) -> np.ndarray | None:
@@ -129,9 +130,16 @@ def file_writers(
         return reference, clips
 
     def page() -> bytes:
-        labelled, scores = result.labelled_sections, result.step_scores.ravel()
         return review_page.render_page(
-            video_path, output_dir, info, sections, labelled, scores, result.step_sec, result.threshold
+            video_path,
+            output_dir,
+            info,
+            sections,
+            result.labelled_sections,
+            result.step_scores.ravel(),
+            result.decoded_scores,
+            result.step_sec,
+            result.point.threshold,
         )
 
     def write_reel(path: Path) -> None:
@@ -226,9 +234,9 @@ def score_and_select(
         with progress("Scoring", info.duration_sec) as add_sec:
             scores = scoring.score_match(job.video_path, info, config, network, add_sec)
         scores = tuple(np.round(part, NUM_SCORE_DECIMALS) for part in scores)
-    sections, threshold = select_sections(scores[1], info, checkpoint, args)
+    sections, point = select_sections(scores[1], info, checkpoint, args)
     labelled_sections = read_labelled_sections(job.video_path, info)
-    return MatchResult(job.video_path, info, config.segment_length, *scores, threshold, sections, labelled_sections)
+    return MatchResult(job.video_path, info, config.segment_length, *scores, point, sections, labelled_sections)
 
 
 def provenance(job: Job, checkpoint: Checkpoint) -> dict:
@@ -249,10 +257,10 @@ def describe_result(result: MatchResult, path_of: dict[str, Path]) -> None:
     print(f"{result.video_path.stem}: {len(result.sections)} sections, {format_time(total)} of {format_time(duration)}")
     if not len(result.sections):
         logger.warning(
-            "%s: no section reaches the threshold of %.3f, the highest score is %.3f: lower --threshold or ask for a "
-            "--length",
+            "%s: no section is found at the threshold of %.3f, the highest score is %.3f: lower --threshold or ask for "
+            "a --length",
             result.video_path,
-            result.threshold,
+            result.point.threshold,
             result.step_scores.max(),
         )
     for name, suffix in (("reel", "_highlights.mp4"), ("page", ".html"), ("timeline", "_timeline.png")):
@@ -342,7 +350,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     amount.add_argument(
         "--threshold",
         type=number_between(0, 1),
-        help="Time with a score of at least this is a highlight (default: the checkpoint's threshold).",
+        help="Scores above this are evidence for a highlight, scores below it against one (default: the checkpoint's threshold).",
     )
     amount.add_argument(
         "--length",

@@ -58,21 +58,16 @@ def coverage(sections_sec: np.ndarray, num_parts: int, part_length: float) -> np
     return np.clip(overlaps, 0, None).sum(axis=1) / part_length
 
 
-def runs_of(is_true: np.ndarray, is_first: np.ndarray | None = None) -> np.ndarray:
+def runs_of(is_true: np.ndarray) -> np.ndarray:
     """Find the runs of True in an array.
 
     Args:
         is_true: (n,) bool.
-        is_first: (n,) bool, where a run begins even if it follows another one. None stands for nowhere.
 
     Returns:
         (num_runs, 2) int64: the first index of each run, and the index after its last.
     """
-    continues = is_true & np.append(False, is_true[:-1])
-    if is_first is not None:
-        continues &= ~is_first
-    starts, lasts = np.flatnonzero(is_true & ~continues), np.flatnonzero(is_true & ~np.append(continues[1:], False))
-    return np.stack([starts, lasts + 1], axis=1)
+    return np.flatnonzero(np.diff(is_true, prepend=False, append=False)).reshape(-1, 2)
 
 
 def total_sec(sections_sec: np.ndarray) -> float:

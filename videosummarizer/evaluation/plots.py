@@ -17,6 +17,7 @@ from videosummarizer.labels import format_time
 # The colors of the review page (extraction/page/page.css).
 SCORE_COLOR = "#5b6ee1"
 PREDICTED_COLOR = "#d9610a"
+DECODED_COLOR = "#9a4a10"
 LABELLED_COLOR = "#17805c"
 # The number of matches in one PNG: matplotlib draws at most 65,535 pixels in height.
 NUM_ROWS = 50
@@ -123,7 +124,7 @@ def plot_precision_recall(
 
 
 def plot_matches(matches: Sequence[ScoredMatch], point: OperatingPoint) -> list[bytes]:
-    """Plot the scores, the threshold, the labels and the predicted sections of matches over time.
+    """Plot the scores, alone and in context, the threshold, the labels and the predicted sections of matches over time.
 
     Returns:
         PNG files with one row for each match and at most NUM_ROWS rows.
@@ -138,13 +139,19 @@ def plot_page(matches: Sequence[ScoredMatch], point: OperatingPoint) -> bytes:
     figure = Figure(figsize=(13, 0.6 + ROW_HEIGHT_INCH * len(matches)), dpi=90, layout="constrained")
     rows = figure.subplots(len(matches), squeeze=False)[:, 0]
     for axes, match in zip(rows, matches, strict=True):
-        scores, predicted_sec = match.step_scores.ravel(), match.predicted_sections_sec(point)
         plot_timeline(
-            axes, scores, match.step_sec, match.duration_sec, point.threshold, predicted_sec, match.sections_sec
+            axes,
+            match.step_scores.ravel(),
+            match.decoded_scores(point),
+            match.step_sec,
+            match.duration_sec,
+            point.threshold,
+            match.predicted_sections_sec(point),
+            match.sections_sec,
         )
         axes.set_title(match.title, loc="left", fontsize="medium", parse_math=False)
         axes.set(yticks=[0, 0.5, 1])
-    rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
+    rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)
     return to_png(figure)
 
 
@@ -175,17 +182,19 @@ def to_png(figure) -> bytes:
 def plot_timeline(
     axes,
     scores: np.ndarray,
+    decoded_scores: np.ndarray,
     step_sec: float,
     duration_sec: float,
     threshold: float,
     predicted_sec: np.ndarray,
     labelled_sec: np.ndarray | None,
 ) -> None:
-    """Plot a match over time: its scores, the threshold, predicted sections and labelled ones.
+    """Plot a match over time: its scores, alone and in context, the threshold, predicted sections and labelled ones.
 
     Args:
         axes: The matplotlib axes to draw on.
         scores: (num_steps,) float in [0, 1].
+        decoded_scores: Float in [0, 1] of the steps that begin before the match's end, as of `decoding.decoded_scores`.
         step_sec: Seconds of a time step.
         duration_sec: Seconds of the match.
         threshold: In [0, 1].
@@ -195,6 +204,7 @@ def plot_timeline(
     edges_sec = np.minimum(np.arange(len(scores) + 1) * step_sec, duration_sec)
     axes.stairs(scores, edges_sec, fill=True, color=SCORE_COLOR, alpha=0.2)
     axes.stairs(scores, edges_sec, color=SCORE_COLOR, linewidth=1.2, label="score")
+    axes.stairs(decoded_scores, edges_sec[: len(decoded_scores) + 1], color=DECODED_COLOR, label="score in context")
     axes.axhline(threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")
     lanes = [("found", predicted_sec, PREDICTED_COLOR, 1.1)]
     if labelled_sec is not None:

@@ -228,14 +228,10 @@ def format_operating_point(point: dict, chosen_on: str | None) -> str:
     """
     if chosen_on is None:
         return f"Operating point: the checkpoint stores none, a score of {point['threshold']:g} is used"
-    parts = [f"Operating point, chosen on {chosen_on}: a score of {point['threshold']:.3f}"]
-    if point["smoothing"] > 1:
-        parts.append(f"mean of {point['smoothing']} steps")
-    if point["max_gap_sec"]:
-        parts.append(f"gaps of up to {point['max_gap_sec']:g} s closed")
-    if point["min_length_sec"]:
-        parts.append(f"sections of at least {point['min_length_sec']:g} s")
-    return ", ".join(parts)
+    text = f"Operating point, chosen on {chosen_on}: a score of {point['threshold']:.3f}"
+    if point["section_penalty"]:
+        text += f", and evidence of {point['section_penalty']:.2f} nats x seconds above it for a section"
+    return text
 
 
 def format_metrics(report: dict) -> list[str]:

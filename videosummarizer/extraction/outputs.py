@@ -15,6 +15,8 @@ import numpy as np
 
 from videosummarizer import media
 from videosummarizer.evaluation import plots
+from videosummarizer.evaluation.decoding import decoded_scores
+from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.labels import format_sections, format_time
 from videosummarizer.sections import label_segments, mean_scores, to_frames, to_seconds, total_sec
 
@@ -33,7 +35,7 @@ class MatchResult:
         segment_length: Seconds of a segment.
         scores: (num_segments,) float64 in [0, 1].
         step_scores: (num_segments, K) float64 in [0, 1], of the K equal time steps of each segment.
-        threshold: The threshold at which the sections were detected.
+        point: The operating point at which the sections were detected.
         sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
         labelled_sections: (num_labelled, 2) int64, the same for the match's label file; None without one.
     """
@@ -43,7 +45,7 @@ class MatchResult:
     segment_length: float
     scores: np.ndarray
     step_scores: np.ndarray
-    threshold: float
+    point: OperatingPoint
     sections: np.ndarray
     labelled_sections: np.ndarray | None
 
@@ -56,6 +58,17 @@ class MatchResult:
     def step_sec(self) -> float:
         """Return the length of a time step in seconds."""
         return self.segment_length / self.step_scores.shape[1]
+
+    @property
+    def decoded_scores(self) -> np.ndarray:
+        """Return (num_steps,) float64 scores in context, which are at least the threshold in detected sections."""
+        return decoded_scores(
+            self.step_scores.ravel(),
+            self.step_sec,
+            self.info.duration_sec,
+            self.point.threshold,
+            self.point.section_penalty,
+        )
 
     @property
     def section_scores(self) -> np.ndarray:
@@ -126,7 +139,7 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
         "duration_sec": info.duration_sec,
         "frame_rate_fps": info.frame_rate_fps,
         **provenance,
-        "threshold": result.threshold,
+        "threshold": result.point.threshold,
         "num_sections": len(sections),
         "sections_sec": total_sec(result.sections_sec),
         "sections": sections,
@@ -136,7 +149,7 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
 
 
 def draw_timeline(result: MatchResult) -> bytes:
-    """Return a PNG file with the step scores over time, the threshold, and the detected and labelled sections."""
+    """Return a PNG file with the step scores over time, alone and in context, the threshold, and the sections."""
     from matplotlib.figure import Figure  # takes half a second
 
     info, labelled_sec = result.info, None
@@ -144,7 +157,9 @@ def draw_timeline(result: MatchResult) -> bytes:
         labelled_sec = to_seconds(result.labelled_sections, info.frame_times_sec, info.duration_sec)
     figure = Figure(figsize=(13, 3.6), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    scores, threshold = result.step_scores.ravel(), result.threshold
-    plots.plot_timeline(axes, scores, result.step_sec, info.duration_sec, threshold, result.sections_sec, labelled_sec)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
+    scores = (result.step_scores.ravel(), result.decoded_scores)
+    plots.plot_timeline(
+        axes, *scores, result.step_sec, info.duration_sec, result.point.threshold, result.sections_sec, labelled_sec
+    )
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)
     return plots.to_png(figure)

@@ -27,6 +27,7 @@ def render_page(
     sections: np.ndarray,
     labelled_sections: np.ndarray | None,
     scores: np.ndarray,
+    decoded_scores: np.ndarray,
     step_sec: float,
     threshold: float,
 ) -> bytes:
@@ -39,6 +40,7 @@ def render_page(
         sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
         labelled_sections: (num_labelled, 2) int64, the same for the match's label file; None without one.
         scores: (num_steps,) float in [0, 1], of consecutive time steps.
+        decoded_scores: Float in [0, 1] of the steps that begin before the match's end, as of `decoding.decoded_scores`.
         step_sec: Seconds of a step.
         threshold: The threshold at which the sections were detected, in [0, 1].
     """
@@ -50,6 +52,7 @@ def render_page(
         "frame_times": pack_frame_times(video_info.frame_times_sec, video_info.duration_sec),
         "step_sec": step_sec,
         "scores": np.round(scores, 4).tolist(),
+        "decoded_scores": np.round(decoded_scores, 4).tolist(),
         "threshold": threshold,
         "sections": np.asarray(sections).tolist(),
         "labelled": None if labelled_sections is None else np.asarray(labelled_sections).tolist(),

@@ -4,13 +4,19 @@ scores: (num_steps,) float64 in [0, 1], of the time steps [k * S, (k + 1) * S), 
 sections_sec: (num_sections, 2) float64 seconds, disjoint, ascending, half-open
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from videosummarizer.evaluation.operating_point import OperatingPoint, find_sections
+from videosummarizer.evaluation.decoding import MARGIN_TOLERANCE, THRESHOLD_EPSILON, find_sections, log_odds
+from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.sections import mean_scores, merge_sections, total_sec
+
+# How exactly the threshold of a budget is searched, in nats of log-odds.
+LOG_ODDS_TOLERANCE = 1e-3
 
 
 def detect_with_margin(
@@ -32,7 +38,7 @@ def detect_with_margin(
     Returns:
         (num_sections, 2) float64 seconds, within [0, duration_sec].
     """
-    detected_sec = find_sections(scores, step_sec, duration_sec, point)
+    detected_sec = find_sections(scores, step_sec, duration_sec, point.threshold, point.section_penalty)
     padded_sec = np.clip(detected_sec + np.array([-padding_sec, padding_sec]), 0, duration_sec)
     return merge_sections(padded_sec.tolist())
 
@@ -44,13 +50,12 @@ def select_within_budget(
     point: OperatingPoint,
     padding_sec: float,
     length_sec: float,
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, OperatingPoint]:
     """Select the best sections that last length_sec seconds together, greedily by their mean score.
 
-    The threshold is the highest one at which enough is detected. Where no threshold is low enough, non-maxima are no
-    longer suppressed. Of the detected sections those with the lowest mean scores are dropped, and the last one that is
-    needed is cut to its best window. A window shorter than the operating point's shortest section is dropped, unless it
-    is the only one.
+    The threshold is lowered until enough is detected. Of the detected sections those with the lowest mean scores are
+    dropped, and the last one that is needed is cut to its best window. A window that holds less evidence than a section
+    costs is dropped, unless it is the only one.
 
     Args:
         scores: (num_steps,) float64 in [0, 1].
@@ -62,30 +67,47 @@ def select_within_budget(
 
     Returns:
         sections_sec: (num_sections, 2) float64 seconds.
-        threshold: The threshold at which they were detected.
+        point: The operating point at which they were detected.
     """
 
-    def detect_at(threshold: float, nms_ratio: float) -> np.ndarray:
-        at_threshold = replace(point, threshold=threshold, nms_ratio=nms_ratio)
-        return detect_with_margin(scores, step_sec, duration_sec, at_threshold, padding_sec)
+    def detect_at(threshold: float) -> np.ndarray:
+        return detect_with_margin(scores, step_sec, duration_sec, replace(point, threshold=threshold), padding_sec)
 
-    thresholds = np.unique(np.append(scores, 0.0))  # ascending: the lower, the more is detected
-    lowest = thresholds[:2][-1]  # the lowest score above 0; at 0, the whole match is one section
-    nms_ratio = point.nms_ratio if total_sec(detect_at(lowest, point.nms_ratio)) >= length_sec else 0.0
-    low, high = 0, len(thresholds)
-    while high - low > 1:
-        middle = (low + high) // 2
-        is_enough = total_sec(detect_at(thresholds[middle], nms_ratio)) >= length_sec
-        low, high = (middle, high) if is_enough else (low, middle)
-    sections_sec = detect_at(thresholds[low], nms_ratio)
-    shortest_sec = max(point.min_length_sec - TIME_TOLERANCE_SEC, TIME_TOLERANCE_SEC)
+    threshold = lower_threshold(lambda threshold: total_sec(detect_at(threshold)) >= length_sec, scores)
+    point, sections_sec = replace(point, threshold=threshold), detect_at(threshold)
     kept, remaining_sec = [], length_sec
     for index in np.argsort(-mean_scores(sections_sec, scores, step_sec), kind="stable"):
-        if kept and remaining_sec < shortest_sec:
+        window = best_window(sections_sec[index], remaining_sec, scores, step_sec)
+        if kept and (remaining_sec < TIME_TOLERANCE_SEC or not is_worth_penalty(window, scores, step_sec, point)):
             break
-        kept.append(best_window(sections_sec[index], remaining_sec, scores, step_sec))
-        remaining_sec -= kept[-1][1] - kept[-1][0]
-    return merge_sections(kept), float(thresholds[low])
+        kept.append(window)
+        remaining_sec -= window[1] - window[0]
+    return merge_sections(kept), point
+
+
+def lower_threshold(is_low_enough: Callable[[float], bool], scores: np.ndarray) -> float:
+    """Return the highest threshold that is low enough, to a thousandth of a nat; 0 where none is.
+
+    Args:
+        is_low_enough: Whether a threshold in [0, 1] is low enough; true below every threshold for which it is true.
+        scores: (num_steps,) float64 in [0, 1]; a threshold above all of them is too high.
+    """
+    low, high = log_odds(0.0, THRESHOLD_EPSILON), log_odds(scores).max() + LOG_ODDS_TOLERANCE
+    if not is_low_enough(0.0):
+        return 0.0
+    while high - low > LOG_ODDS_TOLERANCE:
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_low_enough(1 / (1 + math.exp(-middle))) else (low, middle)
+    return 1 / (1 + math.exp(-low))
+
+
+def is_worth_penalty(
+    window_sec: tuple[float, float], scores: np.ndarray, step_sec: float, point: OperatingPoint
+) -> bool:
+    """Return whether a window holds as much evidence as a section costs at an operating point."""
+    (mean_log_odds,) = mean_scores(np.array([window_sec]), log_odds(scores), step_sec)
+    evidence = (mean_log_odds - log_odds(point.threshold, THRESHOLD_EPSILON)) * (window_sec[1] - window_sec[0])
+    return evidence >= point.section_penalty - MARGIN_TOLERANCE
 
 
 def best_window(section_sec: np.ndarray, length_sec: float, scores: np.ndarray, step_sec: float) -> tuple[float, float]:

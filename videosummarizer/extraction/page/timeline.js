@@ -53,31 +53,34 @@ function readColors() {
 
 const LANES = { ruler: [0, 22], sections: [26, 50], labelled: [54, 64], plot: [72, 186] };
 
-function drawScores(context, width, [top, bottom], toPlaceX, first, last) {
+/** Draws the scores of steps first to last: those of the network as an area, those in context as a line. */
+function drawScores(context, scores, isArea, [top, bottom], toPlaceX, first, last) {
   const length = match.step_sec;
   const y = (score) => bottom - score * (bottom - top);
   context.beginPath();
-  context.moveTo(toPlaceX(first * length), bottom);
+  if (isArea) context.moveTo(toPlaceX(first * length), bottom);
   let [column, highest] = [null, 0];
   for (let k = first; k < last; k++) {
     const [left, right] = [toPlaceX(k * length), toPlaceX(Math.min((k + 1) * length, edges[numFrames]))];
     if (right - left >= 1) {
-      context.lineTo(left, y(match.scores[k]));
-      context.lineTo(right, y(match.scores[k]));
+      context.lineTo(left, y(scores[k]));
+      context.lineTo(right, y(scores[k]));
       continue;
     }
     // Many steps in a pixel: the highest of them is drawn, so that no peak is lost.
     if (Math.floor(left) !== column) [column, highest] = [Math.floor(left), 0];
-    highest = Math.max(highest, match.scores[k]);
+    highest = Math.max(highest, scores[k]);
     context.lineTo(left, y(highest));
   }
-  context.lineTo(toPlaceX(Math.min(last * length, edges[numFrames])), bottom);
-  context.closePath();
-  context.globalAlpha = 0.22;
-  context.fillStyle = colors.score;
-  context.fill();
-  context.globalAlpha = 1;
-  context.strokeStyle = colors.score;
+  if (isArea) {
+    context.lineTo(toPlaceX(Math.min(last * length, edges[numFrames])), bottom);
+    context.closePath();
+    context.globalAlpha = 0.22;
+    context.fillStyle = colors.score;
+    context.fill();
+    context.globalAlpha = 1;
+  }
+  context.strokeStyle = isArea ? colors.score : colors.found;
   context.lineWidth = 1.25;
   context.stroke();
 }
@@ -123,7 +126,9 @@ function drawAxis() {
     context.fillStyle = colors.labelled;
     context.fillRect(left, LANES.labelled[0], Math.max(2, right - left), LANES.labelled[1] - LANES.labelled[0]);
   }
-  drawScores(context, width, LANES.plot, (seconds) => toX(seconds, width), first, last);
+  const toPlotX = (seconds) => toX(seconds, width);
+  drawScores(context, match.scores, true, LANES.plot, toPlotX, first, last);
+  drawScores(context, match.decoded_scores, false, LANES.plot, toPlotX, first, Math.min(last, match.decoded_scores.length));
   const level = bottom - match.threshold * (bottom - top);
   context.strokeStyle = colors.muted;
   context.setLineDash([5, 4]);
