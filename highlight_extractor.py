@@ -350,7 +350,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     amount.add_argument(
         "--threshold",
         type=number_between(0, 1),
-        help="Scores above this are evidence for a highlight, scores below it against one (default: the checkpoint's threshold).",
+        help="Scores above this are evidence for a highlight, scores below it against one (default: the checkpoint's "
+        "threshold).",
     )
     amount.add_argument(
         "--length",

@@ -48,6 +48,7 @@ FURTHER_TEST_FILES = {
     "conversion": ["test_data_converter_matches.py", "test_data_converter.py"],
     "data_converter": ["test_interruption.py"],
     "data_loader": ["test_temporal_context.py", "test_time_shift.py", "test_quality_report.py"],
+    "decoding": ["test_operating_point.py", "test_operating_point_limits.py"],
     "dissolves": ["test_shots.py"],
     "evidence": ["test_alignment.py"],
     "fingerprints": ["test_shots.py"],

@@ -210,12 +210,15 @@ class Page:
         return self("return window.calls")
 
 
-def write_page(video_path, page_dir, sections=SECTIONS, labelled=LABELLED, scores=SCORES, info=None):
+def write_page(
+    video_path, page_dir, sections=SECTIONS, labelled=LABELLED, scores=SCORES, info=None, decoded_scores=None
+):
     info = info or media.probe(video_path)
     page_dir.mkdir(exist_ok=True)
     path = page_dir / f"{video_path.stem}.html"
+    decoded_scores = scores if decoded_scores is None else decoded_scores
     page = review_page.render_page(
-        video_path, page_dir, info, np.array(sections), labelled, scores, SEGMENT_LENGTH_SEC, 0.5
+        video_path, page_dir, info, np.array(sections), labelled, scores, decoded_scores, SEGMENT_LENGTH_SEC, 0.5
     )
     path.write_bytes(page)
     return path

@@ -148,7 +148,17 @@ def test_an_empty_file_has_no_texts(tmp_path):
     assert check_global_heaps(tmp_path / "empty.hdf5") is None
 
 
-@pytest.mark.parametrize("values", [{"cut": 3}, {}, {"threshold": "x"}, {"threshold": 0.5, "smoothing": 0}, [0.5]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cut": 3},
+        {},
+        {"threshold": "x"},
+        {"threshold": 0.5, "section_penalty": -1},
+        {"threshold": 0.5, "smoothing": 1},
+        [0.5],
+    ],
+)
 def test_a_point_of_another_version_is_named(values, checkpoint):
     write_checkpoint_attributes(checkpoint, {"loudness_operating_point": values})
     with pytest.raises(CheckpointError, match=r"best\.hdf5: received an loudness_operating_point of another"):

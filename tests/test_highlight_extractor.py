@@ -25,7 +25,7 @@ from videosummarizer.training.checkpoint import read_checkpoint, write_checkpoin
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = DataConfig(1, 2, 16, 16, 4000, False)
-POINT = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "nms_ratio": 0.7}
+POINT = {"threshold": 0.5, "section_penalty": 0.4}
 SCORES = [0.125, 0.875, 0.75, 0.25, 0.375, 0.625]  # a second each: sections at 1 to 3 s and 5 to 6 s
 STEP_SCORES = [[score, score] for score in SCORES]
 
@@ -227,19 +227,19 @@ def test_overwrite_replaces_without_scoring_again(extract, match, tmp_path, scor
 
 
 def test_sections_begin_and_end_within_segments(extract, match, tmp_path, scored, monkeypatch):
-    steps = [[0.1, 0.2], [0.9, 0.9], [0.6, 0.8], [0.9, 0.1], [0.1, 0.3], [0.2, 0.7]]
+    steps = [[0.1, 0.2], [0.9, 0.9], [0.4, 0.8], [0.9, 0.1], [0.1, 0.3], [0.2, 0.65]]
     monkeypatch.setattr(scoring, "score_match", lambda *_: (np.array(SCORES), np.array(steps)))
     assert extract(match) == 0
     label_path = tmp_path / "out" / "match.txt"
-    apart = "30,60,00:00:01,00:00:02\n75,105,00:00:02,00:00:03\n"  # 0.6 is above the threshold, but a dip
-    assert label_path.read_text() == apart + "165,180,00:00:05,00:00:06\n"
+    # 0.4 holds 0.20 nats x seconds against a highlight, less than the penalty of 0.4; the 0.65 at the end 0.31 for one.
+    assert label_path.read_text() == "30,105,00:00:01,00:00:03\n"
     rows = list(csv.DictReader((tmp_path / "out" / "match_scores.csv").read_text().splitlines()))
     assert [float(row["score"]) for row in rows] == SCORES
-    assert [row["highlight"] for row in rows] == list("010000")  # more than half of a segment
+    assert [row["highlight"] for row in rows] == list("011000")  # more than half of a segment
     # Both kinds of scores are read again.
     monkeypatch.undo()
     assert extract(match, "--threshold", "0.75", "--overwrite") == 0
-    assert label_path.read_text() == apart
+    assert label_path.read_text() == "30,60,00:00:01,00:00:02\n75,105,00:00:02,00:00:03\n"
     assert json.loads((tmp_path / "out" / "match.json").read_text())["step_scores"] == steps
 
 
@@ -284,7 +284,7 @@ def test_padding_and_length(extract, match, tmp_path):
 
 def test_a_match_without_sections(extract, match, tmp_path, capsys, caplog):
     assert extract(match, "--threshold", "0.95") == 0
-    assert "no section reaches the threshold of 0.950, the highest score is 0.875" in caplog.text
+    assert "no section is found at the threshold of 0.950, the highest score is 0.875" in caplog.text
     out = tmp_path / "out"
     assert (out / "match.txt").read_text() == ""
     names = {path.name for path in out.iterdir()}

@@ -26,7 +26,7 @@ from videosummarizer.training.checkpoint import write_checkpoint_attributes
 ENDINGS = [".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", ".fcpxml", ".otio", ".edl"]
 ENDINGS += ["_highlights.mp4"]
 CONFIG = DataConfig(0.5, 2, 16, 16, 4000, False)
-POINT = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "nms_ratio": 0.0}
+POINT = {"threshold": 0.5, "section_penalty": 0.0}
 SCORES = [0.1234567, 0.8765434, 0.4999996, 0.25, 0.7]
 # Steps of 0.25 s, 7.5 frames. To six decimals, 0.4999996 is 0.5, the threshold: 0.5 to 1.25 s and 2 to 2.4 s are found.
 STEP_SCORES = [[0.1234567, 0.2], [0.9, 0.8765434], [0.4999996, 0.3], [0.2, 0.25], [0.7, 0.6]]

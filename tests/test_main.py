@@ -150,7 +150,7 @@ def test_the_operating_point_is_chosen_once_and_used(trained, dataset_dir, tmp_p
     shutil.copy(best, copy)
     arguments = ["--mode", "test", "--ckpt", str(copy), "--data_dir", str(dataset_dir)]
     attributes = read_checkpoint_attributes(copy)
-    write_checkpoint_attributes(copy, attributes | {"operating_point": {"threshold": 0.0, "nms_ratio": 0.0}})
+    write_checkpoint_attributes(copy, attributes | {"operating_point": {"threshold": 0.0, "section_penalty": 2.0}})
     assert trainer.main(arguments) == 0
     report = json.loads((tmp_path / "test_report.json").read_text())
     assert report["model"]["per_segment"]["confusion_matrix"] == [[0, 19], [0, 1]]

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from videosummarizer.evaluation.operating_point import (
-    ConcatenatedMatches,
     OperatingPoint,
     ScoredMatch,
     candidate_thresholds,
     choose_operating_point,
-    find_sections,
+    mean_event_f1,
     middle_of_plateau,
     moving_average,
 )
@@ -71,26 +70,35 @@ def f1_to_choose_by(matches, point):
     return plain_f1([m.sections_sec for m in matches], [m.predicted_sections_sec(point) for m in matches])
 
 
-def test_suppressed_scores_are_cut_in_their_middle_and_left_alone_otherwise():
+def test_scores_are_cut_in_their_middle_and_sections_cost_nothing_unless_it_helps():
     labels = [0, 1, 1, 0, 0, 1, 0, 0, 1, 1]
     point = choose_operating_point([match(labels, np.where(labels, 0.9, 0.1)), match([0, 0], [0.0, 0.0])])
-    # Next to 0.9, 0.1 is suppressed and counts as 0.
-    assert point == OperatingPoint(pytest.approx(0.45, abs=0.02), smoothing=1, min_length_sec=0, max_gap_sec=0)
+    # Of the candidates in (0.1, 0.9] all but the lowest four have neighbours that are as good: 0.24 to 0.9.
+    assert point == OperatingPoint(pytest.approx(0.57, abs=0.02), section_penalty=0.0)
 
 
 def test_flickering_scores_are_joined_and_short_bursts_left_out():
     # In each highlight of 5 segments one is missed; others, 1 long, are not to be told from them by score.
     labels = np.tile([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0], 4)
     scores = np.tile([0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 1, 1, 0, 0, 0], 4) * 0.8 + 0.1
-    point = choose_operating_point([match(labels, scores)])
-    assert point.max_gap_sec == LENGTH_SEC
-    assert point.min_length_sec == 2 * LENGTH_SEC
-    assert f1_to_choose_by([match(labels, scores)], point) == 1
+    matches = [match(labels, scores)]
+    point = choose_operating_point(matches)
+    assert f1_to_choose_by(matches, point) == 1
+    assert f1_to_choose_by(matches, OperatingPoint(0.5)) < 0.5
+    # In segments of 2 s at log 9, and with the threshold's log-odds t in log 9: a burst holds 1 - t, a dip 1 + t
+    # against a highlight, a highlight 3 - 5 t. Half of 10 s times the deviation, 2.3, is right for all thresholds up
+    # to a t of 0.14, a quarter only from -0.16 to 0.16.
+    deviation = np.std(np.where(scores > 0.5, 1, -1) * np.log(9))
+    assert point.section_penalty == pytest.approx(10 * deviation / 2)
+    assert -0.5 < np.log(point.threshold / (1 - point.threshold)) / np.log(9) < 0.14
 
 
-def test_scores_that_jump_are_smoothed():
+def test_scores_that_jump_have_sections_that_cost_something():
     matches = random_matches(0, num_steps=4, separation=0.6)
-    assert choose_operating_point(matches).smoothing > 1
+    point = choose_operating_point(matches)
+    assert point.section_penalty > 0
+    thresholds = np.linspace(0.01, 0.99, 99)
+    assert f1_to_choose_by(matches, point) > mean_event_f1(matches, thresholds, np.zeros(99)).max()
 
 
 def test_a_threshold_counts_as_good_as_those_around_it():
@@ -112,31 +120,6 @@ def test_boundaries_count_in_addition_to_detection():
     assert choose_operating_point([match(labels, scores)]).threshold <= 0.8
 
 
-def find(step_scores, step_sec=0.5, duration_sec=None, **more):
-    point = OperatingPoint(**{"threshold": 0.5, **more})
-    return find_sections(np.array(step_scores), step_sec, duration_sec or step_sec * len(step_scores), point).tolist()
-
-
-def test_close_sections_are_kept_separate_and_a_plateau_stays_one():
-    # A step of 0.71 is above the threshold, and below 0.8 of the 0.9 next to it; one of 0.73 is not.
-    assert find([0.1, 0.9, 0.9, 0.71, 0.71, 0.9, 0.1]) == [[0.5, 1.5], [2.5, 3.0]]
-    assert find([0.1, 0.9, 0.9, 0.73, 0.73, 0.9, 0.1]) == [[0.5, 3.0]]
-    # The operating point says from where on it is a dip.
-    assert find([0.1, 0.9, 0.9, 0.71, 0.71, 0.9, 0.1], nms_ratio=0.7) == [[0.5, 3.0]]
-    assert find([0.9, 0.0, 0.6, 0.6], nms_ratio=0.0) == [[0.0, 0.5], [1.0, 2.0]]
-    # The dip is taken out before scores are averaged.
-    assert find([0.9, 0.9, 0.71, 0.71, 0.71, 0.9, 0.9], smoothing=3) == [[0.0, 1.0], [2.5, 3.5]]
-    assert find([0.9, 0.9, 0.73, 0.73, 0.73, 0.9, 0.9], smoothing=3) == [[0.0, 3.5]]
-
-
-def test_scores_are_suppressed_by_maxima_within_five_seconds_in_the_match():
-    assert find([0.9] + [0.6] * 12) == [[0.0, 0.5], [5.5, 6.5]]
-    assert find([0.6] * 12 + [0.9]) == [[0.0, 1.0], [6.0, 6.5]]
-    assert find([0.9, 0.6, 0.6, 0.6], step_sec=20.0) == [[0.0, 20.0], [40.0, 80.0]]  # at least the neighbours
-    # Steps that begin after the end are of the zeros that the last segment is padded with.
-    assert find([0.6, 0.6, 1.0, 1.0], duration_sec=1.0) == [[0.0, 1.0]]
-
-
 def test_segments_are_found_as_they_are_labelled():
     # Segments of 2 s with 4 steps: 1.5 s, 1 s, and the whole second of the last one.
     steps = [[0, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
@@ -147,19 +130,16 @@ def test_segments_are_found_as_they_are_labelled():
 
 @pytest.mark.parametrize("num_steps", [1, 4])
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_searched_is_what_find_sections_finds(seed, num_steps):
+def test_what_is_searched_is_what_is_found(seed, num_steps):
     matches = random_matches(seed, num_steps=num_steps)
-    step_sec = LENGTH_SEC / num_steps
-    timeline = ConcatenatedMatches(matches)
-    for smoothing in (1, 3):
-        smoothed = np.concatenate([moving_average(scores, smoothing) for scores in timeline.suppressed_scores])
-        for threshold in candidate_thresholds(smoothed, timeline.labelled_ratio)[::6]:
-            f1 = timeline.evaluate(timeline.runs(smoothed, threshold))
-            assert f1.shape == (4, 3)
-            for gap, length in np.ndindex(4, 3):
-                gap_sec, min_length_sec = gap * step_sec, (0, 2, 3)[length] * step_sec
-                point = OperatingPoint(threshold, smoothing, min_length_sec, gap_sec)
-                assert f1[gap, length] == pytest.approx(f1_to_choose_by(matches, point))
+    scores = np.concatenate([match.kept_scores() for match in matches])
+    thresholds = np.repeat(candidate_thresholds(scores, 0.3)[::6], 4)
+    penalties = np.tile([0.0, 0.3, 1.5, 6.0], len(thresholds) // 4)
+    f1 = mean_event_f1(matches, thresholds, penalties)
+    assert f1.shape == thresholds.shape
+    for received, threshold, penalty in zip(f1, thresholds, penalties, strict=True):
+        assert received == pytest.approx(f1_to_choose_by(matches, OperatingPoint(threshold, penalty)))
+    assert len(set(np.round(f1, 6))) > 20
 
 
 def test_the_choice_is_repeatable_and_better_than_a_half():
@@ -181,6 +161,9 @@ def test_the_widest_plateau_and_its_middle():
     assert middle_of_plateau(np.array([0.1, 0.11, 0.12, 0.3, 0.5, 0.9]), np.array([1, 1, 1, 0, 1, 1])) == 4
     assert middle_of_plateau(np.array([0.25, 0.5, 0.75, 1.0]), np.array([0.5, 0.4, 0.5, 0.4])) == 0
     assert middle_of_plateau(np.arange(8) / 8, np.array([1, 1, 1, 0, 1, 1, 1, 0])) == 1
+    # Rounding does not decide between two that are equally near.
+    assert middle_of_plateau(np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 1, 1, 0])) == 1
+    assert middle_of_plateau(np.array([13 / 31, 0.4296875]), np.ones(2)) == 0
     # What differs by rounding is equally good, what differs by more is not.
     assert middle_of_plateau(thresholds, np.array([0.8 - 1e-10, 0.8, 0.8 - 1e-10, 0, 0, 0])) == 1
     assert middle_of_plateau(thresholds, np.array([0.8 - 1e-8, 0.8 - 1e-8, 0.8, 0, 0, 0])) == 2
@@ -201,16 +184,22 @@ def test_candidates_lie_between_the_scores():
 
 def test_equal_scores_and_no_labels():
     point = choose_operating_point([match([0, 1, 1, 0], [0.3] * 4)])
-    assert find_sections(np.full(4, 0.3, np.float32), LENGTH_SEC, 8.0, point).tolist() == [[0, 8]]
+    assert point == OperatingPoint(pytest.approx(0.3), 0.0)
+    assert match([0, 1, 1, 0], [0.3] * 4).predicted_sections_sec(point).tolist() == [[0, 8]]
+    for score in (0.0, 1.0):
+        equal = match([0, 1, 1, 0], [score] * 4)
+        point = choose_operating_point([equal])
+        assert point == OperatingPoint(score, 0.0)
+        assert equal.predicted_sections_sec(point).tolist() == [[0, 8]]
     with pytest.raises(ValueError, match="received matches without a labelled section"):
         choose_operating_point([match([0, 0], [0.1, 0.2])])
 
 
 def test_a_match_at_the_end_of_another_is_not_merged_with_it():
     matches = [match([0, 0, 1], [0, 0, 1]), match([1, 0, 0], [1, 0, 0])]
-    timeline = ConcatenatedMatches(matches)
-    assert len(timeline.runs(np.array([0, 0, 1, 1, 0, 0.0]), 0.5)) == 2
-    assert (timeline.evaluate(timeline.runs(np.array([0, 0, 1, 1, 0, 0.0]), 0.5))[:, 0] == 1).all()
+    assert mean_event_f1(matches, np.full(3, 0.5), np.array([0.0, 1.0, 14.0])).tolist() == [1, 1, 1]
+    assert mean_event_f1(matches, np.array([0.5]), np.array([14.001])).tolist() == [0]
+    assert f1_to_choose_by(matches, choose_operating_point(matches)) == 1
 
 
 def test_segments_past_the_end_are_clipped():

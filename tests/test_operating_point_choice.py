@@ -1,8 +1,11 @@
 """The choice of an operating point against one in plain loops, with its own numbers."""
 
+import statistics
+
 import numpy as np
 import pytest
-from test_operating_point import plain_f1
+from test_decoding import plain_decode, plain_evidence
+from test_operating_point import LENGTH_SEC, match, plain_f1, random_matches
 
 from videosummarizer.evaluation.operating_point import (
     ScoredMatch,
@@ -12,31 +15,20 @@ from videosummarizer.evaluation.operating_point import (
 )
 
 
-def plain_clear(match):
-    """The scores of a match's steps, 0 where they are less than 0.8 of the highest within 5 s."""
-    step_sec, scores = match.segment_length / match.step_scores.shape[1], match.step_scores.ravel().tolist()
-    scores = [score for k, score in enumerate(scores) if k * step_sec < match.duration_sec - 1e-6]
-    reach = max(1, round(5 / step_sec))
-    highest = [max(scores[max(0, k - reach) : k + reach + 1]) for k in range(len(scores))]
-    return [score if score >= 0.8 * high else 0.0 for score, high in zip(scores, highest, strict=True)]
-
-
-def plain_mean(scores, num):
-    parts = [scores[max(0, k - num // 2) : k + num // 2 + 1] for k in range(len(scores))]
+def plain_mean(values, num):
+    parts = [values[max(0, k - num // 2) : k + num // 2 + 1] for k in range(len(values))]
     return [sum(part) / len(part) for part in parts]
 
 
-def plain_sections(scores, step_sec, duration_sec, threshold, gap, length):
-    """Sections in seconds; gap and length in steps."""
+def plain_sections(scores, step_sec, duration_sec, threshold, penalty):
+    """Sections in seconds, by a Viterbi decoder with backpointers."""
     found = []
-    for k, score in enumerate(scores):
-        if score >= threshold:
-            if found and k - found[-1][1] <= gap:
-                found[-1][1] = k + 1
-            else:
-                found.append([k, k + 1])
-    found = [(start * step_sec, min(end * step_sec, duration_sec)) for start, end in found]
-    return [(start, end) for start, end in found if end - start >= length * step_sec - 1e-6]
+    for k, is_inside in enumerate(plain_decode(plain_evidence(scores, step_sec, duration_sec, threshold), penalty)):
+        if is_inside and found and found[-1][1] == k:
+            found[-1][1] = k + 1
+        elif is_inside:
+            found.append([k, k + 1])
+    return [(start * step_sec, min(end * step_sec, duration_sec)) for start, end in found]
 
 
 def plain_candidates(scores, ratio):
@@ -71,22 +63,29 @@ def grid_matches(seed):
 
 
 def plain_choice(matches):
-    """Try every combination; returns (mean F1, threshold, smoothing, gap and length in steps) of the best."""
-    reference, best = [match.sections_sec for match in matches], (-1, None)
-    ratio = sum((s[:, 1] - s[:, 0]).sum() for s in reference) / sum(match.duration_sec for match in matches)
-    for smoothing in (1, 3, 5):
-        smoothed = [plain_mean(plain_clear(match), smoothing) for match in matches]
-        thresholds = without_twins(plain_candidates([score for part in smoothed for score in part], ratio))
-        for gap in (0, 1, 2, 3):
-            for length in (0, 2, 3):
-                f1 = []
-                for threshold in thresholds - 1e-12:
-                    parts = zip(smoothed, matches, strict=True)
-                    found = [plain_sections(s, 0.7, m.duration_sec, threshold, gap, length) for s, m in parts]
-                    f1.append(plain_f1(reference, found))
-                f1 = np.array(plain_mean(f1, 9))
-                if f1.max() > best[0] + 1e-9:
-                    best = (f1.max(), plain_middle(thresholds, f1), smoothing, gap, length)
+    """Try every combination; returns (mean F1, threshold, penalty) of the best."""
+    reference, best = [match.sections_sec for match in matches], (-1, None, None)
+    lengths = [end - start for sections in reference for start, end in sections.tolist()]
+    ratio = sum(lengths) / sum(match.duration_sec for match in matches)
+    parts = [
+        [score for k, score in enumerate(match.step_scores.ravel().tolist()) if k * 0.7 < match.duration_sec - 1e-6]
+        for match in matches
+    ]
+    scores = [score for part in parts for score in part]
+    log_odds = [max(-7, min(7, np.log(max(score, 1e-9) / max(1 - score, 1e-9)))) for score in scores]
+    unit = statistics.median(lengths) * statistics.pstdev(log_odds)
+    thresholds = without_twins(plain_candidates(scores, ratio))
+    for eighths in (0, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8):
+        f1 = []
+        for threshold in thresholds:
+            found = [
+                plain_sections(part, 0.7, match.duration_sec, threshold, unit * eighths / 8)
+                for part, match in zip(parts, matches, strict=True)
+            ]
+            f1.append(plain_f1(reference, found))
+        f1 = np.array(plain_mean(f1, 9))
+        if f1.max() > best[0] + 1e-9:
+            best = (f1.max(), plain_middle(thresholds, f1), unit * eighths / 8)
     return best
 
 
@@ -99,7 +98,7 @@ def plain_middle(thresholds, f1):
             runs.append([place])
     widest = max(runs, key=lambda run: thresholds[run[-1]] - thresholds[run[0]])
     middle = (thresholds[widest[0]] + thresholds[widest[-1]]) / 2
-    return min(thresholds[widest], key=lambda threshold: abs(threshold - middle))
+    return min(thresholds[widest], key=lambda threshold: round(abs(threshold - middle), 9))
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.05, 0.125, 0.3, 1.0])
@@ -112,9 +111,79 @@ def test_candidates_are_those_of_plain_loops(ratio):
 @pytest.mark.parametrize("seed", range(8))
 def test_the_choice_is_the_best_of_all_combinations(seed):
     matches = grid_matches(seed)
-    mean_f1, threshold, smoothing, gap, length = plain_choice(matches)
+    mean_f1, threshold, penalty = plain_choice(matches)
     point = choose_operating_point(matches)
     assert 0.2 < mean_f1 < 0.95
-    assert (point.smoothing, point.nms_ratio) == (smoothing, 0.8)
-    assert (point.max_gap_sec, point.min_length_sec) == pytest.approx((gap * 0.7, length * 0.7))
+    assert point.section_penalty == pytest.approx(penalty)
     assert point.threshold == pytest.approx(threshold, abs=1e-9)
+
+
+def test_the_choices_of_these_matches_differ():
+    points = [choose_operating_point(grid_matches(seed)) for seed in range(8)]
+    assert len({point.threshold for point in points}) > 5
+    assert len({point.section_penalty for point in points}) > 3
+
+
+# ---- What the choice does not depend on
+
+
+def stretched(matches, factor):
+    return [
+        ScoredMatch(
+            *(m.title, m.segment_length * factor, m.duration_sec * factor, m.labels, m.sections_sec * factor),
+            *(m.scores, m.step_scores),
+        )
+        for m in matches
+    ]
+
+
+@pytest.mark.parametrize("factor", [0.25, 8.0])
+def test_penalties_are_in_units_of_the_labels_lengths(factor):
+    penalties = set()
+    for seed in range(3):
+        matches = random_matches(seed, num_steps=2, separation=0.6)
+        point, other = choose_operating_point(matches), choose_operating_point(stretched(matches, factor))
+        assert other.threshold == point.threshold
+        assert other.section_penalty == pytest.approx(point.section_penalty * factor)
+        penalties.add(point.section_penalty)
+    assert max(penalties) > 0
+
+
+def test_scores_after_the_end_of_a_match_do_not_count():
+    labels, scores = [0, 1, 1, 0, 0, 1], [[0.1, 0.3], [0.9, 0.2], [0.7, 0.8], [0.3, 0.2], [0.6, 0.2], [0.8, 0.0]]
+    points = []
+    for after in (0.0, 0.4, 1.0):
+        scores[-1][1] = after
+        points.append(choose_operating_point([match(labels, scores, duration_sec=5.5 * LENGTH_SEC)]))
+    assert points[0] == points[1] == points[2]
+    scores[-1][0] = 0.0
+    assert choose_operating_point([match(labels, scores, duration_sec=5.5 * LENGTH_SEC)]) != points[0]
+
+
+def test_the_order_of_the_matches_does_not_count():
+    matches = random_matches(3, num_steps=2)
+    point, other = choose_operating_point(matches), choose_operating_point(matches[::-1])
+    assert other.threshold == point.threshold
+    assert other.section_penalty == pytest.approx(point.section_penalty)
+
+
+# ---- Tiny sets
+
+
+def test_a_match_of_one_segment_has_a_choice():
+    for scores in ([[0.4]], [[0.0]], [[1.0]], [[0.2, 0.9]]):
+        point = choose_operating_point([match([1], scores)])
+        assert 0 <= point.threshold <= 1
+        assert match([1], scores).predicted_sections_sec(point).tolist() in ([[0, 2]], [[1, 2]])
+    short = match([1], [[0.2, 0.9]], duration_sec=0.5)
+    assert short.predicted_sections_sec(choose_operating_point([short])).tolist() == [[0, 0.5]]
+
+
+def test_two_segments_are_divided_between_their_scores():
+    point = choose_operating_point([match([0, 1], [0.2, 0.6])])
+    assert 0.2 < point.threshold <= 0.6
+    assert point.section_penalty == 0
+    # The other way round nothing is right but everything, whose IoU is 0.5.
+    turned = match([1, 0], [0.2, 0.6])
+    point = choose_operating_point([turned])
+    assert 0.2 < point.threshold <= 0.6

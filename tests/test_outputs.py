@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from videosummarizer import media
 from videosummarizer.evaluation import plots
+from videosummarizer.evaluation.decoding import decoded_scores
+from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import outputs
 from videosummarizer.extraction.outputs import SCORES_HEADER, MatchResult
 
@@ -28,7 +30,7 @@ FOUND = MatchResult(
     0.7,
     SCORES,
     STEP_SCORES,
-    0.512346,
+    OperatingPoint(0.512346, section_penalty=0.2),
     np.array([[20, 41], [60, 61]]),
     np.array([[5, 30]]),
 )
@@ -42,6 +44,18 @@ def test_sections_have_times_and_mean_scores():
     # Of the first: from 0.7073 to 1.05 s, to 1.4 s, to 1.40803 s. Of the second: to 2.45 s and to 2.8 s.
     first = (0.9 * (1.05 - 0.04 - 20.02 / 30) + 0.853086 * 0.35 + 0) / (21.021 / 30)
     assert FOUND.section_scores == pytest.approx([first, (0.987654 * 0.05 + 1.0 * 0.35) / 0.4])
+
+
+def test_scores_in_context_are_those_of_the_operating_point():
+    step_scores = STEP_SCORES.ravel()
+    expected = decoded_scores(step_scores, FOUND.step_sec, 2.8, 0.512346, 0.2)
+    assert FOUND.decoded_scores.tolist() == expected.tolist()
+    assert (FOUND.decoded_scores >= 0.512346).tolist() == [False, False, True, True, False, False, True, True]
+    shorter = replace(FOUND, info=replace(INFO, duration_sec=2.3))
+    assert shorter.decoded_scores.tolist() == decoded_scores(step_scores, FOUND.step_sec, 2.3, 0.512346, 0.2).tolist()
+    assert len(shorter.decoded_scores) == 7
+    without_penalty = replace(FOUND, point=OperatingPoint(0.5))
+    assert without_penalty.decoded_scores == pytest.approx(step_scores, abs=1e-3)  # of 1.0 it is 7 nats
 
 
 def test_the_scores_file_line_by_line():
@@ -159,10 +173,13 @@ def test_the_report_of_a_match_without_sections():
 # ---- The timeline
 
 
+DECODED_SCORES = np.array([0.2, 0.3, 0.8, 0.7, 0.1, 0.15, 0.9])  # one step fewer
+
+
 def plotted(labelled_sec=None):
     axes = Figure().add_subplot()
     predicted_sec = np.array([[0.5, 1.25], [2.0, 2.5]])
-    plots.plot_timeline(axes, STEP_SCORES.ravel(), 0.35, 2.5, 0.6, predicted_sec, labelled_sec)
+    plots.plot_timeline(axes, STEP_SCORES.ravel(), DECODED_SCORES, 0.35, 2.5, 0.6, predicted_sec, labelled_sec)
     return axes
 
 
@@ -174,13 +191,17 @@ def bars_of(collection):
 
 def test_the_timeline_shows_scores_threshold_and_sections():
     axes = plotted(np.array([[0.25, 1.75]]))
-    area, outline = axes.patches
+    area, outline, in_context = axes.patches
     for stairs in (area, outline):
         assert stairs.get_data().values.tolist() == [0.1, 0.200001, 0.9, 0.853086, 0.0, 0.1, 0.987654, 1.0]
         assert stairs.get_data().edges == pytest.approx([0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1, 2.45, 2.5])
     assert (to_hex(area.get_facecolor()), to_hex(outline.get_edgecolor())) == ("#5b6ee1", "#5b6ee1")
     assert (area.get_fill(), outline.get_fill()) == (True, False)
     assert (area.get_alpha(), outline.get_label()) == (0.2, "score")
+    assert in_context.get_data().values.tolist() == DECODED_SCORES.tolist()
+    assert in_context.get_data().edges == pytest.approx([0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1, 2.45])
+    assert (to_hex(in_context.get_edgecolor()), in_context.get_label()) == ("#9a4a10", "score in context")
+    assert not in_context.get_fill()
     (threshold,) = axes.lines
     assert list(threshold.get_ydata()) == [0.6, 0.6]
     assert (threshold.get_label(), threshold.get_linestyle(), threshold.get_color()) == ("threshold", "--", "#5a6372")
@@ -192,13 +213,13 @@ def test_the_timeline_shows_scores_threshold_and_sections():
     colors = [to_hex(part.get_facecolor()[0]) for part in (predicted, labelled, band)]
     assert colors == ["#d9610a", "#17805c", "#d9610a"]
     assert (band.get_alpha(), band.get_linewidth()) == (0.12, [0])
-    assert axes.get_legend_handles_labels()[1] == ["score", "threshold", "found", "labelled"]
+    assert axes.get_legend_handles_labels()[1] == ["score", "score in context", "threshold", "found", "labelled"]
 
 
 def test_the_timeline_has_the_length_of_the_match_and_the_marks_of_a_clock():
     axes = plotted()
     assert len(axes.collections) == 2
-    assert axes.get_legend_handles_labels()[1] == ["score", "threshold", "found"]
+    assert axes.get_legend_handles_labels()[1] == ["score", "score in context", "threshold", "found"]
     assert (axes.get_xlim(), axes.get_ylim()) == ((0, 2.5), (0, 1.2))
     assert axes.get_yticks().tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert axes.get_ylabel() == "score"
@@ -253,14 +274,21 @@ def test_the_timeline_is_a_figure_of_the_match(monkeypatch):
     image = outputs.draw_timeline(FOUND)
     assert struct.unpack(">8s8xii", image[:24]) == (b"\x89PNG\r\n\x1a\n", 1430, 396)
     outputs.draw_timeline(replace(FOUND, labelled_sections=None))
-    (axes, scores, step_sec, duration_sec, threshold, predicted_sec, labelled_sec), without_labels = plotted
+    (axes, scores, in_context, step_sec, duration_sec, threshold, predicted_sec, labelled_sec), without_labels = plotted
     assert scores.tolist() == STEP_SCORES.ravel().tolist()
+    assert in_context.tolist() == FOUND.decoded_scores.tolist()
     assert (step_sec, duration_sec, threshold) == (pytest.approx(0.35), 2.8, 0.512346)
     assert predicted_sec == pytest.approx(FOUND.sections_sec)
     assert labelled_sec == pytest.approx(np.array([[0.04 + 5 * 1.001 / 30, 0.04 + 30 * 1.001 / 30]]))
     assert without_labels[-1] is None
     legend = axes.get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["score", "threshold", "found", "labelled"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "score",
+        "score in context",
+        "threshold",
+        "found",
+        "labelled",
+    ]
     # The legend lies in one row above the axes.
     box, frame = legend.get_window_extent(), axes.get_window_extent()
     assert box.y0 >= frame.y1

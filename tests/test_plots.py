@@ -9,7 +9,7 @@ import sklearn.metrics
 from videosummarizer.evaluation import plots
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
 
-POINT = OperatingPoint(threshold=0.45, max_gap_sec=1.0, nms_ratio=0.0)
+POINT = OperatingPoint(threshold=0.45, section_penalty=0.7)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def make_match(title, step_scores, sections_sec, duration_sec):
 def matches():
     return [
         make_match("final $5^2$", [0.1, 0.2, 0.9, 0.8, 0.3, 0.7, 0.2, 0.0], [[2.0, 4.0]], 7.5),
-        make_match("quiet", [0.2, 0.1, 0.5, 0.3], [], 4.0),
+        make_match("quiet", [0.2, 0.1, 0.65, 0.3], [], 4.0),
         make_match("late", [0.1, 0.1, 0.2, 0.1, 0.6, 0.9], [[3.5, 6.0]], 6.0),
     ]
 
@@ -139,6 +139,16 @@ def test_a_row_shows_a_matchs_scores_sections_and_labels(matches, figures):
         np.testing.assert_array_equal(curve.values, match.step_scores.ravel())
         edges_sec = np.minimum(np.arange(match.step_scores.size + 1), match.duration_sec)
         np.testing.assert_array_equal(curve.edges, edges_sec)
+        in_context = next(patch for patch in axes.patches if patch.get_label() == "score in context").get_data()
+        np.testing.assert_array_equal(in_context.values, match.decoded_scores(POINT))
+        np.testing.assert_array_equal(in_context.edges, edges_sec)
+        above = [
+            (start, end)
+            for value, start, end in zip(in_context.values, edges_sec[:-1], edges_sec[1:], strict=True)
+            if value >= 0.45
+        ]
+        assert sum(end - start for start, end in above) == sum(width for _, width in predicted_bars)
+        assert all(any(left <= start < left + width for left, width in predicted_bars) for start, _ in above)
         assert list(lines_of(axes)["threshold"].get_ydata()) == [0.45, 0.45]
         bars = {bar.get_label(): bar for bar in axes.collections}
         for name, expected in (("found", predicted_bars), ("labelled", labelled_bars)):

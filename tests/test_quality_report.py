@@ -18,7 +18,7 @@ from videosummarizer.evaluation import metrics, plots, quality_report
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
 from videosummarizer.training import validation
 
-POINT = OperatingPoint(threshold=0.5, smoothing=1, min_length_sec=0.0, max_gap_sec=2.0)
+POINT = OperatingPoint(threshold=0.5, section_penalty=0.9)
 TITLE = 'final, "rematch" $5^2$ 결승전'
 
 
@@ -26,9 +26,9 @@ TITLE = 'final, "rematch" $5^2$ 결승전'
 def matches():
     """Two matches of 2 s segments, a step each, one with two highlights, one with none; the last segment is half as
     long."""
-    first = np.array([0.1, 0.9, 0.8, 0.2, 0.3, 0.6, 0.0, 0.7], np.float32)
+    first = np.array([0.1, 0.9, 0.8, 0.2, 0.3, 0.6, 0.45, 0.7], np.float32)
     labels, sections_sec = np.array([0, 1, 1, 0, 0, 0, 0, 0]), np.array([[2.0, 6.0], [14.0, 15.0]])
-    quiet = np.array([0.1, 0.2, 0.6], np.float32)
+    quiet = np.array([0.1, 0.2, 0.65], np.float32)
     return [
         ScoredMatch(TITLE, 2.0, 15.0, labels, sections_sec, first, first[:, np.newaxis]),
         ScoredMatch("quiet", 2.0, 6.0, np.zeros(3, int), np.empty((0, 2)), quiet, quiet[:, np.newaxis]),
@@ -55,12 +55,13 @@ def test_scores_go_to_their_matches(matches):
 
 def test_figures_by_hand(matches):
     figures = quality_report.evaluate(matches, POINT)
-    point = {"threshold": 0.5, "smoothing": 1, "min_length_sec": 0, "max_gap_sec": 2, "nms_ratio": 0.8}
+    point = {"threshold": 0.5, "section_penalty": 0.9}
     assert figures["operating_point"] == point
     by_segment = figures["per_segment"]
     assert (by_segment["segments"], by_segment["highlights"]) == (11, 2)
     assert by_segment["confusion_matrix"] == [[6, 3], [0, 2]]  # half a segment found is none, as in labels
-    # Found: 2 to 6 s, and 10 to 15 s as one by a gap of 2 s; and 4 to 6 s in the quiet match.
+    # Found: 2 to 6 s, and 10 to 15 s as one, as its dip holds 0.40 nats x seconds; and 4 to 6 s in the quiet match,
+    # which hold 1.24. Alone, 10 to 12 s (0.81) and 14 to 15 s (0.85) would not be found.
     by_event = figures["per_event"]
     assert list(by_event["iou_0.5"].values()) == pytest.approx([2, 3, 1, 1 / 3, 1 / 2, 2 / 5])
     assert by_event["iou_0.3"] == by_event["iou_0.5"]
@@ -128,7 +129,7 @@ def test_tables_show_every_figure(matches):
     }
     text = quality_report.format_report(report)
     assert "Test: 2 videos, 11 segments, 2 highlights, 2 labelled sections" in text
-    assert "Operating point, chosen on valid: a score of 0.500, gaps of up to 2 s closed" in text
+    assert "Operating point, chosen on valid: a score of 0.500, and evidence of 0.90 nats x seconds above" in text
     rows = [line.split() for line in text.splitlines()]
     assert next(row for row in rows if row[:1] == ["F1"])[:2] == ["F1", "0.571"]
     assert next(row for row in rows if row[:3] == ["mean", "average", "precision"])[3] == "0.500"
@@ -154,13 +155,12 @@ def test_predictions_have_a_row_for_each_segment(matches):
     assert [row["found"] for row in rows[:8]] == list("01100110")
 
 
-def test_smoothing_decides_and_does_not_rank(matches):
-    point = OperatingPoint(threshold=0.5, smoothing=3)
-    smoothed = quality_report.evaluate(matches, point)["per_segment"]
+def test_the_penalty_decides_and_does_not_rank(matches):
+    dear = quality_report.evaluate(matches, OperatingPoint(threshold=0.5, section_penalty=2.0))["per_segment"]
     plain = quality_report.evaluate(matches, OperatingPoint(threshold=0.5))["per_segment"]
-    assert smoothed["average_precision"] == plain["average_precision"]
-    assert smoothed["confusion_matrix"] == [[9, 0], [0, 2]]
-    assert smoothed["confusion_matrix"] != plain["confusion_matrix"]
+    assert dear["average_precision"] == plain["average_precision"]
+    assert dear["confusion_matrix"] == [[9, 0], [0, 2]]
+    assert plain["confusion_matrix"] == [[7, 2], [0, 2]]
 
 
 def test_loudness_is_the_root_mean_square_of_the_audio(dataset_dir):
@@ -193,7 +193,7 @@ def size_of(png):
 def test_figures_have_a_row_for_each_match(matches, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of letters that no font has
-        images = plots.plot_test(matches, OperatingPoint(0.5, smoothing=3), np.linspace(0, 1, 11))
+        images = plots.plot_test(matches, OperatingPoint(0.5, section_penalty=3.0), np.linspace(0, 1, 11))
     assert list(images) == ["precision_recall.png", "test_matches.png"]
     size_of(images["precision_recall.png"])
     width, height = size_of(images["test_matches.png"])

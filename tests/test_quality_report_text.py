@@ -22,7 +22,7 @@ def three():
     return [
         make_match("a", [0.1, 0.9, 0.8, 0.2, 0.6], [0, 1, 1, 0, 0], [[2, 6]], 10.0),
         make_match("b", [0.7, 0.2, 0.1, 0.4], [1, 0, 0, 1], [[0, 3], [6, 7.5]], 7.5),
-        make_match("c", [0.3, 0.55, 0.1, 0.2, 0.1, 0.65], [0, 0, 0, 0, 0, 1], [[10, 12]], 12.0),
+        make_match("c", [0.3, 0.65, 0.1, 0.2, 0.1, 0.68], [0, 0, 0, 0, 0, 1], [[10, 12]], 12.0),
     ]
 
 
@@ -61,7 +61,7 @@ def test_two_matches_have_intervals_and_one_has_none(three):
 
 
 def test_each_baseline_has_its_own_point(three):
-    loudness_point = OperatingPoint(threshold=0.25, nms_ratio=0.0)
+    loudness_point = OperatingPoint(threshold=0.25)
     levels = [np.array([0.0, 0.5, 0.1, 0.1, 0.3]), np.array([0.3, 0.1, 0.1, 0.3]), np.array([0.1] * 5 + [0.4])]
     loud = [
         make_match(m.title, s, m.labels, m.sections_sec, m.duration_sec) for m, s in zip(three, levels, strict=True)
@@ -72,15 +72,13 @@ def test_each_baseline_has_its_own_point(three):
     assert report["loudness"]["operating_point"] == asdict(loudness_point)
     # Loud are segment 1 and 4 of the first match, 0 and 3 of the second, 5 of the third: 4 of 5 rightly, of 5.
     assert report["loudness"]["per_segment"]["confusion_matrix"] == [[9, 1], [1, 4]]
-    assert report["everything"]["operating_point"] == {
-        **{"threshold": 0.5, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "nms_ratio": 0.8}
-    }
+    assert report["everything"]["operating_point"] == {"threshold": 0.5, "section_penalty": 0.0}
     assert report["everything"]["per_segment"]["confusion_matrix"] == [[0, 10], [0, 5]]
     assert report["everything"]["per_event"]["iou_0.3"]["found"] == 3
     assert "intervals" not in report["everything"]
     assert [row["title"] for row in report["by_match"]] == ["a", "b", "c"]
     assert [row["duration_sec"] for row in report["by_match"]] == [10.0, 7.5, 12.0]
-    # At the model's point: 2 to 6 s, with a dip after it; 0 to 2 s; 2 to 4 s and 10 to 12 s.
+    # At the model's point: 2 to 6 s, and not 8 to 10 s, which hold 0.81 of 0.9; 0 to 2 s; 2 to 4 s and 10 to 12 s.
     assert [row["per_segment"]["confusion_matrix"] for row in report["by_match"]] == [
         [[3, 0], [0, 2]],
         [[2, 0], [1, 1]],
@@ -90,7 +88,7 @@ def test_each_baseline_has_its_own_point(three):
 
 def test_a_sections_score_is_the_mean_of_its_steps():
     match = make_match("a", [0.1, 0.9, 0.6, 0.2, 0.7, 0.2], [0, 1, 1, 0, 1, 0], [[2, 6], [8, 10]], 12.0)
-    point = OperatingPoint(threshold=0.5, nms_ratio=0.0)
+    point = OperatingPoint(threshold=0.5)
     reference, predicted, section_scores = quality_report.sections_of([match], point)
     assert [part.tolist() for part in (*reference, *predicted)] == [[[2, 6], [8, 10]]] * 2
     assert section_scores[0].tolist() == pytest.approx([0.75, 0.7])
@@ -122,7 +120,7 @@ def test_predictions_are_written_to_the_letter():
         '"a, b",1,1.500000,3.000000,00:00:01,00:00:03,0,0.150000,0\n'
         '"a, b",2,3.000000,4.250000,00:00:03,00:00:04,0,0.500000,0\n'
     )
-    written = quality_report.write_predictions([match], OperatingPoint(0.6, nms_ratio=0.0)).decode()
+    written = quality_report.write_predictions([match], OperatingPoint(0.6)).decode()
     assert [line.split(",")[-1] for line in written.splitlines()] == [
         line.split(",")[-1] for line in expected.splitlines()
     ]
@@ -134,13 +132,13 @@ def test_predictions_are_written_to_the_letter():
     [
         ({}, None, "Operating point: the checkpoint stores none, a score of 0.25 is used"),
         ({}, "valid", "Operating point, chosen on valid: a score of 0.250"),
-        ({"smoothing": 3}, "valid", "Operating point, chosen on valid: a score of 0.250, mean of 3 steps"),
         (
-            {"max_gap_sec": 1.5, "min_length_sec": 0.75},
+            {"section_penalty": 1.504},
             "train",
-            "Operating point, chosen on train: a score of 0.250, gaps of up to 1.5 s closed, sections of at least "
-            "0.75 s",
+            "Operating point, chosen on train: a score of 0.250, and evidence of 1.50 nats x seconds above it for a "
+            "section",
         ),
+        ({"section_penalty": 1.5}, None, "Operating point: the checkpoint stores none, a score of 0.25 is used"),
     ],
 )
 def test_an_operating_point_in_words(point, chosen_on, expected):
@@ -157,7 +155,7 @@ def test_missing_metrics_are_none():
 # one of them at an IoU of 2 / 3.
 TABLES = """\
 Test: 3 videos, 15 segments, 5 highlights, 4 labelled sections
-Operating point, chosen on valid: a score of 0.500, gaps of up to 2 s closed
+Operating point, chosen on valid: a score of 0.500, and evidence of 0.90 nats x seconds above it for a section
 
                             model    95 % interval  loudness  everything is a highlight
 by segment
@@ -189,7 +187,7 @@ confusion matrix            found   not found
 
 
 def test_the_tables_to_the_letter(three):
-    report = quality_report.compare(three, POINT, three, OperatingPoint(threshold=0.25, nms_ratio=0.0))
+    report = quality_report.compare(three, POINT, three, OperatingPoint(threshold=0.25))
     intervals = report["model"]["intervals"]
     of_segments, of_events = intervals["per_segment"], intervals["per_event"]
     of_events = [of_events[iou][name] for iou in ("iou_0.3", "iou_0.5") for name in ("precision", "recall", "f1")]

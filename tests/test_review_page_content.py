@@ -13,6 +13,7 @@ from review_page_browser import info_of
 from videosummarizer.extraction import review_page
 
 SCORES = np.array([0.12344, 0.12346, 0.98765432, 1.0, 0.0])
+DECODED_SCORES = np.array([0.22222, 0.33337, 0.987, 0.99996])
 
 
 def content_of(page):
@@ -30,7 +31,15 @@ def render(tmp_path, title="a match", sections=((1, 3), (5, 8)), labelled=None, 
     labelled = None if labelled is None else np.array(labelled, np.int64).reshape(-1, 2)
     sections = np.array(sections, np.int64).reshape(-1, 2)
     return review_page.render_page(
-        tmp_path / "matches" / f"{title}.mp4", tmp_path / "out", info, sections, labelled, scores, 0.4, 0.37
+        tmp_path / "matches" / f"{title}.mp4",
+        tmp_path / "out",
+        info,
+        sections,
+        labelled,
+        scores,
+        DECODED_SCORES,
+        0.4,
+        0.37,
     )
 
 
@@ -45,6 +54,7 @@ def test_the_page_holds_what_it_was_given(tmp_path):
         "video_url": "../matches/a%20match.mp4",
         "step_sec": 0.4,
         "scores": [0.1234, 0.1235, 0.9877, 1.0, 0.0],
+        "decoded_scores": [0.2222, 0.3334, 0.987, 1.0],
         "threshold": 0.37,
         "sections": [[1, 3], [5, 8]],
         "labelled": [[2, 6]],

@@ -339,16 +339,34 @@ def test_long_matches_show_hours_and_every_peak_of_the_scores(open_page):
 
 def test_scores_are_drawn_as_steps_up_to_the_end_and_the_threshold_at_its_height(open_page):
     page = open_page(
-        np.arange(70) / 10, 7.0, sections=np.zeros((0, 2), int), labelled=None, scores=np.array([0.1, 0.9, 0.5, 0.2])
+        np.arange(70) / 10,
+        7.0,
+        sections=np.zeros((0, 2), int),
+        labelled=None,
+        scores=np.array([0.1, 0.9, 0.5, 0.2]),
+        decoded_scores=np.array([0.3, 0.8, 0.6]),
     )
     width = page("return axis.clientWidth")
     lines = [(x / width * 7, (186 - y) / 114) for canvas, _, x, y in page.drawn("lineTo") if canvas == "axis"]
     steps = [(0, 0.1), (2, 0.1), (2, 0.9), (4, 0.9), (4, 0.5), (6, 0.5), (6, 0.2), (7, 0.2), (7, 0)]
     assert np.array(lines[:9]) == pytest.approx(np.array(steps), abs=1e-6)
-    assert lines[9] == pytest.approx((7, 0.5))
+    # The line of scores in context follows, which has no area below it, and then the threshold.
+    in_context = [(0, 0.3), (2, 0.3), (2, 0.8), (4, 0.8), (4, 0.6), (6, 0.6)]
+    assert np.array(lines[9:15]) == pytest.approx(np.array(in_context), abs=1e-6)
+    assert lines[15] == pytest.approx((7, 0.5))
+    page(
+        "const prototype = CanvasRenderingContext2D.prototype; const original = prototype.stroke; window.strokes = [];"
+        "prototype.stroke = function () { window.strokes.push(this.strokeStyle); original.apply(this); };"
+        "drawAxis(); prototype.stroke = original;"
+    )
+    context = "const context = document.createElement('canvas').getContext('2d');"
+    tones = ("score", "found", "muted")
+    expected = [page(f"{context} context.strokeStyle = colors.{tone}; return context.strokeStyle") for tone in tones]
+    assert page("return window.strokes") == expected
     page("setView(2.5, 5)")
     lines = [(2.5 + x / width * 2.5, (186 - y) / 114) for canvas, _, x, y in page.drawn("lineTo") if canvas == "axis"]
     assert np.array(lines[:5]) == pytest.approx(np.array([(2, 0.9), (4, 0.9), (4, 0.5), (6, 0.5), (6, 0)]), abs=1e-6)
+    assert np.array(lines[5:9]) == pytest.approx(np.array([(2, 0.8), (4, 0.8), (4, 0.6), (6, 0.6)]), abs=1e-6)
     assert len(page.drawn("fill")) == 2  # the plot and the playhead: there is no section
 
 

@@ -23,7 +23,7 @@ from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint
 from videosummarizer.training.inference import load_network
 
 CONFIG = DataConfig(0.7, 4, 16, 8, 4000, False)  # 2 frames of 8 by 16, 2800 samples
-POINT = {"threshold": 0.25, "smoothing": 3, "min_length_sec": 1.5, "max_gap_sec": 2.0, "nms_ratio": 0.6}
+POINT = {"threshold": 0.25, "section_penalty": 1.5}
 DEADLINE_SEC = 10
 
 
@@ -57,7 +57,7 @@ def test_a_checkpoint_is_read_with_its_point_and_its_fingerprint(ckpt):
 def test_a_checkpoint_without_a_point_calls_half_a_highlight(tmp_path):
     checkpoint = read_checkpoint(write_network(tmp_path / "a.hdf5"))
     assert not checkpoint.has_operating_point
-    assert checkpoint.point == OperatingPoint(0.5, 1, 0.0, 0.0, 0.8)
+    assert checkpoint.point == OperatingPoint(0.5, 0.0)
 
 
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
@@ -72,7 +72,8 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
     [
         {"config": {**asdict(CONFIG), "new_setting": 1}},
         {"operating_point": {**POINT, "new_setting": 1}},
-        {"operating_point": {"smoothing": 3}},
+        {"operating_point": {"section_penalty": 3}},
+        {"operating_point": {"threshold": 0.5, "smoothing": 3}},
         {"operating_point": None},
     ],
 )

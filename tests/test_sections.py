@@ -27,22 +27,21 @@ def test_golden_labels(sections, segment_length, labels):
 
 
 @pytest.mark.parametrize(
-    ("is_true", "is_first", "runs"),
+    ("is_true", "runs"),
     [
-        ("", None, []),
-        ("....", None, []),
-        ("####", None, [[0, 4]]),
-        ("#..#", None, [[0, 1], [3, 4]]),
-        (".##.#.", None, [[1, 3], [4, 5]]),
-        ("####", "#.#.", [[0, 2], [2, 4]]),
-        ("####", "...#", [[0, 3], [3, 4]]),
-        (".#.#", "..#.", [[1, 2], [3, 4]]),
-        (".##.", "##..", [[1, 3]]),
-        ("###", "###", [[0, 1], [1, 2], [2, 3]]),
+        ("", []),
+        (".", []),
+        ("#", [[0, 1]]),
+        ("....", []),
+        ("####", [[0, 4]]),
+        ("#..#", [[0, 1], [3, 4]]),
+        (".##.#.", [[1, 3], [4, 5]]),
+        ("#.#.#", [[0, 1], [2, 3], [4, 5]]),
+        (".###", [[1, 4]]),
+        ("###.", [[0, 3]]),
     ],
 )
-def test_runs_end_where_another_begins_or_nothing_follows(is_true, is_first, runs):
+def test_runs_end_where_nothing_follows(is_true, runs):
     is_true = np.array([letter == "#" for letter in is_true], bool)
-    is_first = None if is_first is None else np.array([letter == "#" for letter in is_first])
-    found = runs_of(is_true, is_first)
+    found = runs_of(is_true)
     assert (found.shape, found.tolist()) == ((len(runs), 2), runs)

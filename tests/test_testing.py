@@ -16,8 +16,8 @@ from videosummarizer.training import testing, validation
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
 from videosummarizer.training.validation import TrainingError
 
-POINT = {"threshold": 0.6, "smoothing": 3, "min_length_sec": 1.0, "max_gap_sec": 0.5, "nms_ratio": 0.7}
-LOUDNESS_POINT = {"threshold": 0.2, "smoothing": 1, "min_length_sec": 0.0, "max_gap_sec": 0.0, "nms_ratio": 0.5}
+POINT = {"threshold": 0.6, "section_penalty": 0.5}
+LOUDNESS_POINT = {"threshold": 0.2, "section_penalty": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_loudness_is_left_out_where_no_point_was_chosen_for_it(checkpoint, loade
     write_checkpoint_attributes(path, {"config": vars(loader.config), "split": [0.6, 0.2]})
     report, _, point, levels = testing.evaluate(loader, str(path), "test")
     assert (report["loudness"], levels, report["operating_point_chosen_on"]) == (None, None, None)
-    assert (point.threshold, point.smoothing) == (0.5, 1)
+    assert (point.threshold, point.section_penalty) == (0.5, 0)
     attributes = {"config": vars(loader.config), "split": [0.6, 0.2], "operating_point": POINT}
     write_checkpoint_attributes(path, attributes)  # of the network alone
     report, _, point, levels = testing.evaluate(loader, str(path), "test")

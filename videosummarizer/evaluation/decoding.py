@@ -17,18 +17,24 @@ import numpy as np
 from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.sections import runs_of
 
-# Scores are clipped this far away from 0 and 1, so that a single step has at most 7 nats for or against it.
-SCORE_EPSILON = 1e-3
-# Thresholds are clipped less, so that 0 detects everything and 1 nothing.
-THRESHOLD_EPSILON = 1e-9
+# A step has at most this many nats per second for or against it, so that a score near 0 or 1 does not decide alone. It
+# is the log-odds of a score of 0.999.
+MAX_EVIDENCE = 7.0
+# Scores and thresholds are clipped this far away from 0 and 1, where log-odds are infinite.
+EPSILON = 1e-9
 # Margins closer to 0 than this are 0: float64 rounding of sums over a match of hours.
 MARGIN_TOLERANCE = 1e-9
 
 
-def log_odds(probabilities: np.ndarray | float, epsilon: float = SCORE_EPSILON) -> np.ndarray:
-    """Return the natural logarithm of p / (1 - p), of probabilities clipped to [epsilon, 1 - epsilon]."""
-    clipped = np.clip(np.asarray(probabilities, np.float64), epsilon, 1 - epsilon)
+def log_odds(probabilities: np.ndarray | float) -> np.ndarray:
+    """Return the natural logarithm of p / (1 - p), of probabilities clipped to [EPSILON, 1 - EPSILON]."""
+    clipped = np.clip(np.asarray(probabilities, np.float64), EPSILON, 1 - EPSILON)
     return np.log(clipped) - np.log1p(-clipped)
+
+
+def evidence_per_sec(scores: np.ndarray, thresholds: np.ndarray | float) -> np.ndarray:
+    """Return the evidence of scores for a highlight in nats per second, (num_steps,) or (num_steps, N)."""
+    return np.clip(np.subtract.outer(log_odds(scores), log_odds(thresholds)), -MAX_EVIDENCE, MAX_EVIDENCE)
 
 
 def step_durations(num_scores: int, step_sec: float, duration_sec: float) -> np.ndarray:
@@ -54,7 +60,7 @@ def section_margins(evidence: np.ndarray, penalty: np.ndarray | float) -> np.nda
 
     Args:
         evidence: (num_steps, ...) float64, nats times seconds.
-        penalty: What each section costs; 0 or more, of a shape that broadcasts to `evidence[0]`.
+        penalty: What each section costs; 0 or more, a number or of the shape of `evidence[0]`.
 
     Returns:
         Float64 of the same shape as the evidence. The steps with 0 or more make up the best set of sections; among
@@ -63,7 +69,7 @@ def section_margins(evidence: np.ndarray, penalty: np.ndarray | float) -> np.nda
     if evidence.ndim == 1:  # ten times as fast as with NumPy's functions
         minimum, maximum, evidence, penalty = min, max, evidence.tolist(), float(penalty)
     else:
-        minimum, maximum = np.minimum, np.maximum
+        minimum, maximum, penalty = np.minimum, np.maximum, np.broadcast_to(penalty, evidence.shape[1:])
 
     def add_before(total, step_evidence):
         return minimum(maximum(total + step_evidence, -penalty), 0.0)
@@ -73,7 +79,10 @@ def section_margins(evidence: np.ndarray, penalty: np.ndarray | float) -> np.nda
 
     before = list(itertools.accumulate(evidence[:-1], add_before, initial=-penalty))
     after = list(itertools.accumulate(evidence[:0:-1], add_after, initial=0.0 * penalty))
-    return np.array(evidence) + np.array(before) + np.array(after[::-1])
+    margins = np.array(evidence)
+    margins += before
+    margins += after[::-1]
+    return margins
 
 
 def find_sections(
@@ -85,7 +94,8 @@ def find_sections(
         step_scores: (num_steps,) float in [0, 1], of consecutive time steps.
         step_sec: Seconds of a step.
         duration_sec: Seconds of the match.
-        threshold: In [0, 1]. The higher it is, the less is found: all of it lies within what a lower one finds.
+        threshold: In [0, 1]. The higher it is, the less is found: all of it lies within what a lower one finds. With 0,
+            the whole match is one section, whatever it costs.
         penalty: What each section costs, in nats times seconds; with 0, every step from the threshold on is found.
 
     Returns:
@@ -107,7 +117,8 @@ def decoded_scores(
         (num_steps,) float64 in [0, 1]: at least the threshold in sections, and only there.
     """
     margins = match_margins(step_scores, step_sec, duration_sec, threshold, penalty)
-    return 1 / (1 + np.exp(-log_odds(threshold, THRESHOLD_EPSILON) - margins / (step_sec + penalty)))
+    durations = step_durations(len(step_scores), step_sec, duration_sec)
+    return 1 / (1 + np.exp(-log_odds(threshold) - margins / (durations + penalty)))
 
 
 def match_margins(
@@ -119,7 +130,6 @@ def match_margins(
 ) -> np.ndarray:
     """Return `section_margins` of a match's steps, (num_steps,) or (num_steps, N) for N thresholds and penalties."""
     durations = step_durations(len(step_scores), step_sec, duration_sec)
-    scores = log_odds(step_scores[: len(durations)])
-    thresholds = log_odds(threshold, THRESHOLD_EPSILON)
-    evidence = np.subtract.outer(scores, thresholds) * durations.reshape(-1, *np.ones(thresholds.ndim, int))
-    return section_margins(evidence, penalty)
+    evidence = evidence_per_sec(step_scores[: len(durations)], threshold)
+    evidence = np.where(np.asarray(threshold) > 0, evidence, np.inf)
+    return section_margins(evidence * durations.reshape(-1, *np.ones(evidence.ndim - 1, int)), penalty)

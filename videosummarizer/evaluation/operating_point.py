@@ -32,7 +32,8 @@ class OperatingPoint:
     """The settings by which scores become sections.
 
     Attributes:
-        threshold: In [0, 1]; a step with this score is evidence neither for nor against a highlight.
+        threshold: In [0, 1]; a step with this score is evidence neither for nor against a highlight. With 0, the whole
+            match is one section.
         section_penalty: What each section costs, in nats times seconds; with 0, every step whose score is at least the
             threshold is in a section.
     """
@@ -49,7 +50,7 @@ def parse_operating_point(values: dict) -> OperatingPoint:
         ValueError: A value is not a number or out of range.
     """
     point = OperatingPoint(**values)
-    if not all(isinstance(value, int | float) for value in vars(point).values()):
+    if not all(type(value) in (int, float) for value in vars(point).values()):  # bool is a subclass of int
         raise ValueError(f"{values}")
     if not (0 <= point.threshold <= 1 and 0 <= point.section_penalty <= MAX_PENALTY):
         raise ValueError(f"{values}")
@@ -83,6 +84,11 @@ class ScoredMatch:
     def step_sec(self) -> float:
         """Return the length of a time step in seconds."""
         return self.segment_length / self.step_scores.shape[1]
+
+    def kept_scores(self) -> np.ndarray:
+        """Return (num_kept_steps,) float64 scores of the steps that begin before the match's end."""
+        scores = self.step_scores.ravel().astype(np.float64)
+        return scores[: len(decoding.step_durations(len(scores), self.step_sec, self.duration_sec))]
 
     def predicted_sections_sec(self, point: OperatingPoint) -> np.ndarray:
         """Return (num_sections, 2) float64 seconds as from `decoding.find_sections`."""
@@ -119,9 +125,9 @@ def choose_operating_point(matches: Sequence[ScoredMatch]) -> OperatingPoint:
         raise ValueError(
             "received matches without a labelled section, expected at least one to choose an operating point by"
         )
-    scores = np.concatenate([match.step_scores.ravel() for match in matches]).astype(np.float64)
+    scores = np.concatenate([match.kept_scores() for match in matches])
     thresholds = candidate_thresholds(scores, lengths_sec.sum() / sum(match.duration_sec for match in matches))
-    penalties = np.array(PENALTIES) * np.median(lengths_sec) * np.std(decoding.log_odds(scores))
+    penalties = np.array(PENALTIES) * np.median(lengths_sec) * np.std(decoding.evidence_per_sec(scores, 0.5))
     f1 = mean_event_f1(matches, np.repeat(thresholds, len(penalties)), np.tile(penalties, len(thresholds)))
     best_f1, best = -1.0, None
     for penalty, f1_by_threshold in zip(penalties, f1.reshape(len(thresholds), -1).T, strict=True):
@@ -188,10 +194,13 @@ def candidate_thresholds(scores: np.ndarray, labelled_ratio: float) -> np.ndarra
 
 
 def middle_of_plateau(thresholds: np.ndarray, f1: np.ndarray) -> int:
-    """Return the index of the best F1; of the widest run of equally good ones, the index nearest to its middle."""
+    """Return the index of the best F1; of the widest run of equally good ones, the index nearest to its middle.
+
+    Of two that are equally near, it is the first.
+    """
     is_best = f1 >= f1.max() - F1_TOLERANCE
     starts, ends = np.flatnonzero(np.diff(is_best, prepend=False, append=False)).reshape(-1, 2).T
     widest = np.argmax(thresholds[ends - 1] - thresholds[starts])
     plateau = np.arange(starts[widest], ends[widest])
     middle = (thresholds[plateau[0]] + thresholds[plateau[-1]]) / 2
-    return int(plateau[np.argmin(np.abs(thresholds[plateau] - middle))])
+    return int(plateau[np.argmin(np.abs(thresholds[plateau] - middle).round(9))])

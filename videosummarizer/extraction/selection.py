@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from videosummarizer.evaluation.decoding import MARGIN_TOLERANCE, THRESHOLD_EPSILON, find_sections, log_odds
+from videosummarizer.evaluation.decoding import MARGIN_TOLERANCE, evidence_per_sec, find_sections, log_odds
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.sections import mean_scores, merge_sections, total_sec
@@ -54,8 +54,8 @@ def select_within_budget(
     """Select the best sections that last length_sec seconds together, greedily by their mean score.
 
     The threshold is lowered until enough is detected. Of the detected sections those with the lowest mean scores are
-    dropped, and the last one that is needed is cut to its best window. A window that holds less evidence than a section
-    costs is dropped, unless it is the only one.
+    dropped, and the last one that is needed is cut to its best window. If the window holds less evidence than a section
+    costs, it is dropped too, unless it is the only one.
 
     Args:
         scores: (num_steps,) float64 in [0, 1].
@@ -77,8 +77,11 @@ def select_within_budget(
     point, sections_sec = replace(point, threshold=threshold), detect_at(threshold)
     kept, remaining_sec = [], length_sec
     for index in np.argsort(-mean_scores(sections_sec, scores, step_sec), kind="stable"):
+        if kept and remaining_sec < TIME_TOLERANCE_SEC:
+            break
         window = best_window(sections_sec[index], remaining_sec, scores, step_sec)
-        if kept and (remaining_sec < TIME_TOLERANCE_SEC or not is_worth_penalty(window, scores, step_sec, point)):
+        is_whole = window == tuple(sections_sec[index].tolist())
+        if kept and not is_whole and not is_worth_penalty(window, scores, step_sec, point):
             break
         kept.append(window)
         remaining_sec -= window[1] - window[0]
@@ -92,22 +95,20 @@ def lower_threshold(is_low_enough: Callable[[float], bool], scores: np.ndarray) 
         is_low_enough: Whether a threshold in [0, 1] is low enough; true below every threshold for which it is true.
         scores: (num_steps,) float64 in [0, 1]; a threshold above all of them is too high.
     """
-    low, high = log_odds(0.0, THRESHOLD_EPSILON), log_odds(scores).max() + LOG_ODDS_TOLERANCE
-    if not is_low_enough(0.0):
-        return 0.0
+    lowest = low = log_odds(0.0)
+    high = log_odds(scores.max()) + LOG_ODDS_TOLERANCE
     while high - low > LOG_ODDS_TOLERANCE:
         middle = (low + high) / 2
         low, high = (middle, high) if is_low_enough(1 / (1 + math.exp(-middle))) else (low, middle)
-    return 1 / (1 + math.exp(-low))
+    return 1 / (1 + math.exp(-low)) if low > lowest else 0.0
 
 
 def is_worth_penalty(
     window_sec: tuple[float, float], scores: np.ndarray, step_sec: float, point: OperatingPoint
 ) -> bool:
     """Return whether a window holds as much evidence as a section costs at an operating point."""
-    (mean_log_odds,) = mean_scores(np.array([window_sec]), log_odds(scores), step_sec)
-    evidence = (mean_log_odds - log_odds(point.threshold, THRESHOLD_EPSILON)) * (window_sec[1] - window_sec[0])
-    return evidence >= point.section_penalty - MARGIN_TOLERANCE
+    (mean_evidence,) = mean_scores(np.array([window_sec]), evidence_per_sec(scores, point.threshold), step_sec)
+    return mean_evidence * (window_sec[1] - window_sec[0]) >= point.section_penalty - MARGIN_TOLERANCE
 
 
 def best_window(section_sec: np.ndarray, length_sec: float, scores: np.ndarray, step_sec: float) -> tuple[float, float]:
