@@ -87,28 +87,28 @@ def write_clip(
     return path
 
 
-def write_exact_sound(
+def write_exact_audio(
     path: Path,
     pieces: list[tuple[float, np.ndarray]],
     sample_rate_hz: int = 8000,
-    picture_ticks: list[int] = (0,),
+    frame_ticks: list[int] = (0,),
     block_samples: int = 400,
 ) -> Path:
     """Write an .mkv with uncompressed audio, so that every sample is read back unchanged, at its own time.
 
     Args:
         pieces: (time of the first sample in seconds, (num_samples,) or (num_channels, num_samples) float32) of each.
-        picture_ticks: numbered frame i is shown at picture_ticks[i] / 30 s; none for sound alone.
+        frame_ticks: numbered frame i is shown at frame_ticks[i] / 30 s; none for sound alone.
         block_samples: in a packet; packets should begin at whole milliseconds, as .mkv rounds to them.
     """
     num_channels = np.atleast_2d(pieces[0][1]).shape[0]
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[num_channels]
     with av.open(str(path), "w") as container:
         packets = []
-        if picture_ticks:
+        if frame_ticks:
             video_stream = container.add_stream("mpeg4", rate=FRAME_RATE_FPS, options={"qscale": "2"})
             video_stream.width, video_stream.height, video_stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
-            for number, tick in enumerate(picture_ticks):
+            for number, tick in enumerate(frame_ticks):
                 frame = av.VideoFrame.from_ndarray(draw_number(number), format="rgb24")
                 frame.pts, frame.time_base = tick, Fraction(1, FRAME_RATE_FPS)
                 packets += video_stream.encode(frame)

@@ -84,8 +84,6 @@ def small_network(monkeypatch):
     """Make main.py train a small network, which takes a tenth of the time."""
     from small_network import build_small_network  # Keras takes seconds, which most tests can do without
 
-    pass
-
     monkeypatch.setattr(model, "build_model", build_small_network)
 
 

@@ -34,11 +34,11 @@ DEADLINE_SEC = 20
 
 def find_chromium():
     """(chromium, chromedriver); where one is missing the test is skipped, or fails where CI runs it."""
-    found = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not all(found):
+    paths = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not all(paths):
         reason = "needs Debian's packages chromium and chromium-driver"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    return found
+    return paths
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,7 @@ class Page:
         return self.browser.find_element(By.CSS_SELECTOR, css)
 
     def texts(self, css):
-        return [found.text for found in self.browser.find_elements(By.CSS_SELECTOR, css)]
+        return [element.text for element in self.browser.find_elements(By.CSS_SELECTOR, css)]
 
     def click(self, css):
         self.find(css).click()
@@ -114,8 +114,8 @@ class Page:
 
     @property
     def selected(self):
-        """Place in the list of the section that is marked there, None without one."""
-        marked = self("return [...list.children].flatMap((row, place) => row.ariaCurrent === 'true' ? [place] : [])")
+        """Index in the list of the selected section, None without one."""
+        marked = self("return [...list.children].flatMap((row, index) => row.ariaCurrent === 'true' ? [index] : [])")
         assert len(marked) < 2
         return marked[0] if marked else None
 
@@ -131,8 +131,8 @@ class Page:
     def clock(self):
         """(time, frame) that the clock shows, once the page is drawn."""
         self.wait_until("return !changed && !video.seeking")
-        found = re.fullmatch(r"(\S+) of \S+, frame (\d+)", self.find("#clock").text)
-        return found[1], int(found[2])
+        clock = re.fullmatch(r"(\S+) of \S+, frame (\d+)", self.find("#clock").text)
+        return clock[1], int(clock[2])
 
     @property
     def frame(self):
@@ -143,13 +143,13 @@ class Page:
         self.wait_until("return !video.seeking")
 
     def shown_number(self):
-        """The number that the picture shows now."""
-        picture = matplotlib.image.imread(io.BytesIO(self.find("#video").screenshot_as_png))[:, :, :3]
-        rows = np.flatnonzero(picture.max(axis=(1, 2)) > 0.5)  # without the black above and below
-        return read_number(picture[rows.min() + 5 : rows.max() - 5] * 255) if len(rows) else 0
+        """The number that the video shows now."""
+        image = matplotlib.image.imread(io.BytesIO(self.find("#video").screenshot_as_png))[:, :, :3]
+        rows = np.flatnonzero(image.max(axis=(1, 2)) > 0.5)  # without the black above and below
+        return read_number(image[rows.min() + 5 : rows.max() - 5] * 255) if len(rows) else 0
 
     def wait_for_number(self, number):
-        """The picture may settle late on a slow machine, but on this number: it is seen twice, one after the other."""
+        """The video may settle late on a slow machine, but on this number: it is seen twice, one after the other."""
         deadline, shown = time.monotonic() + DEADLINE_SEC, []
         while shown[-2:] != [number, number]:
             assert time.monotonic() < deadline, f"shows {shown[-5:]}, not {number}"
@@ -163,31 +163,31 @@ class Page:
         x = round(left + (sec - start) / (end - start) * width) + shift_px
         return x, round(top + y), start + (x - left) / width * (end - start)
 
-    def move_on_timeline(self, from_sec, to_sec=None, y=38, **place):
+    def move_on_timeline(self, from_sec, to_sec=None, y=38, **options):
         """Press the mouse at a time on a canvas and let it go at another; returns the seconds of the last pixel."""
-        x, y, sec = self.point(from_sec, y, **place)
+        x, y, sec = self.point(from_sec, y, **options)
         actions = ActionChains(self.browser, duration=20)
         pointer = actions.w3c_actions.pointer_action
         pointer.move_to_location(x, y).pointer_down()
         if to_sec is not None:
-            place["shift_px"] = 0
-            x, _, sec = self.point(to_sec, 0, **place)
+            options["shift_px"] = 0
+            x, _, sec = self.point(to_sec, 0, **options)
             pointer.move_to_location(x, y)
         pointer.pointer_up()
         actions.perform()
         return sec
 
-    def hover(self, sec, y, **place):
+    def hover(self, sec, y, **options):
         """Move the mouse to a time on a canvas."""
-        x, y, sec = self.point(sec, y, **place)
+        x, y, sec = self.point(sec, y, **options)
         actions = ActionChains(self.browser, duration=20)
         actions.w3c_actions.pointer_action.move_to_location(x, y)
         actions.perform()
         return sec
 
-    def turn_wheel(self, sec, delta_x, delta_y, keys=(), **place):
+    def turn_wheel(self, sec, delta_x, delta_y, keys=(), **options):
         """Turn the mouse wheel at a time on the timeline; returns the seconds of that pixel."""
-        x, y, sec = self.point(sec, 100, **place)
+        x, y, sec = self.point(sec, 100, **options)
         self("changed = true; window.numWheels = 0; axis.addEventListener('wheel', () => numWheels++, {once: true})")
         actions = ActionChains(self.browser, duration=20)
         for key in keys:

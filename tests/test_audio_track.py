@@ -7,7 +7,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import tone, write_clip, write_exact_sound
+from clips import tone, write_clip, write_exact_audio
 
 from videosummarizer import audio_track, media
 
@@ -30,7 +30,7 @@ def placed(*pieces, num_samples):
 @pytest.mark.parametrize("gap_ms", [60, 100, 150, 200, 300, 400, 1500])
 def test_audio_after_a_gap_is_at_its_own_time_to_the_sample(tmp_path, gap_ms):
     gap_sec = gap_ms / 1000
-    path = write_exact_sound(tmp_path / "clip.mkv", [(0, RAMP[:3200]), (0.4 + gap_sec, RAMP[3200:])])
+    path = write_exact_audio(tmp_path / "clip.mkv", [(0, RAMP[:3200]), (0.4 + gap_sec, RAMP[3200:])])
     second = 3200 + 8 * gap_ms
     expected = placed((0, RAMP[:3200]), (second, RAMP[3200:]), num_samples=second + 4800)
     np.testing.assert_array_equal(read_audio(path), expected)
@@ -38,7 +38,7 @@ def test_audio_after_a_gap_is_at_its_own_time_to_the_sample(tmp_path, gap_ms):
 
 def test_several_gaps_do_not_add_up_and_none_is_closed(tmp_path):
     starts_sec = [0, 0.35, 0.65, 1.2]
-    path = write_exact_sound(tmp_path / "clip.mkv", [(start_sec, RAMP[:1600]) for start_sec in starts_sec])
+    path = write_exact_audio(tmp_path / "clip.mkv", [(start_sec, RAMP[:1600]) for start_sec in starts_sec])
     expected = placed(*((first, RAMP[:1600]) for first in (0, 2800, 5200, 9600)), num_samples=11_200)
     np.testing.assert_array_equal(read_audio(path), expected)
 
@@ -48,28 +48,28 @@ def test_timestamps_that_jitter_leave_the_audio_in_one_piece(tmp_path, jitter_ms
     # The second piece claims to begin up to 40 ms early or late, the third is where it should be.
     starts_sec = [0, 0.4 + jitter_ms / 1000, 0.8]
     thirds = np.split(RAMP[:7200], [3200, 6400])
-    path = write_exact_sound(tmp_path / "clip.mkv", list(zip(starts_sec, thirds, strict=True)))
+    path = write_exact_audio(tmp_path / "clip.mkv", list(zip(starts_sec, thirds, strict=True)))
     np.testing.assert_array_equal(read_audio(path), RAMP[:7200])
 
 
 def test_a_drift_that_grows_packet_by_packet_is_followed_once_it_is_a_gap(tmp_path):
     # Each packet of 50 ms is 20 ms late, so that every third begins 60 ms late, counted from the run's first.
-    path = write_exact_sound(tmp_path / "clip.mkv", [(k * 0.07, RAMP[400 * k : 400 * k + 400]) for k in range(6)])
+    path = write_exact_audio(tmp_path / "clip.mkv", [(k * 0.07, RAMP[400 * k : 400 * k + 400]) for k in range(6)])
     expected = placed((0, RAMP[:1200]), (1680, RAMP[1200:2400]), num_samples=2880)
     np.testing.assert_array_equal(read_audio(path), expected)
 
 
 @pytest.mark.parametrize(("audio_start_sec", "first"), [(0.02, 160), (0.5, 4000), (1.25, 10_000)])
 def test_audio_that_begins_late_waits_for_its_time(tmp_path, audio_start_sec, first):
-    path = write_exact_sound(tmp_path / "clip.mkv", [(audio_start_sec, RAMP)])
+    path = write_exact_audio(tmp_path / "clip.mkv", [(audio_start_sec, RAMP)])
     np.testing.assert_array_equal(read_audio(path), placed((first, RAMP), num_samples=first + 8000))
 
 
 def test_time_0_is_where_the_first_of_picture_and_audio_begins(tmp_path):
-    late = write_exact_sound(tmp_path / "late.mkv", [(2.5, RAMP)], picture_ticks=[90, 120])
+    late = write_exact_audio(tmp_path / "late.mkv", [(2.5, RAMP)], frame_ticks=[90, 120])
     np.testing.assert_array_equal(read_audio(late), RAMP)  # the picture begins at 3 s, half a second later
     np.testing.assert_allclose(media.probe(late).frame_times_sec, [0.5, 1.5], atol=1e-9)
-    later = write_exact_sound(tmp_path / "later.mkv", [(3.25, RAMP)], picture_ticks=[90, 120])
+    later = write_exact_audio(tmp_path / "later.mkv", [(3.25, RAMP)], frame_ticks=[90, 120])
     np.testing.assert_array_equal(read_audio(later), placed((2000, RAMP), num_samples=10_000))
     np.testing.assert_allclose(media.probe(later).frame_times_sec, [0, 1], atol=1e-9)
 
@@ -77,7 +77,7 @@ def test_time_0_is_where_the_first_of_picture_and_audio_begins(tmp_path):
 def test_audio_after_64_seconds_is_read_and_in_its_place(tmp_path):
     long = np.resize(RAMP, 70 * RATE_HZ + 123)
     long[::7919] *= -1  # a prime: no two seconds are alike
-    path = write_exact_sound(tmp_path / "long.mkv", [(0, long[:520_000]), (65.2, long[520_000:])])
+    path = write_exact_audio(tmp_path / "long.mkv", [(0, long[:520_000]), (65.2, long[520_000:])])
     expected = placed((0, long[:520_000]), (521_600, long[520_000:]), num_samples=len(long) + 1600)
     blocks = list(audio_track.read_audio(path, RATE_HZ))
     np.testing.assert_array_equal(np.concatenate(blocks), expected)
@@ -88,14 +88,14 @@ def test_audio_after_64_seconds_is_read_and_in_its_place(tmp_path):
 @pytest.mark.parametrize("num_samples", [1, 399, 65_535, 65_536, 65_537, 131_072])
 def test_no_sample_is_lost_at_the_end_whatever_the_length(tmp_path, num_samples):
     sound = np.resize(RAMP, num_samples)
-    path = write_exact_sound(tmp_path / "clip.mkv", [(0, sound)])
+    path = write_exact_audio(tmp_path / "clip.mkv", [(0, sound)])
     np.testing.assert_array_equal(read_audio(path), sound)
 
 
 def test_every_channel_is_heard_equally_in_the_mono_audio(tmp_path):
     silence = np.zeros(8000, np.float32)
     left, right, both = (
-        read_audio(write_exact_sound(tmp_path / f"{name}.mkv", [(0, np.stack(channels))]))
+        read_audio(write_exact_audio(tmp_path / f"{name}.mkv", [(0, np.stack(channels))]))
         for name, channels in (("left", (RAMP, silence)), ("right", (silence, RAMP)), ("both", (RAMP, RAMP)))
     )
     np.testing.assert_array_equal(left, right)
@@ -181,7 +181,7 @@ def sound_frames(*pieces):
 @pytest.fixture
 def hear(tmp_path, monkeypatch):
     """Reads a sound whose decoded frames are given."""
-    path = write_exact_sound(tmp_path / "clip.mkv", [(0, RAMP)])
+    path = write_exact_audio(tmp_path / "clip.mkv", [(0, RAMP)])
 
     def read(*pieces, sample_rate_hz=RATE_HZ):
         monkeypatch.setattr(media, "decode", lambda packets, *more: sound_frames(*pieces))
@@ -258,7 +258,7 @@ def test_a_sample_format_of_its_own_is_a_run_of_its_own():
 
 def test_resampled_audio_of_a_run_starts_and_ends_with_it(tmp_path):
     # 440 Hz at 44100 Hz, from 0.5 to 1.5 s: at any rate the phase is that of a sine that begins there.
-    path = write_exact_sound(tmp_path / "clip.mkv", [(0.5, tone(440, 1))], sample_rate_hz=44_100, block_samples=441)
+    path = write_exact_audio(tmp_path / "clip.mkv", [(0.5, tone(440, 1))], sample_rate_hz=44_100, block_samples=441)
     for rate_hz in (8000, 22_050, 48_000):
         heard = read_audio(path, rate_hz)
         first, num_samples = round(0.5 * rate_hz), round(1.5 * rate_hz)

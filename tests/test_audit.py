@@ -20,9 +20,9 @@ RAW = Path(__file__).resolve().parent.parent / "data" / "raw"
 
 def encode_again(source, target):
     """Make a copy with another size, bit rate and frame rate, with mono audio at half the level."""
-    picture = ["-vf", "scale=160:96", "-r", "25", "-crf", "32", "-preset", "ultrafast"]
-    sound = ["-ac", "1", "-ar", "22050", "-b:a", "48k", "-af", "volume=0.5"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", source, *picture, *sound, target]
+    video_options = ["-vf", "scale=160:96", "-r", "25", "-crf", "32", "-preset", "ultrafast"]
+    audio_options = ["-ac", "1", "-ar", "22050", "-b:a", "48k", "-af", "volume=0.5"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", source, *video_options, *audio_options, target]
     subprocess.run([str(part) for part in command], check=True)
 
 
@@ -79,7 +79,7 @@ def test_the_same_file_is_recognised_by_size_and_length_only():
     assert list(audit.same_files({"videos": videos}, subset_of)) == [("a", "b")]
     assert audit.same_files({"segment_counts": {}}, subset_of) == {}
     odd = [{"source_files": None}, {"source_files": []}, {"source_files": {"x": []}}, {"source": []}, {"duration": []}]
-    videos = [video | (odd[place] if place < len(odd) else {}) for place, video in enumerate(videos)]
+    videos = [video | (odd[index] if index < len(odd) else {}) for index, video in enumerate(videos)]
     assert audit.same_files({"videos": videos}, subset_of) == {}
 
 

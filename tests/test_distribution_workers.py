@@ -193,10 +193,10 @@ def test_each_process_scores_every_other_match(process_id, dataset_dir, monkeypa
     rows = workers.predict_outputs(network, loader, "test", names)
     assert jax.calls[-1] == ("set", DATA_PARALLEL)
     files = loader.files_by_match("test")[process_id]  # of 12 and 8 segments
-    ((sounds, received_names),) = scored
+    ((waveforms, received_names),) = scored
     assert received_names == names
-    for sound, (_, expected) in zip(sounds, loader.read_match(files), strict=True):
-        np.testing.assert_array_equal(sound, expected)
+    for waveform, (_, expected) in zip(waveforms, loader.read_match(files), strict=True):
+        np.testing.assert_array_equal(waveform, expected)
     own = np.zeros((20, 3), np.float32)
     part = slice(0, 12) if process_id == 0 else slice(12, 20)
     own[part] = np.arange(3 * len(files)).reshape(-1, 3) + 1

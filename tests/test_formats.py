@@ -56,10 +56,10 @@ X264 = {
 @pytest.mark.parametrize("parameters", X264.values(), ids=X264.keys())
 def test_leaving_out_h264_pictures_changes_no_sampled_pixel(tmp_path, monkeypatch, parameters):
     path = encode(tmp_path / "clip.mp4", "-c:v", "libx264", "-preset", "veryfast", "-x264-params", parameters, "-an")
-    found = sample(path)
+    received = sample(path)
     assert (num_left_out(path) > 20) == (parameters != "bframes=0")
     monkeypatch.setattr(media, "disposable_test", lambda stream: lambda packet: False)
-    np.testing.assert_array_equal(found, sample(path))
+    np.testing.assert_array_equal(received, sample(path))
 
 
 X265 = {
@@ -74,10 +74,10 @@ X265 = {
 def test_leaving_out_hevc_pictures_changes_no_sampled_pixel(tmp_path, monkeypatch, parameters, leaves_out):
     path = encode(tmp_path / "clip.mp4", "-c:v", "libx265", "-preset", "ultrafast", "-an",
                   "-x265-params", f"log-level=none:{parameters}")  # fmt: skip
-    found = sample(path)
+    received = sample(path)
     assert (num_left_out(path) > 20) == leaves_out
     monkeypatch.setattr(media, "disposable_test", lambda stream: lambda packet: False)
-    np.testing.assert_array_equal(found, sample(path))
+    np.testing.assert_array_equal(received, sample(path))
 
 
 OTHER_CODECS = {
@@ -129,7 +129,7 @@ def test_pictures_of_every_layout(tmp_path, options):
 
 
 def test_edit_lists_hide_what_they_hide(tmp_path):
-    # Stream copy from the middle of a GOP: the pictures before the cut are in the file, but not shown.
+    # Stream copy from the middle of a GOP: the frames before the cut are in the file, but not shown.
     whole = write_clip(tmp_path / "whole.mp4", num_frames=150, options={"g": "150", "crf": "10"})
     cut = tmp_path / "cut.mp4"
     subprocess.run(
@@ -171,13 +171,13 @@ def test_of_several_audio_tracks_the_default_one_is_taken(tmp_path):
 SMALL = DataConfig(1, 2, 40, 16, 8000, False)
 
 
-@pytest.mark.parametrize("sound_sec", [0.7, 2.2, 9.0])
-def test_audio_that_stops_early_or_outlasts_the_picture(tmp_path, sound_sec):
-    path = write_clip(tmp_path / "clip.mp4", num_frames=105, audio=tone(440, sound_sec))
-    found = list(sampling.read_segments(path, media.probe(path), SMALL))
-    assert len(found) == 4
-    audio = np.concatenate([audio for _, audio in found])
-    end = round(min(sound_sec, 3.5) * 8000)
+@pytest.mark.parametrize("audio_sec", [0.7, 2.2, 9.0])
+def test_audio_that_stops_early_or_outlasts_the_video(tmp_path, audio_sec):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=105, audio=tone(440, audio_sec))
+    received = list(sampling.read_segments(path, media.probe(path), SMALL))
+    assert len(received) == 4
+    audio = np.concatenate([audio for _, audio in received])
+    end = round(min(audio_sec, 3.5) * 8000)
     assert np.abs(audio[end - 800 : end - 200]).max() > 0.5
     assert np.abs(audio[end + 400 :]).max(initial=0) < 0.01
 

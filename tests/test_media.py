@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import FRAME_RATE_FPS, read_number, tone, write_clip, write_exact_sound
+from clips import FRAME_RATE_FPS, read_number, tone, write_clip, write_exact_audio
 from moviepy.editor import VideoFileClip
 
 from videosummarizer import media
@@ -79,7 +79,7 @@ def test_a_picture_that_begins_after_the_audio_is_shown_from_its_first_frame_on(
     sound = np.ones(8000 * 6, np.float32)
     first_tick = round(late_sec * FRAME_RATE_FPS) + 30
     ticks = [first_tick + tick for tick in RAGGED_TICKS]
-    path = write_exact_sound(tmp_path / "clip.mkv", [(1.0, sound)], picture_ticks=ticks)
+    path = write_exact_audio(tmp_path / "clip.mkv", [(1.0, sound)], frame_ticks=ticks)
     info = media.probe(path)
     assert info.frame_times_sec[0] == pytest.approx(late_sec, abs=1e-9)
     times_sec = np.arange(0, 5.5, 0.07)
@@ -182,8 +182,8 @@ def test_probe_tells_the_times_of_every_frame(tmp_path):
 
 @pytest.mark.parametrize("audio_start_sec", [1.5, 1.0, 2.25])
 def test_probe_of_a_film_that_does_not_start_at_0(tmp_path, audio_start_sec):
-    path = write_exact_sound(
-        tmp_path / "clip.mkv", [(audio_start_sec, np.ones(8000))], picture_ticks=[45 + tick for tick in RAGGED_TICKS]
+    path = write_exact_audio(
+        tmp_path / "clip.mkv", [(audio_start_sec, np.ones(8000))], frame_ticks=[45 + tick for tick in RAGGED_TICKS]
     )
     info = media.probe(path)
     first_sec = max(0, 1.5 - audio_start_sec)  # time 0 is where the first of both begins

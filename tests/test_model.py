@@ -115,7 +115,7 @@ def test_segments_of_a_match_are_taken_as_they_are_needed():
     assert len(list(segments_left)) == 100 - INFERENCE_WINDOW
 
 
-def test_mfccs_become_the_smoothed_log_mel_picture():
+def test_mfccs_become_a_smoothed_log_mel_spectrogram():
     rng = np.random.default_rng(0)
     smooth = np.cumsum(rng.standard_normal((6, NUM_MEL_BANDS)), axis=1)
     mfcc = scipy.fft.dct(smooth, norm="ortho")
@@ -186,9 +186,9 @@ def test_augmentation_is_of_training_alone():
             for channel in range(3):
                 fits.append(np.corrcoef(sequence[..., channel].ravel(), candidate[..., channel].ravel())[0, 1])
         assert min(fits[:3]) > 0.999 or min(fits[3:]) > 0.999
-    picture = np.ones((4, 100, NUM_MEL_BANDS), np.float32)
-    np.testing.assert_array_equal(SpecAugment()(picture), picture)
-    masked = np.asarray(SpecAugment()(picture, training=True))
+    spectrogram = np.ones((4, 100, NUM_MEL_BANDS), np.float32)
+    np.testing.assert_array_equal(SpecAugment()(spectrogram), spectrogram)
+    masked = np.asarray(SpecAugment()(spectrogram, training=True))
     assert set(np.unique(masked)) == {0, 1}
     assert 0.2 < masked.mean() < 0.95
 

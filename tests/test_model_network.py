@@ -37,7 +37,7 @@ def convolve_time_reference(x, kernel, dilation=1):
     """A convolution over time of (B, N, C) with (3, C, F), zeros outside."""
     num = x.shape[1]
     x = np.pad(x, [(0, 0), (dilation, dilation), (0, 0)])
-    return sum(x[:, place * dilation : place * dilation + num] @ kernel[place] for place in range(3))
+    return sum(x[:, index * dilation : index * dilation + num] @ kernel[index] for index in range(3))
 
 
 def rectified(x, weights):
@@ -49,7 +49,7 @@ def rectified(x, weights):
 def mean_around(x, num_averaged):
     """(B, N, C): the mean around each moment, of those that are there."""
     before, after = (num_averaged - 1) // 2, num_averaged // 2
-    means = [x[:, max(0, place - before) : place + after + 1].mean(axis=1) for place in range(x.shape[1])]
+    means = [x[:, max(0, index - before) : index + after + 1].mean(axis=1) for index in range(x.shape[1])]
     return np.stack(means, axis=1)
 
 
@@ -108,12 +108,12 @@ def test_the_picture_is_encoded_by_four_convolutions_and_one_over_time():
 
 
 def test_the_sound_is_encoded_with_its_attack_by_three_convolutions_and_one_over_time():
-    sound = keras.Input((None, 64))
-    network = keras.Model(sound, model.audio_encoder(sound))
+    audio = keras.Input((None, 64))
+    network = keras.Model(audio, model.audio_encoder(audio))
     weights = iter(randomise(network))
-    picture = rng.normal(size=(2, 24 * 3, 64)).astype(np.float32)
+    spectrogram = rng.normal(size=(2, 24 * 3, 64)).astype(np.float32)
     gamma, beta, mean, variance = next(weights)
-    x = (picture - mean) / np.sqrt(variance + 0.001) * gamma + beta
+    x = (spectrogram - mean) / np.sqrt(variance + 0.001) * gamma + beta
     x = np.stack([x, x - mean_around(x, 25)], axis=-1)
     for num_filters, size, strides in ((16, (5, 8), (2, 4)), (32, (3, 3), (2, 2)), (64, (3, 3), (2, 2))):
         [kernel] = next(weights)
@@ -123,7 +123,7 @@ def test_the_sound_is_encoded_with_its_attack_by_three_convolutions_and_one_over
     x = rectified(convolve_time_reference(x, *next(weights)), next(weights)).reshape(2, 3, 3, 64)
     x = np.concatenate([x.mean(axis=2), x.max(axis=2)], axis=-1)
     kernel, bias = next(weights)
-    assert_close(np.asarray(network(picture)), x @ kernel + bias)
+    assert_close(np.asarray(network(spectrogram)), x @ kernel + bias)
     assert list(weights) == []
     assert dropout_rates(network) == [("SpatialDropout2D", 0.1), ("Dropout", 0.3), ("Dropout", 0.3)]
 
@@ -180,8 +180,8 @@ def test_the_network_has_the_same_dilations_for_audio_and_video():
 
 def test_loudness_speaks_for_a_segment_for_a_step_and_for_the_time_around_a_step():
     num_steps = 3
-    sound = keras.Input((None, 64))
-    network = keras.Model(sound, model.loudness_head(sound, num_steps))
+    audio = keras.Input((None, 64))
+    network = keras.Model(audio, model.loudness_head(audio, num_steps))
     first = {layer.get_weights()[0].shape: layer for layer in network.layers if isinstance(layer, keras.layers.Dense)}
     assert {shape: layer.get_weights()[0].tolist() for shape, layer in first.items()} == {
         (1, 1): [[1]],
@@ -189,10 +189,10 @@ def test_loudness_speaks_for_a_segment_for_a_step_and_for_the_time_around_a_step
     }
     weights = {(len(arrays), *arrays[0].shape): arrays for arrays in randomise(network)}
     num_frames = 24 * num_steps * NUM_SEGMENTS
-    picture = (3 * rng.normal(size=(2, num_frames, 64)) + 3 * rng.normal(size=(2, num_frames, 1))).astype(np.float32)
+    log_mel = (3 * rng.normal(size=(2, num_frames, 64)) + 3 * rng.normal(size=(2, num_frames, 1))).astype(np.float32)
 
     def loudness(num_frames):
-        return np.log(np.exp(picture.astype(np.float64)).reshape(2, -1, num_frames * 64).sum(axis=2, keepdims=True))
+        return np.log(np.exp(log_mel.astype(np.float64)).reshape(2, -1, num_frames * 64).sum(axis=2, keepdims=True))
 
     expected = []
     of_steps = loudness(24)
@@ -201,7 +201,7 @@ def test_loudness_speaks_for_a_segment_for_a_step_and_for_the_time_around_a_step
         mean, variance = (array for array in weights.pop((2, num)))
         kernel, bias = weights.pop((2, num, 1))
         expected.append((x - mean) / np.sqrt(variance + 0.001) @ kernel + bias)
-    received_segments, received_steps = (np.asarray(array) for array in network(picture))
+    received_segments, received_steps = (np.asarray(array) for array in network(log_mel))
     assert_close(received_segments, expected[0])
     assert_close(received_steps, expected[1].reshape(2, NUM_SEGMENTS, num_steps))
     assert weights == {}
@@ -232,7 +232,7 @@ def mel_reference(samples, sample_rate, hop_length, num_frames):
         (2400, 24, 100),
     ],
 )
-def test_a_waveform_becomes_a_log_mel_picture(num_samples, num_frames, hop_length):
+def test_a_waveform_becomes_a_log_mel_spectrogram(num_samples, num_frames, hop_length):
     audio = keras.Input((None, num_samples))
     network = keras.Model(audio, model.log_mel_spectrogram(audio, 8000, num_frames))
     waveforms = rng.normal(size=(2, NUM_SEGMENTS, num_samples)).astype(np.float32) * [[[1]], [[0.01]]]
@@ -309,11 +309,11 @@ def test_a_new_network_adds_the_logits_of_audio_and_video(network, inputs):
         np.testing.assert_allclose(scores[name], sigmoid(sum(logits)), atol=1e-5)
 
 
-@pytest.mark.parametrize(("place", "modality"), list(enumerate(MODALITIES)))
-def test_a_modality_of_weight_1_alone_decides(network, inputs, place, modality):
+@pytest.mark.parametrize(("index", "modality"), list(enumerate(MODALITIES)))
+def test_a_modality_of_weight_1_alone_decides(network, inputs, index, modality):
     for name in ("highlight", "steps"):
         layer = network.get_layer(f"fusion_{name}")
-        layer.fusion_weights.assign(np.eye(3)[place])
+        layer.fusion_weights.assign(np.eye(3)[index])
     scores = run(network, inputs)
     for name in ("highlight", "steps"):
         np.testing.assert_allclose(scores[name], scores[f"{modality}_{name}"], atol=1e-6)

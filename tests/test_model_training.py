@@ -31,12 +31,12 @@ def network():
 # ---- Schedule and optimizer
 
 
-def rates(num_updates, places):
-    """The learning rates at some places of a schedule whose peak is 0.2."""
+def rates(num_updates, steps):
+    """The learning rates at some steps of a schedule whose peak is 0.2."""
     network = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
     network.output_names = []
     optimization.compile_network(network, 0.2, num_updates)
-    return [float(network.optimizer._learning_rate(place)) for place in places]
+    return [float(network.optimizer._learning_rate(step)) for step in steps]
 
 
 def test_the_learning_rate_rises_for_a_tenth_of_the_updates_and_falls_along_a_cosine():
@@ -118,8 +118,8 @@ def loss_by_hand(target, score, weights):
 
 def test_the_loss_is_of_the_two_outputs_and_seven_tenths_of_each_modalitys(network):
     last = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense) and layer.units == 1]
-    for place, layer in enumerate(last):  # scores that differ, none near 0 or 1
-        layer.set_weights([layer.get_weights()[0] / 40, np.array([0.5 * place**1.2 - 1])])
+    for index, layer in enumerate(last):  # scores that differ, none near 0 or 1
+        layer.set_weights([layer.get_weights()[0] / 40, np.array([0.5 * index**1.2 - 1])])
     inputs, targets, weights = batch()
     scores = {name: np.asarray(array, np.float64) for name, array in network(inputs).items()}
     assert sorted(scores) == sorted(NAMES)
@@ -273,7 +273,7 @@ def log_loss_by_hand(labels, scores, weights):
 @pytest.mark.parametrize("num_columns", [1, 3])
 def test_fusion_weights_are_those_of_the_lowest_weighted_loss(num_columns):
     rng = np.random.default_rng(7)
-    found, unweighted = [], []
+    weighted, unweighted = [], []
     for _ in range(12):
         labels = rng.random((30, num_columns)) if num_columns > 1 else (rng.random((30, 1)) < 0.3).astype(np.float64)
         told = rng.uniform(-1, 3, (1, 3, 1)) * (labels[:, np.newaxis] - 0.5)  # some modalities know, some are wrong
@@ -281,18 +281,18 @@ def test_fusion_weights_are_those_of_the_lowest_weighted_loss(num_columns):
         weights = np.where(labels[:, 0] > 0.5, 4.0, 0.25)
         logits = np.log(scores / (1 - scores))
         tried = [c for c in itertools.product((0, 0.5, 1), repeat=3) if sum(c)]
-        said = {c: 1 / (1 + np.exp(-sum(logits[:, place] * c[place] for place in range(3)))) for c in tried}
+        said = {c: 1 / (1 + np.exp(-sum(logits[:, index] * c[index] for index in range(3)))) for c in tried}
         losses = {c: log_loss_by_hand(labels, said[c], weights) for c in tried}
         best = min(losses, key=losses.get)
         chosen, fused = search_fusion_weights(scores.astype(np.float64), labels, weights)
         assert chosen == best
         np.testing.assert_allclose(fused, said[best], atol=1e-9)
         assert fused.shape == labels.shape
-        found.append(best)
+        weighted.append(best)
         without = {c: log_loss_by_hand(labels, said[c], np.ones(30)) for c in tried}
         unweighted.append(min(without, key=without.get))
-    assert found != unweighted
-    assert len(set(found)) > 3
+    assert weighted != unweighted
+    assert len(set(weighted)) > 3
 
 
 def test_of_equally_good_fusion_weights_the_largest_are_taken():

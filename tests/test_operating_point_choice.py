@@ -7,6 +7,7 @@ import pytest
 from test_decoding import plain_decode, plain_evidence
 from test_operating_point import LENGTH_SEC, match, plain_f1, random_matches
 
+from videosummarizer.evaluation import operating_point
 from videosummarizer.evaluation.operating_point import (
     ScoredMatch,
     candidate_thresholds,
@@ -187,3 +188,24 @@ def test_two_segments_are_divided_between_their_scores():
     turned = match([1, 0], [0.2, 0.6])
     point = choose_operating_point([turned])
     assert 0.2 < point.threshold <= 0.6
+
+
+@pytest.mark.parametrize("max_margins", [1, 100, 20_000])
+def test_operating_points_are_tried_in_parts_that_fit_in_memory(max_margins, monkeypatch):
+    matches = grid_matches(0)
+    thresholds, penalties = np.repeat([0.2, 0.4, 0.6], 4), np.tile([0, 0.5, 1, 2], 3)
+    expected = operating_point.mean_event_f1(matches, thresholds, penalties)
+    sizes = []
+
+    def match_margins(scores, step_sec, duration_sec, thresholds, penalties):
+        sizes.append(len(scores) * len(thresholds))
+        return decode(scores, step_sec, duration_sec, thresholds, penalties)
+
+    decode = operating_point.decoding.match_margins
+    monkeypatch.setattr(operating_point.decoding, "match_margins", match_margins)
+    monkeypatch.setattr(operating_point, "MAX_MARGINS", max_margins)
+    assert operating_point.mean_event_f1(matches, thresholds, penalties).tolist() == expected.tolist()
+    num_steps = [match.step_scores.size for match in matches]
+    assert max(sizes) <= max(max_margins, *num_steps)  # at least one operating point at a time
+    assert sum(sizes) == 12 * sum(num_steps)
+    assert 0 < min(expected) < max(expected)

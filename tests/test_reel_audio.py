@@ -3,7 +3,7 @@
 import av
 import numpy as np
 import pytest
-from clips import tone, write_clip, write_exact_sound
+from clips import tone, write_clip, write_exact_audio
 
 from videosummarizer import audio_track, media
 from videosummarizer.extraction import reel
@@ -40,7 +40,7 @@ def read(path, first_sec, num_samples, rate_hz=RATE_HZ, layout="mono"):
 )
 def test_audio_is_cut_to_the_sample_and_faded(tmp_path, first, num_samples):
     samples = noise(MATCH_SEC * RATE_HZ)
-    path = write_exact_sound(tmp_path / "a.mkv", [(0, samples)], RATE_HZ, TICKS)
+    path = write_exact_audio(tmp_path / "a.mkv", [(0, samples)], RATE_HZ, TICKS)
     received = read(path, first / RATE_HZ, num_samples)
     assert received.shape == (1, num_samples)
     assert received == pytest.approx(faded(samples[:, first : first + num_samples]), abs=1e-6)
@@ -48,7 +48,7 @@ def test_audio_is_cut_to_the_sample_and_faded(tmp_path, first, num_samples):
 
 def test_where_there_is_no_audio_there_is_silence(tmp_path):
     before, after = noise(8000), noise(12_000, seed=6)
-    path = write_exact_sound(tmp_path / "a.mkv", [(0.5, before), (2.0, after)], RATE_HZ, TICKS)
+    path = write_exact_audio(tmp_path / "a.mkv", [(0.5, before), (2.0, after)], RATE_HZ, TICKS)
     whole = np.zeros((1, 5 * RATE_HZ), np.float32)
     whole[:, 4000:12_000], whole[:, 16_000:28_000] = before, after
     for first, num_samples in (
@@ -65,7 +65,7 @@ def test_where_there_is_no_audio_there_is_silence(tmp_path):
 
 def test_where_audio_overlaps_the_earlier_audio_stays(tmp_path, monkeypatch):
     before, after = noise(8000), noise(8000, seed=6)
-    path = write_exact_sound(tmp_path / "a.mkv", [(0, before)], RATE_HZ, TICKS)
+    path = write_exact_audio(tmp_path / "a.mkv", [(0, before)], RATE_HZ, TICKS)
 
     def overlapping_runs(frames, origin_sec):
         for start_sec, samples in ((0.0, before), (0.9, after)):
@@ -80,19 +80,19 @@ def test_where_audio_overlaps_the_earlier_audio_stays(tmp_path, monkeypatch):
 
 def test_both_channels_arrive_and_keep_their_places(tmp_path):
     samples = noise(MATCH_SEC * RATE_HZ, num_channels=2)
-    path = write_exact_sound(tmp_path / "a.mkv", [(0, samples)], RATE_HZ, TICKS)
+    path = write_exact_audio(tmp_path / "a.mkv", [(0, samples)], RATE_HZ, TICKS)
     assert read(path, 1.5, 5000, layout="stereo") == pytest.approx(faded(samples[:, 12_000:17_000]), abs=1e-6)
 
 
 def test_audio_of_another_rate_keeps_its_pitch_and_its_position(tmp_path):
-    path = write_exact_sound(tmp_path / "a.mkv", [(0, tone(1000, MATCH_SEC, RATE_HZ))], RATE_HZ, TICKS)
+    path = write_exact_audio(tmp_path / "a.mkv", [(0, tone(1000, MATCH_SEC, RATE_HZ))], RATE_HZ, TICKS)
     received = read(path, 1.2, 24_000, rate_hz=48_000)[0]
     expected = faded(tone(1000, MATCH_SEC, 48_000)[np.newaxis, 57_600:81_600], num_faded=480)[0]
     assert np.abs(received - expected).max() < 0.02
 
 
 def test_the_last_samples_of_audio_of_another_rate_are_not_lost(tmp_path):
-    path = write_exact_sound(tmp_path / "a.mkv", [(0, tone(1000, MATCH_SEC, RATE_HZ))], RATE_HZ, TICKS)
+    path = write_exact_audio(tmp_path / "a.mkv", [(0, tone(1000, MATCH_SEC, RATE_HZ))], RATE_HZ, TICKS)
     received = read(path, 3.5, 48_000, rate_hz=48_000)[0]
     expected = tone(1000, 0.5, 48_000)
     # What the filter makes of the end itself is within 2 of the source's samples, 12 of the output's, of it.
@@ -145,7 +145,7 @@ def test_rounding_to_samples_does_not_add_up_over_many_sections(tmp_path):
 
 
 def test_audio_is_encoded_together_with_the_video(tmp_path, monkeypatch):
-    path = write_exact_sound(tmp_path / "a.mkv", [(0, noise(MATCH_SEC * RATE_HZ))], RATE_HZ, TICKS)
+    path = write_exact_audio(tmp_path / "a.mkv", [(0, noise(MATCH_SEC * RATE_HZ))], RATE_HZ, TICKS)
     ahead_sec = []
     write_frame = reel.ReelWriter.write_frame
 
@@ -184,7 +184,7 @@ def test_the_whole_reels_audio_is_in_its_place_to_the_sample(tmp_path):
 
 @pytest.mark.parametrize(("num_channels", "bit_rate"), [(1, 96_000), (2, 192_000)])
 def test_the_bit_rate_is_that_of_the_channels(tmp_path, num_channels, bit_rate):
-    path = write_exact_sound(tmp_path / "a.mkv", [(0, noise(2 * 48_000, num_channels))], 48_000, list(range(60)), 4800)
+    path = write_exact_audio(tmp_path / "a.mkv", [(0, noise(2 * 48_000, num_channels))], 48_000, list(range(60)), 4800)
     reel.render_reel(path, media.probe(path), np.array([[0, 60]]), tmp_path / "reel.mp4")
     with av.open(str(tmp_path / "reel.mp4")) as container:
         assert container.streams.audio[0].bit_rate == pytest.approx(bit_rate, rel=0.15)

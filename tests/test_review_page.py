@@ -132,7 +132,7 @@ def test_an_end_keeps_its_distance_from_the_pointer_and_takes_the_nearest_frame_
 
 
 def test_a_dragged_end_stops_at_the_next_section_and_at_its_own_other_end(page):
-    for place, from_sec, to_sec, section in (
+    for index, from_sec, to_sec, section in (
         (1, 5 - 0.02, 0.5, [60, 120]),  # a start into the section before it
         (1, 5 - 0.02, 1.5, [60, 120]),
         (1, 20 / 3 + 0.02, 8.5, [90, 160]),  # an end into the section after it
@@ -142,10 +142,10 @@ def test_a_dragged_end_stops_at_the_next_section_and_at_its_own_other_end(page):
         (0, 2 + 0.02, 5.5, [30, 90]),
         (2, 8 - 0.02, 6.0, [120, 220]),
     ):
-        page(f"select(sections[{place}].id)")
+        page(f"select(sections[{index}].id)")
         page.move_on_timeline(from_sec, to_sec)
         expected = [*SECTIONS]
-        expected[place] = section
+        expected[index] = section
         assert page.sections == expected
         page.press(Keys.CONTROL, "z")
         assert page.sections == SECTIONS

@@ -87,8 +87,8 @@ def test_the_page_is_made_of_all_its_parts_in_their_order(tmp_path):
     parts = [
         (folder / name).read_text(encoding="utf-8") for name in ("page.css", "match.js", "timeline.js", "controls.js")
     ]
-    places = [page.index(part) for part in parts]
-    assert places == sorted(places)
+    positions = [page.index(part) for part in parts]
+    assert positions == sorted(positions)
     for name in ("PAGE_STYLE", "PAGE_SCRIPT", "MATCH_DATA", "MATCH_TITLE"):
         assert name not in page
 

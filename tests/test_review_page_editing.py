@@ -213,7 +213,8 @@ def test_the_list_follows_what_changes(page):
     assert page.find("#summary").text == "3 sections, 00:06.00 of 00:00:10"
     assert [page.find(f"#{side}").get_attribute("value") for side in ("start", "end")] == ["20", "70"]
     assert [page.find(f"#{side}Time").text for side in ("start", "end")] == ["00:00.67", "00:03.00"]
-    names = [found.get_attribute("aria-label") for found in page.browser.find_elements(By.CSS_SELECTOR, "#list button")]
+    buttons = page.browser.find_elements(By.CSS_SELECTOR, "#list button")
+    names = [button.get_attribute("aria-label") for button in buttons]
     assert names == [f"{verb} section {number}" for number in (1, 2, 3) for verb in ("Play", "Delete")]
 
 

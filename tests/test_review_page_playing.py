@@ -1,4 +1,4 @@
-"""Playing on the page, sound, keys and buttons, and what the page says without a video."""
+"""Playing on the page, audio, keys and buttons, and what the page says without a video."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ def wait_until_playing(page):
 def test_sections_play_from_the_one_that_is_not_over(page):
     page("video.playbackRate = 0.1")
     # Frame 60 is the first after the first section; after the last frame of the second, the third is next.
-    for frame, place in ((0, 0), (59, 0), (60, 1), (100, 1), (119, 1), (120, 2), (219, 2)):
+    for frame, index in ((0, 0), (59, 0), (60, 1), (100, 1), (119, 1), (120, 2), (219, 2)):
         page(f"goToFrame({frame})")
         page.wait_until_still()
         page.press("p")
-        assert page.selected == place, frame
-        assert page("return playhead") == pytest.approx([1.01, 5.01, 8.01][place], abs=0.2)
+        assert page.selected == index, frame
+        assert page("return playhead") == pytest.approx([1.01, 5.01, 8.01][index], abs=0.2)
         page("pause()")
 
 
@@ -106,22 +106,22 @@ def test_time_is_stepped_and_jumped_through_within_the_match(page):
 def test_without_a_selection_the_neighbor_of_the_playhead_is_selected(page):
     up, down = Keys.ARROW_UP, Keys.ARROW_DOWN
     cases = ((0, up, 0), (40, down, 1), (30, down, 1), (29, down, 0), (100, up, 1), (70, up, 0), (200, down, 2))
-    for frame, key, place in (*cases, (219, up, 2)):
+    for frame, key, index in (*cases, (219, up, 2)):
         page(f"select(null); goToFrame({frame})")
         page.wait_until_still()
         page.press(key)
-        assert page.selected == place
+        assert page.selected == index
         page.wait_until_still()
-        assert page.frame == SECTIONS[place][0]
+        assert page.frame == SECTIONS[index][0]
 
 
 def test_stepping_through_sections_stops_at_the_first_and_the_last(page):
     page("select(sections[1].id)")
     up, down = Keys.ARROW_UP, Keys.ARROW_DOWN
-    for key, place in ((down, 2), (down, 2), (up, 1), (up, 0), (up, 0)):
+    for key, index in ((down, 2), (down, 2), (up, 1), (up, 0), (up, 0)):
         page.press(key)
-        assert page.selected == place
-        assert page.frame == SECTIONS[place][0]
+        assert page.selected == index
+        assert page.frame == SECTIONS[index][0]
 
 
 def test_a_click_in_the_list_selects_shows_and_pauses(page):

@@ -113,7 +113,7 @@ def test_the_section_is_zoomed_to_with_half_its_length_at_either_side(page):
 
 
 def test_a_selected_section_comes_into_view_only_where_it_is_not(page):
-    for view, place, expected in (
+    for view, index, expected in (
         ([0, 3], 2, [7, 10]),  # [7.5, 10.5], moved back into the match
         ([0, 3], 1, [5.833 - 1.5, 5.833 + 1.5]),
         ([5.5, 8.5], 1, [5.833 - 1.5, 5.833 + 1.5]),  # its start is out of view
@@ -123,7 +123,7 @@ def test_a_selected_section_comes_into_view_only_where_it_is_not(page):
         ([5, 20 / 3], 1, [5, 7]),
     ):
         page(f"setView({view[0]}, {view[1]})")
-        page(f"select(sections[{place}].id)")
+        page(f"select(sections[{index}].id)")
         assert page.view == close(expected)
 
 
@@ -270,8 +270,8 @@ def test_sections_labels_and_the_playhead_are_drawn_where_they_are_in_the_view(p
     page("setView(2.5, 7.5)")
     page.wait_until("return !video.seeking")
     scale = width / 5
-    found = rectangles(page, "axis", "found")
-    assert found == [pytest.approx(((5 - 2.5) * scale, 5 / 3 * scale), abs=0.01)]  # the others are out of view
+    received = rectangles(page, "axis", "found")
+    assert received == [pytest.approx(((5 - 2.5) * scale, 5 / 3 * scale), abs=0.01)]  # the others are out of view
     # Labelled were frames 40 to 80: 1.33 s to 4 s.
     assert rectangles(page, "axis", "labelled") == [pytest.approx(((4 / 3 - 2.5) * scale, 8 / 3 * scale), abs=0.01)]
     now_sec = page("return now()")
@@ -288,8 +288,8 @@ def test_the_strip_below_shows_all_sections_the_playhead_and_the_view(page):
     page.wait_until("return !video.seeking")
     scale = width / 10
     expected = [(1, 1), (5, 5 / 3), (8, 2)]
-    found = rectangles(page, "overview", "found")
-    assert np.array(found) / scale == pytest.approx(np.array(expected), abs=1e-3)
+    received = rectangles(page, "overview", "found")
+    assert np.array(received) / scale == pytest.approx(np.array(expected), abs=1e-3)
     assert rectangles(page, "overview", "playhead") == [pytest.approx((4 * scale - 0.5, 1.5), abs=0.2)]
     ((name, _, left, _, breadth, _),) = page.drawn("strokeRect")
     assert name == "overview"
@@ -303,12 +303,12 @@ def test_the_ruler_names_times_as_close_as_there_is_room(page):
 
     width = page("return axis.clientWidth")
     assert 1300 < width < 1360  # so that 1 s of 10 s, and 0.5 s of 2 s, have more than 84 px, but the step below less
-    found = labels(0, 10)
-    assert [text for text, _ in found] == [f"00:{second:02d}" for second in range(11)]
-    assert [x for _, x in found] == pytest.approx([second * width / 10 + 4 for second in range(11)], abs=0.01)
-    found = labels(3.2, 5.2)
-    assert [text for text, _ in found] == ["00:03.5", "00:04.0", "00:04.5", "00:05.0"]
-    assert [x for _, x in found] == pytest.approx([sec * width / 2 + 4 for sec in (0.3, 0.8, 1.3, 1.8)], abs=0.01)
+    received = labels(0, 10)
+    assert [text for text, _ in received] == [f"00:{second:02d}" for second in range(11)]
+    assert [x for _, x in received] == pytest.approx([second * width / 10 + 4 for second in range(11)], abs=0.01)
+    received = labels(3.2, 5.2)
+    assert [text for text, _ in received] == ["00:03.5", "00:04.0", "00:04.5", "00:05.0"]
+    assert [x for _, x in received] == pytest.approx([sec * width / 2 + 4 for sec in (0.3, 0.8, 1.3, 1.8)], abs=0.01)
 
 
 def test_long_matches_show_hours_and_every_peak_of_the_scores(open_page):
@@ -329,8 +329,8 @@ def test_long_matches_show_hours_and_every_peak_of_the_scores(open_page):
     # The last line in a pixel is at the highest of its steps.
     drawn = {int(x): y for canvas, _, x, y in page.drawn("lineTo")[:4000] if canvas == "axis"}
     highest = {}
-    for place, score in enumerate(scores):
-        column = int(place * 2 / 8000 * width)
+    for index, score in enumerate(scores):
+        column = int(index * 2 / 8000 * width)
         highest[column] = max(score, highest.get(column, 0))
     assert {column: (186 - y) / 114 for column, y in drawn.items()} == pytest.approx(highest)
     # A section of 10 s is 1.6 px wide, but drawn 2 px wide.

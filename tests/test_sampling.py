@@ -6,7 +6,7 @@ import time
 import librosa
 import numpy as np
 import pytest
-from clips import read_number, tone, write_clip, write_exact_sound
+from clips import read_number, tone, write_clip, write_exact_audio
 
 from videosummarizer import audio_track, media
 from videosummarizer.dataset import sampling
@@ -29,7 +29,7 @@ def test_every_segment_holds_its_own_frames_and_samples_to_the_end_of_a_long_mat
     # 75 s at a ragged frame rate: one frame every 0.1 to 1 s. The audio is longer than the video.
     ticks = np.cumsum([0] + [3, 30, 7, 14, 25] * 29)[:145].tolist()
     waveform = make_noise(80 * RATE_HZ)
-    path = write_exact_sound(tmp_path / "long.mkv", [(0, waveform)], picture_ticks=ticks)
+    path = write_exact_audio(tmp_path / "long.mkv", [(0, waveform)], frame_ticks=ticks)
     info = media.probe(path)
     config = DataConfig(segment_length, 5, 40, 16, RATE_HZ, False)
     received = list(sampling.read_segments(path, info, config))
@@ -53,7 +53,7 @@ def test_every_segment_holds_its_own_frames_and_samples_to_the_end_of_a_long_mat
 
 def test_the_first_frame_after_the_end_is_black(tmp_path):
     # 61 frames: the last is shown from 2 s on and ends at 2.0333 s.
-    path = write_exact_sound(tmp_path / "clip.mkv", [(0, make_noise(100))], picture_ticks=list(range(61)))
+    path = write_exact_audio(tmp_path / "clip.mkv", [(0, make_noise(100))], frame_ticks=list(range(61)))
     info = media.probe(path)
     assert info.duration_sec == pytest.approx(61 / 30, abs=1.1e-3)
     frames = np.concatenate([frames for frames, _ in arrays_of(path, DataConfig(1, 4, 40, 16, RATE_HZ, False))])

@@ -21,6 +21,8 @@ NUM_THRESHOLDS = 64
 NUM_AVERAGED_THRESHOLDS = 9
 # Values of F1 that differ by less are equal: the difference is float64 rounding.
 F1_TOLERANCE = 1e-9
+# Margins of operating points and time steps that are held in memory at once, 8 bytes each.
+MAX_MARGINS = 4_000_000
 # The largest section penalty that an untrusted checkpoint may hold.
 MAX_PENALTY = 1e6
 # Operating points are ranked by the mean of the event F1 at these IoU thresholds.
@@ -149,19 +151,34 @@ def mean_event_f1(matches: Sequence[ScoredMatch], thresholds: np.ndarray, penalt
     Returns:
         (N,) float64, the mean over CHOICE_IOU_THRESHOLDS of the event F1 over all matches.
     """
-    num_pairs = np.zeros((len(CHOICE_IOU_THRESHOLDS), len(thresholds)))
-    num_sections = np.full(len(thresholds), sum(len(match.sections_sec) for match in matches))
+    counts = 0
     for match in matches:
-        scores = match.step_scores.ravel()
-        margins = decoding.match_margins(scores, match.step_sec, match.duration_sec, thresholds, penalties)
-        for index, is_inside in enumerate((margins >= -decoding.MARGIN_TOLERANCE).T):
-            predicted = np.minimum(runs_of(is_inside) * match.step_sec, match.duration_sec)
-            num_sections[index] += len(predicted)
-            references, predictions, ious = metrics.overlapping_pairs(match.sections_sec, predicted)
-            for row, iou_threshold in enumerate(CHOICE_IOU_THRESHOLDS):
-                is_pair = ious >= iou_threshold - metrics.IOU_TOLERANCE
-                num_pairs[row, index] += metrics.max_matching_size(references[is_pair], predictions[is_pair])
-    return (2 * num_pairs / num_sections).mean(axis=0)
+        part_size = max(1, MAX_MARGINS // match.step_scores.size)
+        borders = range(part_size, len(thresholds), part_size)
+        parts = zip(np.split(thresholds, borders), np.split(penalties, borders), strict=True)
+        counts = counts + np.concatenate([count_sections(match, *part) for part in parts])
+    num_pairs, num_sections = counts[:, :-1], counts[:, -1] + sum(len(match.sections_sec) for match in matches)
+    return (2 * num_pairs / num_sections[:, np.newaxis]).mean(axis=1)
+
+
+def count_sections(match: ScoredMatch, thresholds: np.ndarray, penalties: np.ndarray) -> np.ndarray:
+    """Count what N operating points find in a match.
+
+    Returns:
+        (N, len(CHOICE_IOU_THRESHOLDS) + 1) int64: the number of matching pairs at each IoU threshold, and of predicted
+        sections.
+    """
+    margins = decoding.match_margins(
+        match.step_scores.ravel(), match.step_sec, match.duration_sec, thresholds, penalties
+    )
+    counts = []
+    for is_inside in (margins >= -decoding.MARGIN_TOLERANCE).T:
+        predicted = np.minimum(runs_of(is_inside) * match.step_sec, match.duration_sec)
+        references, predictions, ious = metrics.overlapping_pairs(match.sections_sec, predicted)
+        is_pair = [ious >= iou_threshold - metrics.IOU_TOLERANCE for iou_threshold in CHOICE_IOU_THRESHOLDS]
+        num_pairs = [metrics.max_matching_size(references[kept], predictions[kept]) for kept in is_pair]
+        counts.append([*num_pairs, len(predicted)])
+    return np.array(counts, np.int64)
 
 
 def moving_average(values: np.ndarray, num_averaged: int) -> np.ndarray:
