@@ -87,6 +87,11 @@ def test_the_report_holds_every_field_of_a_shot(folders, tmp_path):
     assert list(tmp_path.glob("*.part")) == []
 
 
+def test_a_title_is_no_formula():
+    image = label_finder.plot_alignment(r"a $\frac$ b", SHOTS, 0.5, 3.0, 3.5)
+    assert image.startswith(b"\x89PNG")
+
+
 def test_the_match_and_the_highlight_video_are_not_swapped(folders, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(label_finder, "find_shots", lambda *arguments: asked.append(arguments) or [])
@@ -207,6 +212,8 @@ def test_pairs_of_a_file_may_have_spaces_and_blank_lines(tmp_path, asked):
         ("a", matches / "a.mp4", highlights / "x.mp4"),
     ]
     pairs.write_text("a.mp4,x.mp4\nb.mp4\n")
+    assert run(matches, highlights, "--pairs", pairs) == 1
+    pairs.write_text("a.mp4,x.mp4\na.mp4,y z.mp4\n")  # a match with two highlight videos
     assert run(matches, highlights, "--pairs", pairs) == 1
     pairs.write_bytes(b"\xff\xfe\xff")
     assert run(matches, highlights, "--pairs", pairs) == 1

@@ -1,9 +1,30 @@
-"""Sections: the labels of segments, and runs of True."""
+"""Sections: the coverage and the labels of segments, and runs of True."""
 
 import numpy as np
 import pytest
 
-from videosummarizer.sections import label_segments, runs_of
+from videosummarizer.sections import coverage, label_segments, runs_of
+
+
+@pytest.mark.parametrize(
+    ("sections", "length", "parts"),
+    [
+        ([], 5, [0, 0]),
+        ([(0, 5)], 5, [1, 0]),
+        ([(2, 3)], 5, [0.2, 0]),
+        ([(4, 6)], 5, [0.2, 0.2]),
+        ([(1, 2), (3, 3.5), (9, 10)], 5, [0.3, 0.2]),
+        ([(1, 14)], 5, [0.8, 1, 0.8]),
+        ([(0.5, 4.25)], 2, [0.75, 1, 0.125]),
+        ([(0, 100)], 2.5, [1, 1, 1, 1]),
+        ([(5, 10)], 5, [0, 1, 0]),
+    ],
+)
+def test_coverage_is_the_part_of_each_segment_that_sections_fill(sections, length, parts):
+    sections_sec = np.array(sections, float).reshape(-1, 2)
+    received = coverage(sections_sec, len(parts), length)
+    assert received.shape == (len(parts),)
+    np.testing.assert_allclose(received, parts, atol=1e-12)
 
 
 @pytest.mark.parametrize(

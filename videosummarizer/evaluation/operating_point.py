@@ -216,7 +216,7 @@ def middle_of_plateau(thresholds: np.ndarray, f1: np.ndarray) -> int:
     Of two that are equally near, it is the first.
     """
     is_best = f1 >= f1.max() - F1_TOLERANCE
-    starts, ends = np.flatnonzero(np.diff(is_best, prepend=False, append=False)).reshape(-1, 2).T
+    starts, ends = runs_of(is_best).T
     widest = np.argmax(thresholds[ends - 1] - thresholds[starts])
     plateau = np.arange(starts[widest], ends[widest])
     middle = (thresholds[plateau[0]] + thresholds[plateau[-1]]) / 2
