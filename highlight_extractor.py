@@ -257,11 +257,11 @@ def describe_result(result: MatchResult, path_of: dict[str, Path]) -> None:
     print(f"{result.video_path.stem}: {len(result.sections)} sections, {format_time(total)} of {format_time(duration)}")
     if not len(result.sections):
         logger.warning(
-            "%s: no section is found at the threshold of %.3f, the highest score is %.3f: lower --threshold or ask for "
-            "a --length",
+            "%s: no section is found: the highest score in context is %.3f, below the threshold of %.3f. Lower "
+            "--threshold or ask for a --length",
             result.video_path,
+            result.decoded_scores.max(),
             result.point.threshold,
-            result.step_scores.max(),
         )
     for name, suffix in (("reel", "_highlights.mp4"), ("page", ".html"), ("timeline", "_timeline.png")):
         if path_of[suffix].exists():

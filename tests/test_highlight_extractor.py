@@ -284,7 +284,10 @@ def test_padding_and_length(extract, match, tmp_path):
 
 def test_a_match_without_sections(extract, match, tmp_path, capsys, caplog):
     assert extract(match, "--threshold", "0.95") == 0
-    assert "no section is found at the threshold of 0.950, the highest score is 0.875" in caplog.text
+    assert (
+        "no section is found: the highest score in context is 0.875, below the threshold of 0.950. Lower "
+        in caplog.text
+    )
     out = tmp_path / "out"
     assert (out / "match.txt").read_text() == ""
     names = {path.name for path in out.iterdir()}

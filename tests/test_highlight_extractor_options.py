@@ -207,8 +207,8 @@ def test_the_command_shows_what_was_selected_and_where_it_is(extract, capsys, ca
         f"  timeline  {out / 'match_timeline.png'}\n"
     )
     assert caplog.messages == [
-        f"{match}: no section is found at the threshold of 0.950, the highest score is 0.900: lower --threshold or ask "
-        "for a --length"
+        f"{match}: no section is found: the highest score in context is 0.900, below the threshold of 0.950. Lower "
+        "--threshold or ask for a --length"
     ]
     assert extract.names() == {f"match{e}" for e in (".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png")}
 

@@ -200,7 +200,7 @@ def test_the_timeline_shows_scores_threshold_and_sections():
     assert (area.get_alpha(), outline.get_label()) == (0.2, "score")
     assert in_context.get_data().values.tolist() == DECODED_SCORES.tolist()
     assert in_context.get_data().edges == pytest.approx([0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1, 2.45])
-    assert (to_hex(in_context.get_edgecolor()), in_context.get_label()) == ("#9a4a10", "score in context")
+    assert (to_hex(in_context.get_edgecolor()), in_context.get_label()) == ("#d9610a", "score in context")
     assert not in_context.get_fill()
     (threshold,) = axes.lines
     assert list(threshold.get_ydata()) == [0.6, 0.6]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A network sees this many median highlight lengths to either side of a time step: from anywhere in a highlight of twice
-# the median length, both of its ends are in sight.
+# A network sees about this many median highlight lengths to either side of a time step (0.7 to 1.4 times as many,
+# because dilations double): from most places in a highlight of up to twice the median length, both ends are in sight.
 NUM_LENGTHS_IN_SIGHT = 2
-# The fewest and the most convolutions over time. With time steps of half a second, they reach from 2 to 64 s.
+# The fewest and the most convolutions over time. With time steps of half a second, they reach 1.5 to 63.5 s.
 MIN_CONVOLUTIONS, MAX_CONVOLUTIONS = 2, 7
 # The fewest segments in a sequence.
 MIN_SEQUENCE_LENGTH = 8
@@ -25,7 +25,7 @@ class TemporalContext:
     Attributes:
         dilations: Dilation rates of the convolutions over time, which have three taps each. Together they reach
             `sum(dilations)` time steps to either side.
-        sequence_length: Consecutive segments in a training sequence. It is at least as long as what a score depends on.
+        sequence_length: Consecutive segments in a training sequence. It is about as long as what a score depends on.
     """
 
     dilations: tuple[int, ...]

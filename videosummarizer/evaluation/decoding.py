@@ -101,7 +101,11 @@ def find_sections(
     Returns:
         (num_sections, 2) float64 seconds, ascending, disjoint, half-open, within [0, duration_sec].
     """
-    margins = match_margins(step_scores, step_sec, duration_sec, threshold, penalty)
+    return sections_of(match_margins(step_scores, step_sec, duration_sec, threshold, penalty), step_sec, duration_sec)
+
+
+def sections_of(margins: np.ndarray, step_sec: float, duration_sec: float) -> np.ndarray:
+    """Return (num_sections, 2) float64 seconds: the runs of steps whose margin is 0 or more."""
     return np.minimum(runs_of(margins >= -MARGIN_TOLERANCE) * step_sec, duration_sec)
 
 

@@ -21,7 +21,7 @@ NUM_THRESHOLDS = 64
 NUM_AVERAGED_THRESHOLDS = 9
 # Values of F1 that differ by less are equal: the difference is float64 rounding.
 F1_TOLERANCE = 1e-9
-# Margins of operating points and time steps that are held in memory at once, 8 bytes each.
+# Margins of operating points and time steps that are computed at once; about 32 bytes of memory each.
 MAX_MARGINS = 4_000_000
 # The largest section penalty that an untrusted checkpoint may hold.
 MAX_PENALTY = 1e6
@@ -172,8 +172,8 @@ def count_sections(match: ScoredMatch, thresholds: np.ndarray, penalties: np.nda
         match.step_scores.ravel(), match.step_sec, match.duration_sec, thresholds, penalties
     )
     counts = []
-    for is_inside in (margins >= -decoding.MARGIN_TOLERANCE).T:
-        predicted = np.minimum(runs_of(is_inside) * match.step_sec, match.duration_sec)
+    for margins_at_point in margins.T:
+        predicted = decoding.sections_of(margins_at_point, match.step_sec, match.duration_sec)
         references, predictions, ious = metrics.overlapping_pairs(match.sections_sec, predicted)
         is_pair = [ious >= iou_threshold - metrics.IOU_TOLERANCE for iou_threshold in CHOICE_IOU_THRESHOLDS]
         num_pairs = [metrics.max_matching_size(references[kept], predictions[kept]) for kept in is_pair]

@@ -17,7 +17,6 @@ from videosummarizer.labels import format_time
 # The colors of the review page (extraction/page/page.css).
 SCORE_COLOR = "#5b6ee1"
 PREDICTED_COLOR = "#d9610a"
-DECODED_COLOR = "#9a4a10"
 LABELLED_COLOR = "#17805c"
 # The number of matches in one PNG: matplotlib draws at most 65,535 pixels in height.
 NUM_ROWS = 50
@@ -204,7 +203,13 @@ def plot_timeline(
     edges_sec = np.minimum(np.arange(len(scores) + 1) * step_sec, duration_sec)
     axes.stairs(scores, edges_sec, fill=True, color=SCORE_COLOR, alpha=0.2)
     axes.stairs(scores, edges_sec, color=SCORE_COLOR, linewidth=1.2, label="score")
-    axes.stairs(decoded_scores, edges_sec[: len(decoded_scores) + 1], color=DECODED_COLOR, label="score in context")
+    axes.stairs(
+        decoded_scores,
+        edges_sec[: len(decoded_scores) + 1],
+        color=PREDICTED_COLOR,
+        linewidth=1,
+        label="score in context",
+    )
     axes.axhline(threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")
     lanes = [("found", predicted_sec, PREDICTED_COLOR, 1.1)]
     if labelled_sec is not None:
