@@ -36,10 +36,10 @@ from data_loader import DataLoader
 from videosummarizer.argument_types import regular_expression
 from videosummarizer.dataset import audit
 from videosummarizer.dataset.metadata import SCHEMA_VERSION, SUBSETS, DatasetError
-from videosummarizer.dataset.storage import open_dataset
 from videosummarizer.evaluation import quality_report
 from videosummarizer.training import resume_point, validation
-from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint_attributes
+from videosummarizer.training.checkpoint import CheckpointError
+from videosummarizer.training.trained_split import is_split, read_trained_split
 from videosummarizer.training.validation import TrainingError
 
 # Dataset folder that data_converter.py writes with the arguments of the README.
@@ -216,48 +216,25 @@ def test_checkpoint(args: argparse.Namespace, loader: DataLoader, ckpt_path: str
 def load_data(args: argparse.Namespace) -> DataLoader:
     """Open the dataset, split by --split or, in test mode, as the checkpoint was trained.
 
+    In training mode, `args.epochs` is set to the number that suits the dataset if --epochs was not given.
+
     Raises:
         metadata.DatasetError: The dataset is damaged, or a subset that is needed lacks a class.
         TrainingError: The checkpoint was trained with another data config or another split.
         checkpoint.CheckpointError: The checkpoint cannot be read.
     """
-    if args.mode == "train":
-        loader = DataLoader(args.data_dir, args.batch_size, *(args.split or DEFAULT_SPLIT), seed=args.seed)
-        loader.require_both_classes(*SUBSETS)
-        for subset in ("valid", "test"):
-            loader.matches(subset)  # damaged sections are reported before training instead of after it
-        if args.epochs is None:
-            num_epochs = round(NUM_UPDATES / len(loader.batches("train")))
-            args.epochs = min(max(num_epochs, MIN_EPOCHS), MAX_EPOCHS)
+    if args.mode == "test":
+        loader = DataLoader(args.data_dir, args.batch_size, *read_trained_split(args.ckpt, args.data_dir, args.split))
+        loader.require_both_classes("test")
         return loader
-    metadata_config = open_dataset(args.data_dir).metadata["config"]
-    attributes = read_checkpoint_attributes(args.ckpt)
-    trained_split = attributes.get("split")
-    if not is_split(trained_split):
-        raise CheckpointError(
-            f"{args.ckpt}: received a checkpoint with the split {trained_split}, expected one that this version of "
-            "main.py saved"
-        )
-    if args.split and args.split != trained_split:
-        raise TrainingError(
-            f"--split: received {args.split}, expected {trained_split} as {args.ckpt} was trained with: another split "
-            "would test it on videos that it has seen"
-        )
-    if metadata_config != attributes.get("config"):
-        raise TrainingError(
-            f"{args.data_dir}: received a dataset with {metadata_config}, expected {attributes.get('config')} as "
-            f"{args.ckpt} was trained with"
-        )
-    loader = DataLoader(args.data_dir, args.batch_size, *trained_split)
-    loader.require_both_classes("test")
+    loader = DataLoader(args.data_dir, args.batch_size, *(args.split or DEFAULT_SPLIT), seed=args.seed)
+    loader.require_both_classes(*SUBSETS)
+    for subset in ("valid", "test"):
+        loader.matches(subset)  # damaged sections are reported before training instead of after it
+    if args.epochs is None:
+        num_epochs = round(NUM_UPDATES / len(loader.batches("train")))
+        args.epochs = min(max(num_epochs, MIN_EPOCHS), MAX_EPOCHS)
     return loader
-
-
-def is_split(ratios: object) -> bool:
-    """Return whether an object is a list of the ratios of train and valid, with a rest for test."""
-    if not (isinstance(ratios, list) and len(ratios) == 2 and all(isinstance(ratio, float) for ratio in ratios)):
-        return False
-    return min(ratios) > 0 and sum(ratios) < 1
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

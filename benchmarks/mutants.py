@@ -93,6 +93,7 @@ FURTHER_TEST_FILES = {
         "test_data_loader_reading.py",
     ],
     "thumbnails": ["test_shots.py"],
+    "trained_split": ["test_main_data.py", "test_main.py"],
     "training_run": ["test_main.py", "test_main_network.py"],
     "validation": ["test_training_run.py"],
     "views": ["test_notebooks.py"],
