@@ -2,7 +2,7 @@
 # make test   run the tests
 # make lint   check the code with ruff (lint and format)
 # make notebooks  run the notebooks, and write them with their outputs to docs/
-# make bench  measure what the README claims
+# make bench  measure what the README claims; one measurement alone: make bench_loader, for example
 # make mutants  put single errors into the code and count those that the tests notice (an hour)
 # make pictures  draw the README's pictures of the demo's match (after make demo; needs Chromium)
 #
@@ -22,7 +22,9 @@ COLAB := /tmp/videosummarizer_colab# its path is printed in docs/: nobody's own
 RUN_NOTEBOOK := $(BIN)/python -m nbconvert --to html --execute --output-dir docs \
     --HTMLExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor
 
-.PHONY: demo test lint notebooks bench mutants pictures clean
+BENCHMARKS := bench_converter bench_memory bench_loader bench_quality bench_label_finder bench_extractor
+
+.PHONY: demo test lint notebooks bench $(BENCHMARKS) mutants pictures clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
@@ -53,13 +55,17 @@ notebooks: $(INSTALLED)
 	DRIVE_DIR=$(COLAB)/drive MACHINE_DIR=$(COLAB)/machine $(RUN_NOTEBOOK) colab_run_trainer.ipynb
 
 bench: $(INSTALLED)
+	$(MAKE) --keep-going $(BENCHMARKS)
+
+bench_converter: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_converter.py --codecs
-	$(BIN)/python benchmarks/bench_memory.py
-	$(BIN)/python benchmarks/bench_loader.py
+
+bench_quality: $(INSTALLED)
 	$(BIN)/python data_converter.py data/raw 5 3 64 64 11025 0 benchmarks/cache/dataset
 	$(BIN)/python benchmarks/bench_quality.py --data_dir benchmarks/cache/dataset
-	$(BIN)/python benchmarks/bench_label_finder.py
-	$(BIN)/python benchmarks/bench_extractor.py
+
+bench_memory bench_loader bench_label_finder bench_extractor: $(INSTALLED)
+	$(BIN)/python benchmarks/$@.py
 
 mutants: $(INSTALLED)
 	$(BIN)/python benchmarks/mutants.py
