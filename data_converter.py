@@ -31,7 +31,7 @@ from videosummarizer.argument_types import positive_number, zero_or_one
 from videosummarizer.dataset import conversion, input_check, output_folder
 from videosummarizer.dataset.conversion import Conversion
 from videosummarizer.dataset.input_folder import InputError, find_files, find_matches
-from videosummarizer.dataset.metadata import DataConfig, DatasetError, write_metadata
+from videosummarizer.dataset.metadata import DataConfig, DatasetError, parse_config, write_metadata
 from videosummarizer.dataset.progress import show_progress
 from videosummarizer.labels import LabelError, read_label_file
 
@@ -289,6 +289,10 @@ def check_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
             f"argument audio_sample_rate(hz): received {args.audio_sample_rate} Hz for segments of "
             f"{args.segment_length:g} s, so that a segment has no sample"
         )
+    try:
+        parse_config(vars(config))
+    except ValueError as error:
+        parser.error(f"received settings that make {error}, expected segments of at most 1 GB: lower them")
 
 
 def config_of(args: argparse.Namespace) -> DataConfig:

@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 from videosummarizer.labels import parse_time
 
+# Numbers from here on are typing errors, and products of them are not finite.
+NUMBER_LIMIT = 1e9
+
 
 def positive_number(kind: type) -> Callable[[str], float]:
-    """Return an argparse type for a finite number above 0.
+    """Return an argparse type for a number above 0 and below NUMBER_LIMIT.
 
     Args:
         kind: float, or int for whole numbers.
@@ -20,9 +23,10 @@ def positive_number(kind: type) -> Callable[[str], float]:
             value = kind(text)
         except ValueError:
             value = -1
-        if not 0 < value < math.inf:
+        if not 0 < value < NUMBER_LIMIT:
             raise argparse.ArgumentTypeError(
                 f"received {text!r}, expected a {'whole number' if kind is int else 'number'} above 0"
+                f"{' and below 1e9' if value > 0 else ''}"
             )
         return value
 
@@ -30,11 +34,11 @@ def positive_number(kind: type) -> Callable[[str], float]:
 
 
 def number_between(low: float, high: float, kind: type = float) -> Callable[[str], float]:
-    """Return an argparse type for a number from `low` to `high`, both included.
+    """Return an argparse type for a finite number from `low` to `high`, both included.
 
     Args:
         low: the smallest number allowed.
-        high: the largest number allowed. It may be infinite.
+        high: the largest number allowed. If it is infinite, numbers below NUMBER_LIMIT are allowed.
         kind: float, or int for whole numbers.
     """
 
@@ -43,8 +47,9 @@ def number_between(low: float, high: float, kind: type = float) -> Callable[[str
             value = kind(text)
         except ValueError:
             value = low - 1
-        if not low <= value <= high:
-            limits = f"from {low:g} to {high:g}" if high < float("inf") else f"of {low:g} or more"
+        if not (low <= value <= high and value < NUMBER_LIMIT):
+            limits = f"from {low:g} to {high:g}" if high < math.inf else f"of {low:g} or more"
+            limits += " and below 1e9" if value >= NUMBER_LIMIT else ""
             raise argparse.ArgumentTypeError(
                 f"received {text!r}, expected a {'whole number' if kind is int else 'number'} {limits}"
             )
@@ -73,7 +78,7 @@ def length_sec(text: str) -> float:
         seconds = parse_time(text)
     except ValueError:
         seconds = 0
-    if seconds <= 0:
+    if not 0 < seconds < NUMBER_LIMIT:
         raise argparse.ArgumentTypeError(f"received {text!r}, expected a length such as 8:00, 1:02:30 or 90 (seconds)")
     return seconds
 
