@@ -228,3 +228,17 @@ def test_a_file_with_audio_alone_is_named(tmp_path):
     ffmpeg("-i", str(write_clip(tmp_path / "clip.mp4", audio=tone(440, 2))), "-vn", "-c", "copy", str(path))
     with pytest.raises(media.MediaError, match=r"sound\.mp4: received a file without a video stream"):
         media.probe(path)
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "concat:a.mp4", "x%03d.mp4", "-.mp4", "c:d/e%d.mp4"])
+def test_a_relative_path_is_no_protocol_and_no_pattern(tmp_path, monkeypatch, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    write_clip(tmp_path / "clip.mp4", num_frames=6, audio=tone(440, 0.2)).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    info = media.probe(name)
+    assert media.probe_duration_sec(name) == pytest.approx(0.2, abs=0.1)
+    frames = media.read_frames(name, info, info.frame_times_sec, info.width_px, info.height_px)
+    assert [read_number(frame) for frame in frames] == list(range(6))
+    assert media.find_damage(name) == set()
+    with pytest.raises(media.MediaError, match=r"^no:such\.mp4: cannot be read as a video \(No such file"):
+        media.probe("no:such.mp4")

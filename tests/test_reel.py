@@ -210,3 +210,13 @@ def test_a_reel_that_cannot_be_written_leaves_nothing_and_says_why(tmp_path):
     with pytest.raises(media.MediaError, match=r"a\.mp4: cannot be read as a video"):
         reel.render_reel(clip, info, np.array([[0, 5]]), tmp_path / "reel.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("name", ["out:dir/a:b_highlights.mp4", "100%d/%03d_highlights.mp4"])
+def test_a_relative_path_of_a_reel_is_no_protocol_and_no_pattern(tmp_path, monkeypatch, name):
+    clip = write_clip(tmp_path / "a.mp4", num_frames=30, audio=tone(440, 1))
+    (tmp_path / name).parent.mkdir()
+    monkeypatch.chdir(tmp_path)
+    reel.render_reel("a.mp4", media.probe(clip), np.array([[3, 9]]), name)
+    assert [path.name for path in (tmp_path / name).parent.iterdir()] == [(tmp_path / name).name]
+    assert numbers_of(tmp_path / name) == list(range(3, 9))

@@ -70,7 +70,8 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
         MediaError: FFmpeg or the system refuses to open or to read the file.
     """
     try:
-        with av.open(os.fspath(path)) as container:
+        # FFmpeg would take the start of a relative path such as "a:b.mp4" for a protocol.
+        with av.open(os.path.abspath(path)) as container:
             yield container
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: cannot be read as a video ({error.strerror or error})") from error
