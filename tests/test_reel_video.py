@@ -45,28 +45,6 @@ def test_cuts_are_exact_in_every_container(tmp_path, clip, suffix):
     assert media.probe(path).frame_times_sec == pytest.approx(np.arange(7) / 30, abs=1.1e-3)
 
 
-@pytest.mark.parametrize("first", [0, 20, 25])
-def test_a_section_is_sought_once_where_the_first_seek_lands_at_or_before_it(tmp_path, first):
-    path = write_clip(tmp_path / "a.mp4", num_frames=60, options={"g": "20", "bf": "0"})  # keyframes 0, 20, 40
-    seeks = []
-
-    class Watched:
-        """The container, whose seeks are noted."""
-
-        def __init__(self, container):
-            self.streams, self.demux, self.container = container.streams, container.demux, container
-
-        def seek(self, *arguments, **options):
-            seeks.append(arguments)
-            self.container.seek(*arguments, **options)
-
-    with media.open_media(path) as container:
-        ticks = round(1 / 30 / container.streams.video[0].time_base)
-        frames = list(reel.read_section_frames(Watched(container), first * ticks, (first + 3) * ticks))
-    assert [frame.pts for frame in frames] == [first * ticks, (first + 1) * ticks, (first + 2) * ticks]
-    assert seeks == [(first * ticks,)]
-
-
 @pytest.mark.parametrize("error_sec", [-4e-7, 4e-7])
 def test_a_rounding_error_in_the_frame_times_moves_no_cut(tmp_path, clip, error_sec):
     info = media.probe(clip)

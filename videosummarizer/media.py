@@ -10,7 +10,7 @@ import sys
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import av.error
 import numpy as np
@@ -44,6 +44,7 @@ class VideoInfo:
         frame_times_sec: (num_frames,) float64, ascending presentation times.
         random_access_points: (num_points, 2) int64, ascending presentation and decoding timestamps in the stream's time
             base, of pictures after which no picture refers to an earlier one.
+        keyframe_times_sec: (num_keyframes,) float64, ascending presentation times.
     """
 
     duration_sec: float
@@ -55,6 +56,7 @@ class VideoInfo:
     audio: str | None
     frame_times_sec: np.ndarray
     random_access_points: np.ndarray
+    keyframe_times_sec: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def frame_edges_sec(self) -> np.ndarray:
@@ -122,7 +124,10 @@ def probe(path: str | os.PathLike) -> VideoInfo:
         stream = best_stream(container, "video", path)
         is_random_access_point = random_access_test(stream)
         pts, durations, random_access_points = array("q"), array("q"), []
+        keyframe_pts = array("q")
         for packet in container.demux(stream):
+            if packet.pts is not None and packet.is_keyframe:
+                keyframe_pts.append(packet.pts)
             if packet.pts is not None and not packet.is_discard:
                 pts.append(packet.pts)
                 durations.append(packet.duration or 0)
@@ -131,15 +136,15 @@ def probe(path: str | os.PathLike) -> VideoInfo:
         if not pts:
             raise MediaError(f"{path}: received a video stream without a frame, expected at least one")
         time_base = float(stream.time_base)
-        times_sec = np.sort(np.frombuffer(pts, np.int64)) * time_base - start_time_sec(container)
+        start_sec = start_time_sec(container)
+        times_sec = np.sort(np.frombuffer(pts, np.int64)) * time_base - start_sec
         times_sec = times_sec[times_sec >= -TIME_TOLERANCE_SEC]
         last_duration_sec = durations[int(np.argmax(pts))] * time_base or float(1 / (stream.average_rate or 25))
         duration_sec = float(times_sec[-1] + last_duration_sec)
         audio = container.streams.best("audio")
         return VideoInfo(
             duration_sec=duration_sec,
-            stated_duration_sec=((stream.start_time or 0) + (stream.duration or 0)) * time_base
-            - start_time_sec(container),
+            stated_duration_sec=((stream.start_time or 0) + (stream.duration or 0)) * time_base - start_sec,
             frame_rate_fps=len(times_sec) / (duration_sec - float(times_sec[0])),
             width_px=stream.width,
             height_px=stream.height,
@@ -147,6 +152,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             audio=audio and f"{audio.codec_context.name} {audio.layout.name} {audio.rate} Hz",
             frame_times_sec=times_sec,
             random_access_points=np.array(random_access_points, np.int64).reshape(-1, 2),
+            keyframe_times_sec=np.sort(np.array(keyframe_pts, np.int64)) * time_base - start_sec,
         )
 
 

@@ -14,6 +14,7 @@ import av.error
 import numpy as np
 
 from videosummarizer import audio_track, media
+from videosummarizer.extraction.section_frames import SectionFrames
 
 
 class ReelError(Exception):
@@ -30,8 +31,6 @@ AUDIO_PREROLL_SEC = 0.5
 # The sample rate of the reel where AAC does not support the source's.
 FALLBACK_SAMPLE_RATE_HZ = 48_000
 NUM_SAMPLES_PER_AAC_FRAME = 1024
-# How far before a section to seek, tried in order; the last one leads to the beginning of the file.
-SEEK_MARGINS_SEC = (0, 2, 20, 10**6)
 # FFmpeg filters by the number of counter-clockwise quarter turns to apply.
 ROTATION_FILTERS = {
     1: [("transpose", "cclock")],
@@ -75,8 +74,9 @@ def render_reel(
             media.open_media(video_path) as audio,
             ReelWriter(part_path, video, audio, height_px) as writer,
         ):
+            frames = SectionFrames(video, video_info)
             for first, end in sections:
-                render_section(writer, video, audio, edges_sec[[first, end]].tolist(), on_progress)
+                render_section(writer, frames, audio, edges_sec[[first, end]].tolist(), on_progress)
         part_path.replace(reel_path)
     finally:
         part_path.unlink(missing_ok=True)
@@ -84,7 +84,7 @@ def render_reel(
 
 def render_section(
     writer: "ReelWriter",
-    video: av.container.InputContainer,
+    frames: SectionFrames,
     audio: av.container.InputContainer,
     edges_sec: list[float],
     on_progress: Callable[[float], object],
@@ -93,17 +93,17 @@ def render_section(
 
     Args:
         writer: The reel.
-        video: The source, from which the video is read.
+        frames: Reads the frames of the source.
         audio: The source opened a second time, from which the audio is read.
         edges_sec: [start, end] of the section.
         on_progress: Called with the seconds of the reel that were added.
     """
-    time_base, origin_sec = video.streams.best("video").time_base, media.start_time_sec(video)
+    time_base, origin_sec = frames.stream.time_base, media.start_time_sec(frames.container)
     first_pts, end_pts = (round((edge_sec + origin_sec) / float(time_base)) for edge_sec in edges_sec)
     num_samples = writer.start_section(end_pts - first_pts)
     blocks = read_section_audio(audio, edges_sec[0], num_samples, writer.audio) if writer.audio else iter(())
     audio_sec = video_sec = 0.0
-    for frame in read_section_frames(video, first_pts, end_pts):
+    for frame in frames.read(first_pts, end_pts):
         frame_sec = float((frame.pts - first_pts) * time_base)
         while audio_sec < frame_sec and (block := next(blocks, None)) is not None:
             audio_sec += writer.write_samples(block)
@@ -113,27 +113,6 @@ def render_section(
     for block in blocks:
         writer.write_samples(block)
     on_progress(edges_sec[1] - edges_sec[0] - video_sec)
-
-
-def read_section_frames(
-    container: av.container.InputContainer, first_pts: int, end_pts: int
-) -> Iterator[av.VideoFrame]:
-    """Yield frames with presentation timestamps in [first_pts, end_pts), decoded from the last keyframe before them.
-
-    A seek goes by decoding time and may land after the first frame's presentation time. Then it is repeated from
-    further back.
-    """
-    stream = container.streams.best("video")
-    for margin_sec in SEEK_MARGINS_SEC:
-        container.seek(first_pts - int(margin_sec / stream.time_base), stream=stream, backward=True)
-        frames = media.decode(container.demux(stream))
-        frame = next(frames, None)
-        if frame is not None and frame.pts <= first_pts:
-            break
-    while frame is not None and frame.pts < end_pts:
-        if frame.pts >= first_pts:
-            yield frame
-        frame = next(frames, None)
 
 
 def read_section_audio(

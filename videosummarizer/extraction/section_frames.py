@@ -1,0 +1,80 @@
+"""Read the frames of ascending sections of a video, exact to the frame, without decoding any stretch of it twice."""
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+
+from videosummarizer import media
+
+# How far before a keyframe to seek, tried in order; the last one leads to the beginning of the file.
+SEEK_MARGINS_SEC = (0, 2, 20, 10**6)
+
+
+class SectionFrames:
+    """Reads the frames of one section after another.
+
+    A section whose last keyframe was decoded already continues where the section before it ended. Only the others are
+    sought. A file with one keyframe is therefore decoded once, however many sections it has.
+
+    Args:
+        container: The open file.
+        video_info: The result of `media.probe`.
+
+    Attributes:
+        frame: The last decoded frame, which is the first one that the section before did not need; None at the end of
+            the file, and before the first section.
+    """
+
+    def __init__(self, container: av.container.InputContainer, video_info: media.VideoInfo):
+        self.container, self.stream = container, container.streams.best("video")
+        times_sec = video_info.keyframe_times_sec + media.start_time_sec(container)
+        self.keyframe_pts = np.rint(times_sec / float(self.stream.time_base)).astype(np.int64)
+        self.frames: Iterator[av.VideoFrame] = iter(())
+        self.frame: av.VideoFrame | None = None
+
+    def read(self, first_pts: int, end_pts: int) -> Iterator[av.VideoFrame]:
+        """Yield the frames with presentation timestamps in [first_pts, end_pts)."""
+        is_before = self.frame is not None and self.frame.pts <= first_pts
+        keyframe_pts = self.last_keyframe_pts(first_pts)
+        if not is_before or (keyframe_pts is not None and keyframe_pts > self.frame.pts):
+            self.seek(first_pts, keyframe_pts)
+        while self.frame is not None and self.frame.pts < end_pts:
+            if self.frame.pts >= first_pts:
+                yield self.frame
+            self.frame = next(self.frames, None)
+
+    def last_keyframe_pts(self, pts: int) -> int | None:
+        """Return the presentation timestamp of the last keyframe that is not later than pts, None without one."""
+        index = int(np.searchsorted(self.keyframe_pts, pts, side="right")) - 1
+        return int(self.keyframe_pts[index]) if index >= 0 else None
+
+    def seek(self, first_pts: int, keyframe_pts: int | None) -> None:
+        """Decode the first frame of the group of pictures in which a frame lies.
+
+        A seek goes by decoding time or by position, and may land after the keyframe. Then it is repeated from further
+        back. Where decoding cannot start at the file's keyframes, it starts at the beginning, for all later sections.
+        """
+        for margin_sec in SEEK_MARGINS_SEC if keyframe_pts is not None else ():
+            self.start_decoding(keyframe_pts - int(margin_sec / self.stream.time_base), keyframe_pts)
+            if self.frame is not None and self.frame.pts <= first_pts:
+                return
+        self.keyframe_pts = self.keyframe_pts[:0]
+        self.start_decoding(first_pts - int(SEEK_MARGINS_SEC[-1] / self.stream.time_base), None)
+
+    def start_decoding(self, sought_pts: int, keyframe_pts: int | None) -> None:
+        """Seek, and decode the first frame from a keyframe on, or from where the seek landed."""
+        self.container.seek(sought_pts, stream=self.stream, backward=True)
+        packets = self.container.demux(self.stream)
+        self.frames = media.decode(packets if keyframe_pts is None else packets_from(packets, keyframe_pts))
+        self.frame = next(self.frames, None)
+
+
+def packets_from(packets: Iterator[av.Packet], keyframe_pts: int) -> Iterator[av.Packet]:
+    """Yield the packets from a keyframe on, none if they begin after it."""
+    for packet in packets:
+        if packet.pts == keyframe_pts and packet.is_keyframe:
+            yield packet
+            yield from packets
+        elif packet.dts is not None and packet.dts > keyframe_pts:
+            return
