@@ -8,9 +8,10 @@ Output: a dataset folder with one pickle per segment and `metadata.json` (see vi
 After an interruption, the same command continues.
 """
 
-from videosummarizer import interruption
+from videosummarizer import console, interruption
 
 if __name__ == "__main__":  # before the imports that take long
+    console.prepare()
     interruption.install_exception_hook()
 
 import argparse

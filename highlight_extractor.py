@@ -8,9 +8,10 @@ reel; `<title>.html`, a page to review and correct the sections; `<title>_timeli
 interruption, the same command continues.
 """
 
-from videosummarizer import interruption
+from videosummarizer import console, interruption
 
 if __name__ == "__main__":  # before the imports that take long
+    console.prepare()
     interruption.install_exception_hook()
 
 import argparse

@@ -7,9 +7,10 @@ In: full matches and highlight videos with the same titles (`--pairs FILE.csv` f
 match and a confidence; and `<title>_alignment.png`, a plot of the highlight video's time against the match's.
 """
 
-from videosummarizer import interruption
+from videosummarizer import console, interruption
 
 if __name__ == "__main__":  # before the slow imports
+    console.prepare()
     interruption.install_exception_hook()
 
 import argparse

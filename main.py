@@ -13,9 +13,10 @@ Output, in ckpt_dir:
     precision_recall.png, test_matches.png
 """
 
-from videosummarizer import interruption
+from videosummarizer import console, interruption
 
 if __name__ == "__main__":  # before the imports that take long
+    console.prepare()
     interruption.install_exception_hook()
 
 import argparse
