@@ -102,10 +102,27 @@ def missing_parts(shots: list[Shot], duration_sec: float) -> list[tuple[float, f
     return [(start, end) for start, end in gaps if end - start >= MIN_MISSING_SEC]
 
 
+def nothing_found_message(match_path: Path, highlight_path: Path, num_doubtful: int, min_confidence: float) -> str:
+    """Return the line that says why a match gets no label file, and what to do.
+
+    Args:
+        match_path: the full match.
+        highlight_path: the highlight video.
+        num_doubtful: shots with a confidence below `min_confidence`.
+        min_confidence: the lowest confidence of a labelled shot.
+    """
+    doubtful = f" ({num_doubtful} shots are below --min_confidence {min_confidence:g})" if num_doubtful else ""
+    return (
+        f"{highlight_path}: nothing of it was found in {match_path}{doubtful}, so that no label file was written: "
+        "check that it was cut from this match (--pairs for other names) and keeps the match's audio or most of its "
+        "frame for some seconds, or label the match by hand"
+    )
+
+
 def find_labels(
     title: str, match_path: Path, highlight_path: Path, output_dir: Path, min_confidence: float
 ) -> LabelResult:
-    """Write the label file, the report and the plot of one match.
+    """Write the label file, the report and the plot of one match; no label file where nothing is found.
 
     Args:
         title: name of the files that are written.
@@ -129,7 +146,8 @@ def find_labels(
         result.num_sections = len(sections_sec)
         result.highlight_sec = float(np.diff(sections_sec, axis=1).sum())
         result.found_ratio = 1 - sum(end - start for start, end in missing) / highlight_info.duration_sec
-        if result.found_ratio < LOW_FOUND_RATIO:
+        text = label_text(sections_sec, match_info.frame_edges_sec)
+        if text and result.found_ratio < LOW_FOUND_RATIO:
             result.warnings.append(
                 f"{highlight_path}: only {result.found_ratio:.0%} of it was found in {match_path}: is it of this match?"
             )
@@ -153,8 +171,11 @@ def find_labels(
             output_dir / f"{title}_label_report.json",
             (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode(),
         )
-        atomic_write(output_dir / f"{title}.txt", label_text(sections_sec, match_info.frame_edges_sec).encode())
-    except (media.MediaError, OSError) as error:
+        if not text:
+            num_doubtful = len(shots) - len(confident)
+            raise InputError(nothing_found_message(match_path, highlight_path, num_doubtful, min_confidence))
+        atomic_write(output_dir / f"{title}.txt", text.encode())
+    except (InputError, media.MediaError, OSError) as error:
         result.error, result.error_traceback = str(error), traceback.format_exc()
     return result
 

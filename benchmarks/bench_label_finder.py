@@ -146,9 +146,12 @@ def predict_sections(match: Path, edit: Path, output_dir: Path) -> np.ndarray:
     """Return the sections that label_finder.py finds, (n, 2) float64 in seconds of the match."""
     title = edit.stem
     result = label_finder.find_labels(title, match, edit, output_dir, label_finder.DEFAULT_MIN_CONFIDENCE)
+    path = output_dir / f"{title}.txt"
     if result.error:
-        sys.exit(result.error)
-    info, path = media.probe(match), output_dir / f"{title}.txt"
+        if not path.with_name(f"{title}_label_report.json").exists():
+            sys.exit(result.error)
+        return np.zeros((0, 2))  # nothing was found
+    info = media.probe(match)
     rows = read_label_file(path)
     return resolve_sections(path, rows, info.frame_times_sec, info.duration_sec)[0]
 

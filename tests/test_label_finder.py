@@ -46,16 +46,18 @@ def test_the_command_writes_labels_that_the_converter_takes(folders, capsys):
     assert "error" not in out
 
 
-def test_a_video_of_another_match_gives_no_sections_and_a_warning(folders, caplog):
+def test_a_video_of_another_match_gives_no_label_file_and_says_what_to_do(folders, tmp_path, caplog):
     matches, highlights = folders
     (matches / "base_01.mp4").symlink_to(OTHER)
     (highlights / "base_01.mp4").symlink_to(highlights / "city_03.mp4")
-    (highlights / "city_03.mp4").rename(highlights / "unused.mp4")
-    (highlights / "base_01.mp4").unlink()
-    (highlights / "unused.mp4").rename(highlights / "base_01.mp4")
-    assert run(matches, highlights) == 0
-    assert (matches / "base_01.txt").read_text() == ""
-    assert "only 0% of it was found" in caplog.text
+    out = tmp_path / "out"
+    assert run(matches, highlights, out) == 1
+    assert sorted(path.name for path in out.glob("*.txt")) == ["city_03.txt"]
+    assert json.loads((out / "base_01_label_report.json").read_text())["found_share"] == 0
+    (line,) = (record.message for record in caplog.records if "nothing of it was found" in record.message)
+    assert f"{highlights}/base_01.mp4: nothing of it was found in {matches}/base_01.mp4" in line
+    assert "check that it was cut from this match" in line
+    assert "1 of 2 matches have no labels: base_01" in caplog.text
 
 
 def test_existing_labels_are_kept_unless_overwritten(folders, capsys):

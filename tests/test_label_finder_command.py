@@ -44,7 +44,6 @@ def find_labels(folders, output_dir, min_confidence):
         (0.5, ["31,60,00:00:01,00:00:02"], [(0.8, 2.0), (2.5, 3.5)], 1.3),
         (0.51, ["31,55,00:00:01,00:00:01"], [(0.8, 3.5)], 0.8),
         (0.3, ["6,24,00:00:00,00:00:00", "31,60,00:00:01,00:00:02"], [(1.4, 2.0), (2.5, 3.5)], 1.9),
-        (0.96, [], [(0.0, 3.5)], 0.0),
     ],
 )
 def test_labels_are_of_shots_of_at_least_the_minimum_confidence(
@@ -54,7 +53,7 @@ def test_labels_are_of_shots_of_at_least_the_minimum_confidence(
     assert result.error is None
     assert (tmp_path / "a.txt").read_text().splitlines() == lines
     assert result.num_sections == len(lines)
-    assert result.highlight_sec == pytest.approx({0.5: 0.97, 0.51: 0.8, 0.3: 1.57, 0.96: 0}[min_confidence])
+    assert result.highlight_sec == pytest.approx({0.5: 0.97, 0.51: 0.8, 0.3: 1.57}[min_confidence])
     assert result.found_ratio == pytest.approx(aligned_sec / 3.5)
     report = json.loads((tmp_path / "a_label_report.json").read_text())
     assert [shot["is_label"] for shot in report["shots"]] == [
@@ -65,6 +64,32 @@ def test_labels_are_of_shots_of_at_least_the_minimum_confidence(
     assert report["min_confidence"] == min_confidence
     assert result.title == "a"
     assert bool(result.warnings) == (aligned_sec / 3.5 < 0.3)
+
+
+# Shots, the lowest confidence, and what the error says of shots with a lower one.
+NOTHING = {
+    "no shot": ([], 0.5, ""),
+    "only doubtful shots": (SHOTS, 0.96, " (3 shots are below --min_confidence 0.96)"),
+    "a shot shorter than a frame": ([Shot(0.0, 0.01, 1.0, 1.01, 0.9, 1, 1)], 0.5, ""),
+}
+
+
+@pytest.mark.parametrize("old_text", [None, "1,2\n"])
+@pytest.mark.parametrize(("shots", "min_confidence", "doubtful"), NOTHING.values(), ids=NOTHING.keys())
+def test_where_nothing_is_found_no_label_file_is_written(
+    folders, tmp_path, monkeypatch, shots, min_confidence, doubtful, old_text
+):
+    monkeypatch.setattr(label_finder, "find_shots", lambda *arguments: shots)
+    label_file = tmp_path / "a.txt"
+    if old_text:
+        label_file.write_text(old_text)
+    result = find_labels(folders, tmp_path, min_confidence)
+    match, edit = (folder / "a.mp4" for folder in folders)
+    assert result.error.startswith(f"{edit}: nothing of it was found in {match}{doubtful}, so that no label file")
+    assert result.warnings == []
+    assert (label_file.read_text() if old_text else not label_file.exists()) == (old_text or True)
+    report = json.loads((tmp_path / "a_label_report.json").read_text())
+    assert len(report["shots"]) == len(shots)
 
 
 def test_the_report_holds_every_field_of_a_shot(folders, tmp_path):
