@@ -31,7 +31,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from videosummarizer import media
+from videosummarizer import media, timestamps
 from videosummarizer.argument_types import num_processes, number_between
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.evaluation import plots
@@ -137,6 +137,8 @@ def find_labels(
     result = LabelResult(title)
     try:
         match_info, highlight_info = media.probe(match_path), media.probe(highlight_path)
+        for path, info in ((match_path, match_info), (highlight_path, highlight_info)):
+            result.warnings += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec)
         # One BLAS thread: the products are small, and several matches run in parallel.
         with threadpoolctl.threadpool_limits(1):
             shots = find_shots(match_path, match_info, highlight_path, highlight_info)

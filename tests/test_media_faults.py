@@ -23,7 +23,7 @@ class FakePacket(bytes):
         packet = super().__new__(cls, content)
         packet.pts, packet.dts, packet.duration = pts, pts if dts is None else dts, duration
         packet.is_keyframe, packet.is_discard = is_keyframe, is_discard
-        packet.time_base = Fraction(1, TICKS_PER_SEC)
+        packet.time_base, packet.stream_index = Fraction(1, TICKS_PER_SEC), 0
         return packet
 
 
@@ -34,6 +34,7 @@ def probe(monkeypatch):
     def probe_fake(packets, start_time_us=0, audio=None, **of_stream):
         stream = SimpleNamespace(
             **{
+                "index": 0,
                 "time_base": Fraction(1, TICKS_PER_SEC),
                 "average_rate": None,
                 "start_time": 0,
@@ -45,7 +46,12 @@ def probe(monkeypatch):
             }
         )
         streams = SimpleNamespace(best={"video": stream, "audio": audio}.get)
-        container = SimpleNamespace(streams=streams, start_time=start_time_us, demux=lambda wanted: iter(packets))
+        container = SimpleNamespace(
+            streams=streams,
+            start_time=start_time_us,
+            format=SimpleNamespace(name="mov"),
+            demux=lambda wanted: iter(packets),
+        )
 
         @contextmanager
         def open_media(path):
@@ -150,6 +156,7 @@ def test_random_access_points_are_idr_pictures_that_are_keyframes_and_have_both_
 
 def test_the_audio_is_named_for_people(probe):
     sound = SimpleNamespace(codec_context=SimpleNamespace(name="opus"), layout=SimpleNamespace(name="5.1"), rate=48_000)
+    sound.time_base = Fraction(1, 48_000)
     assert probe([FakePacket(0)], audio=sound).audio == "opus 5.1 48000 Hz"
 
 

@@ -19,6 +19,7 @@ Modules:
     media.py           frames of a video, by presentation time
     prefetching.py     reading ahead in threads
     sections.py        sections in seconds and frames: union, coverage, length, mean score
+    timestamps.py      timestamps that restart, jump, or do not fit the number of packets
 
 A module imports from its own sub-package and from those that come after it in this order: notebooks, extraction,
 training, evaluation, dataset. labelling imports none of them. No module imports a script.

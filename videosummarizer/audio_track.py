@@ -36,9 +36,10 @@ def read_audio(path: str | os.PathLike, sample_rate_hz: int) -> Iterator[np.ndar
         num_yielded = 0
         for run_start_sec, run in audio_runs(media.decode(container.demux(stream)), start_sec):
             position = round(run_start_sec * sample_rate_hz)
-            if position > num_yielded:
-                yield np.zeros(position - num_yielded, np.float32)
-                num_yielded = position
+            while num_yielded < position:
+                silence = np.zeros(min(position - num_yielded, NUM_SAMPLES_PER_RESAMPLING), np.float32)
+                num_yielded += len(silence)
+                yield silence
             for block in resample_audio(run, sample_rate_hz):
                 num_late = max(0, min(num_yielded - position, len(block)))
                 position += len(block)

@@ -16,11 +16,16 @@ import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from videosummarizer import timestamps
 from videosummarizer.nal_units import disposable_test, random_access_test
 
 
 class MediaError(Exception):
     """A video file cannot be read; the message names the file and FFmpeg's error."""
+
+
+class TimestampError(MediaError):
+    """The timestamps of a video file cannot be used; the message says what to do."""
 
 
 # Times that differ by less are equal: below a tick of a presentation clock (1/90000 s), above float64 rounding errors.
@@ -45,6 +50,8 @@ class VideoInfo:
         random_access_points: (num_points, 2) int64, ascending presentation and decoding timestamps in the stream's time
             base, of pictures after which no picture refers to an earlier one.
         keyframe_times_sec: (num_keyframes,) float64, ascending presentation times.
+        video_gaps_sec: (start, end) of the gaps between frames, see `timestamps.find_gaps`.
+        audio_gaps_sec: (start, end) of the gaps in the audio, from time 0 to the end of the video.
     """
 
     duration_sec: float
@@ -57,6 +64,8 @@ class VideoInfo:
     frame_times_sec: np.ndarray
     random_access_points: np.ndarray
     keyframe_times_sec: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    video_gaps_sec: tuple[tuple[float, float], ...] = ()
+    audio_gaps_sec: tuple[tuple[float, float], ...] = ()
 
     @property
     def frame_edges_sec(self) -> np.ndarray:
@@ -115,33 +124,29 @@ def probe_duration_sec(path: str | os.PathLike) -> float:
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
-    """Read all video packets of a file, without decoding any.
+    """Read all video and audio packets of a file, without decoding any.
 
     Raises:
         MediaError: The file cannot be read, or has no video frame.
+        TimestampError: Its clock restarts, or it has too few packets for its length.
     """
     with open_media(path) as container:
-        stream = best_stream(container, "video", path)
-        is_random_access_point = random_access_test(stream)
-        pts, durations, random_access_points = array("q"), array("q"), []
-        keyframe_pts = array("q")
-        for packet in container.demux(stream):
-            if packet.pts is not None and packet.is_keyframe:
-                keyframe_pts.append(packet.pts)
-            if packet.pts is not None and not packet.is_discard:
-                pts.append(packet.pts)
-                durations.append(packet.duration or 0)
-                if packet.is_keyframe and packet.dts is not None and is_random_access_point(packet):
-                    random_access_points.append((packet.pts, packet.dts))
-        if not pts:
+        stream, audio = best_stream(container, "video", path), container.streams.best("audio")
+        start_sec, time_base = start_time_sec(container), float(stream.time_base)
+        video_times, *audio_times = (
+            timestamps.PacketTimes(float(each.time_base), start_sec) for each in (stream, audio) if each
+        )
+        keyframe_pts, random_access_points = read_packets(container, stream, audio, video_times, *audio_times)
+        times_sec, durations_sec = video_times.shown_sec(), video_times.shown_durations_sec()
+        if not (times_sec >= -TIME_TOLERANCE_SEC).any():
             raise MediaError(f"{path}: received a video stream without a frame, expected at least one")
-        time_base = float(stream.time_base)
-        start_sec = start_time_sec(container)
-        times_sec = np.sort(np.frombuffer(pts, np.int64)) * time_base - start_sec
-        times_sec = times_sec[times_sec >= -TIME_TOLERANCE_SEC]
-        last_duration_sec = durations[int(np.argmax(pts))] * time_base or float(1 / (stream.average_rate or 25))
-        duration_sec = float(times_sec[-1] + last_duration_sec)
-        audio = container.streams.best("audio")
+        last_duration_sec = durations_sec[times_sec.argmax()] or float(1 / (stream.average_rate or 25))
+        duration_sec = float(times_sec.max() + last_duration_sec)
+        if problem := timestamps.describe_restart(
+            path, container, video_times, *audio_times
+        ) or timestamps.describe_implausible_end(path, video_times, duration_sec, *audio_times):
+            raise TimestampError(problem)
+        times_sec = np.sort(times_sec[times_sec >= -TIME_TOLERANCE_SEC])
         return VideoInfo(
             duration_sec=duration_sec,
             stated_duration_sec=((stream.start_time or 0) + (stream.duration or 0)) * time_base - start_sec,
@@ -153,7 +158,43 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             frame_times_sec=times_sec,
             random_access_points=np.array(random_access_points, np.int64).reshape(-1, 2),
             keyframe_times_sec=np.sort(np.array(keyframe_pts, np.int64)) * time_base - start_sec,
+            video_gaps_sec=timestamps.find_gaps([0, *times_sec.tolist(), duration_sec]),
+            audio_gaps_sec=timestamps.find_audio_gaps(duration_sec, *audio_times),
         )
+
+
+def read_packets(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    audio: av.AudioStream | None,
+    video_times: timestamps.PacketTimes,
+    audio_times: timestamps.PacketTimes | None = None,
+) -> tuple[array, list[tuple[int, int]]]:
+    """Read all packets of the video and the audio of a file.
+
+    Args:
+        container: The open file.
+        stream: Its video.
+        audio: Its audio, None without audio.
+        video_times: Takes the timestamps of the video.
+        audio_times: Takes the timestamps of the audio.
+
+    Returns:
+        keyframe_pts: The presentation timestamps of the keyframes.
+        random_access_points: As in `VideoInfo`, in the order in which they are stored.
+    """
+    is_random_access_point = random_access_test(stream)
+    keyframe_pts, random_access_points = array("q"), []
+    for packet in container.demux([each for each in (stream, audio) if each]):
+        if packet.stream_index != stream.index:
+            audio_times.add(packet)
+            continue
+        video_times.add(packet)
+        if packet.pts is not None and packet.is_keyframe:
+            keyframe_pts.append(packet.pts)
+            if packet.dts is not None and not packet.is_discard and is_random_access_point(packet):
+                random_access_points.append((packet.pts, packet.dts))
+    return keyframe_pts, random_access_points
 
 
 def read_frames(
@@ -309,6 +350,7 @@ def describe_problems(path: str | os.PathLike, info: VideoInfo, damaged_sec: set
             f"{path}: the video ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that the "
             "header states: converted up to there"
         )
+    problems += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec)
     if damaged_sec:
         seconds = ", ".join(map(str, sorted(damaged_sec)[:20])) + (" and more" if len(damaged_sec) > 20 else "")
         problems.append(f"{path}: damaged at {seconds} s: the last undamaged frame is repeated there")

@@ -56,7 +56,9 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
         info = media.probe(video_path)
         damaged_sec = media.find_damage(video_path) if decode else set()
     except media.MediaError as error:
-        check.errors += [f"{error}: record or download it again, or move it elsewhere", *map(str, label_errors)]
+        has_advice = isinstance(error, media.TimestampError)
+        advice = "" if has_advice else ": record or download it again, or move it elsewhere"
+        check.errors += [f"{error}{advice}", *map(str, label_errors)]
         return check
     sections_sec, warnings = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec, label_errors)
     check.errors += map(str, label_errors)

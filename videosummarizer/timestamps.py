@@ -1,0 +1,197 @@
+"""Check the timestamps of a file's packets: a clock that restarts, gaps, and ends that no file of this size has.
+
+A match's length decides how much is computed and written, so it must not come from damaged timestamps.
+"""
+
+import os
+import shlex
+from array import array
+from pathlib import Path
+
+import av
+import numpy as np
+
+# Decoding timestamps never go back. Parts of a file that overlap by less than this do no harm.
+MAX_STEP_BACK_SEC = 0.5
+# Longer gaps between two frames, or in the audio, are reported.
+MIN_GAP_SEC = 60.0
+# In a file with gaps, a packet stands for at most this much on average.
+MAX_SEC_PER_PACKET = 60.0
+# In a file without gaps, a frame is shown for at most this long on average.
+MAX_SEC_PER_FRAME = 1.0
+# All gaps of a match together are at most this long.
+MAX_TOTAL_GAP_SEC = 86_400.0
+# The duration that an audio packet states counts up to this much.
+MAX_PACKET_DURATION_SEC = 10.0
+# A message names at most this many gaps.
+MAX_NAMED_GAPS = 5
+# Stands for a timestamp that a packet lacks.
+NO_TIMESTAMP = -(2**63)
+
+
+class PacketTimes:
+    """The timestamps of the packets of one stream, in the order in which they are stored.
+
+    Args:
+        time_base_sec: The seconds of a tick of the stream's timestamps.
+        start_sec: The container's start time, which is time 0.
+    """
+
+    def __init__(self, time_base_sec: float, start_sec: float):
+        self.time_base_sec, self.start_sec = time_base_sec, start_sec
+        self.pts, self.dts, self.durations, self.shown = array("q"), array("q"), array("q"), array("b")
+
+    def add(self, packet: av.Packet) -> None:
+        """Add the next packet; one without a presentation timestamp is left out."""
+        if packet.pts is not None:
+            self.pts.append(packet.pts)
+            self.dts.append(NO_TIMESTAMP if packet.dts is None else packet.dts)
+            self.durations.append(packet.duration or 0)
+            self.shown.append(not packet.is_discard)
+
+    @property
+    def is_shown(self) -> np.ndarray:
+        """Return (n,) bool: the packets that are shown or heard."""
+        return np.frombuffer(self.shown, np.int8) > 0
+
+    def shown_sec(self) -> np.ndarray:
+        """Return (num_shown,) float64: the presentation times of the packets that are shown, as they are stored."""
+        return np.frombuffer(self.pts, np.int64)[self.is_shown] * self.time_base_sec - self.start_sec
+
+    def shown_durations_sec(self) -> np.ndarray:
+        """Return (num_shown,) float64: the durations of the packets that are shown, 0 where none is stated."""
+        return np.frombuffer(self.durations, np.int64)[self.is_shown] * self.time_base_sec
+
+    def find_restart(self) -> tuple[float, float] | None:
+        """Return (time before, time after) in seconds where the clock first goes back; None where it never does.
+
+        Packets that an edit list drops between others have times of their own. But those after the last packet that is
+        shown may be a second part.
+        """
+        dts = np.frombuffer(self.dts, np.int64)
+        counts = self.is_shown | (np.arange(len(dts)) > np.flatnonzero(self.is_shown).max(initial=-1))
+        dts_sec = dts[counts & (dts != NO_TIMESTAMP)] * self.time_base_sec - self.start_sec
+        latest_sec = np.maximum.accumulate(dts_sec)
+        indices = np.flatnonzero(dts_sec < latest_sec - MAX_STEP_BACK_SEC)
+        return (float(latest_sec[indices[0]]), float(dts_sec[indices[0]])) if len(indices) else None
+
+
+def find_gaps(times_sec: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """Return (start, end) in seconds of the gaps of more than MIN_GAP_SEC between ascending times, (n,) float64."""
+    indices = np.flatnonzero(np.diff(times_sec) > MIN_GAP_SEC)
+    return tuple((float(times_sec[index]), float(times_sec[index + 1])) for index in indices)
+
+
+def find_audio_gaps(end_sec: float, audio: PacketTimes | None = None) -> tuple[tuple[float, float], ...]:
+    """Return (start, end) in seconds of the gaps in the audio from time 0 to end_sec, none without audio.
+
+    Audio that begins after end_sec is one gap, however short it is.
+    """
+    if audio is None or not len(times_sec := np.sort(audio.shown_sec())):
+        return ()
+    if times_sec[0] >= end_sec:
+        return ((0.0, end_sec),)
+    return find_gaps(np.clip([0, *times_sec, end_sec], 0, end_sec))
+
+
+def describe_restart(
+    path: str | os.PathLike,
+    container: av.container.InputContainer,
+    video: PacketTimes,
+    audio: PacketTimes | None = None,
+) -> str | None:
+    """Return the error message for a file whose clock restarts, None where it does not.
+
+    Args:
+        path: The file.
+        container: The open file.
+        video: The timestamps of its video.
+        audio: The timestamps of its audio, None without audio.
+    """
+    restarts = [times.find_restart() for times in (video, audio) if times is not None]
+    if not any(restarts):
+        return None
+    before_sec, after_sec = (max(0.0, time_sec) for time_sec in next(filter(None, restarts)))
+    joined = Path(path).with_name(f"{Path(path).stem}_joined.mp4")
+    if container.format.name == "mpegts":  # the only format in which FFmpeg puts parts on one clock by itself
+        command = f"ffmpeg -i {shlex.quote(str(path))} -c copy {shlex.quote(str(joined))}"
+    else:
+        command = f"ffmpeg -f concat -safe 0 -i parts.txt -c copy {shlex.quote(str(joined))}"
+        command += ", where parts.txt has a line file 'NAME' for each part"
+    return (
+        f"{path}: the clock restarts at {before_sec:.1f} s: the timestamps go back to {after_sec:.1f} s, expected one "
+        f"clock: record or download it again, or, if it was joined from parts, join them with {command}"
+    )
+
+
+def describe_implausible_end(
+    path: str | os.PathLike, video: PacketTimes, video_end_sec: float, audio: PacketTimes | None = None
+) -> str | None:
+    """Return the error message for a file with too few packets for its length, None for other files.
+
+    A match of few packets may have gaps of hours, but then the audio lasts as long as the video. Where it ends long
+    before, the timestamps of the video are damaged. Audio after the end of the video is not used.
+
+    Args:
+        path: The file.
+        video: The timestamps of its video.
+        video_end_sec: The end of the last frame.
+        audio: The timestamps of its audio, None without audio.
+    """
+    audio_sec, audio_end_sec, num_audio = 0.0, np.inf, 0
+    if audio is not None and len(audio.shown_sec()):
+        durations_sec = audio.shown_durations_sec()
+        audio_sec = float(np.minimum(durations_sec, MAX_PACKET_DURATION_SEC).sum())
+        audio_end_sec, num_audio = float((audio.shown_sec() + durations_sec).max()), len(durations_sec)
+    num_frames = len(video.shown_sec())
+    frames_sec = max(num_frames * MAX_SEC_PER_FRAME, audio_sec)
+    for count, end_sec, limit_sec in (
+        (f"{num_frames} frames", video_end_sec, latest_end_sec(num_frames, frames_sec, audio_end_sec)),
+        (f"{num_audio} audio packets", audio_end_sec, latest_end_sec(num_audio, audio_sec, np.inf)),
+    ):
+        if limit_sec < end_sec < np.inf:
+            return (
+                f"{path}: received {count} with timestamps up to {end_sec:.1f} s, expected at most {limit_sec:.0f} s "
+                "for so few: the timestamps are damaged, record or download it again"
+            )
+    return None
+
+
+def latest_end_sec(num_packets: int, content_sec: float, other_end_sec: float) -> float:
+    """Return the latest time at which a stream can end.
+
+    Args:
+        num_packets: The number of its packets.
+        content_sec: Its length without gaps.
+        other_end_sec: Where the other stream of the file ends, infinity without one.
+    """
+    with_gaps_sec = min(MAX_SEC_PER_PACKET * num_packets, content_sec + MAX_TOTAL_GAP_SEC, other_end_sec)
+    return max(content_sec, with_gaps_sec) + MIN_GAP_SEC
+
+
+def describe_gaps(
+    path: str | os.PathLike,
+    video_gaps_sec: tuple[tuple[float, float], ...],
+    audio_gaps_sec: tuple[tuple[float, float], ...],
+) -> list[str]:
+    """Return warnings about gaps.
+
+    Args:
+        path: The file.
+        video_gaps_sec: (start, end) of the gaps between frames.
+        audio_gaps_sec: (start, end) of the gaps in the audio.
+    """
+    silent_sec = [
+        (start, end)
+        for start, end in audio_gaps_sec
+        if not any(abs(start - other[0]) < 1 and abs(end - other[1]) < 1 for other in video_gaps_sec)
+    ]
+    problems = []
+    for gaps_sec, consequence in (
+        (video_gaps_sec, "the timestamps jump from {}: the frame before is repeated there, without audio"),
+        (silent_sec, "there is no audio from {}: silent there"),
+    ):
+        named = ", ".join(f"{start:.1f} s to {end:.1f} s" for start, end in gaps_sec[:MAX_NAMED_GAPS])
+        named += " and more" if len(gaps_sec) > MAX_NAMED_GAPS else ""
+        problems += [f"{path}: {consequence.format(named)}"] if gaps_sec else []
+    return problems
