@@ -1,6 +1,8 @@
 """The network for any data shape, and its checkpoints."""
 
+import fcntl
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -237,17 +239,41 @@ def test_a_checkpoint_is_written_only_when_the_validation_loss_improves(checkpoi
     assert checkpoint.best_path == str(tmp_path / names[-1])
 
 
-def test_a_checkpoint_appears_whole_or_not_at_all(checkpoint, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["write_checkpoint_attributes", "replace_durably"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left\non device"), RuntimeError("Can't close\nfile")])
+def test_a_checkpoint_appears_whole_or_not_at_all(checkpoint, tmp_path, monkeypatch, step, error):
     checkpoint.on_epoch_end(0, {"val_loss": 0.7})
 
-    def write_checkpoint_attributes(path, attributes):
-        raise OSError(28, "No space left on device")
+    def fail(*_):
+        raise error
 
-    monkeypatch.setattr(run_folder, "write_checkpoint_attributes", write_checkpoint_attributes)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(run_folder, step, fail)
+    reason = "No space left on device" if isinstance(error, OSError) else "Can't close"
+    path = tmp_path / "ckpt-20261124-0002-0.5000.hdf5"
+    message = f"{path}: the checkpoint cannot be written ({reason}): make room"
+    with pytest.raises(OSError, match=f"^{re.escape(message)}.*--resume$"):
         checkpoint.on_epoch_end(1, {"val_loss": 0.5})
-    assert [p.name for p in tmp_path.glob("ckpt*")] == ["ckpt-20261124-0001-0.7000.hdf5"]
-    assert checkpoint.best_path.endswith("0001-0.7000.hdf5")
+    assert [p.name for p in tmp_path.iterdir()] == ["ckpt-20261124-0001-0.7000.hdf5"]
+    assert (checkpoint.best, checkpoint.best_path) == (0.7, str(tmp_path / "ckpt-20261124-0001-0.7000.hdf5"))
+    monkeypatch.undo()
+    checkpoint.on_epoch_end(1, {"val_loss": 0.5})
+    assert checkpoint.best_path == str(path)
+
+
+def test_a_checkpoint_needs_no_file_locks(checkpoint, tmp_path):
+    """As on a network drive without locks: somebody else holds the locks of all files."""
+    folder = tmp_path / "{network} drive"
+    folder.mkdir()
+    part = folder / ".ckpt-20261124.part.hdf5"
+    part.touch()
+    checkpoint.ckpt_dir = folder
+    with open(part) as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        checkpoint.on_epoch_end(0, {"val_loss": 0.5})
+        assert read_checkpoint_attributes(checkpoint.best_path)["val_loss"] == 0.5
+        weights = load_checkpoint(checkpoint.best_path).get_weights()
+    for received, expected in zip(weights, checkpoint.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(received, expected)
 
 
 def test_a_checkpoint_tells_of_its_data_and_predicts_the_same_in_a_new_process(checkpoint, tmp_path):

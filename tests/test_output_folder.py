@@ -1,9 +1,13 @@
 """The dataset folder while it is being written: the lock, what is finished, what is deleted."""
 
+import errno
+import fcntl
 import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +67,41 @@ def test_a_holder_that_does_not_say_who_it_is_is_another_process(tmp_path):
             output_folder.lock(tmp_path),
         ):
             pytest.fail("two hold the lock")
+
+
+@pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def no_file_locks(monkeypatch, request):
+    """A drive on which flock does not work."""
+
+    def flock(*_):
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    return os.strerror(request.param)
+
+
+def test_a_drive_without_file_locks_is_locked_all_the_same(tmp_path, no_file_locks, caplog):
+    for _ in range(2):
+        with output_folder.lock(tmp_path):
+            assert f"{tmp_path}: the drive has no file locks ({no_file_locks}): while this conversion" in caplog.text
+            holder = f"process {os.getpid()} on {socket.gethostname()}"
+            advice = f"or delete {tmp_path / '.soft_lock'} if that process has ended"
+            message = f"^{re.escape(str(tmp_path))}: {holder} .* is writing to this folder.*, {re.escape(advice)}$"
+            with pytest.raises(DatasetError, match=message), output_folder.lock(tmp_path):
+                pytest.fail("two hold the lock")
+        assert names_in(tmp_path) == [".lock"]
+
+
+def test_the_lock_of_a_process_that_was_killed_is_free_without_file_locks(tmp_path, no_file_locks):
+    code = (
+        "import os, sys, filelock\nlock = filelock.SoftFileLock(sys.argv[1] + '/.soft_lock')\nlock.acquire()\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    (tmp_path / ".lock").write_text("process 1 on another computer\n")
+    assert names_in(tmp_path) == [".lock", ".soft_lock"]
+    with output_folder.lock(tmp_path):
+        assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
 
 
 @pytest.mark.parametrize("error", [DatasetError("no"), KeyboardInterrupt()])

@@ -1,5 +1,6 @@
 """Write files atomically, so that a reader, a crash or a full disk never meets half a file."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -16,7 +17,22 @@ def atomic_write(path: str | os.PathLike, content: bytes) -> None:
     part = Path(f"{path}.part")
     try:
         part.write_bytes(content)
-        part.replace(path)
+        replace_durably(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def replace_durably(part: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Rename a complete file once its content is on the disk, so that a power failure leaves no empty file.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be renamed.
+    """
+    with open(part, "rb+") as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # the drive does not support it
+                raise
+    os.replace(part, path)

@@ -1,16 +1,18 @@
 """Manage the dataset folder during a conversion: lock it, and find out which matches are finished.
 
 .lock           names the process that is writing. The operating system releases the lock when that process ends.
+.soft_lock      the lock on a drive without file locks. A later process recognises that its process has ended.
 .part/          matches in progress. Nothing reads it, and it is deleted when a converter starts or ends.
 metadata.json   replaced after each finished match, so that it never names an incomplete one.
 <title>/        renamed from .part/ once it is complete.
 """
 
+import contextlib
+import logging
 import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,10 +23,14 @@ from videosummarizer.dataset.storage import SEGMENT_FILE_NAME
 
 PART_DIR_NAME = ".part"
 LOCK_NAME = ".lock"
+# Not LOCK_NAME, because filelock takes an empty file of that name for a lock that is held.
+SOFT_LOCK_NAME = ".soft_lock"
 METADATA_NAME = "metadata.json"
 
+logger = logging.getLogger(__name__)
 
-@contextmanager
+
+@contextlib.contextmanager
 def lock(dataset_dir: Path) -> Iterator[None]:
     """Create the folder if necessary and lock it for this process, so that no other converter writes to it.
 
@@ -42,22 +48,54 @@ def lock(dataset_dir: Path) -> Iterator[None]:
         )
     dataset_dir.mkdir(parents=True, exist_ok=True)
     lock_path = dataset_dir / LOCK_NAME
-    lock = filelock.FileLock(lock_path)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout as error:
-        holder = lock_path.read_text(encoding="utf-8").strip() or "another process"
-        raise DatasetError(
-            f"{dataset_dir}: {holder} is writing to this folder: wait until it has finished, or give another "
-            "output_dataset_dir"
-        ) from error
-    try:
+    with acquire_lock(dataset_dir):
         since = datetime.now(UTC).isoformat(timespec="seconds")
         lock_path.write_text(f"process {os.getpid()} on {socket.gethostname()} (since {since})\n", encoding="utf-8")
         yield
         lock_path.write_text("")
-    finally:
-        lock.release()
+
+
+def acquire_lock(dataset_dir: Path) -> filelock.BaseFileLock:
+    """Acquire the lock of a folder: of the operating system, or of SOFT_LOCK_NAME on a drive without such locks.
+
+    Returns:
+        The lock, a context manager that releases it.
+
+    Raises:
+        metadata.DatasetError: another process holds it, or it cannot be written.
+    """
+    advice = "wait until it has finished, or give another output_dataset_dir"
+    lock = filelock.FileLock(dataset_dir / LOCK_NAME)
+    if problem := missing_file_locks(dataset_dir / LOCK_NAME):
+        lock = filelock.SoftFileLock(dataset_dir / SOFT_LOCK_NAME)
+        advice += f", or delete {lock.lock_file} if that process has ended"
+        logger.warning(
+            "%s: the drive has no file locks (%s): while this conversion runs, start no other one into this folder on "
+            "another computer",
+            dataset_dir,
+            problem,
+        )
+    try:
+        return lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        holder = (dataset_dir / LOCK_NAME).read_text(encoding="utf-8", errors="replace").strip() or "another process"
+        raise DatasetError(f"{dataset_dir}: {holder} is writing to this folder: {advice}") from error
+
+
+def missing_file_locks(lock_path: Path) -> str | None:
+    """Return why the operating system cannot lock files on the drive of a file; None if it can."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, whose drives all have locks
+        return None
+    with open(lock_path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # another process holds the lock
+            return None
+        except OSError as error:
+            return error.strerror
+    return None
 
 
 def file_signature(*paths: Path) -> dict[str, list[int]]:
@@ -112,7 +150,12 @@ def unexpected_files(dataset_dir: Path) -> list[str]:
     """Return the names of the files and folders that no converter wrote, sorted."""
 
     def is_ours(path: Path) -> bool:
-        if path.name in (LOCK_NAME, PART_DIR_NAME, METADATA_NAME, f"{METADATA_NAME}.part"):
+        if path.name.startswith(SOFT_LOCK_NAME) or path.name in (
+            LOCK_NAME,
+            PART_DIR_NAME,
+            METADATA_NAME,
+            f"{METADATA_NAME}.part",
+        ):
             return True
         if path.is_symlink() or not path.is_dir():
             return False

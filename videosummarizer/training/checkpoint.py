@@ -30,7 +30,7 @@ class CheckpointError(Exception):
 
 def write_checkpoint_attributes(path: str | os.PathLike, attributes: dict) -> None:
     """Write a dict that is serialisable as JSON into the HDF5 attributes of a checkpoint."""
-    import h5py
+    from videosummarizer.training.hdf5 import h5py
 
     with h5py.File(path, "r+") as file:
         file.attrs[CHECKPOINT_ATTRIBUTE] = json.dumps(attributes)
@@ -42,7 +42,7 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
     Raises:
         CheckpointError: The file is missing or damaged, or it is not a checkpoint of this toolkit.
     """
-    import h5py
+    from videosummarizer.training.hdf5 import h5py
 
     expected = "expected a .hdf5 file that main.py saved"
     if not os.path.isfile(path):

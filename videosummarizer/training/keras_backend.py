@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import absl.logging
 
+import videosummarizer.training.hdf5  # noqa: F401 (before Keras imports h5py)
+
 
 @contextmanager
 def silence_native_stderr() -> Iterator[None]:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from videosummarizer.atomic_file import atomic_write
+from videosummarizer.atomic_file import atomic_write, replace_durably
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
 
 
-class BestCheckpoint(keras.callbacks.ModelCheckpoint):
+class BestCheckpoint(keras.callbacks.Callback):
     """Save `<name>-<epoch>-<val_loss>.hdf5` atomically after an epoch with the lowest validation loss so far.
 
     Args:
@@ -19,17 +19,14 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         attributes: What each checkpoint states about itself, next to its epoch and validation loss.
 
     Attributes:
+        best: Lowest validation loss so far, infinite before the first checkpoint.
         best_path: Path of the last checkpoint, None before the first.
     """
 
     def __init__(self, ckpt_dir: str | os.PathLike, name: str, attributes: dict):
-        part_path = os.path.join(ckpt_dir, f".{name}.part.hdf5")
-        # The constructor of Keras 3 refuses the suffix .hdf5, so the path is set afterwards. The initial value keeps
-        # NaN from counting as the best loss.
-        super().__init__("x.h5", monitor="val_loss", mode="min", save_best_only=True, initial_value_threshold=np.inf)
-        self.filepath = part_path
+        super().__init__()
         self.ckpt_dir, self.name, self.attributes = ckpt_dir, name, attributes
-        self.best_path: str | None = None
+        self.best, self.best_path = np.inf, None
 
     def resume(self, best_path: str | None, best_loss: float) -> None:
         """Continue from the best checkpoint of the run before, if it still exists.
@@ -43,15 +40,31 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
             self.best_path, self.best = best_path, best_loss
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        best_before = self.best
-        super().on_epoch_end(epoch, logs)
-        if self.best == best_before:
+        """Save the network if this epoch is the best one.
+
+        Raises:
+            OSError: The checkpoint cannot be written.
+        """
+        val_loss = logs["val_loss"]
+        if not val_loss < self.best:  # never for NaN
             return
-        write_checkpoint_attributes(
-            self.filepath, {**self.attributes, "epoch": epoch + 1, "val_loss": logs["val_loss"]}
-        )
-        self.best_path = os.path.join(self.ckpt_dir, f"{self.name}-{epoch + 1:04d}-{logs['val_loss']:.4f}.hdf5")
-        os.replace(self.filepath, self.best_path)
+        path = os.path.join(self.ckpt_dir, f"{self.name}-{epoch + 1:04d}-{val_loss:.4f}.hdf5")
+        part_path = os.path.join(self.ckpt_dir, f".{self.name}.part.hdf5")
+        try:
+            self.model.save(part_path)
+            write_checkpoint_attributes(part_path, {**self.attributes, "epoch": epoch + 1, "val_loss": val_loss})
+            replace_durably(part_path, path)
+        except BaseException as error:
+            Path(part_path).unlink(missing_ok=True)
+            if not isinstance(error, Exception):
+                raise
+            # HDF5 raises several types, with messages of several lines.
+            reason = os.strerror(error.errno) if getattr(error, "errno", None) else str(error).partition("\n")[0]
+            raise OSError(
+                f"{path}: the checkpoint cannot be written ({reason}): make room or correct the folder's permissions, "
+                "then continue with --resume"
+            ) from error
+        self.best, self.best_path = val_loss, path
 
 
 def make_event_log(path: Path):

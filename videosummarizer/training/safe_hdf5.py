@@ -9,10 +9,9 @@ import json
 import math
 import os
 
-import h5py
-
 from videosummarizer.dataset.safe_pickle import abbreviate
 from videosummarizer.training.checkpoint import CheckpointError
+from videosummarizer.training.hdf5 import h5py
 
 # Lists of layers in a network's config.
 MAX_LAYERS = 1000
