@@ -31,8 +31,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import media
 from videosummarizer.argument_types import length_sec, number_between
-from videosummarizer.atomic_file import atomic_write
+from videosummarizer.atomic_file import FolderError, atomic_write, require_writable
 from videosummarizer.dataset import output_folder
+from videosummarizer.error_messages import describe_match_error
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import editor_exports, outputs, reel, review_page, scoring, selection
 from videosummarizer.extraction.job import (
@@ -187,16 +188,19 @@ def make_job(video_path: Path, checkpoint: Checkpoint, args: argparse.Namespace)
 
 def extract_match(
     video_path: Path, checkpoint: Checkpoint, network: Callable[[], object], args: argparse.Namespace
-) -> None:
+) -> bool:
     """Write the missing files of a match; see `file_writers`.
 
     `<title>.json` is written first. It says how the other files are made, so that the same command continues and
     another one is refused. Scores are read again where checkpoint and match are the same, so that another threshold
     takes seconds.
 
+    Returns:
+        Whether all files are written. Errors in the others are reported, each in one line.
+
     Raises:
         ExtractionError: There is no such match, or existing files were made with other settings.
-        media.MediaError, reel.ReelError, OSError: The match cannot be read, or a file cannot be written.
+        media.MediaError, OSError: The match cannot be read, or no file can be written.
         checkpoint.CheckpointError: The network cannot be read.
     """
     job = make_job(video_path, checkpoint, args)
@@ -205,20 +209,34 @@ def extract_match(
             raise ExtractionError(describe_conflict(job))
         if job.is_finished:
             print(f"{video_path.stem}: finished already and kept")
-            return
+            return True
+    require_writable(args.output_dir, "correct its permissions, make room, or choose another --output_dir")
     result = score_and_select(job, checkpoint, network, args)
     if args.overwrite:
         for path in job.existing_files:
             path.unlink()
     if not job.path_of[".json"].exists():
         atomic_write(job.path_of[".json"], outputs.write_report(result, provenance(job, checkpoint)))
+    is_complete = True
     for suffix, write in file_writers(result, args.output_dir, args.reel_height).items():
-        if not job.path_of[suffix].exists():
-            try:
-                write(job.path_of[suffix])
-            except editor_exports.ExportError as error:
-                logger.warning("%s is not written: %s", job.path_of[suffix], error)
+        path = job.path_of[suffix]
+        try:
+            if not path.exists():
+                write(path)
+        except editor_exports.ExportError as error:
+            logger.warning("%s is not written: %s", path, error)
+        except Exception as error:  # also of libraries: the other files do not depend on this one
+            report_error(path, "cannot be written", error, args)
+            is_complete = False
     describe_result(result, job.path_of)
+    return is_complete
+
+
+def report_error(path: Path, action: str, error: Exception, args: argparse.Namespace) -> None:
+    """Report in one line what failed with a match or one of its files."""
+    is_described = isinstance(error, ExtractionError | FolderError | media.MediaError | reel.ReelError)
+    message = str(error) if is_described else describe_match_error(path, action, error)
+    logger.error(message, exc_info=error if args.debug else None)
 
 
 def score_and_select(
@@ -312,13 +330,16 @@ def extract_matches(args: argparse.Namespace) -> int:
 
         return inference.load_network(checkpoint)
 
-    args.output_dir.mkdir(parents=True, exist_ok=True)
     failed = []
     for video_path in dict.fromkeys(args.videos):
         try:
-            extract_match(video_path, checkpoint, network, args)
-        except (ExtractionError, media.MediaError, reel.ReelError, OSError) as error:
-            logger.error(error, exc_info=args.debug)
+            is_complete = extract_match(video_path, checkpoint, network, args)
+        except CheckpointError:
+            raise  # the other matches would fail, too
+        except Exception as error:  # also of libraries: the other matches do not depend on this one
+            report_error(video_path, "no highlights can be extracted", error, args)
+            is_complete = False
+        if not is_complete:
             failed.append(str(video_path))
     if failed and len(args.videos) > 1:
         logger.error("%d of %d matches failed: %s", len(failed), len(args.videos), ", ".join(failed))

@@ -12,8 +12,8 @@ from clips import tone, write_clip
 from test_highlight_extractor_reruns import CONFIG, POINT, Extractor, all_files
 
 from highlight_extractor import main
-from videosummarizer import media
-from videosummarizer.extraction import reel
+from videosummarizer import atomic_file, media
+from videosummarizer.extraction import editor_exports, outputs, reel, scoring
 from videosummarizer.training import inference
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint_attributes
 
@@ -108,6 +108,76 @@ def test_a_reel_that_cannot_be_written_is_one_line(extract, monkeypatch, caplog)
     monkeypatch.setattr(reel, "render_reel", refuse)
     assert extract(extract.match()) == 1
     assert caplog.messages == ["match_highlights.mp4: the reel cannot be written (No space left on device)"]
+
+
+def test_a_file_that_fails_costs_no_other_one(extract, tmp_path, monkeypatch, caplog):
+    def fail(error):
+        def write(*_):
+            raise error
+
+        return write
+
+    monkeypatch.setattr(outputs, "draw_timeline", fail(ValueError("no\n\nfont")))
+    monkeypatch.setattr(editor_exports, "write_webvtt", fail(OSError(28, "No space left on device")))
+    match, good = extract.match(), extract.match("good")
+    assert extract(match, good) == 1
+    failed = {f"{title}{suffix}" for title in ("match", "good") for suffix in ("_timeline.png", ".vtt")}
+    assert extract.names() == all_files("match", "good") - failed
+    out = tmp_path / "out"
+    assert caplog.messages == [
+        f"{out / 'match.vtt'}: cannot be written (No space left on device): free some space and run the same command "
+        "again",
+        f"{out / 'match_timeline.png'}: cannot be written (ValueError: no font): --debug shows where it comes from",
+        f"{out / 'good.vtt'}: cannot be written (No space left on device): free some space and run the same command "
+        "again",
+        f"{out / 'good_timeline.png'}: cannot be written (ValueError: no font): --debug shows where it comes from",
+        f"2 of 2 matches failed: {match}, {good}",
+    ]
+    monkeypatch.undo()
+    monkeypatch.setattr(outputs, "draw_timeline", lambda result: b"a picture")
+    assert extract(match, good) == 0
+    assert extract.names() == all_files("match", "good")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("cannot\ncache"), MemoryError(), OSError(5, "Input/output error")])
+def test_any_error_with_one_match_costs_only_itself(extract, monkeypatch, caplog, error):
+    score_match = scoring.score_match
+
+    def fail(video_path, *arguments):
+        if video_path.stem == "match":
+            raise error
+        return score_match(video_path, *arguments)
+
+    monkeypatch.setattr(scoring, "score_match", fail)
+    match = extract.match()
+    assert extract(match, extract.match("good")) == 1
+    reason = {RuntimeError: "RuntimeError: cannot cache", MemoryError: "memory ran out"}.get(
+        type(error), "Input/output error"
+    )
+    assert caplog.messages[0].startswith(f"{match}: no highlights can be extracted ({reason}): ")
+    assert caplog.messages[1:] == [f"1 of 2 matches failed: {match}"]
+    assert "Traceback" not in caplog.text
+    assert extract.names() == all_files("good")
+    assert extract(match, "--debug") == 1
+    assert "Traceback" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_out_before_scoring(extract, tmp_path, monkeypatch, caplog):
+    def refuse(**_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(atomic_file.tempfile, "TemporaryFile", refuse)
+    assert extract(extract.match()) == 1
+    assert caplog.messages == [
+        f"{tmp_path / 'out'}: no files can be written into this folder (Read-only file system): correct its "
+        "permissions, make room, or choose another --output_dir"
+    ]
+    assert extract.scored == []
+    monkeypatch.undo()
+    extract.out = tmp_path / "file"
+    extract.out.touch()
+    assert extract(extract.match()) == 1
+    assert caplog.messages[-1].startswith(f"{extract.out}: no files can be written into this folder (File exists): ")
 
 
 @pytest.mark.parametrize(

@@ -264,14 +264,15 @@ def test_a_checkpoint_needs_no_file_locks(checkpoint, tmp_path):
     """As on a network drive without locks: somebody else holds the locks of all files."""
     folder = tmp_path / "{network} drive"
     folder.mkdir()
-    part = folder / ".ckpt-20261124.part.hdf5"
+    callback = BestCheckpoint(folder, "run", {})
+    callback.set_model(checkpoint.model)
+    part = folder / ".run.part.hdf5"
     part.touch()
-    checkpoint.ckpt_dir = folder
     with open(part) as locked:
         fcntl.flock(locked, fcntl.LOCK_EX)
-        checkpoint.on_epoch_end(0, {"val_loss": 0.5})
-        assert read_checkpoint_attributes(checkpoint.best_path)["val_loss"] == 0.5
-        weights = load_checkpoint(checkpoint.best_path).get_weights()
+        callback.on_epoch_end(0, {"val_loss": 0.5})
+        assert read_checkpoint_attributes(callback.best_path)["val_loss"] == 0.5
+        weights = load_checkpoint(callback.best_path).get_weights()
     for received, expected in zip(weights, checkpoint.model.get_weights(), strict=True):
         np.testing.assert_array_equal(received, expected)
 

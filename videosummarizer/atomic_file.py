@@ -2,7 +2,12 @@
 
 import errno
 import os
+import tempfile
 from pathlib import Path
+
+
+class FolderError(OSError):
+    """No files can be written into a folder. The message names it, and says why and what to do."""
 
 
 def atomic_write(path: str | os.PathLike, content: bytes) -> None:
@@ -36,3 +41,22 @@ def replace_durably(part: str | os.PathLike, path: str | os.PathLike) -> None:
             if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # the drive does not support it
                 raise
     os.replace(part, path)
+
+
+def require_writable(folder: Path, advice: str) -> None:
+    """Create a folder if necessary, and write into it, to find out before long work whether that is possible.
+
+    Args:
+        folder: the folder for results.
+        advice: what to do otherwise, the end of the message.
+
+    Raises:
+        FolderError: the folder cannot be written to, or its drive is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as error:
+        raise FolderError(f"{folder}: no files can be written into this folder ({error.strerror}): {advice}") from error

@@ -14,6 +14,7 @@ import av.error
 import numpy as np
 
 from videosummarizer import audio_track, media
+from videosummarizer.atomic_file import replace_durably
 from videosummarizer.extraction.section_frames import SectionFrames
 
 
@@ -77,7 +78,7 @@ def render_reel(
             frames = SectionFrames(video, video_info)
             for first, end in sections:
                 render_section(writer, frames, audio, edges_sec[[first, end]].tolist(), on_progress)
-        part_path.replace(reel_path)
+        replace_durably(part_path, reel_path)
     finally:
         part_path.unlink(missing_ok=True)
 
@@ -219,7 +220,10 @@ class ReelWriter:
         try:
             yield
         except (av.error.FFmpegError, OSError) as error:
-            raise ReelError(f"{self.path}: the reel cannot be written ({error.strerror or error})") from error
+            raise ReelError(
+                f"{self.path.with_suffix('')}: the reel cannot be written ({error.strerror or error}): make room, or "
+                "choose another --output_dir"
+            ) from error
 
     def start_section(self, num_pts: int) -> int:
         """Begin a section.
