@@ -144,10 +144,14 @@ def loudness_head(spectrogram: keras.KerasTensor, num_steps: int) -> tuple[keras
     step_energy = LogEnergy(MEL_FRAMES_PER_STEP)(spectrogram)
     surrounding_energy = layers.AveragePooling1D(num_steps, strides=1, padding="same")(step_energy)
     logits = []
-    for x in (segment_energy, layers.Concatenate()([step_energy, surrounding_energy])):
-        x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, center=False, scale=False)(x)
-        logits.append(layers.Dense(1, kernel_initializer="ones")(x))
-    return logits[0], layers.Reshape((-1, num_steps))(logits[1])
+    for name, energy, num_logits in (
+        ("highlight", segment_energy, 1),
+        ("steps", layers.Concatenate()([step_energy, surrounding_energy]), num_steps),
+    ):
+        x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, center=False, scale=False)(energy)
+        x = layers.Dense(1, kernel_initializer="ones")(x)
+        logits.append(layers.Reshape((-1, num_logits), name=f"loudness_{name}_logits")(x))
+    return logits[0], logits[1]
 
 
 def video_encoder(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor:
@@ -168,7 +172,7 @@ def video_encoder(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor
     x = layers.Dropout(DROPOUT)(BatchToTime()([x, video]))
     x = conv1d_bn_relu(x, NUM_CHANNELS)
     x = AveragePoolToLength(num_video_frames, num_steps)(x)
-    return layers.Dense(NUM_CHANNELS)(layers.Dropout(DROPOUT)(x))
+    return layers.Dense(NUM_CHANNELS, name="video_features")(layers.Dropout(DROPOUT)(x))
 
 
 def log_mel_spectrogram(audio: keras.KerasTensor, audio_sample_rate: int, num_mel_frames: int) -> keras.KerasTensor:
@@ -202,7 +206,7 @@ def audio_encoder(spectrogram: keras.KerasTensor) -> keras.KerasTensor:
     x = conv1d_bn_relu(x, NUM_CHANNELS)
     num_pooled = MEL_FRAMES_PER_STEP // 8
     x = layers.Concatenate()([layers.AveragePooling1D(num_pooled)(x), layers.MaxPooling1D(num_pooled)(x)])
-    return layers.Dense(NUM_CHANNELS)(layers.Dropout(DROPOUT)(x))
+    return layers.Dense(NUM_CHANNELS, name="audio_features")(layers.Dropout(DROPOUT)(x))
 
 
 def waveform_to_log_mel(audio: keras.KerasTensor, audio_sample_rate: int, num_mel_frames: int) -> keras.KerasTensor:
@@ -248,7 +252,7 @@ def temporal_convolutions(x: keras.KerasTensor, dilations: Sequence[int], modali
     Args:
         x: (B, S * K, num_features) features of the time steps.
         dilations: Dilation rate of each convolution, which has three taps.
-        modality: "audio" or "video". `inference.receptive_field` reads it from the names of the convolutions.
+        modality: "audio" or "video". `inference.heads_context` reads it from the names of the convolutions.
 
     Returns:
         (B, S * K, 64) features of the time steps.

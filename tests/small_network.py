@@ -22,10 +22,14 @@ def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10, dilat
     samples = layers.Reshape((-1, math.prod(data_shape["audio"])))(audio)
     level = layers.Add()([layers.ReLU()(samples), layers.ReLU()(layers.Rescaling(-1)(samples))])  # absolute values
     ones = Constant(20 / samples.shape[-1])  # at first, louder means more likely
-    features = layers.BatchNormalization(momentum=0.9)(layers.Dense(4)(level))
-    colours = layers.Reshape((-1, math.prod(data_shape["video"])))(layers.Rescaling(1 / 255)(video))
+    features = layers.BatchNormalization(momentum=0.9, name="audio_features")(layers.Dense(4)(level))
+    colours = layers.Rescaling(1 / 255)(video)
+    colours = layers.Reshape((-1, math.prod(data_shape["video"])), name="video_features")(colours)
     logits = {
-        "loudness": [layers.Dense(size, kernel_initializer=ones)(level) for size in (1, num_steps)],
+        "loudness": [
+            layers.Dense(size, kernel_initializer=ones, name=f"loudness_{name}_logits")(level)
+            for name, size in (("highlight", 1), ("steps", num_steps))
+        ],
         "audio": [layers.Dense(size)(layers.Dropout(0.2)(features)) for size in (1, num_steps)],
         "video": [layers.Dense(size)(colours) for size in (1, num_steps)],
     }

@@ -17,7 +17,7 @@ from model import NUM_MEL_BANDS, build_model
 from videosummarizer.training import run_folder
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint_attributes, write_checkpoint_attributes
 from videosummarizer.training.fusion import FUSION_LAYER, OUTPUTS, LateFusion, search_fusion_weights
-from videosummarizer.training.inference import INFERENCE_WINDOW, load_checkpoint, score_segments
+from videosummarizer.training.inference import ENCODER_WINDOW, HEADS_WINDOW, load_checkpoint, score_segments
 from videosummarizer.training.layers import (
     AveragePoolToLength,
     FrameAugmentation,
@@ -99,7 +99,7 @@ def test_picture_sound_and_neighbours_all_count(kind):
 def test_a_match_is_scored_in_windows_as_if_it_were_scored_at_once(num_steps):
     data_shape = {"video": (2, 8, 8, 3), "audio": (500,)}
     network = with_loudness(build_model(data_shape, 1000, num_steps))
-    for num_segments in (1, 5, 24, 25, 61):
+    for num_segments in (1, 5, 24, 25, 61, 300):
         inputs = random_inputs(data_shape, num_segments)
         taken = iter(zip(inputs["video"][0], inputs["audio"][0], strict=True))
         scores = np.stack(list(score_segments(network, taken)))
@@ -112,9 +112,11 @@ def test_a_match_is_scored_in_windows_as_if_it_were_scored_at_once(num_steps):
 def test_segments_of_a_match_are_taken_as_they_are_needed():
     data_shape = {"video": (1, 4, 4, 3), "audio": (100,)}
     segment = np.zeros(data_shape["video"], np.uint8), np.zeros(data_shape["audio"], np.float32)
-    segments_left = iter([segment] * 100)
+    segments_left = iter([segment] * 400)
     next(score_segments(build_model(data_shape, 100), segments_left))
-    assert len(list(segments_left)) == 100 - INFERENCE_WINDOW
+    # A context of two segments: windows of 24 give 22 features, then 20 each, until the heads have 256.
+    assert (ENCODER_WINDOW, HEADS_WINDOW) == (24, 256)
+    assert len(list(segments_left)) == 400 - (24 + 12 * 20)
 
 
 def test_mfccs_become_a_smoothed_log_mel_spectrogram():

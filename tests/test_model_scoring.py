@@ -9,6 +9,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from small_network import build_fused_network
 
 import model
 from videosummarizer.training import inference
@@ -24,121 +25,25 @@ def build(num_frames, num_steps, dilations):
 # ---- Windows
 
 
-class Neighbours:
-    """Stands for a network whose score of a segment is the sum of the numbers of those up to `reach` around it."""
+class Sums:
+    """Stands for a network whose result for an item is the sum of the numbers of those up to `reach` around it."""
 
-    def __init__(self, num_steps, num_frames, reach, dilations=(1, 2, 4)):
-        self.output = {"steps": np.empty((1, 1, num_steps))}
-        self.input = {"video": np.empty((1, 1, num_frames, 1, 1, 3))}
-        self.num_steps, self.reach, self.lengths = num_steps, reach, []
-        self.layers = [
-            SimpleNamespace(name=f"{modality}_temporal_convolution_{dilation}", dilation_rate=(dilation,))
-            for modality in ("audio", "video")
-            for dilation in dilations
-        ]
+    def __init__(self, reach):
+        self.reach, self.lengths = reach, []
 
-    def predict_on_batch(self, inputs):
-        assert inputs["video"].dtype == np.uint8
-        numbers = inputs["audio"][:, :, 0]
-        assert len(numbers) == 1
-        num = numbers.shape[1]
-        self.lengths.append(num)
+    def __call__(self, window):
+        self.lengths.append(len(window))
         assert len(self.lengths) < 100, "scoring gets nowhere"
-        sums = [numbers[0, max(0, k - self.reach) : k + self.reach + 1].sum() for k in range(num)]
-        highlight = np.array(sums)[np.newaxis, :, np.newaxis]
-        steps = highlight + np.arange(1, self.num_steps + 1)
-        return {"highlight": highlight, "steps": steps, "video_steps": -steps, "audio_highlight": highlight * 2}
+        return [sum(window[max(0, k - self.reach) : k + self.reach + 1]) for k in range(len(window))]
 
 
-def match_of(num_segments):
-    for number in range(num_segments):
-        yield np.full((1, 1, 1, 3), number % 256, np.uint8), np.array([1000 + number**2], np.float64)
-
-
-def expected_scores(num_segments, reach):
-    numbers = 1000 + np.arange(num_segments) ** 2
-    return [numbers[max(0, k - reach) : k + reach + 1].sum() for k in range(num_segments)]
-
-
-# Hand-worked: 1 + 2 + 4 = 7 steps of the dilated convolutions, and two steps of the audio or two frames, whichever is
-# longer, in segments, rounded up.
-CONTEXTS = [
-    (10, 15, 1),  # 0.7 + max(0.2, 0.133) = 0.9
-    (10, 2, 2),  # 0.7 + 1
-    (10, 4, 2),  # 0.7 + 0.5 = 1.2
-    (10, 7, 1),  # 0.7 + 0.286 = 0.986
-    (10, 6, 2),  # 0.7 + 0.333 = 1.033
-    (9, 30, 1),  # 0.778 + 0.222 = 1
-    (8, 30, 2),  # 0.875 + 0.25 = 1.125
-    (5, 3, 3),  # 1.4 + 0.667 = 2.067
-    (4, 1, 4),  # 1.75 + 2 = 3.75
-    (3, 2, 4),  # 2.333 + 1
-    (3, 100, 3),  # 2.333 + 0.667
-    (2, 2, 5),  # 3.5 + 1 = 4.5
-    (1, 1, 9),  # 7 + 2
-    (1, 15, 9),
-]
-
-
-@pytest.mark.parametrize(("num_steps", "num_frames", "context"), CONTEXTS)
-def test_context_is_what_the_convolutions_reach(num_steps, num_frames, context):
-    assert inference.receptive_field(Neighbours(num_steps, num_frames, 0)) == context
-
-
-@pytest.mark.parametrize(
-    ("num_steps", "num_frames", "dilations", "context"),
-    [
-        (10, 15, (1, 2), 1),  # 0.3 + 0.2
-        (10, 15, (1, 2, 4, 8, 16, 32), 7),  # 6.3 + 0.2
-        (10, 2, (1, 2, 4, 8, 16, 32), 8),  # 6.3 + 1
-        (3, 2, (1, 2, 4, 8, 16, 32), 22),  # 21 + 1
-        (1, 1, (1, 2), 5),
-        (1, 1, (1, 2, 4, 8, 16, 32), 65),
-        (6, 9, (), 1),  # 0.333
-    ],
-)
-def test_context_follows_from_the_dilations(num_steps, num_frames, dilations, context):
-    assert inference.receptive_field(Neighbours(num_steps, num_frames, 0, dilations)) == context
-
-
-@pytest.mark.parametrize(
-    ("num_steps", "num_frames", "dilations"),
-    [
-        *((num_steps, num_frames, (1, 2, 4)) for num_steps, num_frames in [(10, 15), (10, 2), (3, 2), (5, 1), (9, 30)]),
-        (10, 2, (1, 2)),
-        (1, 1, (1, 2)),
-        (10, 15, (1, 2, 4, 8, 16, 32)),
-        (1, 1, (1, 2, 4, 8, 16, 32)),
-    ],
-)
-def test_a_score_depends_on_segments_as_far_away_as_the_context_and_no_further(num_steps, num_frames, dilations):
-    keras.utils.set_random_seed(0)
-    network = build(num_frames, num_steps, dilations)
-    for layer in network.layers:  # all weights above 0, so that no rectification hides what is further away
-        layer.set_weights([np.abs(weight) + 0.01 for weight in layer.get_weights()])
-    context = inference.receptive_field(network)
-    num_segments, middle = 2 * context + 5, context + 2
-    rng = np.random.default_rng(0)
-    inputs = {
-        "video": rng.integers(0, 100, (1, num_segments, num_frames, 2, 2, 3), dtype=np.uint8),
-        "audio": rng.normal(size=(1, num_segments, 60)).astype(np.float32),
-    }
-    outputs = [network.output[f"{name}_steps"]._keras_history.operation.input for name in ("audio", "video")]
-    logits = keras.Model(network.input, outputs)
-    before = logits(inputs)
-    inputs["video"][:, middle] += 100
-    inputs["audio"][:, middle] *= 100
-    changed = [(np.asarray(a) != np.asarray(b)).any(axis=(0, 2)) for a, b in zip(before, logits(inputs), strict=True)]
-    distances = np.abs(np.flatnonzero(changed[0] | changed[1]) - middle)
-    assert distances.max() == context  # with a longer one, time would be lost
-
-
-@pytest.mark.parametrize(("num_steps", "num_frames", "context"), [(10, 15, 1), (10, 2, 2), (3, 2, 4), (1, 1, 9)])
+@pytest.mark.parametrize("context", [1, 2, 4, 9])
 @pytest.mark.parametrize("window_length", [1, 8, 24])
-def test_each_segment_is_scored_once_with_all_of_its_neighbours(num_steps, num_frames, context, window_length):
+def test_each_item_is_processed_once_with_all_of_its_neighbours(context, window_length):
     longest = max(window_length, 4 * context)
     num_new = longest - 2 * context
-    for num_segments in {
+    for num_items in {
+        0,
         1,
         2,
         context,
@@ -148,46 +53,183 @@ def test_each_segment_is_scored_once_with_all_of_its_neighbours(num_steps, num_f
         longest + num_new,
         longest + 3 * num_new + 1,
     }:
-        network = Neighbours(num_steps, num_frames, context)
-        scores = np.stack(list(inference.score_segments(network, match_of(num_segments), window_length)))
-        expected = expected_scores(num_segments, context)
-        np.testing.assert_array_equal(scores[:, 0], expected)
-        np.testing.assert_array_equal(scores[:, 1:], np.array(expected)[:, np.newaxis] + np.arange(1, num_steps + 1))
-        assert max(network.lengths) <= longest
+        sums, numbers = Sums(context), [1000 + k**2 for k in range(num_items)]
+        results = list(inference.slide(sums, iter(numbers), window_length, context))
+        assert results == [sum(numbers[max(0, k - context) : k + context + 1]) for k in range(num_items)]
         # The first window is full; each that follows holds twice the context that was there before.
-        num_full = 0 if num_segments < longest else 1 + (num_segments - longest) // num_new
-        assert network.lengths[:-1] == [longest] * num_full
+        num_full = 0 if num_items < longest else 1 + (num_items - longest) // num_new
+        assert sums.lengths[:num_full] == [longest] * num_full
+        assert len(sums.lengths) <= num_full + 1
+        assert max(sums.lengths, default=0) <= longest
 
 
-def test_a_window_holds_24_segments_by_default():
-    network = Neighbours(10, 15, 1)
-    list(inference.score_segments(network, match_of(50)))
-    assert network.lengths == [24, 24, 6]  # 23 new ones, then 22, then 4: the last with two that were there
+def test_items_are_read_when_a_window_needs_them():
+    items, sums = iter(range(50)), Sums(1)
+    results = inference.slide(sums, items, 24, 1)
+    next(results)
+    assert len(list(items)) == 50 - 24
 
 
-def test_outputs_of_other_names_are_given_in_their_order():
-    network = Neighbours(3, 2, 0)
-    scores = list(inference.score_segments(network, match_of(2), names=("video_steps", "audio_highlight", "highlight")))
-    assert [row.tolist() for row in scores] == [[-1001, -1002, -1003, 2000, 1000], [-1002, -1003, -1004, 2002, 1001]]
+class Shapes:
+    """Stands for a network of these numbers of time steps and frames per segment, and of these dilations."""
+
+    def __init__(self, num_steps, num_frames, dilations=(1, 2, 4)):
+        self.output = {"steps": np.empty((1, 1, num_steps))}
+        self.input = {"video": np.empty((1, 1, num_frames, 1, 1, 3))}
+        self.layers = [
+            SimpleNamespace(name=f"{modality}_temporal_convolution_{dilation}", dilation_rate=(dilation,))
+            for modality in ("audio", "video")
+            for dilation in dilations
+        ]
 
 
-def test_a_match_without_segments_has_no_scores():
-    network = Neighbours(3, 2, 0)
-    assert list(inference.score_segments(network, match_of(0))) == []
-    assert network.lengths == []
+@pytest.mark.parametrize(
+    ("num_steps", "num_frames", "context"),
+    # Two time steps or two frames, whichever is longer, in segments, rounded up.
+    [(10, 15, 1), (10, 2, 1), (10, 1, 2), (2, 15, 1), (3, 1, 2), (1, 15, 2), (1, 1, 2)],
+)
+def test_context_of_the_encoders(num_steps, num_frames, context):
+    assert inference.encoders_context(Shapes(num_steps, num_frames)) == context
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "dilations", "context"),
+    # The sum of the dilations, in segments, rounded up.
+    [
+        (10, (1, 2, 4), 1),
+        (7, (1, 2, 4), 1),
+        (6, (1, 2, 4), 2),
+        (1, (1, 2, 4), 7),
+        (10, (1, 2), 1),
+        (10, (1, 2, 4, 8, 16, 32), 7),
+        (3, (1, 2, 4, 8, 16, 32), 21),
+        (1, (1, 2, 4, 8, 16, 32), 63),
+        (6, (), 1),
+    ],
+)
+def test_context_of_the_heads_follows_from_the_dilations(num_steps, dilations, context):
+    assert inference.heads_context(Shapes(num_steps, 2, dilations)) == context
+
+
+def positive(network):
+    """Make all weights greater than 0, so that no rectification hides what is further away."""
+    for layer in network.layers:
+        layer.set_weights([np.abs(weight) + 0.01 for weight in layer.get_weights()])
+    return network
+
+
+def reach_of_a_change(model, inputs, changed, num_segments):
+    """Return how many segments away from the middle the outputs of (1, num_segments, ...) change."""
+    arrays = [[np.asarray(x).reshape(num_segments, -1) for x in model(given)] for given in (inputs, changed)]
+    differs = [(before != after).any(axis=1) for before, after in zip(*arrays, strict=True)]
+    return np.abs(np.flatnonzero(np.any(differs, axis=0)) - num_segments // 2).max()
+
+
+@pytest.mark.parametrize(("num_steps", "num_frames"), [(10, 15), (10, 2), (3, 2), (5, 1), (9, 30), (1, 1)])
+def test_features_depend_on_segments_as_far_away_as_the_context_and_no_further(num_steps, num_frames):
+    keras.utils.set_random_seed(0)
+    network = positive(build(num_frames, num_steps, (1, 2)))
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 100, (1, 9, num_frames, 2, 2, 3), dtype=np.uint8)
+    audio = rng.normal(size=(1, 9, 60)).astype(np.float32)
+    changed = [video.copy(), audio.copy()]
+    changed[0][:, 4] += 100
+    changed[1][:, 4] *= 100
+    tensors = [network.get_layer(f"{modality}_features").output for modality in ("audio", "video")]
+    features = keras.Model([network.input["video"], network.input["audio"]], tensors)
+    # With a longer context, time would be lost.
+    assert reach_of_a_change(features, [video, audio], changed, 9) == inference.encoders_context(network)
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "dilations"),
+    [(10, (1, 2, 4)), (3, (1, 2, 4)), (10, (1, 2)), (1, (1, 2)), (10, (1, 2, 4, 8, 16, 32)), (1, (1, 2, 4, 8, 16, 32))],
+)
+def test_logits_depend_on_features_as_far_away_as_the_context_and_no_further(num_steps, dilations):
+    keras.utils.set_random_seed(0)
+    network = positive(build(2, num_steps, dilations))
+    context = inference.heads_context(network)
+    num_segments = 2 * context + 5
+    rng = np.random.default_rng(0)
+    features = [rng.random((1, num_segments * num_steps, 64), np.float32) for _ in range(2)]
+    changed = [array.copy() for array in features]
+    for array in changed:
+        array[:, (num_segments // 2) * num_steps : (num_segments // 2 + 1) * num_steps] *= 100
+    modalities = ("audio", "video")
+    inputs = [network.get_layer(f"{modality}_features").output for modality in modalities]
+    logits = [network.output[f"{modality}_steps"]._keras_history.operation.input for modality in modalities]
+    assert reach_of_a_change(keras.Model(inputs, logits), features, changed, num_segments) == context
+
+
+@pytest.fixture(scope="module")
+def fused_network():
+    return build_fused_network({"video": (1, 2, 2, 3), "audio": (4,)})
+
+
+def random_match(num_segments, seed=0):
+    rng = np.random.default_rng(seed)
+    video = rng.integers(0, 256, (num_segments, 1, 2, 2, 3), dtype=np.uint8)
+    return video, rng.normal(size=(num_segments, 4)).astype(np.float32)
+
+
+def test_outputs_of_other_names_are_given_in_their_order(fused_network):
+    video, audio = random_match(3)
+    names = ("video_steps", "audio_highlight", "highlight")
+    scores = np.stack(list(inference.score_segments(fused_network, zip(video, audio, strict=True), names=names)))
+    expected = fused_network.predict_on_batch({"video": video[np.newaxis], "audio": audio[np.newaxis]})
+    np.testing.assert_allclose(scores, np.concatenate([expected[name][0] for name in names], axis=-1), atol=1e-6)
+    assert np.ptp(scores, axis=1).min() > 0.001
+
+
+def test_a_network_is_divided_once_for_all_matches(fused_network):
+    parts = inference.split_network(fused_network)
+    for seed in (0, 1):
+        video, audio = random_match(5, seed)
+        scores = list(inference.score_segments(fused_network, zip(video, audio, strict=True)))
+        expected = fused_network.predict_on_batch({"video": video[np.newaxis], "audio": audio[np.newaxis]})
+        np.testing.assert_allclose(np.stack(scores)[:, :1], expected["highlight"][0], atol=1e-6)
+    assert inference.split_network(fused_network) is parts
+    assert {id(v) for part in parts for v in part.variables} <= {id(v) for v in fused_network.variables}
+
+
+def test_the_parts_have_the_weights_that_the_network_has_now(fused_network):
+    video, audio = random_match(2)
+    before = list(inference.score_segments(fused_network, zip(video, audio, strict=True)))
+    weights = fused_network.get_weights()
+    fused_network.set_weights([weight * 2 for weight in weights])
+    after = list(inference.score_segments(fused_network, zip(video, audio, strict=True)))
+    fused_network.set_weights(weights)
+    assert np.abs(np.stack(after) - np.stack(before)).max() > 0.01
+
+
+def test_a_match_without_segments_has_no_scores(fused_network):
+    assert list(inference.score_segments(fused_network, iter(()))) == []
 
 
 def test_a_network_that_fails_is_named_by_the_first_line_of_its_error():
-    network = Neighbours(3, 2, 0)
-
-    def predict_on_batch(inputs):
+    def fail(inputs):
         raise RuntimeError("\n shapes differ \nmore of it")
 
-    network.predict_on_batch = predict_on_batch
     with pytest.raises(CheckpointError) as raised:
-        list(inference.score_segments(network, match_of(2)))
+        inference.predict(SimpleNamespace(predict_on_batch=fail), {})
     assert str(raised.value) == "the network cannot score segments (shapes differ )"
     assert isinstance(raised.value.__cause__, RuntimeError)
+
+
+def test_an_error_of_reading_stays_what_it_is(fused_network):
+    def segments():
+        video, audio = random_match(1)
+        yield video[0], audio[0]
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match=r"^gone$"):
+        list(inference.score_segments(fused_network, segments()))
+
+
+def test_a_network_without_the_layers_after_which_it_is_divided_is_refused():
+    x = keras.Input((None, 4), name="audio")
+    with pytest.raises(CheckpointError, match=r"the network cannot score segments \(No such layer: audio_features"):
+        inference.split_network(keras.Model(x, keras.layers.Dense(1)(x)))
 
 
 @pytest.mark.parametrize(

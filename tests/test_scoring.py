@@ -19,6 +19,7 @@ from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import scoring
 from videosummarizer.extraction.scoring import score_match
 from videosummarizer.prefetching import prefetch_iterator
+from videosummarizer.training import inference
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint_attributes
 from videosummarizer.training.inference import load_network
 
@@ -235,28 +236,23 @@ def match(tmp_path_factory):
     return write_clip(path, num_frames=303, audio=audio)
 
 
-class Average:
-    """Stands for a network that scores a segment by its frames' mean, and its steps by its audio's level."""
+@pytest.fixture
+def average(monkeypatch):
+    """Let networks score a segment by its frames' mean and its steps by its audio's level. Return their windows."""
+    windows = []
 
-    def __init__(self):
-        self.layers = [
-            SimpleNamespace(name=f"{modality}_temporal_convolution_{dilation}", dilation_rate=(dilation,))
-            for modality in ("audio", "video")
-            for dilation in (1, 2, 4)
-        ]
-        self.output, self.input = {"steps": np.empty((1, 1, 5))}, {"video": np.empty((1, 1, 2, 8, 16, 3))}
-        self.lengths = []
+    def score_segments(network, segment_arrays, window_length):
+        windows.append(window_length)
+        for video, audio in segment_arrays:
+            yield np.array([video.mean() / 255, *[np.abs(audio).mean()] * 5], np.float32)
 
-    def predict_on_batch(self, inputs):
-        self.lengths.append(inputs["video"].shape[1])
-        highlight = inputs["video"].mean(axis=(2, 3, 4, 5), dtype=np.float64)[..., np.newaxis] / 255
-        level = np.abs(inputs["audio"]).mean(axis=2, keepdims=True)
-        return {"highlight": highlight.astype(np.float32), "steps": np.repeat(level, 5, axis=2).astype(np.float32)}
+    monkeypatch.setattr(inference, "score_segments", score_segments)
+    return windows
 
 
-def test_a_match_is_scored_segment_by_segment_as_it_would_be_converted(match):
-    info, network, seconds = media.probe(match), Average(), []
-    scores, step_scores = score_match(match, info, CONFIG, lambda: network, seconds.append)
+def test_a_match_is_scored_segment_by_segment_as_it_would_be_converted(match, average):
+    info, seconds = media.probe(match), []
+    scores, step_scores = score_match(match, info, CONFIG, lambda: None, seconds.append)
     arrays = list(sampling.read_segments(match, info, CONFIG))
     assert (scores.shape, step_scores.shape, scores.dtype, step_scores.dtype) == ((15,), (15, 5), "f8", "f8")
     np.testing.assert_allclose(scores, [video.mean() / 255 for video, _ in arrays], atol=1e-6)
@@ -264,35 +260,25 @@ def test_a_match_is_scored_segment_by_segment_as_it_would_be_converted(match):
     assert np.ptp(scores) > 0.01
     assert np.ptp(step_scores) > 0.1
     assert seconds == [0.7] * 15
-    # 1.4 + 1 segments around, 3 then: windows of 12, of which the second holds six that were there.
-    assert network.lengths == [12, 9]
+    assert average == [8]
     assert reader_threads() == []
 
 
-def test_progress_follows_what_was_read(match):
+def test_progress_follows_what_was_read(match, monkeypatch):
     """Each segment's seconds are told once it is taken and before the next is, not all at the end."""
-    info, network, told = media.probe(match), Average(), []
-    at_windows = []
-    predict = network.predict_on_batch
+    told, at_segments = [], []
 
-    def predict_on_batch(inputs):
-        at_windows.append(len(told))
-        return predict(inputs)
+    def score_segments(network, segment_arrays, window_length):
+        for _ in segment_arrays:
+            at_segments.append(len(told))
+            yield np.zeros(6, np.float32)
 
-    network.predict_on_batch = predict_on_batch
-    score_match(match, info, CONFIG, lambda: network, told.append)
-    assert at_windows == [11, 15]
-
-
-def test_eight_segments_are_scored_together(match):
-    config = DataConfig(0.7, 4, 16, 8, 4000, False)
-    network = Average()
-    network.output, network.input = {"steps": np.empty((1, 1, 10))}, {"video": np.empty((1, 1, 15, 8, 16, 3))}
-    score_match(match, media.probe(match), config, lambda: network)
-    assert network.lengths == [8, 8, 3]  # a segment around: 7, then 6, then 2 that are new
+    monkeypatch.setattr(inference, "score_segments", score_segments)
+    score_match(match, media.probe(match), CONFIG, lambda: None, told.append)
+    assert at_segments == list(range(15))
 
 
-def test_the_match_is_read_while_the_network_is_made(match, monkeypatch):
+def test_the_match_is_read_while_the_network_is_made(match, monkeypatch, average):
     read = []
 
     def read_segments(*arguments):
@@ -304,13 +290,13 @@ def test_the_match_is_read_while_the_network_is_made(match, monkeypatch):
 
     def make_network():
         wait_until(lambda: len(read) == 25)  # 24 wait, one is in the reader's hands
-        return Average()
+        return None
 
     scores, _ = score_match(match, media.probe(match), CONFIG, make_network)
     assert len(scores) == 40
 
 
-def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog):
+def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog, average):
     info = media.probe(match)
     original = sampling.read_segments
 
@@ -320,27 +306,24 @@ def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog):
 
     monkeypatch.setattr(sampling, "read_segments", damaged)
     with caplog.at_level(logging.WARNING):
-        score_match(match, info, CONFIG, Average)
+        score_match(match, info, CONFIG, lambda: None)
     assert caplog.messages == [f"{match}: damaged at 3, 7 s: the last undamaged frame is repeated there"]
     assert caplog.records[0].name == "videosummarizer.extraction.scoring"
 
 
-def test_an_undamaged_match_is_scored_without_a_word(match, caplog):
-    score_match(match, media.probe(match), CONFIG, Average)
+def test_an_undamaged_match_is_scored_without_a_word(match, caplog, average):
+    score_match(match, media.probe(match), CONFIG, lambda: None)
     assert caplog.messages == []
 
 
 @pytest.mark.parametrize("failing", ["network", "window"])
-def test_a_network_that_fails_ends_the_reading(match, failing):
-    network = Average()
-
+def test_a_network_that_fails_ends_the_reading(match, failing, monkeypatch):
     def fail(*_):
         raise CheckpointError("a.hdf5: bad")
 
-    if failing == "window":
-        network.predict_on_batch = fail
+    monkeypatch.setattr(inference, "score_segments", fail)
     with pytest.raises(CheckpointError, match="bad"):
-        score_match(match, media.probe(match), CONFIG, fail if failing == "network" else lambda: network)
+        score_match(match, media.probe(match), CONFIG, fail if failing == "network" else lambda: None)
     assert reader_threads() == []
 
 
@@ -364,8 +347,8 @@ def test_what_does_not_decode_is_handed_on(match, monkeypatch):
     assert opened[0].closed
 
 
-def test_memory_is_given_back_after_each_segment(match, monkeypatch):
+def test_memory_is_given_back_after_each_segment(match, monkeypatch, average):
     calls = []
     monkeypatch.setattr(scoring, "media", SimpleNamespace(**{**vars(media), "trim_malloc": lambda: calls.append(1)}))
-    score_match(match, media.probe(match), CONFIG, Average)
+    score_match(match, media.probe(match), CONFIG, lambda: None)
     assert len(calls) == 15

@@ -1,11 +1,12 @@
 """Inference: load the network of an untrusted checkpoint, and score a whole match with a sliding window."""
 
+import functools
 import itertools
 import math
 import operator
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from videosummarizer.training import safe_hdf5
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, read_checkpoint_attributes
 from videosummarizer.training.fusion import OUTPUTS
 from videosummarizer.training.keras_backend import USES_XLA, keras
-from videosummarizer.training.layers import TEMPORAL_CONVOLUTION
+from videosummarizer.training.layers import ENCODER_OUTPUTS, TEMPORAL_CONVOLUTION
 
-# Segments that go through the network at once, the context on either side included.
-INFERENCE_WINDOW = 24
+# Segments that go through the encoders at once, the context on either side included.
+ENCODER_WINDOW = 24
+# Segments whose features go through the heads at once, likewise.
+HEADS_WINDOW = 256
 # Values that a network's variables may have in addition to its stored weights, such as states of random generators.
 MAX_STATE_VALUES = 10_000
 # Values per segment that a layer's output may have for each value of the network's inputs.
@@ -108,19 +111,20 @@ def num_elements(tensor: keras.KerasTensor) -> int:
 def score_segments(
     network: keras.Model,
     segment_arrays: Iterator[tuple[np.ndarray, np.ndarray]],
-    window_length: int = INFERENCE_WINDOW,
+    window_length: int = ENCODER_WINDOW,
     names: Sequence[str] = OUTPUTS,
 ) -> Iterator[np.ndarray]:
-    """Score the segments of a match with a sliding window.
+    """Score the segments of a match.
 
-    Windows overlap by twice the receptive field, so that each segment is scored with all the neighbours on which its
-    score depends. Segments are read only when a window needs them.
+    The encoders, which do most of the work, see little more than one segment. They run with a short sliding window.
+    The heads look much further, at few values; they run over the features with a long one. So a large receptive field
+    costs neither time nor memory, and each segment has the score that it would have in the whole match.
 
     Args:
         network: Network of `load_checkpoint`.
         segment_arrays: Frames and audio of each segment of the whole match, as `sampling.read_segments` yields them.
-        window_length: Segments in a window. Networks with a large receptive field get longer windows, so that at least
-            half of a window is new.
+            They are read only when a window needs them.
+        window_length: Segments that go through the encoders at once, unless their context needs more.
         names: Names of the outputs.
 
     Yields:
@@ -130,40 +134,101 @@ def score_segments(
     Raises:
         checkpoint.CheckpointError: The layers of the network do not fit together.
     """
-    num_context = receptive_field(network)
+    encoders, heads = split_network(network)
+
+    def encode(window: list[tuple[np.ndarray, np.ndarray]]) -> list[list[np.ndarray]]:
+        video, audio = (np.stack(arrays)[np.newaxis] for arrays in zip(*window, strict=True))
+        features = predict(encoders, {"video": video, "audio": audio})
+        return list(zip(*(array.reshape(len(window), -1) for array in features), strict=True))
+
+    def classify(window: list[list[np.ndarray]]) -> np.ndarray:
+        features = zip(heads.inputs, zip(*window, strict=True), strict=True)
+        outputs = predict(heads, [np.stack(rows).reshape(1, -1, tensor.shape[-1]) for tensor, rows in features])
+        return np.concatenate([outputs[name] for name in names], axis=-1)[0]
+
+    features = slide(encode, segment_arrays, window_length, encoders_context(network))
+    return slide(classify, features, HEADS_WINDOW, heads_context(network))
+
+
+def predict(network: keras.Model, inputs):
+    """Return the outputs of a network or of a part of it.
+
+    Raises:
+        checkpoint.CheckpointError: Its layers do not fit together.
+    """
+    try:
+        return network.predict_on_batch(inputs)
+    except Exception as error:  # untrusted layers may raise any
+        raise CheckpointError(f"the network cannot score segments ({first_line(error)})") from error
+
+
+@functools.lru_cache(maxsize=1)  # validation scores with the same network after each epoch
+def split_network(network: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Divide a network into its encoders and its heads, which use its variables.
+
+    Returns:
+        The encoders, from "video" and "audio" to a list of ENCODER_OUTPUTS, and the heads, from there to the network's
+        outputs.
+
+    Raises:
+        checkpoint.CheckpointError: A layer is missing, or the outputs do not follow from ENCODER_OUTPUTS.
+    """
+    try:
+        features = [network.get_layer(name).output for name in ENCODER_OUTPUTS]
+        parts = keras.Model(network.input, features), keras.Model(features, network.output)
+    except ValueError as error:
+        raise CheckpointError(f"the network cannot score segments ({first_line(error)})") from error
+    for part in parts:
+        part.jit_compile = USES_XLA
+    return parts
+
+
+def slide(process: Callable[[list], Sequence], items: Iterator, window_length: int, num_context: int) -> Iterator:
+    """Process items with a sliding window, and yield one result for each.
+
+    Windows overlap by twice the context, so that each item is processed with all neighbours on which its result
+    depends.
+
+    Args:
+        process: Returns the results of consecutive items.
+        items: Read only when a window needs them.
+        window_length: Items in a window; longer if less than half of a window would be new.
+        num_context: Neighbours on either side on which a result depends; at least 1.
+    """
     window_length = max(window_length, 4 * num_context)
-    window: list[tuple[np.ndarray, np.ndarray]] = []
-    num_scored = 0  # segments at the beginning of the window that have been scored already
+    window: list = []
+    num_processed = 0  # items at the beginning of the window whose results were yielded
     while True:
-        window += itertools.islice(segment_arrays, window_length - len(window))
+        window += itertools.islice(items, window_length - len(window))
         is_last = len(window) < window_length
-        if len(window) == num_scored:
+        if len(window) == num_processed:
             return
-        frames, audio = (np.stack(arrays)[np.newaxis] for arrays in zip(*window, strict=True))
-        try:
-            outputs = network.predict_on_batch({"video": frames, "audio": audio})
-        except Exception as error:  # untrusted layers may raise any
-            raise CheckpointError(f"the network cannot score segments ({first_line(error)})") from error
-        scores = np.concatenate([outputs[name] for name in names], axis=-1)[0]
-        yield from scores[num_scored : len(window) - (0 if is_last else num_context)]
+        yield from process(window)[num_processed : len(window) - (0 if is_last else num_context)]
         if is_last:
             return
-        window, num_scored = window[-2 * num_context :], num_context
+        window, num_processed = window[-2 * num_context :], num_context
 
 
-def receptive_field(network: keras.Model) -> int:
-    """Return the number of segments on either side on which the score of a segment depends.
+def encoders_context(network: keras.Model) -> int:
+    """Return the number of segments on either side on which the features of a segment depend.
 
-    The temporal convolutions of a modality reach as far as their dilations add up to, in time steps. Onset emphasis
-    and the audio encoder reach two steps further; frame differences and the video encoder reach two frames further.
+    Onset emphasis and the audio encoder reach two time steps; frame differences and the video encoder two frames.
     """
     num_steps, num_frames = network.output["steps"].shape[-1], network.input["video"].shape[2]
+    return math.ceil(max(2 / num_steps, 2 / num_frames))
+
+
+def heads_context(network: keras.Model) -> int:
+    """Return the number of segments on either side whose features the score of a segment depends on, at least 1.
+
+    The temporal convolutions of a modality reach as far as their dilations add up to, in time steps.
+    """
     reach = Counter()
     for layer in network.layers:
         modality, _, dilation = layer.name.partition(TEMPORAL_CONVOLUTION)
         if dilation:
             reach[modality] += layer.dilation_rate[0]
-    return math.ceil(max(reach.values(), default=0) / num_steps + max(2 / num_steps, 2 / num_frames))
+    return math.ceil(max(reach.values(), default=1) / network.output["steps"].shape[-1])
 
 
 def read_dilations(path: str | os.PathLike) -> list[int]:

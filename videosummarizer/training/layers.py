@@ -11,9 +11,11 @@ from videosummarizer.training.keras_backend import keras, layers, ops
 
 # Power added before the logarithm. Without it, differences between near-silent sounds would dominate the features.
 LOG_MEL_FLOOR = 1.0
-# Part of the name of each temporal convolution, <modality>_temporal_convolution_<dilation>. `inference.receptive_field`
+# Part of the name of each temporal convolution, <modality>_temporal_convolution_<dilation>. `inference.heads_context`
 # reads it.
 TEMPORAL_CONVOLUTION = "_temporal_convolution_"
+# Names of the layers whose outputs the heads need. `inference.split_network` divides the network after them.
+ENCODER_OUTPUTS = ("audio_features", "video_features", "loudness_highlight_logits", "loudness_steps_logits")
 
 
 @keras.saving.register_keras_serializable(package="video_summarizer")
