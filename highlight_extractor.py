@@ -251,7 +251,7 @@ def score_and_select(
     scores = read_previous_scores(job, config.num_segments(info.duration_sec)) if job.has_same_scores else None
     if scores is None:
         with progress("Scoring", info.duration_sec) as add_sec:
-            scores = scoring.score_match(job.video_path, info, config, network, add_sec)
+            scores = scoring.score_match(job.video_path, info, config, network, add_sec, args.output_dir)
         scores = tuple(np.round(part, NUM_SCORE_DECIMALS) for part in scores)
     sections, point = select_sections(scores[1], info, checkpoint, args)
     labelled_sections = read_labelled_sections(job.video_path, info)

@@ -256,8 +256,8 @@ def test_the_temporary_file_is_closed_in_the_end(given):
     info = given(1.0, make_noise(10))
     config = DataConfig(1, 1, 4, 4, 10, False)
     with sampling.SegmentAudio("f", info, config) as audio:
-        assert not audio.spool.closed
-    assert audio.spool.closed
+        assert not audio.spool.file.closed
+    assert audio.spool.file.closed
 
 
 def test_several_threads_read_their_own_segments(given):

@@ -113,7 +113,10 @@ def write_segments(
     )
 
     # More BLAS threads would add numbers in another order, so that the last bits of MFCCs would differ.
-    with sampling.SegmentAudio(video_path, info, config) as segment_audio, threadpoolctl.threadpool_limits(1):
+    with (
+        sampling.SegmentAudio(video_path, info, config, match_dir.parent) as segment_audio,
+        threadpoolctl.threadpool_limits(1),
+    ):
 
         def write_part(indices: range) -> None:
             arrays = sampling.read_segment_range(

@@ -5,16 +5,18 @@ Stage 1 writes these arrays to disk. Stage 4 scores them directly, so that a mat
 
 import math
 import os
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
 from videosummarizer import audio_track, media
 from videosummarizer.dataset.metadata import MFCC_HOP_LENGTH, NUM_MFCC, DataConfig
+from videosummarizer.dataset.spool_file import SpoolFile
+from videosummarizer.librosa_import import import_librosa
 from videosummarizer.media import TIME_TOLERANCE_SEC
 
 # MFCCs of 8 segments are computed in one call, which is cheaper than 8 calls.
@@ -28,6 +30,7 @@ def read_segments(
     video_info: media.VideoInfo,
     config: DataConfig,
     damaged_sec: set[int] | None = None,
+    scratch_dir: Path | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the arrays of each segment of a video in order.
 
@@ -38,6 +41,7 @@ def read_segments(
         video_info: the result of `media.probe`.
         config: how to sample the video.
         damaged_sec: collects the seconds of the video, rounded down, in which frames could not be decoded.
+        scratch_dir: as for `SegmentAudio`.
 
     Yields:
         (frames, audio) of a segment:
@@ -51,7 +55,7 @@ def read_segments(
     Raises:
         media.MediaError: the file cannot be read.
     """
-    with SegmentAudio(video_path, video_info, config) as segment_audio:
+    with SegmentAudio(video_path, video_info, config, scratch_dir) as segment_audio:
         indices = range(config.num_segments(video_info.duration_sec))
         yield from read_segment_range(video_path, video_info, config, segment_audio, indices, damaged_sec=damaged_sec)
 
@@ -109,18 +113,30 @@ def read_segment_range(
 class SegmentAudio:
     """The audio of a video, by segment. Use it as a context manager; several threads may call `read`.
 
+    Args:
+        video_path: the video.
+        video_info: the result of `media.probe`.
+        config: how to sample the video.
+        scratch_dir: the folder for the temporary file if the system's temporary folder is too small, None for no other.
+
     The audio is scaled by its peak, which is known only once all of it has been decoded. Until then its samples are
-    kept in a temporary file, not in memory. Decode the audio before opening the video for its frames: the index of each
-    open file takes 20 MB per hour.
+    kept in a temporary file (SpoolFile), not in memory. Decode the audio before opening the video for its frames: the
+    index of each open file takes 20 MB per hour.
 
     Attributes:
         peak: the largest absolute value of the samples until the end of the video.
     """
 
-    def __init__(self, video_path: str | os.PathLike, video_info: media.VideoInfo, config: DataConfig):
+    def __init__(
+        self,
+        video_path: str | os.PathLike,
+        video_info: media.VideoInfo,
+        config: DataConfig,
+        scratch_dir: Path | None = None,
+    ):
         self.config = config
         self.peak = 0.0
-        self.spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self.spool = SpoolFile(scratch_dir)
         self.spool_lock = threading.Lock()
         num_samples_left = round(video_info.duration_sec * config.audio_sample_rate)
         blocks = audio_track.read_audio(video_path, config.audio_sample_rate) if video_info.audio else ()
@@ -170,8 +186,7 @@ def mfcc(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     Returns:
         (num_segments, 40, 1 + num_samples // 512) float32.
     """
-    import librosa  # takes a second, which datasets of waveforms do not need
-
+    librosa = import_librosa()  # takes a second, which datasets of waveforms do not need
     mel_power = librosa.feature.melspectrogram(
         y=audio, sr=sample_rate_hz, n_fft=min(2048, audio.shape[-1]), hop_length=MFCC_HOP_LENGTH
     )

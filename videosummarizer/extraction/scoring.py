@@ -30,6 +30,7 @@ def score_match(
     config: DataConfig,
     network: Callable[[], object],
     on_progress: Callable[[float], object] = lambda seconds: None,
+    scratch_dir: Path | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score the segments and the time steps of a match.
 
@@ -39,6 +40,7 @@ def score_match(
         config: The checkpoint's data config.
         network: A function that returns the network; it is called while the match is already being read.
         on_progress: Called with the seconds of the match that were scored.
+        scratch_dir: As for `sampling.SegmentAudio`.
 
     Returns:
         scores: (num_segments,) float64 in [0, 1].
@@ -49,7 +51,7 @@ def score_match(
         checkpoint.CheckpointError: The network cannot be read.
     """
     damaged_sec: set[int] = set()
-    arrays = sampling.read_segments(video_path, info, config, damaged_sec)
+    arrays = sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir)
     with prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
         network = network()
         from videosummarizer.training import inference

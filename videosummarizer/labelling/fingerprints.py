@@ -16,6 +16,7 @@ import numpy as np
 
 from videosummarizer import audio_track
 from videosummarizer.labelling.thumbnails import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Thumbnails
+from videosummarizer.librosa_import import import_librosa
 
 # Seconds from one audio fingerprint to the next; also the time step of the alignment.
 HOP_SEC = 1 / 16
@@ -69,13 +70,13 @@ def read_audio_features(path: str | os.PathLike) -> np.ndarray:
     Raises:
         media.MediaError: the video cannot be read, or has no audio.
     """
-    from librosa.feature import melspectrogram
     from scipy.ndimage import uniform_filter1d
 
+    librosa = import_librosa()
     block_length = (NUM_STEPS_PER_BLOCK - 1) * HOP_LENGTH + FFT_LENGTH
 
     def mel_bands(samples: np.ndarray) -> np.ndarray:
-        return melspectrogram(
+        return librosa.feature.melspectrogram(
             y=samples, sr=SAMPLE_RATE_HZ, n_fft=FFT_LENGTH, hop_length=HOP_LENGTH, center=False, power=1.0,
             n_mels=NUM_BANDS, fmin=LOWEST_HZ, fmax=HIGHEST_HZ,
         ).T  # fmt: skip
