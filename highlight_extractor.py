@@ -211,6 +211,7 @@ def extract_match(
             print(f"{video_path.stem}: finished already and kept")
             return True
     require_writable(args.output_dir, "correct its permissions, make room, or choose another --output_dir")
+    args.output_dir.mkdir(parents=True, exist_ok=True)
     result = score_and_select(job, checkpoint, network, args)
     if args.overwrite:
         for path in job.existing_files:

@@ -169,15 +169,10 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_before_scoring(extract,
     monkeypatch.setattr(atomic_file.tempfile, "TemporaryFile", refuse)
     assert extract(extract.match()) == 1
     assert caplog.messages == [
-        f"{tmp_path / 'out'}: no files can be written into this folder (Read-only file system): correct its "
+        f"{tmp_path}: no files can be written into this folder (Read-only file system): correct its "
         "permissions, make room, or choose another --output_dir"
     ]
     assert extract.scored == []
-    monkeypatch.undo()
-    extract.out = tmp_path / "file"
-    extract.out.touch()
-    assert extract(extract.match()) == 1
-    assert caplog.messages[-1].startswith(f"{extract.out}: no files can be written into this folder (File exists): ")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +237,7 @@ def test_an_output_folder_that_is_a_file_is_one_line(extract, caplog):
     extract.out.write_text("a file")
     assert extract(extract.match()) == 1
     (message,) = caplog.messages
-    assert "File exists" in message
+    assert "no files can be written into this folder (Not a directory)" in message
 
 
 @pytest.mark.parametrize("arguments", [[], ["--debug"]])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from videosummarizer.atomic_file import FolderError
 from videosummarizer.dataset import output_folder
 from videosummarizer.dataset.metadata import DataConfig, DatasetError, write_metadata
 
@@ -67,6 +68,23 @@ def test_a_holder_that_does_not_say_who_it_is_is_another_process(tmp_path):
             output_folder.lock(tmp_path),
         ):
             pytest.fail("two hold the lock")
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_folder_that_cannot_be_written_to_is_found_out_before_anything_is_written(tmp_path, monkeypatch, exists):
+    def refuse(dir):
+        raise OSError(errno.EROFS, "Read-only file system", str(dir))
+
+    monkeypatch.setattr(output_folder.tempfile, "TemporaryFile", refuse)
+    out = tmp_path if exists else tmp_path / "new" / "folder"
+    for check in (output_folder.check_folder, lambda folder: output_folder.lock(folder).__enter__()):
+        with pytest.raises(FolderError) as error_info:
+            check(out)
+        assert str(error_info.value) == (
+            f"{tmp_path}: no files can be written into this folder (Read-only file system): correct its permissions, "
+            "make room, or give another output_dataset_dir"
+        )
+    assert names_in(tmp_path) == []
 
 
 @pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])

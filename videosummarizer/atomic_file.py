@@ -44,19 +44,26 @@ def replace_durably(part: str | os.PathLike, path: str | os.PathLike) -> None:
 
 
 def require_writable(folder: Path, advice: str) -> None:
-    """Create a folder if necessary, and write into it, to find out before long work whether that is possible.
+    """Write a file without a name, to find out before long work whether results can be written into a folder.
 
     Args:
-        folder: the folder for results.
+        folder: the folder for results. If it does not exist, the folder in which it would be created is tried.
         advice: what to do otherwise, the end of the message.
 
     Raises:
         FolderError: the folder cannot be written to, or its drive is full.
     """
+    existing = existing_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(4096))
             file.flush()
     except OSError as error:
-        raise FolderError(f"{folder}: no files can be written into this folder ({error.strerror}): {advice}") from error
+        raise FolderError(
+            f"{existing}: no files can be written into this folder ({error.strerror}): {advice}"
+        ) from error
+
+
+def existing_folder(folder: Path) -> Path:
+    """Return a folder if it exists, otherwise the first of its parents that does."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())

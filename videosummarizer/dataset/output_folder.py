@@ -12,12 +12,14 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import filelock
 
+from videosummarizer.atomic_file import existing_folder, require_writable
 from videosummarizer.dataset.metadata import SCHEMA_VERSION, DataConfig, DatasetError, read_metadata
 from videosummarizer.dataset.storage import SEGMENT_FILE_NAME
 
@@ -30,13 +32,14 @@ METADATA_NAME = "metadata.json"
 logger = logging.getLogger(__name__)
 
 
-@contextlib.contextmanager
-def lock(dataset_dir: Path) -> Iterator[None]:
-    """Create the folder if necessary and lock it for this process, so that no other converter writes to it.
+def check_folder(dataset_dir: Path) -> None:
+    """Check that a dataset can be written into a folder, which need not exist, and change nothing.
+
+    A warning says if the drive has no file locks.
 
     Raises:
-        metadata.DatasetError: it is not a folder, it holds files that no converter wrote, or another process is writing
-            to it, which the message names. Nothing is written then.
+        metadata.DatasetError: it is not a folder, or it holds files that no converter wrote.
+        atomic_file.FolderError: it cannot be written to, or its drive is full.
     """
     if dataset_dir.exists() and not dataset_dir.is_dir():
         raise DatasetError(f"{dataset_dir}: received a file, expected the folder in which to write the dataset")
@@ -46,6 +49,25 @@ def lock(dataset_dir: Path) -> Iterator[None]:
             f"{dataset_dir}: the folder contains files that are not part of a dataset ({', '.join(unexpected[:5])}). "
             "Neither a conversion nor --overwrite changes such a folder: give another output_dataset_dir"
         )
+    require_writable(dataset_dir, "correct its permissions, make room, or give another output_dataset_dir")
+    if problem := missing_file_locks(existing_folder(dataset_dir)):
+        logger.warning(
+            "%s: the drive has no file locks (%s): while this conversion runs, start no other one into this folder on "
+            "another computer",
+            dataset_dir,
+            problem,
+        )
+
+
+@contextlib.contextmanager
+def lock(dataset_dir: Path) -> Iterator[None]:
+    """Create the folder if necessary and lock it for this process, so that no other converter writes to it.
+
+    Raises:
+        metadata.DatasetError, atomic_file.FolderError: as `check_folder` does, or another process is writing to it,
+            which the message names. Nothing is written then.
+    """
+    check_folder(dataset_dir)
     dataset_dir.mkdir(parents=True, exist_ok=True)
     lock_path = dataset_dir / LOCK_NAME
     with acquire_lock(dataset_dir):
@@ -66,15 +88,9 @@ def acquire_lock(dataset_dir: Path) -> filelock.BaseFileLock:
     """
     advice = "wait until it has finished, or give another output_dataset_dir"
     lock = filelock.FileLock(dataset_dir / LOCK_NAME)
-    if problem := missing_file_locks(dataset_dir / LOCK_NAME):
+    if missing_file_locks(dataset_dir):
         lock = filelock.SoftFileLock(dataset_dir / SOFT_LOCK_NAME)
         advice += f", or delete {lock.lock_file} if that process has ended"
-        logger.warning(
-            "%s: the drive has no file locks (%s): while this conversion runs, start no other one into this folder on "
-            "another computer",
-            dataset_dir,
-            problem,
-        )
     try:
         return lock.acquire(blocking=False)
     except filelock.Timeout as error:
@@ -82,17 +98,15 @@ def acquire_lock(dataset_dir: Path) -> filelock.BaseFileLock:
         raise DatasetError(f"{dataset_dir}: {holder} is writing to this folder: {advice}") from error
 
 
-def missing_file_locks(lock_path: Path) -> str | None:
-    """Return why the operating system cannot lock files on the drive of a file; None if it can."""
+def missing_file_locks(folder: Path) -> str | None:
+    """Return why the operating system cannot lock files on the drive of a folder; None if it can."""
     try:
         import fcntl
     except ImportError:  # Windows, whose drives all have locks
         return None
-    with open(lock_path, "a") as file:
+    with tempfile.TemporaryFile(dir=folder) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # another process holds the lock
-            return None
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             return error.strerror
     return None
