@@ -19,55 +19,56 @@ import importlib.metadata
 import logging
 import shutil
 import sys
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tqdm import tqdm
 
-from videosummarizer import media
 from videosummarizer.argument_types import positive_number, zero_or_one
-from videosummarizer.dataset import conversion, input_check, output_folder
+from videosummarizer.dataset import cluster, conversion, input_check, output_folder
 from videosummarizer.dataset.conversion import Conversion
 from videosummarizer.dataset.input_folder import InputError, find_files, find_matches
 from videosummarizer.dataset.metadata import DataConfig, DatasetError, parse_config, write_metadata
 from videosummarizer.dataset.progress import show_progress
-from videosummarizer.labels import LabelError, read_label_file
+from videosummarizer.worker_processes import Failure, WorkerPool
 
 EXAMPLES = """\
 examples:
   python data_converter.py data/raw 5 3 64 64 11025 0
   python data_converter.py data/raw 3 6 128 128 22050 1 data/dataset1
 """
-# How long to wait for the answer of a Dask scheduler.
-SCHEDULER_TIMEOUT_SEC = 10
 
 logger = logging.getLogger("data_converter")
 
 
-class WorkerError(Exception):
-    """A process that converted matches was killed. The message says what to do."""
-
-
-def probe_matches(video_paths: list[Path]) -> tuple[dict[str, float], list[Conversion]]:
+def probe_matches(video_paths: list[Path], pool: WorkerPool) -> tuple[dict[Path, float], list[Conversion]]:
     """Read the labels and the header of each match, and report the errors in them.
 
     Returns:
-        durations_sec: the length of each match that can be converted, by title.
+        durations_sec: the length of each match that can be converted.
         failed: the results of the others.
     """
-    durations_sec: dict[str, float] = {}
+    durations_sec: dict[Path, float] = {}
     failed = []
-    for path in video_paths:
-        try:
-            read_label_file(conversion.find_label_path(path))
-            durations_sec[path.stem] = media.probe_duration_sec(path)
-        except (media.MediaError, LabelError, OSError) as error:
-            failed.append(Conversion(path.stem, error=str(error), error_traceback=traceback.format_exc()))
-            report(failed[-1])
+    for (path,), outcome in pool.run(conversion.probe_match, [(path,) for path in video_paths]):
+        if isinstance(outcome, float):
+            durations_sec[path] = outcome
+        else:
+            failed.append(to_conversion(path, outcome))
+    failed.sort(key=lambda result: result.title)
+    for result in failed:
+        report(result)
     return durations_sec, failed
+
+
+def to_conversion(video_path: Path, outcome: Conversion | Failure) -> Conversion:
+    """Return the result of a match from the outcome of its call."""
+    if isinstance(outcome, Conversion):
+        return outcome
+    error = outcome.describe(video_path, conversion.CANNOT_BE_CONVERTED)
+    return Conversion(video_path.stem, error=error, error_traceback=outcome.traceback)
 
 
 def convert_matches(
@@ -92,66 +93,35 @@ def convert_matches(
         The result of each match, in the order in which they finish.
 
     Raises:
-        WorkerError: a process was killed.
-        InputError: as `cluster` does.
+        InputError: as `cluster.connect` does.
+        OSError: no process can be started.
     """
+    num_workers = num_workers or num_cores()
+    with ExitStack() as stack:
+        probes = converters = stack.enter_context(WorkerPool(max(1, min(num_workers, len(video_paths)))))
+        if scheduler and video_paths:
+            # The working directory of this process means nothing to the workers.
+            video_paths, dataset_dir = [path.absolute() for path in video_paths], dataset_dir.absolute()
+            converters = stack.enter_context(cluster.connect(scheduler, [video_paths[0].parent, dataset_dir]))
+        durations_sec, failed = probe_matches(video_paths, probes)
+        yield from failed
+        # The longest first, so that in the end no core waits for a long match that was started last.
+        ordered = sorted(durations_sec, key=lambda path: (-durations_sec[path], path))
+        num_threads = 1 if scheduler else max(1, num_workers // max(1, min(num_workers, len(ordered))))
+        calls = [(path, config, dataset_dir, num_threads) for path in ordered]
+        add_finished_sec = stack.enter_context(show_progress(sum(durations_sec.values()), config, dataset_dir))
+        for (path, *_), outcome in stack.enter_context(closing(converters.run(conversion.convert_match, calls))):
+            result = to_conversion(path, outcome)
+            add_finished_sec(durations_sec[path])
+            report(result)
+            yield result
+
+
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
     import joblib  # takes as long as all other imports, and --help does not need it
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    num_workers = num_workers or joblib.cpu_count()
-    durations_sec, failed = probe_matches(video_paths)
-    yield from failed
-    # The longest first, so that in the end no core waits for a long match that was started last.
-    readable = [path for path in video_paths if path.stem in durations_sec]
-    ordered = sorted(readable, key=lambda path: (-durations_sec[path.stem], path))
-    num_jobs = max(1, min(num_workers, len(ordered)))
-    num_threads = 1 if scheduler else max(1, num_workers // num_jobs)
-    with show_progress(sum(durations_sec.values()), config, dataset_dir) as add_finished_sec, cluster(scheduler):
-        # Dispatch only as many matches as loky can start. Others that wait at an interruption would break its shutdown.
-        pool = joblib.Parallel(
-            n_jobs=-1 if scheduler else num_jobs,
-            return_as="generator_unordered",
-            pre_dispatch="all" if scheduler else "2 * n_jobs",
-        )
-        jobs = (joblib.delayed(conversion.convert_match)(path, config, dataset_dir, num_threads) for path in ordered)
-        try:
-            for result in pool(jobs) if scheduler else interruption.run_pool_ignoring_sigint(pool, jobs):
-                add_finished_sec(durations_sec[result.title])
-                report(result)
-                yield result
-        except TerminatedWorkerError as error:
-            raise WorkerError(
-                "A worker was killed, by the system if memory ran out: run the same command again, it continues"
-            ) from error
-
-
-@contextmanager
-def cluster(scheduler: str | None) -> Iterator[None]:
-    """Run joblib's work on a Dask cluster inside this context.
-
-    Args:
-        scheduler: address of the Dask scheduler, such as "tcp://host:8786". None keeps the work on this machine.
-
-    Raises:
-        InputError: Dask is not installed, or no scheduler answers.
-    """
-    if scheduler is None:
-        yield
-        return
-    import joblib
-
-    try:
-        from dask.distributed import Client
-    except ImportError as error:
-        raise InputError("--scheduler: needs Dask, which is not installed: pip install distributed") from error
-    try:
-        client = Client(scheduler, timeout=SCHEDULER_TIMEOUT_SEC)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"--scheduler: no Dask scheduler answers at {scheduler}: start one with dask scheduler"
-        ) from error
-    with client, joblib.parallel_config("dask", wait_for_workers_timeout=60):
-        yield
+    return joblib.cpu_count()
 
 
 def report(result: Conversion) -> None:
@@ -178,15 +148,15 @@ def convert_folder(args: argparse.Namespace) -> int:
     Raises:
         InputError: the input folder or the scheduler cannot be used.
         metadata.DatasetError: the output folder cannot be used.
-        WorkerError: a process was killed.
     """
     config = config_of(args)
     dataset_dir = Path(args.output_dataset_dir or config.dataset_name)
     input_video_dir = Path(args.input_video_dir)
     if args.check:
-        return input_check.check_matches(*find_files(input_video_dir), args.decode)
+        with WorkerPool(args.workers or num_cores()) as pool:
+            return input_check.check_matches(*find_files(input_video_dir), args.decode, pool)
     video_paths = find_matches(input_video_dir)
-    sources = {path.stem: output_folder.file_signature(path, conversion.find_label_path(path)) for path in video_paths}
+    sources = {path.stem: source_signature(path) for path in video_paths}
     with output_folder.lock(dataset_dir):
         if args.overwrite:
             output_folder.remove_all_but(dataset_dir, set())
@@ -197,15 +167,24 @@ def convert_folder(args: argparse.Namespace) -> int:
         save(records, failed)
         output_folder.remove_all_but(dataset_dir, set(records))
         try:
-            for result in convert_matches(todo, config, dataset_dir, args.workers, args.scheduler):
-                if result.record:
-                    records[result.title] = result.record
-                    failed.discard(result.title)
-                    save(records, failed)
+            with closing(convert_matches(todo, config, dataset_dir, args.workers, args.scheduler)) as results:
+                for result in results:
+                    if result.record:
+                        records[result.title] = result.record
+                        failed.discard(result.title)
+                        save(records, failed)
         finally:
             shutil.rmtree(dataset_dir / output_folder.PART_DIR_NAME, ignore_errors=True)
     report_dataset(dataset_dir, records, failed, len(video_paths))
     return 1 if failed else 0
+
+
+def source_signature(video_path: Path) -> dict[str, list[int]]:
+    """Return the `output_folder.file_signature` of a match, empty if its conversion will report that it has none."""
+    try:
+        return output_folder.file_signature(video_path, conversion.find_label_path(video_path))
+    except OSError:
+        return {}
 
 
 def keep_finished_matches(
@@ -362,7 +341,7 @@ def main(argv: list[str] | None = None) -> int:
     logger.setLevel(logging.DEBUG if args.debug else logging.INFO)
     try:
         return convert_folder(args)
-    except (InputError, WorkerError, DatasetError, OSError) as error:
+    except (InputError, DatasetError, OSError) as error:
         logger.error(error, exc_info=args.debug)
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the matches that are not finished")

@@ -21,23 +21,25 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import joblib
 import numpy as np
 import threadpoolctl
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import media, timestamps
 from videosummarizer.argument_types import num_processes, number_between
 from videosummarizer.atomic_file import atomic_write
+from videosummarizer.error_messages import describe_match_error
 from videosummarizer.evaluation import plots
 from videosummarizer.labelling.shots import Shot, find_shots
 from videosummarizer.labels import format_sections
 from videosummarizer.sections import merge_sections
+from videosummarizer.worker_processes import Failure, WorkerPool
 
 # Shots with a lower confidence are left out of the label file.
 DEFAULT_MIN_CONFIDENCE = 0.5
@@ -45,6 +47,8 @@ DEFAULT_MIN_CONFIDENCE = 0.5
 MIN_MISSING_SEC = 0.5
 # Where a smaller fraction of the highlight video is found, a warning asks whether it belongs to this match.
 LOW_FOUND_RATIO = 0.3
+# What is said of a match on which something unexpected happened.
+NO_LABELS_FOUND = "labels cannot be found"
 EXAMPLES = """\
 examples:
   python label_finder.py matches highlights
@@ -132,7 +136,7 @@ def find_labels(
         min_confidence: shots with a lower confidence are only listed in the report.
 
     Returns:
-        The result. A video that cannot be used is the result's error, so that only this match fails.
+        The result. Whatever goes wrong is the result's error, so that only this match fails.
     """
     result = LabelResult(title)
     try:
@@ -177,8 +181,11 @@ def find_labels(
             num_doubtful = len(shots) - len(confident)
             raise InputError(nothing_found_message(match_path, highlight_path, num_doubtful, min_confidence))
         atomic_write(output_dir / f"{title}.txt", text.encode())
-    except (InputError, media.MediaError, OSError) as error:
+    except (InputError, media.MediaError) as error:
         result.error, result.error_traceback = str(error), traceback.format_exc()
+    except Exception as error:  # also of libraries
+        result.error = describe_match_error(title, NO_LABELS_FOUND, error, output_dir)
+        result.error_traceback = traceback.format_exc()
     return result
 
 
@@ -290,12 +297,17 @@ def find_all(
     Yields:
         The results in the order in which the matches finish.
     """
-    jobs = (joblib.delayed(find_labels)(title, *paths, output_dir, min_confidence) for title, paths in pairs.items())
-    num_jobs = max(1, min(num_workers, len(pairs)))
-    with tqdm(total=len(pairs), desc="Finding labels", unit="match") as bar, logging_redirect_tqdm():
-        for result in interruption.run_pool_ignoring_sigint(
-            joblib.Parallel(num_jobs, return_as="generator_unordered"), jobs
-        ):
+    calls = [(title, *paths, output_dir, min_confidence) for title, paths in pairs.items()]
+    with (
+        tqdm(total=len(pairs), desc="Finding labels", unit="match") as bar,
+        logging_redirect_tqdm(),
+        WorkerPool(max(1, min(num_workers, len(pairs)))) as pool,
+        closing(pool.run(find_labels, calls)) as outcomes,
+    ):
+        for (title, *_), result in outcomes:
+            if isinstance(result, Failure):
+                error = result.describe(title, NO_LABELS_FOUND)
+                result = LabelResult(title, error=error, error_traceback=result.traceback)
             bar.update()
             for warning in result.warnings:
                 logger.warning(warning)
@@ -380,8 +392,6 @@ def main(argv: list[str] | None = None) -> int:
         return find_folder(args)
     except (InputError, OSError) as error:
         logger.error(error, exc_info=args.debug)
-    except TerminatedWorkerError:
-        logger.error("A worker was killed, by the system if memory ran out: run the same command with fewer --workers")
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the matches that have no labels yet")
         return interruption.EXIT_STATUS

@@ -50,6 +50,7 @@ FURTHER_TEST_FILES = {
     "data_loader": ["test_temporal_context.py", "test_time_shift.py", "test_quality_report.py"],
     "decoding": ["test_operating_point.py", "test_operating_point_limits.py"],
     "dissolves": ["test_shots.py"],
+    "error_messages": ["test_data_converter_matches.py"],
     "evidence": ["test_alignment.py"],
     "fingerprints": ["test_shots.py"],
     "frame_transform": ["test_fingerprints_placement.py", "test_shots.py"],

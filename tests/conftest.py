@@ -9,7 +9,7 @@ from edits import make_edit
 
 import model
 from data_converter import main
-from videosummarizer import interruption
+from videosummarizer.worker_processes import WorkerPool, describe_failure
 
 # A shell that starts pytest in the background lets it ignore Ctrl-C, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -116,14 +116,42 @@ def unequal_dir(tmp_path_factory):
     return folder
 
 
+RUN_IN_PROCESSES = WorkerPool.run
+
+
+def run_in_this_process(pool, function, calls):
+    """Stand in for WorkerPool.run, without the seconds that new processes take to start."""
+    for arguments in calls:
+        try:
+            outcome = function(*arguments)
+        except Exception as error:
+            outcome = describe_failure(error)
+        yield arguments, outcome
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_worker_processes():
+    """Let commands that tests run in this process start no others, so that what tests replace holds there too."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(WorkerPool, "run", run_in_this_process)
+        yield
+
+
+@pytest.fixture
+def real_processes(monkeypatch):
+    """Start worker processes as the commands do."""
+    monkeypatch.setattr(WorkerPool, "run", RUN_IN_PROCESSES)
+
+
 @pytest.fixture
 def pools(monkeypatch):
-    """The joblib pools that a conversion asks for; the jobs run in this process, one after the other."""
+    """The pools that calls are made with; the calls are made in this process, one after the other."""
     pools = []
 
-    def start_pool(pool, jobs):
-        pools.append(pool)
-        return (function(*arguments, **more) for function, arguments, more in jobs)
+    def run(pool, function, calls):
+        if pool not in pools:
+            pools.append(pool)
+        return run_in_this_process(pool, function, calls)
 
-    monkeypatch.setattr(interruption, "run_pool_ignoring_sigint", start_pool)
+    monkeypatch.setattr(WorkerPool, "run", run)
     return pools

@@ -13,7 +13,8 @@ SITE_CUSTOMIZE = """
 import json, os, sys
 
 HOLD = json.loads(os.environ["HOLD"])
-if any(name in argument for argument in sys.orig_argv for name in ("data_converter.py", "popen_loky", "dask_worker")):
+HELD = ("data_converter.py", "multiprocessing.spawn", "dask_worker")
+if any(name in argument for argument in sys.orig_argv for name in HELD):
     import importlib, pathlib, time
 
     holder = pathlib if HOLD["module"] == "pathlib" else importlib.import_module(HOLD["module"])
@@ -60,6 +61,44 @@ class Hold:
         """Wait until a process is held, and return its id. `process` must be running meanwhile."""
         wait_until(self.reached.exists, process)
         return int(self.reached.read_text())
+
+
+CRASH_CUSTOMIZE = """
+import importlib, json, os, time
+
+CRASH = json.loads(os.environ["CRASH"])
+holder = importlib.import_module(CRASH["module"])
+original = getattr(holder, CRASH["function"])
+
+
+def crash(*arguments, **more):
+    if CRASH["text"] in repr(arguments):
+        os.kill(os.getpid(), CRASH["signal"])
+        time.sleep(CRASH["wait_sec"])
+    return original(*arguments, **more)
+
+
+setattr(holder, CRASH["function"], crash)
+"""
+
+
+class Crash:
+    """Makes every process die by a signal when it calls a function with a text as argument.
+
+    Args:
+        folder: a new one, for the file that this needs.
+        function: "module:function".
+        text: found in the repr of the call's arguments.
+        signal_number: the signal.
+    """
+
+    def __init__(self, folder: Path, function: str, text: str, signal_number: int):
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(CRASH_CUSTOMIZE)
+        module, name = function.split(":")
+        crash = {"module": module, "function": name, "text": text, "signal": signal_number, "wait_sec": WAIT_SEC}
+        path = os.pathsep.join(map(str, (folder, ROOT)))
+        self.environment = {**os.environ, "PYTHONPATH": path, "CRASH": json.dumps(crash)}
 
 
 def wait_until(is_true, process) -> None:

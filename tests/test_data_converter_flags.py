@@ -7,13 +7,12 @@ import re
 
 import pytest
 from clips import write_clip
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import data_converter
 from data_converter import main
-from videosummarizer import interruption
 from videosummarizer.argument_types import positive_number
-from videosummarizer.dataset import output_folder
+from videosummarizer.dataset import conversion, output_folder
+from videosummarizer.worker_processes import WorkerPool
 
 SETTINGS = ["0.8", "2.5", "40", "16", "8000", "0"]
 
@@ -67,11 +66,6 @@ def test_a_folder_of_broken_matches_alone_ends_with_1_and_no_dataset(tmp_path, c
     ("error", "status", "message"),
     [
         (
-            TerminatedWorkerError("gone"),
-            1,
-            "A worker was killed, by the system if memory ran out: run the same",
-        ),
-        (
             KeyboardInterrupt(),
             130,
             "Interrupted: run the same command again, it continues with the matches that",
@@ -82,14 +76,15 @@ def test_a_folder_of_broken_matches_alone_ends_with_1_and_no_dataset(tmp_path, c
 def test_a_run_that_ends_early_keeps_the_matches_that_are_finished(
     unequal_dir, tmp_path, monkeypatch, caplog, capsys, error, status, message
 ):
-    def start_pool(pool, jobs):
-        function, arguments, more = next(jobs)
-        yield function(*arguments, **more)
-        raise error
+    def run(pool, function, calls):
+        for number, arguments in enumerate(calls):
+            if function is conversion.convert_match and number == 1:
+                raise error
+            yield arguments, function(*arguments)
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(interruption, "run_pool_ignoring_sigint", start_pool)
+        patched.setattr(WorkerPool, "run", run)
         assert convert(unequal_dir, out) == status
     assert message in caplog.messages[-1]
     assert caplog.records[-1].exc_info in (None, False)

@@ -52,7 +52,7 @@ def kill_at(hold, matches_dir, out, *flags):
         env=hold.environment,
     )
     try:
-        assert hold.wait(process) == process.pid
+        hold.wait(process)
     finally:
         kill_group(process, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -68,7 +68,7 @@ MOMENTS = {
         1,
         ["match_0"],
     ),
-    "the metadata are written but not renamed": ("pathlib:Path.replace", "metadata.json.part", 3, ["match_0"]),
+    "the metadata are written but not renamed": ("os:replace", "metadata.json.part", 3, ["match_0"]),
     "all is done but the hidden folder remains": ("shutil:rmtree", "/.part'", 1, ["match_0", "match_1", "match_2"]),
 }
 

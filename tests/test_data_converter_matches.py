@@ -1,6 +1,7 @@
 """The converter's functions, one by one: one match, its parts, and its line."""
 
 import contextlib
+import errno
 import json
 import pickle
 import threading
@@ -95,9 +96,37 @@ def test_a_label_file_that_is_edited_meanwhile_makes_the_match_unfinished(match,
     assert record["sections"] == [[0.5, 1.4], [1.5, pytest.approx(2.1, abs=1e-6)]]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left"), media.MediaError("bad"), LabelError("worse")])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (media.MediaError("bad"), "bad"),
+        (LabelError("worse"), "worse"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "{match}: cannot be converted into {out} (No space left on device): free some space and run the same "
+            "command again",
+        ),
+        (
+            OSError(errno.EDQUOT, "Disk quota exceeded", "seg.pkl"),
+            "{match}: cannot be converted (Disk quota exceeded: seg.pkl): free some space and run the same command "
+            "again",
+        ),
+        (
+            RuntimeError("no locator\navailable: " + 400 * "x"),
+            "{match}: cannot be converted (RuntimeError: no locator available: "
+            + 264 * "x"
+            + "…): --debug shows where "
+            "it comes from",
+        ),
+        (
+            MemoryError(),
+            "{match}: cannot be converted (memory ran out): close other programs or use fewer --workers, and run the "
+            "same command again",
+        ),
+    ],
+)
 def test_a_match_that_fails_half_way_leaves_nothing_and_is_reported(
-    match, tmp_path, monkeypatch, caplog, capsys, error
+    match, tmp_path, monkeypatch, caplog, capsys, error, message
 ):
     out, original = tmp_path / "out", storage.write_segment
     out.mkdir()
@@ -109,13 +138,14 @@ def test_a_match_that_fails_half_way_leaves_nothing_and_is_reported(
 
     monkeypatch.setattr(storage, "write_segment", write_segment)
     result = conversion.convert_match(match, CONFIG, out, 1)
-    assert (result.title, result.record, result.error) == ("match", None, str(error))
+    message = message.format(match=match, out=out)
+    assert (result.title, result.record, result.error) == ("match", None, message)
     assert "in write_segment" in result.error_traceback
     assert list(out.rglob("*")) == [out / ".part"]
     with caplog.at_level("DEBUG", logger="data_converter"):
         data_converter.report(result)
     assert [(record.levelname, record.message) for record in caplog.records][-2:] == [
-        ("ERROR", str(error)),
+        ("ERROR", message),
         ("DEBUG", result.error_traceback),
     ]
     assert capsys.readouterr().out == ""

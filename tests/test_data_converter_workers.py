@@ -3,8 +3,6 @@
 import contextlib
 import os
 import re
-import sys
-import types
 
 import av
 import joblib
@@ -14,7 +12,7 @@ import pytest
 from test_data_converter_flags import convert
 
 import data_converter
-from videosummarizer import interruption, media
+from videosummarizer import media
 from videosummarizer.dataset import conversion
 from videosummarizer.dataset.conversion import Conversion
 from videosummarizer.dataset.metadata import DataConfig
@@ -52,9 +50,7 @@ def test_workers_are_divided_among_the_matches(
     monkeypatch.setattr(joblib, "cpu_count", lambda: num_cores)
     assert convert(unequal_dir, tmp_path / "out", *(["--workers", workers] if workers else [])) == 0
     (pool,) = pools
-    assert pool.n_jobs == num_jobs
-    assert (pool.return_generator, pool.return_ordered) == (True, False)
-    assert pool.pre_dispatch == "2 * n_jobs"
+    assert pool.num_processes == num_jobs
     assert threads_of == dict.fromkeys(("a_mid", "b_short", "c_long"), num_threads)
 
 
@@ -93,64 +89,6 @@ def test_what_the_header_tells_is_reported_before_the_first_match_is_converted(
     assert "z_broken.mp4: cannot be read as a video" in caplog.messages[1]
     assert [conversion.title for conversion in conversions] == ["c_long", "a_mid"]
     assert threads_of == {"c_long": 2, "a_mid": 2}
-
-
-@pytest.fixture
-def dask(monkeypatch):
-    """A stand-in for Dask: what its client and joblib were asked for."""
-    asked = {}
-
-    class Client(contextlib.nullcontext):
-        def __init__(self, address, timeout):
-            super().__init__()
-            asked.update(address=address, timeout=timeout)
-
-    class Parallel:
-        def __init__(self, **options):
-            asked.update(options)
-
-        def __call__(self, jobs):
-            return (function(*arguments, **more) for function, arguments, more in jobs)
-
-    @contextlib.contextmanager
-    def parallel_config(backend, **more):
-        asked.update(backend=backend, **more)
-        yield
-
-    monkeypatch.setitem(sys.modules, "dask.distributed", types.SimpleNamespace(Client=Client))
-    monkeypatch.setattr(joblib, "Parallel", Parallel)
-    monkeypatch.setattr(joblib, "parallel_config", parallel_config)
-    return asked
-
-
-def test_a_scheduler_gets_every_match_at_once_each_for_one_thread(unequal_dir, tmp_path, dask, threads_of, monkeypatch):
-    monkeypatch.setattr(interruption, "run_pool_ignoring_sigint", None)
-    assert convert(unequal_dir, tmp_path / "out", "--workers", "12", "--scheduler", "tcp://elsewhere:8786") == 0
-    assert dask == {
-        "address": "tcp://elsewhere:8786",
-        "timeout": 10,
-        "backend": "dask",
-        "wait_for_workers_timeout": 60,
-        "n_jobs": -1,
-        "return_as": "generator_unordered",
-        "pre_dispatch": "all",
-    }
-    assert threads_of == {"c_long": 1, "a_mid": 1, "b_short": 1}
-
-
-def test_without_a_scheduler_dask_is_not_asked(unequal_dir, tmp_path, dask, pools, threads_of):
-    assert convert(unequal_dir, tmp_path / "out", "--workers", "2") == 0
-    assert dask == {"n_jobs": 2, "return_as": "generator_unordered", "pre_dispatch": "2 * n_jobs"}
-
-
-@pytest.mark.parametrize("error", [OSError("refused"), ValueError("no such protocol")])
-def test_a_scheduler_whose_address_is_none_is_named(unequal_dir, tmp_path, monkeypatch, caplog, error):
-    def client(*_, **__):
-        raise error
-
-    monkeypatch.setitem(sys.modules, "dask.distributed", types.SimpleNamespace(Client=client))
-    assert convert(unequal_dir, tmp_path / "out", "--scheduler", "odd://x") == 1
-    assert "--scheduler: no Dask scheduler answers at odd://x: start one with dask scheduler" in caplog.text
 
 
 def test_metadata_says_when_and_with_what_the_dataset_was_made(unequal_dir, tmp_path, pools, threads_of, monkeypatch):

@@ -10,6 +10,7 @@ from clips import tone, write_clip
 import data_converter
 from videosummarizer import media
 from videosummarizer.dataset import input_check
+from videosummarizer.worker_processes import WorkerPool
 
 SETTINGS = ["0.8", "2.5", "40", "16", "8000", "0"]
 
@@ -150,7 +151,7 @@ def test_the_table_and_the_messages_below_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(input_check, "check_match", check_match)
     videos = {title: tmp_path / f"{title}.mp4" for title in ("long title", "b")}
     labels = {title: tmp_path / f"{title}.txt" for title in ("a", "b")}
-    assert input_check.check_matches(videos, labels, True) == 1
+    assert input_check.check_matches(videos, labels, True, WorkerPool(1)) == 1
     assert capsys.readouterr().out.splitlines() == [
         "title       length  frame rate  size  codec  audio  sections  highlight",
         "a           1       22          333   4             6         -",
@@ -165,7 +166,7 @@ def test_the_table_and_the_messages_below_it(tmp_path, monkeypatch, capsys):
         "warning: long title is short",
         "1 of 3 matches can be converted",
     ]
-    assert input_check.check_matches({"b": videos["b"]}, {"b": labels["b"]}, True) == 0
+    assert input_check.check_matches({"b": videos["b"]}, {"b": labels["b"]}, True, WorkerPool(1)) == 0
     assert capsys.readouterr().out.endswith("\n1 of 1 matches can be converted\n")
 
 

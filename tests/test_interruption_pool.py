@@ -1,4 +1,4 @@
-"""Ctrl-C within one process: what is printed, which signals are blocked while a pool starts, what is restored."""
+"""Ctrl-C within one process: what is printed, which signals are blocked while a process starts, what is restored."""
 
 import os
 import signal
@@ -15,10 +15,8 @@ HANDLERS_KEPT = (signal.SIG_IGN, signal.SIG_DFL, lambda number, frame: None)
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
-    """Restore after each test what run_pool_ignoring_sigint changes in its process."""
+    """Restore after each test what these functions change in its process."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    monkeypatch.setenv("PYTHONWARNINGS", "default:here")
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield
@@ -26,131 +24,88 @@ def restored(monkeypatch):
     signal.signal(signal.SIGINT, handler)
 
 
+@pytest.fixture(autouse=True)
+def is_blocked_for_tracker(monkeypatch):
+    """Whether SIGINT was blocked when the resource tracker was started, for each time."""
+    calls = []
+    monkeypatch.setattr(resource_tracker, "ensure_running", lambda: calls.append(is_blocked()))
+    return calls
+
+
 def is_blocked():
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-class Results:
-    """An iterator as a pool returns it, which records what is thrown into it."""
-
-    def __init__(self):
-        self.thrown = []
-
-    def throw(self, error):
-        self.thrown.append(error)
-        raise error
-
-
-@pytest.fixture
-def pool(monkeypatch):
-    """A pool that records signals and hooks while it starts, and calls `pool.during` then."""
-
-    def pool(jobs):
-        pool.jobs = jobs
-        pool.is_blocked, pool.warnings = is_blocked(), os.environ["PYTHONWARNINGS"]
-        pool.during()
-        return pool.results
-
-    pool.results, pool.during = Results(), lambda: None
-    pool.is_blocked_for_tracker = []
-    monkeypatch.setattr(resource_tracker, "ensure_running", lambda: pool.is_blocked_for_tracker.append(is_blocked()))
-    return pool
-
-
-def test_a_pools_processes_start_with_ctrl_c_blocked_and_this_one_hears_it_again(pool):
-    jobs = object()
-    assert interruption.run_pool_ignoring_sigint(pool, jobs) is pool.results
-    assert pool.jobs is jobs
-    assert pool.is_blocked
-    assert pool.is_blocked_for_tracker == [False]
+def test_processes_start_with_ctrl_c_blocked_and_this_one_hears_it_again(is_blocked_for_tracker):
+    with interruption.defer_sigint():
+        assert is_blocked()
+    assert is_blocked_for_tracker == [False]
     assert not is_blocked()
-    assert signal.getsignal(signal.SIGINT) is interruption.raise_keyboard_interrupt
-    assert pool.results.thrown == []
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("default:here", "default:here,ignore:resource_tracker"),
-        ("", "ignore:resource_tracker"),
-        (None, "ignore:resource_tracker"),
-    ],
-)
-def test_the_resource_tracker_is_told_to_be_quiet_and_other_filters_stay(pool, monkeypatch, before, after):
-    if before is None:
-        monkeypatch.delenv("PYTHONWARNINGS")
-    else:
-        monkeypatch.setenv("PYTHONWARNINGS", before)
-    interruption.run_pool_ignoring_sigint(pool, ())
-    assert pool.warnings == after
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("handler", HANDLERS_KEPT, ids=["ignored", "default", "own"])
-def test_another_handler_is_left_in_its_place(pool, handler):
+def test_a_handler_is_left_in_its_place(handler):
     signal.signal(signal.SIGINT, handler)
-    interruption.run_pool_ignoring_sigint(pool, ())
+    with interruption.defer_sigint():
+        pass
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_signals_that_were_blocked_before_stay_blocked(pool):
+def test_signals_that_were_blocked_before_stay_blocked():
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
-    interruption.run_pool_ignoring_sigint(pool, ())
+    with interruption.defer_sigint():
+        pass
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {signal.SIGINT, signal.SIGUSR1}
 
 
-def test_ctrl_c_while_a_pool_starts_is_thrown_into_it_once_it_has(pool):
-    pool.during = lambda: os.kill(os.getpid(), signal.SIGINT)
+def test_ctrl_c_while_a_process_starts_is_handled_once_it_has():
+    reached = []
+
+    def start():
+        with interruption.defer_sigint():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("the end of the start")
+
     with pytest.raises(KeyboardInterrupt):
-        interruption.run_pool_ignoring_sigint(pool, ())
-    assert pool.results.thrown == [KeyboardInterrupt]
-    assert threading.excepthook is interruption.ignore_thread_exception
+        start()
+    assert reached
     assert not is_blocked()
 
 
-def test_ctrl_c_after_a_pool_has_started_interrupts_without_a_word_of_its_threads(pool):
-    interruption.run_pool_ignoring_sigint(pool, ())
-    assert threading.excepthook is not interruption.ignore_thread_exception
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
-    assert threading.excepthook is interruption.ignore_thread_exception
-    assert pool.results.thrown == []
+def test_ctrl_c_that_is_ignored_stays_ignored_while_a_process_starts():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interruption.defer_sigint():
+        os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_pool_that_cannot_start_leaves_signals_as_they_were(pool):
-    def fail():
+def test_a_process_that_cannot_start_leaves_signals_as_they_were():
+    with pytest.raises(OSError, match="no more processes"), interruption.defer_sigint():
         raise OSError("no more processes")
-
-    pool.during = fail
-    with pytest.raises(OSError, match="no more processes"):
-        interruption.run_pool_ignoring_sigint(pool, ())
     assert not is_blocked()
-    assert signal.getsignal(signal.SIGINT) is interruption.raise_keyboard_interrupt
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_other_threads_start_pools_without_touching_signals(pool):
-    results = []
-    thread = threading.Thread(target=lambda: results.append(interruption.run_pool_ignoring_sigint(pool, ())))
+def test_other_threads_start_processes_without_touching_signals(is_blocked_for_tracker):
+    seen = []
+
+    def start():
+        with interruption.defer_sigint():
+            seen.append((is_blocked(), signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=start)
     thread.start()
     thread.join(60)
-    assert results == [pool.results]
-    assert not pool.is_blocked
-    assert pool.warnings == "default:here"
-    assert pool.is_blocked_for_tracker == []
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert seen == [(False, signal.default_int_handler)]
+    assert is_blocked_for_tracker == []
 
 
-def test_systems_without_signal_masks_start_pools_as_they_are(pool, monkeypatch):
+def test_systems_without_signal_masks_defer_ctrl_c_all_the_same(monkeypatch):
     with monkeypatch.context() as patched:
         patched.delattr(signal, "pthread_sigmask")
-        pool.during = lambda: None
-        results = interruption.run_pool_ignoring_sigint(lambda jobs: ("results", jobs), "jobs")
-    assert results == ("results", "jobs")
+        with pytest.raises(KeyboardInterrupt), interruption.defer_sigint():
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_errors_of_threads_are_not_printed_once_the_work_is_interrupted(capsys):
-    assert interruption.ignore_thread_exception(("kind", "error", "trace", "thread")) is None
-    assert capsys.readouterr() == ("", "")
 
 
 class OwnInterrupt(KeyboardInterrupt):

@@ -255,15 +255,6 @@ def test_an_interruption_exits_with_130(tmp_path, monkeypatch, caplog):
     assert "Interrupted: run the same command again" in caplog.text
 
 
-def test_a_killed_worker_makes_the_status_1(tmp_path, monkeypatch, caplog):
-    def die(args):
-        raise label_finder.TerminatedWorkerError("killed")
-
-    monkeypatch.setattr(label_finder, "find_folder", die)
-    assert run(tmp_path, tmp_path) == 1
-    assert "run the same command with fewer --workers" in caplog.text
-
-
 @pytest.mark.parametrize("text", ["0", "1", "0.25"])
 def test_a_confidence_is_from_0_to_1(text):
     assert label_finder.parse_args(["a", "b", "--min_confidence", text]).min_confidence == float(text)

@@ -14,12 +14,15 @@ Modules:
     argument_types.py  argparse types whose messages say what was received and what is expected
     atomic_file.py     writing a file completely or leaving the old one
     audio_track.py     audio of a video, by presentation time
-    interruption.py    Ctrl-C during imports and in processes of a pool
+    error_messages.py  an unexpected error in one line that names the match
+    interruption.py    Ctrl-C during imports and while processes start
     labels.py          label files: reading, checking, writing
     media.py           frames of a video, by presentation time
     prefetching.py     reading ahead in threads
     sections.py        sections in seconds and frames: union, coverage, length, mean score
     timestamps.py      timestamps that restart, jump, or do not fit the number of packets
+    worker_processes.py
+                       calls in worker processes, which cost no other call if they crash
 
 A module imports from its own sub-package and from those that come after it in this order: notebooks, extraction,
 training, evaluation, dataset. labelling imports none of them. No module imports a script.

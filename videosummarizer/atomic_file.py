@@ -17,14 +17,16 @@ def atomic_write(path: str | os.PathLike, content: bytes) -> None:
     content.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written. It names the file, which the system does not do for a full disk.
     """
     part = Path(f"{path}.part")
     try:
         part.write_bytes(content)
         replace_durably(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)
         raise
 
 

@@ -3,11 +3,11 @@
 These are Ctrl-C and missing packages while the script's imports run, and Ctrl-C in the processes that it starts.
 """
 
-import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # The exit status that shells use for Ctrl-C, 128 + SIGINT.
 EXIT_STATUS = 130
@@ -36,52 +36,31 @@ def install_exception_hook() -> None:
     sys.excepthook = excepthook
 
 
-def ignore_thread_exception(thread_error) -> None:
-    """Ignore an error in a thread. This is a `threading.excepthook` for the time after Ctrl-C.
-
-    joblib's threads fail when the processes that they wait for are ended.
-    """
-
-
-def raise_keyboard_interrupt(number: int, frame) -> None:
-    """Raise KeyboardInterrupt and ignore further errors in threads. This handles SIGINT while a pool works."""
-    threading.excepthook = ignore_thread_exception
-    signal.default_int_handler(number, frame)
-
-
-def run_pool_ignoring_sigint(pool, jobs: Iterable) -> Iterator:
-    """Start a joblib pool whose processes ignore Ctrl-C.
+@contextmanager
+def defer_sigint() -> Iterator[None]:
+    """Start processes in this context, so that Ctrl-C reaches none of them while it starts.
 
     A terminal sends Ctrl-C to every process, but only this one should react to it and end the others. SIGINT is
-    blocked while the pool starts, because processes and threads inherit blocked signals, and so do processes that a
-    thread starts later. A Ctrl-C that arrives meanwhile is handled once all processes have started, because joblib does
-    not end processes that have only half started.
-
-    Args:
-        pool: a `joblib.Parallel` that returns a generator.
-        jobs: what the pool is called with.
-
-    Returns:
-        The pool's generator of results.
+    blocked meanwhile, because processes inherit blocked signals; they have to ignore it before they unblock it. A
+    Ctrl-C that arrives in the context is handled at its end, because a process that has only half started cannot be
+    ended. Signals belong to the main thread: in other threads this does nothing.
     """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
-        return pool(jobs)  # signals belong to the main thread; Windows cannot block them
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     from multiprocessing import resource_tracker
 
-    # Processes that are ended early leave semaphores. Python cleans them up and warns, which no user needs to read.
-    ignored = [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, ignored))
     pending = []
     handler = signal.signal(signal.SIGINT, lambda *_: pending.append(True))
-    # Otherwise it starts with the first process, and in Python 3.11 that unblocks SIGINT.
-    resource_tracker.ensure_running()
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if can_block := hasattr(signal, "pthread_sigmask"):  # not on Windows
+        # Otherwise it starts with the first process, and in Python 3.11 that unblocks SIGINT.
+        resource_tracker.ensure_running()
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        results = pool(jobs)
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        signal.signal(signal.SIGINT, raise_keyboard_interrupt if handler is signal.default_int_handler else handler)
-    if pending:
-        threading.excepthook = ignore_thread_exception
-        results.throw(KeyboardInterrupt)  # inside the generator, so that joblib ends the processes
-    return results
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, handler)
+        if pending:
+            signal.raise_signal(signal.SIGINT)

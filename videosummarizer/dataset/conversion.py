@@ -3,7 +3,9 @@
 data_converter.py calls `convert_match` in several processes, or on a Dask cluster.
 """
 
+import errno
 import math
+import os
 import shutil
 import tempfile
 import threading
@@ -17,11 +19,16 @@ import threadpoolctl
 from videosummarizer import media
 from videosummarizer.dataset import output_folder, sampling, storage
 from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.error_messages import describe_match_error
 from videosummarizer.labels import LabelError, read_label_file, resolve_sections
 from videosummarizer.sections import label_segments
 
 # A decoder gains little from more than 4 threads. If more are free, several parts of a match are decoded in parallel.
 NUM_THREADS_PER_DECODER = 4
+
+
+# What --check and a conversion say of a match on which something unexpected happened.
+CANNOT_BE_CONVERTED = "cannot be converted"
 
 
 @dataclass
@@ -44,15 +51,34 @@ class Conversion:
 
 
 def find_label_path(video_path: Path) -> Path:
-    """Return the label file next to a video. Its suffix may be .txt, .TXT or .Txt."""
-    return next(path for suffix in (".txt", ".TXT", ".Txt") if (path := video_path.with_suffix(suffix)).exists())
+    """Return the label file next to a video. Its suffix may be .txt, .TXT or .Txt.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    for suffix in (".txt", ".TXT", ".Txt"):
+        if (path := video_path.with_suffix(suffix)).exists():
+            return path
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(video_path.with_suffix(".txt")))
+
+
+def probe_match(video_path: Path) -> float | Conversion:
+    """Read the labels and the header of a match.
+
+    Returns:
+        Its length in seconds according to the header, or the result of a match with errors in them.
+    """
+    try:
+        read_label_file(find_label_path(video_path))
+        return float(media.probe_duration_sec(video_path))
+    except (media.MediaError, LabelError) as error:
+        return Conversion(video_path.stem, error=str(error), error_traceback=traceback.format_exc())
 
 
 def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_threads: int) -> Conversion:
     """Write the segments of one match into `dataset_dir/<title>`, which appears only once it is complete.
 
-    A video or label file that cannot be used is reported as the result's error, so that only this match fails and the
-    others continue.
+    Whatever goes wrong is reported as the result's error, so that only this match fails and the others continue.
 
     Args:
         video_path: the match. Its label file lies next to it.
@@ -74,9 +100,13 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
         (part_dir / result.title).mkdir()
         damaged_sec = write_segments(video_path, info, config, labels, part_dir / result.title, num_threads)
         result.warnings += media.describe_problems(video_path, info, damaged_sec)
-        (part_dir / result.title).replace(dataset_dir / result.title)
-    except (media.MediaError, LabelError, OSError) as error:
+        publish(part_dir / result.title, dataset_dir / result.title)
+    except (media.MediaError, LabelError) as error:
         result.error, result.error_traceback = str(error), traceback.format_exc()
+        return result
+    except Exception as error:  # also of libraries
+        result.error = describe_match_error(video_path, CANNOT_BE_CONVERTED, error, dataset_dir)
+        result.error_traceback = traceback.format_exc()
         return result
     finally:
         if part_dir:
@@ -92,6 +122,16 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
         "highlight_count": sum(labels),
     }
     return result
+
+
+def publish(part_dir: Path, match_dir: Path) -> None:
+    """Rename the folder of a complete match.
+
+    The same match may lie there already, if a worker finished it after its converter or its scheduler had given it up.
+    """
+    if match_dir.exists():
+        shutil.rmtree(match_dir)
+    part_dir.replace(match_dir)
 
 
 def write_segments(

@@ -1,5 +1,6 @@
 """Check every match and label file before a conversion, for `data_converter.py --check`."""
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import numpy as np
 from tqdm import tqdm
 
 from videosummarizer import media
+from videosummarizer.dataset.conversion import CANNOT_BE_CONVERTED
+from videosummarizer.error_messages import describe_match_error
 from videosummarizer.labels import LabelError, format_time, read_label_file, resolve_sections
+from videosummarizer.worker_processes import Failure, WorkerPool
 
 # Frame intervals of a constant rate may differ by this much, because some containers round times to milliseconds.
 MAX_FRAME_JITTER_SEC = 0.002
@@ -50,8 +54,10 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
     else:
         try:
             rows = read_label_file(label_path, label_errors)
-        except (LabelError, OSError) as error:
+        except LabelError as error:
             label_errors.append(error)
+        except OSError as error:
+            label_errors.append(describe_match_error(video_path, CANNOT_BE_CONVERTED, error))
     try:
         info = media.probe(video_path)
         damaged_sec = media.find_damage(video_path) if decode else set()
@@ -78,19 +84,27 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
     return check
 
 
-def check_matches(videos: dict[str, Path], labels: dict[str, Path], decode: bool) -> int:
+def check_matches(videos: dict[str, Path], labels: dict[str, Path], decode: bool, pool: WorkerPool) -> int:
     """Print a table of all matches, and their errors and warnings below.
 
     Args:
         videos: paths of the videos by title.
         labels: paths of the label files by title.
         decode: as for `check_match`.
+        pool: the processes that check, so that one that ends costs only its match.
 
     Returns:
         1 if any match cannot be converted, otherwise 0.
     """
-    titles = tqdm(sorted(videos.keys() | labels.keys()), desc="Checking", unit="match")
-    checks = [check_match(title, videos.get(title), labels.get(title), decode) for title in titles]
+    calls = [(title, videos.get(title), labels.get(title), decode) for title in sorted(videos.keys() | labels.keys())]
+    checks_by_title = {}
+    with closing(pool.run(check_match, calls)) as outcomes:
+        for (title, video_path, *_), outcome in tqdm(outcomes, desc="Checking", unit="match", total=len(calls)):
+            if isinstance(outcome, Failure):
+                cells = [title] + ["-"] * (len(COLUMNS) - 1)
+                outcome = MatchCheck(cells, [outcome.describe(video_path, CANNOT_BE_CONVERTED)])
+            checks_by_title[title] = outcome
+    checks = [checks_by_title[title] for title, *_ in calls]
     table = [list(COLUMNS)] + [check.cells for check in checks]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for cells in table:

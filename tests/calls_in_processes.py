@@ -1,0 +1,42 @@
+"""Functions that tests call in worker processes. They are in a module of their own, which imports fast."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def process_id_of(number):
+    return number, os.getpid()
+
+
+def end(how, number):
+    """End the process by a signal or with an exit status, raise an exception, or return the number."""
+    if isinstance(how, signal.Signals):
+        os.kill(os.getpid(), how)
+        time.sleep(60)
+    if isinstance(how, int):
+        os._exit(how)
+    if how == "exit":
+        sys.exit(3)
+    if how == "raise":
+        raise RuntimeError("not this\none")
+    if how == "unpicklable":
+        return lambda: None
+    return number
+
+
+def end_once(marker, number):
+    """Kill the process the first time, and return the number the second time."""
+    if Path(marker).exists():
+        return number
+    Path(marker).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+    return None
+
+
+def report_and_sleep(folder, number):
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(60)

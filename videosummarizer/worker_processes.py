@@ -1,0 +1,221 @@
+"""Run a function for many inputs in worker processes, so that an input that ends its process costs no other input.
+
+A decoder can crash on a damaged file, and the system kills processes when memory runs out. Such a call is made again
+once all others are finished, alone in a new process. If that ends too, the call is reported as failed.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing import connection
+
+from videosummarizer import interruption
+from videosummarizer.error_messages import advice_on, describe_exception
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The outcome of a call that returned nothing.
+
+    Attributes:
+        reason: what happened, as part of a message.
+        advice: what to do, as the end of a message.
+        traceback: the stack trace of the exception, empty without one.
+        is_process_ended: whether the process ended during the call, so that another process may succeed.
+    """
+
+    reason: str
+    advice: str = "record or download it again, or move it elsewhere"
+    traceback: str = ""
+    is_process_ended: bool = False
+
+    def describe(self, match: object, action: str) -> str:
+        """Return the message about a match, for a failed action such as "cannot be converted"."""
+        return f"{match}: {action} ({self.reason}): {self.advice}"
+
+
+def describe_end(exit_code: int) -> str:
+    """Return how a process ended, as part of a message, from the exit code as of `multiprocessing.Process`."""
+    if exit_code >= 0:
+        return f"its process ended with exit status {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    return f"its process was ended by {name}" + (
+        ", which the system sends if memory runs out" if name == "SIGKILL" else ""
+    )
+
+
+def retry_ended(
+    outcomes: Iterable[tuple[tuple, object]], run_alone: Callable[[tuple], Iterator[tuple[tuple, object]]]
+) -> Iterator[tuple[tuple, object]]:
+    """Make calls that ended their process once more, one by one, after all others.
+
+    Args:
+        outcomes: arguments and outcome of each call.
+        run_alone: makes a call while no other one is made, and yields its arguments and outcome.
+
+    Yields:
+        Arguments and outcome of each call.
+    """
+    ended = []
+    for arguments, outcome in outcomes:
+        if isinstance(outcome, Failure) and outcome.is_process_ended:
+            ended.append(arguments)
+        else:
+            yield arguments, outcome
+    for arguments in ended:
+        yield from run_alone(arguments)
+
+
+class Worker:
+    """A process that makes calls, one at a time."""
+
+    def __init__(self):
+        context = multiprocessing.get_context("spawn")
+        self.connection, their_connection = context.Pipe()
+        self.process = context.Process(target=serve_calls, args=(their_connection,), daemon=True)
+        try:
+            with interruption.defer_sigint():
+                self.process.start()
+        finally:
+            their_connection.close()
+
+    def receive(self) -> object:
+        """Return the outcome of the call, or a Failure if the process has ended."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return Failure(describe_end(self.process.exitcode), is_process_ended=True)
+
+    def stop(self) -> None:
+        """Kill the process and wait for its end."""
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+class WorkerPool:
+    """Worker processes. Use it as a context manager: its processes end with the context.
+
+    Args:
+        num_processes: how many calls are made at the same time.
+    """
+
+    def __init__(self, num_processes: int):
+        self.num_processes = num_processes
+        self.idle: list[Worker] = []
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop_idle()
+
+    def stop_idle(self) -> None:
+        """End the processes that make no call."""
+        while self.idle:
+            self.idle.pop().stop()
+
+    def run(self, function: Callable, calls: Iterable[tuple]) -> Iterator[tuple[tuple, object]]:
+        """Call a function in the processes.
+
+        Args:
+            function: one that can be pickled, at the top level of a module.
+            calls: the arguments of each call, in the order in which the calls start.
+
+        Yields:
+            Arguments and outcome of each call, in the order in which they end. The outcome is what the function
+            returned, or a Failure.
+
+        Raises:
+            OSError: no process can be started.
+        """
+
+        def run_together(calls: Iterable[tuple]) -> Iterator[tuple[tuple, object]]:
+            waiting = deque(calls)
+            busy: dict[connection.Connection, tuple[Worker, tuple]] = {}
+            try:
+                while waiting or busy:
+                    while waiting and len(busy) < self.num_processes:
+                        self.start_call(function, waiting, busy)
+                    for ready in connection.wait(busy):
+                        worker, arguments = busy.pop(ready)
+                        outcome = worker.receive()
+                        if isinstance(outcome, Failure) and outcome.is_process_ended:
+                            worker.stop()
+                        else:
+                            self.idle.append(worker)
+                        yield arguments, outcome
+            finally:
+                for worker, _ in busy.values():
+                    worker.stop()
+
+        def run_alone(arguments: tuple) -> Iterator[tuple[tuple, object]]:
+            self.stop_idle()  # a new process makes the call, and no other one takes memory
+            yield from run_together([arguments])
+
+        yield from retry_ended(run_together(calls), run_alone)
+
+    def start_call(
+        self,
+        function: Callable,
+        waiting: deque[tuple],
+        busy: dict[connection.Connection, tuple[Worker, tuple]],
+    ) -> None:
+        """Give the first of the waiting calls to a process.
+
+        If no further process can be started, those that are busy make all calls.
+        """
+        try:
+            worker = self.idle.pop() if self.idle else Worker()
+        except OSError as error:
+            if not busy:
+                reason = f"no worker process can be started ({error.strerror}): close other programs and try again"
+                raise OSError(error.errno, reason) from error
+            self.num_processes = len(busy)
+            return
+        try:
+            worker.connection.send((function, waiting[0]))
+        except OSError:
+            worker.stop()  # it ended after its last call: another process takes the call
+        else:
+            busy[worker.connection] = worker, waiting.popleft()
+
+
+def serve_calls(calls: connection.Connection) -> None:
+    """Make the calls that arrive, until the other end is closed. This runs in a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the parent too, which ends this process
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    while True:
+        try:
+            function, arguments = calls.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            outcome = function(*arguments)
+        except Exception as error:
+            outcome = describe_failure(error)
+        try:
+            calls.send(outcome)
+        except Exception as error:  # it cannot be pickled
+            calls.send(describe_failure(error))
+
+
+def describe_failure(error: Exception) -> Failure:
+    """Return the outcome of a call that raised an exception, which is being handled."""
+    return Failure(describe_exception(error), advice_on(error), traceback.format_exc())
+
+
+def end_with_parent() -> None:
+    """End this process when its parent process has ended, however that ended."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
