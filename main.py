@@ -110,12 +110,16 @@ def train(
 
 def start_run(args: argparse.Namespace, loader: DataLoader):
     """Start a training_run.TrainingRun, or restore the one that --resume continues. Raises as `train` does."""
+    from videosummarizer.training import run_folder
     from videosummarizer.training.keras_backend import reset_keras
     from videosummarizer.training.training_run import TrainingRun, init_distribution
 
     settings = run_settings(args, loader)
     state = resume_point.read(args.ckpt_dir, settings) if args.resume else None
     num_finished = len(state.history) if state else 0
+    is_main_process = not args.process_id
+    if is_main_process:
+        run_folder.prepare(args.ckpt_dir)
     reset_keras(args.seed)
     shared_settings = {**settings, "--patience": args.patience, "finished epochs": num_finished}
     distribution = init_distribution(
@@ -123,11 +127,9 @@ def start_run(args: argparse.Namespace, loader: DataLoader):
     )
     network = make_network(args, loader)
     attributes = checkpoint_attributes(args, loader)
-    is_main_process = not args.process_id
-    if is_main_process:
-        args.ckpt_dir.mkdir(parents=True, exist_ok=True)
-        if (levels := validation.rms_levels(loader, "valid")) is not None:  # the baseline of the test report
-            attributes["loudness_operating_point"] = validation.fit_operating_point(*levels, loader)
+    if is_main_process and (levels := validation.rms_levels(loader, "valid")) is not None:
+        # the baseline of the test report
+        attributes["loudness_operating_point"] = validation.fit_operating_point(*levels, loader)
     if state:
         print(f"Resuming after epoch {num_finished} of {args.epochs}")
     return TrainingRun(network, loader, args.ckpt_dir, settings, attributes, state, distribution, is_main_process)
@@ -207,8 +209,9 @@ def test_checkpoint(args: argparse.Namespace, loader: DataLoader, ckpt_path: str
         checkpoint.CheckpointError: The file is not a checkpoint.
         TrainingError: The network's scores are not numbers.
     """
-    from videosummarizer.training import testing
+    from videosummarizer.training import run_folder, testing
 
+    run_folder.prepare(args.ckpt_dir)
     report, scored, point, levels = testing.evaluate(loader, ckpt_path, "test")
     print(quality_report.format_report(report))
     return testing.write_results(args.ckpt_dir, report, scored, point, levels)

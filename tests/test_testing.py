@@ -123,3 +123,23 @@ def test_steps_that_are_no_numbers_end_a_test(checkpoint, loader, monkeypatch):
     monkeypatch.setattr(validation, "predict", lambda network, loader, subset: (np.zeros(20), nothing))
     with pytest.raises(TrainingError, match=r"^test: the network's scores are not numbers"):
         testing.evaluate(loader, str(checkpoint), "test")
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_other_result(checkpoint, loader, tmp_path, monkeypatch):
+    results = testing.evaluate(loader, str(checkpoint), "test")
+    assert testing.write_results(tmp_path / "expected", *results)[:2] == ["test_report.json", "predictions.csv"]
+
+    def fail(*_):
+        raise ValueError("no\nfont")
+
+    monkeypatch.setattr(testing.plots, "plot_test", fail)
+    (tmp_path / "out" / "predictions.csv.part").mkdir(parents=True)  # in the way
+    with pytest.raises(TrainingError) as error_info:
+        testing.write_results(tmp_path / "out", *results)
+    out = tmp_path / "out"
+    assert str(error_info.value) == (
+        f"{out}: the figures cannot be drawn (ValueError: no font), predictions.csv cannot be written (Is a directory: "
+        f"{out / 'predictions.csv.part'}): the checkpoint is kept, test it again with --mode test --ckpt"
+    )
+    received, expected = ((tmp_path / name / "test_report.json").read_text() for name in ("out", "expected"))
+    assert received == expected

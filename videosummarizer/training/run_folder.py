@@ -5,9 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from videosummarizer.atomic_file import atomic_write, replace_durably
+from videosummarizer.atomic_file import atomic_write, replace_durably, require_writable
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
+
+
+def prepare(ckpt_dir: Path) -> None:
+    """Create the folder for the results.
+
+    Raises:
+        atomic_file.FolderError: It cannot be written to, which would otherwise be found out after the first epoch.
+    """
+    require_writable(ckpt_dir, "correct its permissions, make room, or choose another --ckpt_dir")
+    ckpt_dir.mkdir(parents=True, exist_ok=True)
 
 
 class BestCheckpoint(keras.callbacks.Callback):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer.atomic_file import atomic_write
+from videosummarizer.error_messages import describe_exception
 from videosummarizer.evaluation import plots, quality_report
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
 from videosummarizer.training import inference, validation
@@ -63,13 +64,27 @@ def write_results(
 
     Returns:
         The names of the files.
+
+    Raises:
+        TrainingError: Some files cannot be drawn or written. The others are written.
     """
     files = {
         "test_report.json": quality_report.write_report(report),
         "predictions.csv": quality_report.write_predictions(scored, point),
-        **plots.plot_test(scored, point, levels),
     }
+    problems = []
+    try:
+        files |= plots.plot_test(scored, point, levels)
+    except Exception as error:  # also of matplotlib
+        problems.append(f"the figures cannot be drawn ({describe_exception(error)})")
     ckpt_dir.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        atomic_write(ckpt_dir / name, content)
+        try:
+            atomic_write(ckpt_dir / name, content)
+        except OSError as error:
+            problems.append(f"{name} cannot be written ({describe_exception(error)})")
+    if problems:
+        raise validation.TrainingError(
+            f"{ckpt_dir}: {', '.join(problems)}: the checkpoint is kept, test it again with --mode test --ckpt"
+        )
     return list(files)

@@ -1,7 +1,9 @@
 """A training run: its epochs, what it writes after each, and how an interrupted run continues."""
 
+import contextlib
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -9,12 +11,15 @@ import numpy as np
 from tqdm import tqdm
 
 from videosummarizer.atomic_file import atomic_write
+from videosummarizer.error_messages import describe_exception
 from videosummarizer.evaluation import plots
 from videosummarizer.training import inference, optimization, resume_point, run_folder, validation
 from videosummarizer.training.checkpoint import read_checkpoint_attributes
 from videosummarizer.training.fusion import UNIMODAL_OUTPUTS
 from videosummarizer.training.keras_backend import keras
 from videosummarizer.training.validation import TrainingError
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingRun:
@@ -63,7 +68,8 @@ class TrainingRun:
             self.checkpoint.resume(state.best_path, min(row["val_loss"] for row in self.history))
         self.batches = loader.batches("train", distribution.shard if distribution else None)
         self.event_log = run_folder.make_event_log(ckpt_dir / "logs" / self.name)
-        self.event_log.set_model(network)
+        with self.tolerating_errors("logs"):
+            self.event_log.set_model(network)
 
     def run_epoch(self, on_batch: Callable[[], object]) -> None:
         """Train for one epoch, then validate the averaged weights and save what they improve.
@@ -105,12 +111,27 @@ class TrainingRun:
             operating_point = validation.fit_operating_point(scores[:, 0], scores[:, 1:], self.loader)
             checkpoint.attributes["operating_point"] = operating_point
         checkpoint.on_epoch_end(epoch, metrics)
-        self.event_log.on_epoch_end(epoch, metrics)
+        with self.tolerating_errors("logs"):
+            self.event_log.on_epoch_end(epoch, metrics)
         line = run_folder.format_epoch(self.history[-1], self.settings["--epochs"], is_best)
         tqdm.write(line, file=sys.stdout)
-        run_folder.write_history(self.ckpt_dir / "history.csv", self.history)
+        with self.tolerating_errors("history.csv"):
+            run_folder.write_history(self.ckpt_dir / "history.csv", self.history)
         state = resume_point.TrainingState(self.settings, self.history, self.name, checkpoint.best_path, variables)
-        resume_point.write(self.ckpt_dir, state)
+        with self.tolerating_errors(resume_point.FILE_NAME):
+            resume_point.write(self.ckpt_dir, state)
+
+    @contextlib.contextmanager
+    def tolerating_errors(self, name: str) -> Iterator[None]:
+        """Warn about an error in writing a file of the run's folder that training does not need, and continue."""
+        try:
+            yield
+        except Exception as error:  # of the system, TensorFlow or matplotlib
+            logger.warning(
+                "%s: cannot be written (%s): training continues without it",
+                self.ckpt_dir / name,
+                describe_exception(error),
+            )
 
     def should_stop_early(self, patience: int | None) -> bool:
         """Return whether the validation loss has not improved for `patience` epochs."""
@@ -121,9 +142,11 @@ class TrainingRun:
 
     def close(self) -> None:
         """End the TensorBoard log, draw history.png, and print the path of the best checkpoint."""
-        self.event_log.on_train_end()
+        with self.tolerating_errors("logs"):
+            self.event_log.on_train_end()
         if self.is_main_process and self.history:
-            atomic_write(self.ckpt_dir / "history.png", plots.plot_history(self.history))
+            with self.tolerating_errors("history.png"):
+                atomic_write(self.ckpt_dir / "history.png", plots.plot_history(self.history))
         if self.is_main_process and self.checkpoint.best_path:
             print(f"Best checkpoint: {self.checkpoint.best_path}")
 
