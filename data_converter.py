@@ -154,7 +154,9 @@ def convert_folder(args: argparse.Namespace) -> int:
     input_video_dir = Path(args.input_video_dir)
     if args.check:
         with WorkerPool(args.workers or num_cores()) as pool:
-            return input_check.check_matches(*find_files(input_video_dir), args.decode, pool)
+            status = input_check.check_matches(*find_files(input_video_dir), args.decode, pool)
+        output_folder.check_folder(dataset_dir)
+        return status
     video_paths = find_matches(input_video_dir)
     sources = {path.stem: source_signature(path) for path in video_paths}
     with output_folder.lock(dataset_dir):

@@ -33,8 +33,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import media, timestamps
 from videosummarizer.argument_types import num_processes, number_between
-from videosummarizer.atomic_file import atomic_write
-from videosummarizer.error_messages import describe_match_error
+from videosummarizer.atomic_file import atomic_write, require_writable
+from videosummarizer.error_messages import describe_exception, describe_match_error
 from videosummarizer.evaluation import plots
 from videosummarizer.labelling.shots import Shot, find_shots
 from videosummarizer.labels import format_sections
@@ -169,10 +169,12 @@ def find_labels(
             "not_found": [{"edit_start_sec": start, "edit_end_sec": end} for start, end in missing],
             "versions": {name: importlib.metadata.version(name) for name in ("av", "librosa", "numpy", "scipy")},
         }
-        atomic_write(
-            output_dir / f"{title}_alignment.png",
-            plot_alignment(title, shots, min_confidence, match_info.duration_sec, highlight_info.duration_sec),
-        )
+        plot_path = output_dir / f"{title}_alignment.png"
+        try:
+            lengths_sec = match_info.duration_sec, highlight_info.duration_sec
+            atomic_write(plot_path, plot_alignment(title, shots, min_confidence, *lengths_sec))
+        except Exception as error:  # also of matplotlib: the labels do not depend on it
+            result.warnings.append(f"{plot_path}: cannot be written ({describe_exception(error)})")
         atomic_write(
             output_dir / f"{title}_label_report.json",
             (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode(),
@@ -331,13 +333,14 @@ def find_folder(args: argparse.Namespace) -> int:
     """
     pairs = find_pairs(args.full_match_dir, args.highlight_dir, args.pairs)
     output_dir = args.output_dir or args.full_match_dir
-    output_dir.mkdir(parents=True, exist_ok=True)
     kept = [title for title in pairs if (output_dir / f"{title}.txt").exists() and not args.overwrite]
     if kept:
         print(f"{output_dir}: {len(kept)} label files already exist and are kept (--overwrite replaces them)")
     todo = {title: paths for title, paths in pairs.items() if title not in kept}
     if not todo:
         return 0
+    require_writable(output_dir, "correct its permissions, make room, or give another output_dir")
+    output_dir.mkdir(parents=True, exist_ok=True)
     results = list(find_all(todo, output_dir, args.min_confidence, args.workers or joblib.cpu_count()))
     failed = sorted(result.title for result in results if result.error)
     if failed:

@@ -205,12 +205,19 @@ def test_decoding_finds_the_damage_in_the_middle_that_check_alone_does_not(check
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in checked_dir.iterdir()} == before
 
 
-def test_check_writes_nothing_to_a_dataset_that_is_there(checked_dir, tmp_path, monkeypatch):
+def test_check_names_a_folder_that_a_conversion_would_refuse_and_writes_nothing(
+    checked_dir, tmp_path, monkeypatch, capsys, caplog
+):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "diary.txt").touch()  # which a conversion would refuse
+    (out / "diary.txt").touch()
     monkeypatch.setattr(data_converter, "convert_matches", None)
-    assert data_converter.main([str(checked_dir), *SETTINGS, str(out), "--check", "--overwrite"]) == 0
+    assert data_converter.main([str(checked_dir), *SETTINGS, str(out), "--check", "--overwrite"]) == 1
+    (checked,) = caplog.messages
+    assert checked.startswith(f"{out}: the folder contains files that are not part of a dataset (diary.txt)")
+    assert capsys.readouterr().out.endswith("2 of 2 matches can be converted\n")
+    assert data_converter.main([str(checked_dir), *SETTINGS, str(out), "--overwrite"]) == 1
+    assert caplog.messages == [checked, checked]
     assert [path.name for path in out.iterdir()] == ["diary.txt"]
 
 

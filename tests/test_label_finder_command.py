@@ -11,7 +11,7 @@ from clips import write_clip
 
 import label_finder
 from label_finder import Shot
-from videosummarizer import media
+from videosummarizer import atomic_file, media
 
 ROOT = Path(__file__).resolve().parent.parent
 # In the highlight video, in the match, confidence, audio score, video score.
@@ -64,6 +64,18 @@ def test_labels_are_of_shots_of_at_least_the_minimum_confidence(
     assert report["min_confidence"] == min_confidence
     assert result.title == "a"
     assert bool(result.warnings) == (aligned_sec / 3.5 < 0.3)
+
+
+def test_a_plot_that_cannot_be_drawn_costs_no_labels(folders, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("no\nfont")
+
+    monkeypatch.setattr(label_finder.plots, "to_png", fail)
+    result = find_labels(folders, tmp_path, 0.5)
+    assert result.error is None
+    assert result.warnings == [f"{tmp_path / 'a_alignment.png'}: cannot be written (ValueError: no font)"]
+    assert (tmp_path / "a.txt").read_text() == "31,60,00:00:01,00:00:02\n"
+    assert json.loads((tmp_path / "a_label_report.json").read_text())["title"] == "a"
 
 
 # Shots, the lowest confidence, and what the error says of shots with a lower one.
@@ -225,6 +237,23 @@ def test_matches_without_labels_are_named_and_make_the_status_1(tmp_path, asked,
     assert "bad_1:" not in capsys.readouterr().out
     assert run(matches, highlights, "--overwrite", "--debug") == 1
     assert "the traceback" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_out_before_the_search(tmp_path, asked, monkeypatch, caplog):
+    matches, highlights = make_folders(tmp_path, ["a.mp4"], ["a.mp4"])
+
+    def refuse(dir):
+        raise OSError(30, "Read-only file system", str(dir))
+
+    monkeypatch.setattr(atomic_file.tempfile, "TemporaryFile", refuse)
+    assert run(matches, highlights) == 1
+    assert caplog.messages == [
+        f"{matches}: no files can be written into this folder (Read-only file system): correct its permissions, make "
+        "room, or give another output_dir"
+    ]
+    assert asked == []
+    (matches / "a.txt").touch()
+    assert run(matches, highlights) == 0  # nothing is to be written
 
 
 def test_pairs_of_a_file_may_have_spaces_and_blank_lines(tmp_path, asked):
