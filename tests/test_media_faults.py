@@ -189,8 +189,9 @@ def write_damaged(path, numbers, start_sec=0.0):
 @pytest.mark.parametrize("start_sec", [0, 1.5])
 def test_damage_is_found_in_its_second_counted_from_time_0(tmp_path, start_sec):
     path = write_damaged(tmp_path / "clip.mp4", [32, 33, 125], start_sec)
-    assert media.find_damage(path) == {1, 4}
-    assert media.find_damage(write_damaged(tmp_path / "whole.mp4", [])) == set()
+    assert media.find_damage(path, media.probe(path)) == {1, 4}
+    whole = write_damaged(tmp_path / "whole.mp4", [])
+    assert media.find_damage(whole, media.probe(whole)) == set()
 
 
 def test_damaged_audio_is_no_damage_of_the_video(tmp_path):
@@ -202,10 +203,10 @@ def test_damaged_audio_is_no_damage_of_the_video(tmp_path):
         content[position : position + size] = bytes(size)
     path.write_bytes(content)
     with media.open_media(path) as container:
-        damaged_sec = set()
-        assert list(media.decode(container.demux(container.streams.audio[0]), damaged_sec)) == []
-    assert damaged_sec == {0, 1}
-    assert media.find_damage(path) == set()
+        times_sec = []
+        assert list(media.decode(container.demux(container.streams.audio[0]), 0, times_sec.append)) == []
+    assert {int(time_sec) for time_sec in times_sec} == {0, 1}
+    assert media.find_damage(path, media.probe(path)) == set()
 
 
 @pytest.mark.parametrize("start_sec", [0, 1.5])
@@ -229,38 +230,79 @@ def test_a_film_of_which_nothing_decodes_is_named(tmp_path):
         list(media.read_frames(path, info, np.array([0.0, 1.0]), 40, 16))
 
 
-def packet(pts, *frame_times):
+def packet(pts, *frame_times, error=None, delay=0):
     """A packet that decodes to frames with presentation times, or to none where they are an error."""
 
     def decode():
-        if "damaged" in frame_times:
-            raise av.error.InvalidDataError(errno.EINVAL, "damaged")
+        if error or "damaged" in frame_times:
+            raise error or av.error.InvalidDataError(errno.EINVAL, "damaged")
         return [SimpleNamespace(pts=frame_pts) for frame_pts in frame_times]
 
-    return SimpleNamespace(pts=pts, time_base=Fraction(1, 10), decode=decode)
+    stream = SimpleNamespace(type="video", codec_context=SimpleNamespace(delay=delay))
+    return SimpleNamespace(pts=pts, time_base=Fraction(1, 10), decode=decode, stream=stream)
 
 
-def test_what_does_not_decode_is_passed_over_and_its_second_noted():
+def test_what_does_not_decode_is_passed_over_and_its_time_noted():
     packets = [packet(0, 0), packet(9, "damaged"), packet(20, 10, None, 20), packet(None, "damaged"), packet(39, 39)]
-    damaged_sec = set()
-    assert [frame.pts for frame in media.decode(iter(packets), damaged_sec)] == [0, 10, 20, 39]
-    assert damaged_sec == {0}
+    times_sec = []
+    assert [frame.pts for frame in media.decode(iter(packets), 0, times_sec.append)] == [0, 10, 20, 39]
+    assert times_sec == [0.9]
     assert [frame.pts for frame in media.decode(iter(packets))] == [0, 10, 20, 39]
-    damaged_sec.clear()
+    times_sec.clear()
     late = [packet(pts, "damaged") for pts in (3, 12, 25, 39, 40)]  # two of them from before time 0
-    assert list(media.decode(iter(late), damaged_sec, 1.5)) == []
-    assert damaged_sec == {0, 1, 2}
+    assert list(media.decode(iter(late), 1.5, times_sec.append)) == []
+    assert times_sec == pytest.approx([0, 0, 1, 2.4, 2.5])
 
 
-def test_an_error_other_than_damage_ends_decoding():
-    def fail():
+@pytest.mark.parametrize(
+    "error",
+    [
+        av.error.PermissionError(errno.EPERM, "Operation not permitted"),
+        av.error.UndefinedError(1, "Error number 1 occurred"),
+        av.error.FFmpegError(errno.EIO, "Input/output error"),
+    ],
+)
+def test_any_error_of_a_decoder_is_damage(error):
+    times_sec = []
+    packets = [packet(0, 0), packet(12, error=error), packet(20, 20)]
+    assert [frame.pts for frame in media.decode(iter(packets), 0, times_sec.append)] == [0, 20]
+    assert times_sec == [1.2]
+
+
+def test_an_error_while_packets_are_read_is_no_damage():
+    def packets():
+        yield packet(0, 0)
         raise av.error.FFmpegError(errno.EIO, "Input/output error")
 
-    damaged_sec = set()
-    failing = SimpleNamespace(pts=10, time_base=Fraction(1, 10), decode=fail)
+    times_sec = []
     with pytest.raises(av.error.FFmpegError, match="Input/output error"):
-        list(media.decode(iter([packet(0, 0), failing]), damaged_sec))
-    assert damaged_sec == set()
+        list(media.decode(packets(), 0, times_sec.append))
+    assert times_sec == []
+
+
+def test_several_threads_report_an_error_some_packets_late():
+    times_sec = []
+    packets = [packet(pts, *([] if pts != 40 else ["damaged"]), delay=2) for pts in (0, 10, 20, 30, 40, 50)]
+    assert list(media.decode(iter(packets), 0, times_sec.append)) == []
+    assert times_sec == [2]
+    times_sec.clear()
+    assert list(media.decode(iter([packet(30, "damaged", delay=2)]), 0, times_sec.append)) == []
+    assert times_sec == [3]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 4])
+@pytest.mark.parametrize("damaged", [[147], [148], [146, 147], [147, 149]])
+def test_damage_in_the_last_frames_is_found_and_costs_no_others_with_any_number_of_threads(
+    tmp_path, num_threads, damaged
+):
+    path = write_damaged(tmp_path / "clip.mp4", damaged)
+    info, damaged_sec = media.probe(path), set()
+    times_sec = np.arange(145, 150) / FRAME_RATE_FPS
+    frames = media.read_frames(path, info, times_sec, 40, 16, num_threads, damaged_sec)
+    expected = [max(set(range(number + 1)) - set(damaged)) for number in range(145, 150)]
+    assert [read_number(frame) for frame in frames] == expected
+    assert damaged_sec == {4}
+    assert media.find_damage(path, info) == {4}
 
 
 def info(**changes):
@@ -288,7 +330,10 @@ def test_problems_are_reported_one_by_one():
     assert media.describe_problems("film.mp4", info(), {12, 7, 100}) == [
         "film.mp4: damaged at 7, 12, 100 s: the last undamaged frame is repeated there"
     ]
-    assert len(media.describe_problems("film.mp4", info(audio=None, stated_duration_sec=90.0), {1})) == 3
+    assert media.describe_problems("film.mp4", info(), set(), {12, 7}) == [
+        "film.mp4: the audio is damaged at 7, 12 s: it is silent there"
+    ]
+    assert len(media.describe_problems("film.mp4", info(audio=None, stated_duration_sec=90.0), {1}, {1})) == 4
 
 
 @pytest.mark.parametrize(("stated_sec", "is_fault"), [(0.0, False), (50.0, False), (61.0, False), (61.001, True)])

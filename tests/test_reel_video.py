@@ -215,3 +215,29 @@ def test_a_video_of_which_no_frame_decodes_is_named(tmp_path, clip):
     with pytest.raises(media.MediaError, match=r"damaged\.mp4: received a video of which no frame decodes"):
         reel.render_reel(damaged, info, np.array([[0, 10]]), tmp_path / "reel.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["damaged.mp4"]
+
+
+def test_frames_at_the_same_time_or_out_of_order_leave_ascending_times(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", num_frames=60, options={"crf": "10", "bf": "0"})
+    # Frames 30 and 31 get the time of frame 29, and frame 40 that of frame 38.
+    pts = "if(between(N,30,31),PTS-(N-29)*DURATION,if(eq(N,40),PTS-2*DURATION,PTS))"
+    irregular = tmp_path / "irregular.mp4"
+    ffmpeg("-i", clip, "-c", "copy", "-bsf:v", f"setts=pts='{pts}':dts=DTS-4*DURATION", irregular)
+    info = media.probe(irregular)
+    assert (np.diff(info.frame_times_sec) == 0).sum() == 3
+    reel_path = render(irregular, [[20, 35], [35, 58]], info)
+    with media.open_media(reel_path) as container:
+        times = [(packet.dts, packet.pts) for packet in container.demux(video=0) if packet.size]
+    assert (np.diff([dts for dts, _ in times]) > 0).all()
+    assert (np.diff(sorted(pts for _, pts in times)) > 0).all()
+    numbers = numbers_of(reel_path)
+    assert numbers == sorted(numbers)
+    assert {*range(20, 29), *range(32, 37), *range(41, 58)} <= set(numbers)
+
+
+def test_a_section_across_a_gap_of_hours_is_written(tmp_path):
+    ticks = [*range(30), *range(30 + 2000 * 30, 60 + 2000 * 30)]
+    clip = write_clip(tmp_path / "gap.mp4", num_frames=60, ticks=ticks)
+    reel_path = render(clip, [[10, 50]])
+    assert numbers_of(reel_path) == list(range(10, 50))
+    assert media.probe(reel_path).frame_times_sec[[19, 20]] == pytest.approx([19 / 30, 20 / 30 + 2000], abs=1e-3)

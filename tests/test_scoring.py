@@ -17,6 +17,7 @@ from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import scoring
+from videosummarizer.extraction.job import ExtractionError
 from videosummarizer.extraction.scoring import score_match
 from videosummarizer.prefetching import prefetch_iterator
 from videosummarizer.training import inference
@@ -300,15 +301,32 @@ def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog, ave
     info = media.probe(match)
     original = sampling.read_segments
 
-    def damaged(video_path, info, config, damaged_sec, *_):
+    def damaged(video_path, info, config, damaged_sec, scratch_dir, damaged_audio_sec):
         yield from original(video_path, info, config, damaged_sec)
         damaged_sec |= {7, 3}
+        damaged_audio_sec |= {5}
 
     monkeypatch.setattr(sampling, "read_segments", damaged)
     with caplog.at_level(logging.WARNING):
         score_match(match, info, CONFIG, lambda: None)
-    assert caplog.messages == [f"{match}: damaged at 3, 7 s: the last undamaged frame is repeated there"]
+    assert caplog.messages == [
+        f"{match}: damaged at 3, 7 s: the last undamaged frame is repeated there",
+        f"{match}: the audio is damaged at 5 s: it is silent there",
+    ]
     assert caplog.records[0].name == "videosummarizer.extraction.scoring"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_an_error_in_one_line(match, value, monkeypatch):
+    def score_segments(network, segment_arrays, window_length):
+        yield from (np.full(6, value, np.float32) for _ in segment_arrays)
+
+    monkeypatch.setattr(inference, "score_segments", score_segments)
+    with pytest.raises(
+        ExtractionError, match=r"match\.mp4: the network gives scores that are not finite numbers, .*use an"
+    ):
+        score_match(match, media.probe(match), CONFIG, lambda: None)
+    assert reader_threads() == []
 
 
 def test_an_undamaged_match_is_scored_without_a_word(match, caplog, average):
@@ -333,8 +351,8 @@ def test_what_does_not_decode_is_handed_on(match, monkeypatch):
     def read_segment_range(video_path, info, config, segment_audio, indices, num_threads=0, damaged_sec=None):
         asked.append((video_path, info.duration_sec, config, list(indices)))
         assert isinstance(segment_audio, sampling.SegmentAudio)
-        assert not segment_audio.spool.closed
-        opened.append(segment_audio.spool)
+        assert not segment_audio.spool.file.closed
+        opened.append(segment_audio.spool.file)
         damaged_sec.add(5)
         yield "arrays"
 

@@ -206,7 +206,10 @@ def test_few_frames_over_many_hours_are_refused(tmp_path):
 def test_a_jump_of_the_video_alone_is_refused(tmp_path):
     ticks = [*range(59), 59 + 1800 * 30]
     path = write_clip(tmp_path / "clip.mp4", num_frames=60, ticks=ticks, audio=tone(440, 2))
-    with pytest.raises(media.TimestampError, match=r"received 60 frames with timestamps up to 1802\.0 s, .* 120 s for"):
+    with pytest.raises(
+        media.TimestampError,
+        match=r"up to 1802\.0 s, .* 120 s for so few: the timestamps jump from 1\.9 s to 1802\.0 s",
+    ):
         media.probe(path)
     assert media.probe(write_clip(tmp_path / "mute.mp4", num_frames=60, ticks=ticks)).duration_sec > 1801
 

@@ -12,16 +12,42 @@ from videosummarizer import media
 NUM_SAMPLES_PER_RESAMPLING = 65_536
 # Timestamps of continuous audio jitter by less. A larger jump is silence or an overlap.
 MAX_AUDIO_GAP_SEC = 0.05
+# Larger samples are damage. Full scale is 1, and loud audio decodes to up to 2.
+MAX_AMPLITUDE = 4.0
+# The NumPy types of the sample formats that can hold more than full scale.
+FLOAT_TYPES = {"flt": np.float32, "fltp": np.float32, "dbl": np.float64, "dblp": np.float64}
 
 
-def read_audio(path: str | os.PathLike, sample_rate_hz: int) -> Iterator[np.ndarray]:
+class AudioDamage:
+    """Collect where the audio of a file is damaged.
+
+    Attributes:
+        tenths: The tenths of a second, rounded down, in which packets do not decode, or samples are not finite or
+            larger than MAX_AMPLITUDE.
+    """
+
+    def __init__(self):
+        self.tenths: set[int] = set()
+
+    def add(self, time_sec: float) -> None:
+        """Add a time."""
+        self.tenths.add(int(time_sec * 10))
+
+    def seconds(self, end_sec: float) -> set[int]:
+        """Return the damaged seconds, rounded down, before end_sec."""
+        return {tenth // 10 for tenth in self.tenths if tenth < end_sec * 10}
+
+
+def read_audio(path: str | os.PathLike, sample_rate_hz: int, damage: AudioDamage | None = None) -> Iterator[np.ndarray]:
     """Read a file's audio from time 0 on: mono, low-pass filtered and resampled by FFmpeg, placed by its timestamps.
 
-    A gap between timestamps is filled with silence. Where they overlap, the earlier audio is kept.
+    A gap between timestamps is filled with silence, and so is damage. Where timestamps overlap, the earlier audio is
+    kept.
 
     Args:
         path: The video.
         sample_rate_hz: The sample rate of the returned audio.
+        damage: Takes the times of damage.
 
     Yields:
         (n,) float32 blocks, nominally in [-1, 1], that follow each other without a gap; sample i is at
@@ -34,17 +60,89 @@ def read_audio(path: str | os.PathLike, sample_rate_hz: int) -> Iterator[np.ndar
         stream = media.best_stream(container, "audio", path)
         start_sec = media.start_time_sec(container)
         num_yielded = 0
-        for run_start_sec, run in audio_runs(media.decode(container.demux(stream)), start_sec):
+        for run_start_sec, run in audio_runs(decode_audio(container.demux(stream), start_sec, damage), start_sec):
             position = round(run_start_sec * sample_rate_hz)
-            while num_yielded < position:
-                silence = np.zeros(min(position - num_yielded, NUM_SAMPLES_PER_RESAMPLING), np.float32)
-                num_yielded += len(silence)
-                yield silence
+            for num_silent in split_silence(position - num_yielded):
+                yield np.zeros(num_silent, np.float32)
+            num_yielded = max(num_yielded, position)
             for block in resample_audio(run, sample_rate_hz):
                 num_late = max(0, min(num_yielded - position, len(block)))
                 position += len(block)
                 num_yielded = max(num_yielded, position)
                 yield block[num_late:]
+
+
+def split_silence(num_samples: int) -> Iterator[int]:
+    """Yield the lengths of blocks that make up so many samples together: a gap may be hours long."""
+    for first in range(0, num_samples, NUM_SAMPLES_PER_RESAMPLING):
+        yield min(NUM_SAMPLES_PER_RESAMPLING, num_samples - first)
+
+
+def find_damage(path: str | os.PathLike) -> AudioDamage:
+    """Decode all audio of a file, and return where it is damaged.
+
+    Raises:
+        media.MediaError: The file cannot be read, or has no audio track.
+    """
+    damage = AudioDamage()
+    with media.open_media(path) as container:
+        stream = media.best_stream(container, "audio", path)
+        for _ in decode_audio(container.demux(stream), media.start_time_sec(container), damage):
+            pass
+    return damage
+
+
+def decode_audio(
+    packets: Iterator[av.Packet], start_sec: float, damage: AudioDamage | None = None
+) -> Iterator[av.AudioFrame]:
+    """Decode audio packets as `media.decode` does, and replace distorted frames with silence.
+
+    These are frames with samples that are not finite or not plausible, and the first frame after a packet that does
+    not decode, because a codec adds the end of one packet to the beginning of the next.
+
+    Args:
+        packets: The packets of one audio stream.
+        start_sec: The container's start time.
+        damage: Takes the times of damage.
+    """
+    damage = AudioDamage() if damage is None else damage
+    follows_damage = False
+
+    def on_damage(time_sec: float) -> None:
+        nonlocal follows_damage
+        follows_damage = True
+        damage.add(time_sec)
+
+    for frame in media.decode(packets, start_sec, on_damage):
+        implausible_sec = implausible_times_sec(frame)
+        if follows_damage or len(implausible_sec):
+            if not follows_damage:  # otherwise it is the same damage
+                for time_sec in (implausible_sec[0], implausible_sec[-1]):
+                    damage.add(max(0.0, time_sec - start_sec))
+            make_silent(frame)
+            follows_damage = False
+        yield frame
+
+
+def implausible_times_sec(frame: av.AudioFrame) -> np.ndarray:
+    """Return (n,) float64: the ascending times of a frame's samples that are not finite or exceed MAX_AMPLITUDE."""
+    sample_type = FLOAT_TYPES.get(frame.format.name)
+    if sample_type is None:
+        return np.zeros(0)
+    num_interleaved = 1 if frame.format.is_planar else frame.layout.nb_channels
+    planes = [np.frombuffer(plane, sample_type, frame.samples * num_interleaved) for plane in frame.planes]
+    if all(plane.min() >= -MAX_AMPLITUDE and plane.max() <= MAX_AMPLITUDE for plane in planes):  # False for NaN
+        return np.zeros(0)
+    is_implausible = np.any([~(np.abs(plane) <= MAX_AMPLITUDE) for plane in planes], axis=0)
+    return frame.time + np.unique(np.flatnonzero(is_implausible) // num_interleaved) / frame.sample_rate
+
+
+def make_silent(frame: av.AudioFrame) -> None:
+    """Set all samples of a frame to 0."""
+    frame.make_writable()
+    silence = b"\x80" if frame.format.name.startswith("u8") else b"\0"
+    for plane in frame.planes:
+        plane.update(silence * plane.buffer_size)
 
 
 def audio_runs(frames: Iterator[av.AudioFrame], start_sec: float) -> Iterator[tuple[float, Iterator[av.AudioFrame]]]:

@@ -8,7 +8,8 @@ import ctypes
 import os
 import sys
 from array import array
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ class TimestampError(MediaError):
 TIME_TOLERANCE_SEC = 1e-6
 # Header and last frame of an intact file may differ by up to this.
 MAX_MISSING_SEC = 1.0
+# A decoder has at most this many threads, and reports an error at most so many packets late.
+MAX_DECODER_DELAY = 256
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,8 @@ def read_frames(
         packets = (p for p in packets if p.pts in wanted_pts or not is_disposable(p))
         scale = Scaler(width_px, height_px)
         shown, scaled = None, None  # the last decoded frame, and its pixels once they are needed
-        for frame in decode(packets, damaged_sec, start_sec):
+        on_damage = None if damaged_sec is None else lambda time_sec: damaged_sec.add(int(time_sec))
+        for frame in decode_to_end(path, packets, video_info.random_access_points, start_sec, on_damage):
             frame_time_sec = frame.time - start_sec
             while shown is not None and time_sec < frame_time_sec - TIME_TOLERANCE_SEC:
                 scaled = scale(shown) if scaled is None else scaled
@@ -300,47 +304,112 @@ def demux_from(
 
 
 def decode(
-    packets: Iterator[av.Packet], damaged_sec: set[int] | None = None, start_sec: float = 0
+    packets: Iterator[av.Packet], start_sec: float = 0, on_damage: Callable[[float], object] | None = None
 ) -> Iterator[av.VideoFrame | av.AudioFrame]:
     """Decode packets, skipping frames without a presentation time and packets that are damaged.
 
+    Whatever error a decoder has with a packet is damage. Errors while packets are read are not, and are raised.
+
     Args:
         packets: The packets of one stream.
-        damaged_sec: Takes the whole seconds in which packets do not decode.
-        start_sec: Time 0 of these seconds.
+        start_sec: Time 0 of on_damage.
+        on_damage: Called with the time in seconds of each packet that does not decode.
     """
+    recent_pts: deque[int | None] = deque(maxlen=MAX_DECODER_DELAY)
     for packet in packets:
+        recent_pts.append(packet.pts)
         try:
             frames = packet.decode()
-        except av.error.InvalidDataError:
+        except av.error.FFmpegError:
             frames = []
-            if damaged_sec is not None and packet.pts is not None:
-                damaged_sec.add(max(0, int(float(packet.pts * packet.time_base) - start_sec)))
+            if (
+                on_damage is not None
+                and (pts := recent_pts[-1 - min(decoder_delay(packet), len(recent_pts) - 1)]) is not None
+            ):
+                on_damage(max(0.0, float(pts * packet.time_base) - start_sec))
         yield from (frame for frame in frames if frame.pts is not None)
 
 
-def find_damage(path: str | os.PathLike) -> set[int]:
+def decoder_delay(packet: av.Packet) -> int:
+    """Return how many packets later a decoder with several threads reports an error."""
+    return packet.stream.codec_context.delay if packet.stream.type == "video" else 0
+
+
+def decode_to_end(
+    path: str | os.PathLike,
+    packets: Iterator[av.Packet],
+    random_access_points: np.ndarray,
+    start_sec: float,
+    on_damage: Callable[[float], object] | None,
+) -> Iterator[av.VideoFrame]:
+    """Decode video packets as `decode` does, including frames that several threads lose behind damage.
+
+    At the end of a file, a decoder with several threads returns no frame after the first error. These frames are
+    decoded again with one thread.
+
+    Args:
+        path: The video.
+        packets: Its packets up to the end.
+        random_access_points: See `VideoInfo`.
+        start_sec: The container's start time.
+        on_damage: As for `decode`.
+    """
+    last_packet_pts, last_frame_pts, delay = -1, -1, 0
+
+    def watch() -> Iterator[av.Packet]:
+        nonlocal last_packet_pts, delay
+        for packet in packets:
+            last_packet_pts = max(last_packet_pts, packet.pts or 0)
+            yield packet
+            delay = decoder_delay(packet)
+
+    for frame in decode(watch(), start_sec, on_damage):
+        last_frame_pts = frame.pts
+        yield frame
+    if not delay or not 0 <= last_frame_pts < last_packet_pts:
+        return
+    with open_media(path) as container:
+        stream = best_stream(container, "video", path)
+        stream.codec_context.thread_count = 1
+        for frame in decode(demux_from(container, stream, random_access_points, last_frame_pts), start_sec, on_damage):
+            if frame.pts > last_frame_pts:
+                yield frame
+
+
+def find_damage(path: str | os.PathLike, video_info: VideoInfo) -> set[int]:
     """Decode all video of a file and return the whole seconds in which packets do not decode.
 
     Raises:
-        MediaError: The file cannot be read.
+        MediaError: The file cannot be read, or no frame of it decodes.
     """
     damaged_sec: set[int] = set()
+    num_frames = 0
     with open_media(path) as container:
         stream = best_stream(container, "video", path)
         stream.thread_type = "AUTO"
-        for _ in decode(container.demux(stream), damaged_sec, start_time_sec(container)):
-            pass
+        for _ in decode_to_end(
+            path,
+            container.demux(stream),
+            video_info.random_access_points,
+            start_time_sec(container),
+            lambda time_sec: damaged_sec.add(int(time_sec)),
+        ):
+            num_frames += 1
+    if not num_frames:
+        raise MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
     return damaged_sec
 
 
-def describe_problems(path: str | os.PathLike, info: VideoInfo, damaged_sec: set[int]) -> list[str]:
+def describe_problems(
+    path: str | os.PathLike, info: VideoInfo, damaged_sec: set[int], damaged_audio_sec: Set[int] = frozenset()
+) -> list[str]:
     """Return warnings about a video that can be read nevertheless.
 
     Args:
         path: The video.
         info: The result of `probe`.
-        damaged_sec: The whole seconds in which packets do not decode.
+        damaged_sec: The whole seconds in which packets of the video do not decode.
+        damaged_audio_sec: The whole seconds in which the audio is damaged.
     """
     problems = []
     if not info.audio:
@@ -351,9 +420,13 @@ def describe_problems(path: str | os.PathLike, info: VideoInfo, damaged_sec: set
             "header states: converted up to there"
         )
     problems += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec)
-    if damaged_sec:
-        seconds = ", ".join(map(str, sorted(damaged_sec)[:20])) + (" and more" if len(damaged_sec) > 20 else "")
-        problems.append(f"{path}: damaged at {seconds} s: the last undamaged frame is repeated there")
+    for kind, seconds, consequence in (
+        ("", damaged_sec, "the last undamaged frame is repeated there"),
+        ("the audio is ", damaged_audio_sec, "it is silent there"),
+    ):
+        if seconds:
+            named = ", ".join(map(str, sorted(seconds)[:20])) + (" and more" if len(seconds) > 20 else "")
+            problems.append(f"{path}: {kind}damaged at {named} s: {consequence}")
     return problems
 
 

@@ -145,14 +145,17 @@ def describe_implausible_end(
         audio_end_sec, num_audio = float((audio.shown_sec() + durations_sec).max()), len(durations_sec)
     num_frames = len(video.shown_sec())
     frames_sec = max(num_frames * MAX_SEC_PER_FRAME, audio_sec)
-    for count, end_sec, limit_sec in (
-        (f"{num_frames} frames", video_end_sec, latest_end_sec(num_frames, frames_sec, audio_end_sec)),
-        (f"{num_audio} audio packets", audio_end_sec, latest_end_sec(num_audio, audio_sec, np.inf)),
+    for count, times, end_sec, limit_sec in (
+        (f"{num_frames} frames", video, video_end_sec, latest_end_sec(num_frames, frames_sec, audio_end_sec)),
+        (f"{num_audio} audio packets", audio, audio_end_sec, latest_end_sec(num_audio, audio_sec, np.inf)),
     ):
         if limit_sec < end_sec < np.inf:
+            edges_sec = np.array([0, *np.sort(times.shown_sec()), end_sec])
+            before_sec, after_sec = edges_sec[np.diff(edges_sec).argmax() + np.arange(2)].tolist()
             return (
                 f"{path}: received {count} with timestamps up to {end_sec:.1f} s, expected at most {limit_sec:.0f} s "
-                "for so few: the timestamps are damaged, record or download it again"
+                f"for so few: the timestamps jump from {before_sec:.1f} s to {after_sec:.1f} s and are damaged, record "
+                "or download it again"
             )
     return None
 

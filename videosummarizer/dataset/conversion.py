@@ -98,8 +98,8 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
         (dataset_dir / output_folder.PART_DIR_NAME).mkdir(exist_ok=True)
         part_dir = Path(tempfile.mkdtemp(dir=dataset_dir / output_folder.PART_DIR_NAME))
         (part_dir / result.title).mkdir()
-        damaged_sec = write_segments(video_path, info, config, labels, part_dir / result.title, num_threads)
-        result.warnings += media.describe_problems(video_path, info, damaged_sec)
+        damage = write_segments(video_path, info, config, labels, part_dir / result.title, num_threads)
+        result.warnings += media.describe_problems(video_path, info, *damage)
         publish(part_dir / result.title, dataset_dir / result.title)
     except (media.MediaError, LabelError) as error:
         result.error, result.error_traceback = str(error), traceback.format_exc()
@@ -141,11 +141,12 @@ def write_segments(
     labels: list[int],
     match_dir: Path,
     num_threads: int,
-) -> set[int]:
+) -> tuple[set[int], set[int]]:
     """Write the segments of a match. If there are enough threads, several parts of it are written in parallel.
 
     Returns:
-        The seconds of the video, rounded down, in which frames could not be decoded.
+        damaged_sec: the seconds of the video, rounded down, in which frames could not be decoded.
+        damaged_audio_sec: the seconds in which the audio is damaged.
     """
     damaged_sec, stop = set(), threading.Event()
     parts = split_indices(
@@ -169,13 +170,13 @@ def write_segments(
 
         if len(parts) == 1:
             write_part(parts[0])
-            return damaged_sec
+            return damaged_sec, segment_audio.damaged_sec
         with ThreadPoolExecutor(len(parts)) as pool:
             try:
                 list(pool.map(write_part, parts))
             finally:
                 stop.set()
-    return damaged_sec
+    return damaged_sec, segment_audio.damaged_sec
 
 
 def split_indices(num_segments: int, num_parts: int) -> list[range]:

@@ -6,6 +6,7 @@ Stage 1 writes these arrays to disk. Stage 4 scores them directly, so that a mat
 import math
 import os
 import threading
+from array import array
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ def read_segments(
     config: DataConfig,
     damaged_sec: set[int] | None = None,
     scratch_dir: Path | None = None,
+    damaged_audio_sec: set[int] | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the arrays of each segment of a video in order.
 
@@ -42,6 +44,7 @@ def read_segments(
         config: how to sample the video.
         damaged_sec: collects the seconds of the video, rounded down, in which frames could not be decoded.
         scratch_dir: as for `SegmentAudio`.
+        damaged_audio_sec: collects the seconds in which the audio is damaged.
 
     Yields:
         (frames, audio) of a segment:
@@ -56,6 +59,8 @@ def read_segments(
         media.MediaError: the file cannot be read.
     """
     with SegmentAudio(video_path, video_info, config, scratch_dir) as segment_audio:
+        if damaged_audio_sec is not None:
+            damaged_audio_sec |= segment_audio.damaged_sec
         indices = range(config.num_segments(video_info.duration_sec))
         yield from read_segment_range(video_path, video_info, config, segment_audio, indices, damaged_sec=damaged_sec)
 
@@ -124,7 +129,8 @@ class SegmentAudio:
     index of each open file takes 20 MB per hour.
 
     Attributes:
-        peak: the largest absolute value of the samples until the end of the video.
+        peak: the largest absolute value of the samples until the end of the video, not counting damage.
+        damaged_sec: the seconds, rounded down, in which the audio is damaged.
     """
 
     def __init__(
@@ -135,16 +141,21 @@ class SegmentAudio:
         scratch_dir: Path | None = None,
     ):
         self.config = config
-        self.peak = 0.0
         self.spool = SpoolFile(scratch_dir)
         self.spool_lock = threading.Lock()
+        damage = audio_track.AudioDamage()
+        peaks = PeaksByTenth(config.audio_sample_rate)
         num_samples_left = round(video_info.duration_sec * config.audio_sample_rate)
-        blocks = audio_track.read_audio(video_path, config.audio_sample_rate) if video_info.audio else ()
+        blocks = audio_track.read_audio(video_path, config.audio_sample_rate, damage) if video_info.audio else ()
         for block in blocks:
             block = block[:num_samples_left]
             num_samples_left -= len(block)
-            self.peak = max(self.peak, float(np.abs(block).max(initial=0)))
+            peaks.add(block)
             self.spool.write(block.tobytes())
+            if not num_samples_left:
+                break
+        self.peak = peaks.peak(damage)
+        self.damaged_sec = damage.seconds(video_info.duration_sec)
 
     def __enter__(self) -> "SegmentAudio":
         return self
@@ -169,7 +180,41 @@ class SegmentAudio:
                 self.spool.seek(start * samples.itemsize)
                 available = np.frombuffer(self.spool.read(samples.nbytes), np.float32)
             samples[: len(available)] = available / (self.peak or 1.0)
+            if self.damaged_sec:
+                np.clip(samples, -1, 1, out=samples)
         return mfcc(audio, self.config.audio_sample_rate) if self.config.apply_mfcc else audio
+
+
+class PeaksByTenth:
+    """The largest absolute value of audio in each tenth of a second, without all samples in memory.
+
+    Attributes:
+        sample_rate_hz: of the audio.
+        peaks: of each tenth.
+    """
+
+    def __init__(self, sample_rate_hz: int):
+        self.sample_rate_hz = sample_rate_hz
+        self.peaks = array("f")
+        self.num_samples = 0
+
+    def add(self, samples: np.ndarray) -> None:
+        """Add the next samples, (n,) float32."""
+        if not len(samples):
+            return
+        tenths = (self.num_samples + np.arange(len(samples))) * 10 // self.sample_rate_hz
+        starts = np.flatnonzero(np.diff(tenths, prepend=-1))
+        peaks = np.maximum.reduceat(np.abs(samples), starts)
+        self.peaks.extend([0.0] * (int(tenths[-1]) + 1 - len(self.peaks)))
+        for tenth, peak in zip(tenths[starts].tolist(), peaks.tolist(), strict=True):
+            self.peaks[tenth] = max(self.peaks[tenth], peak)
+        self.num_samples += len(samples)
+
+    def peak(self, damage: audio_track.AudioDamage) -> float:
+        """Return the largest value, leaving out damaged tenths and the ones next to them, which decode to noise."""
+        noisy = {tenth + offset for tenth in damage.tenths for offset in (-1, 0, 1)}
+        peaks = [peak for tenth, peak in enumerate(self.peaks) if tenth not in noisy]
+        return max(peaks, default=0.0) or max(self.peaks, default=0.0)
 
 
 def mfcc(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:

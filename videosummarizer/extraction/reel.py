@@ -136,12 +136,12 @@ def read_section_audio(
     preroll_pts = int((first_sec + origin_sec - AUDIO_PREROLL_SEC) / stream.time_base)
     container.seek(preroll_pts, stream=stream, backward=True)
     num_fade, position = AUDIO_FADE_SEC * output.rate, 0
-    for start_sec, run in audio_track.audio_runs(media.decode(container.demux(stream)), origin_sec):
+    decoded = audio_track.decode_audio(container.demux(stream), origin_sec)
+    for start_sec, run in audio_track.audio_runs(decoded, origin_sec):
         start = round((start_sec - first_sec) * output.rate)
-        num_missing = min(start, num_samples) - position
-        if num_missing > 0:
-            yield np.zeros((output.layout.nb_channels, num_missing), np.float32)
-            position += num_missing
+        for num_silent in audio_track.split_silence(min(start, num_samples) - position):
+            yield np.zeros((output.layout.nb_channels, num_silent), np.float32)
+            position += num_silent
         for block in resample_audio(run, output):
             kept = block[:, max(0, position - start) : max(0, num_samples - start)]
             positions = position + np.arange(kept.shape[1]) + 0.5
@@ -150,7 +150,8 @@ def read_section_audio(
             position += kept.shape[1]
             if position == num_samples:
                 return
-    yield np.zeros((output.layout.nb_channels, num_samples - position), np.float32)
+    for num_silent in audio_track.split_silence(num_samples - position):
+        yield np.zeros((output.layout.nb_channels, num_silent), np.float32)
 
 
 def resample_audio(frames: Iterator[av.AudioFrame], output: av.AudioStream) -> Iterator[np.ndarray]:
@@ -198,6 +199,7 @@ class ReelWriter:
             self.audio = add_audio_stream(self.output, audio.streams.best("audio"))
         self.fifo = av.AudioFifo()
         self.section_pts = self.next_section_pts = self.num_samples = 0
+        self.last_pts = -1
 
     def __enter__(self) -> "ReelWriter":
         return self
@@ -244,8 +246,11 @@ class ReelWriter:
         return self.num_samples - num_samples_before
 
     def write_frame(self, frame: av.VideoFrame, pts: int) -> None:
-        """Encode a frame that is shown pts after the section's start."""
+        """Encode a frame that is shown pts after the section's start, unless one is already shown at that time."""
         context = self.video.codec_context
+        if self.section_pts + pts <= self.last_pts:  # timestamps of an mp4 have to ascend
+            return
+        self.last_pts = self.section_pts + pts
         with self.writing():
             output_frame = self.rotate(frame).reformat(
                 context.width,
@@ -254,7 +259,7 @@ class ReelWriter:
                 interpolation="AREA",
                 dst_color_range=context.color_range,
             )
-            output_frame.pts, output_frame.time_base = self.section_pts + pts, context.time_base
+            output_frame.pts, output_frame.time_base = self.last_pts, context.time_base
             output_frame.pict_type = av.video.frame.PictureType.NONE  # let the encoder choose
             self.output.mux(self.video.encode(output_frame))
 
@@ -310,7 +315,9 @@ def add_video_stream(
         height_px: The height of the reel; by default the frame's.
         is_sideways: Whether the rotation swapped width and height, which inverts the pixel aspect ratio.
     """
-    stream = output.add_stream("libx264", rate=source.average_rate or source.guessed_rate, options=ENCODER_OPTIONS)
+    average_fps = source.average_rate or 0  # of a match with a gap of hours, it would hold the last frame for a minute
+    rate = average_fps if average_fps >= 1 else source.guessed_rate
+    stream = output.add_stream("libx264", rate=rate, options=ENCODER_OPTIONS)
     height_px = height_px or frame.height
     context = stream.codec_context
     context.height = round_to_even(height_px)

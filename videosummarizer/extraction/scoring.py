@@ -13,6 +13,7 @@ import numpy as np
 from videosummarizer import media
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.extraction.job import ExtractionError
 from videosummarizer.prefetching import prefetch_iterator
 
 # The number of segments that are read in advance while TensorFlow starts and the network computes.
@@ -49,9 +50,11 @@ def score_match(
     Raises:
         media.MediaError: The match cannot be read.
         checkpoint.CheckpointError: The network cannot be read.
+        ExtractionError: A score is not finite.
     """
     damaged_sec: set[int] = set()
-    arrays = sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir)
+    damaged_audio_sec: set[int] = set()
+    arrays = sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir, damaged_audio_sec)
     with prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
         network = network()
         from videosummarizer.training import inference
@@ -63,6 +66,11 @@ def score_match(
                 media.trim_malloc()  # the network frees 30 MB for each window
 
         rows = np.stack(list(inference.score_segments(network, with_progress(), WINDOW_LENGTH))).astype(np.float64)
-    for problem in media.describe_problems(video_path, info, damaged_sec):
+    if not np.isfinite(rows).all():
+        raise ExtractionError(
+            f"{video_path}: the network gives scores that are not finite numbers, expected scores from 0 to 1: its "
+            "weights are damaged or its training diverged, use another checkpoint"
+        )
+    for problem in media.describe_problems(video_path, info, damaged_sec, damaged_audio_sec):
         logger.warning(problem)
     return rows[:, 0], rows[:, 1:]

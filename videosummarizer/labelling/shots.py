@@ -79,6 +79,8 @@ def find_shots(
         features = pool.map(fingerprints.read_audio_features, (highlight_path, match_path) if has_audio else ())
         query = read_thumbnails(highlight_path)
         reference = read_thumbnails(match_path, keyframes=True)
+        if not len(reference.times_sec):
+            reference = read_thumbnails(match_path, rate_fps=FULL_SCAN_RATE_FPS)
         audio = fingerprints.describe_audio(*features) if has_audio else None
     cuts_sec = find_cuts(query)
     transform = fit_frame_transform(query, reference)

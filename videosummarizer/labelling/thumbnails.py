@@ -62,7 +62,7 @@ def read_thumbnails(
         keyframes: whether only keyframes are read.
 
     Raises:
-        media.MediaError: the video cannot be read.
+        media.MediaError: the video cannot be read, or no frame of it decodes.
     """
     times, thumbnails = [], []
     scaler, size = VideoReformatter(), (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)
@@ -85,6 +85,8 @@ def read_thumbnails(
                 continue
             times.append(time_sec)
             thumbnails.append(scaler.reformat(frame, *size, "gray", interpolation="AREA").to_ndarray())
+    if not times and not keyframes and start_sec <= 0 and end_sec == np.inf:
+        raise media.MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
     shape = (len(times), THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX)
     return Thumbnails(np.array(times), np.array(thumbnails, np.uint8).reshape(shape))
 
