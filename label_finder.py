@@ -18,6 +18,7 @@ import csv
 import importlib.metadata
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -39,8 +40,11 @@ from videosummarizer.evaluation import plots
 from videosummarizer.labelling.shots import Shot, find_shots
 from videosummarizer.labels import format_sections
 from videosummarizer.sections import merge_sections
+from videosummarizer.untrusted_file import excerpt, read_limited
 from videosummarizer.worker_processes import Failure, WorkerPool
 
+# A CSV file of this size names 10,000 pairs.
+MAX_PAIRS_BYTES = 2**20
 # Shots with a lower confidence are left out of the label file.
 DEFAULT_MIN_CONFIDENCE = 0.5
 # Shorter parts of the highlight video that were not found are not listed.
@@ -259,11 +263,12 @@ def read_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path) -> d
         The paths of match and highlight video by the match's title.
 
     Raises:
-        InputError: the CSV file or a video does not exist, a line does not have two fields, or a match occurs twice.
+        InputError: the CSV file cannot be read, a video does not exist, a line does not have two fields, or a match
+            occurs twice.
     """
     try:
-        lines = list(csv.reader(pairs_path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
+        lines = list(csv.reader(read_limited(pairs_path, MAX_PAIRS_BYTES).decode("utf-8-sig").splitlines()))
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{pairs_path}: cannot be read ({error}), expected lines of match,highlight_video") from error
     pairs: dict[str, tuple[Path, Path]] = {}
     for number, line in enumerate(lines, start=1):
@@ -274,9 +279,11 @@ def read_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path) -> d
         if len(names) != 2:
             raise InputError(f"{source}: received {len(names)} fields, expected 2: match.mp4,highlight_video.mp4")
         paths = full_match_dir / names[0], highlight_dir / names[1]
-        for path in paths:
-            if not path.is_file():
-                raise InputError(f"{source}: no such file {path}, expected the name of a video in its folder")
+        for path, name in zip(paths, names, strict=True):
+            if not os.path.isfile(path):  # False for a name that is too long, too
+                raise InputError(
+                    f"{source}: no such file {path.parent / excerpt(name)}, expected the name of a video in its folder"
+                )
         if paths[0].stem in pairs:
             raise InputError(f"{source}: received {names[0]} a second time, expected each match once")
         pairs[paths[0].stem] = paths

@@ -55,6 +55,7 @@ FURTHER_TEST_FILES = {
     "fingerprints": ["test_shots.py"],
     "frame_transform": ["test_fingerprints_placement.py", "test_shots.py"],
     "fusion": ["test_model_training.py", "test_model.py"],
+    "hdf5_strings": ["test_checkpoint.py", "test_hostile_checkpoints.py"],
     "inference": ["test_model_scoring.py", "test_scoring.py", "test_hostile_checkpoints.py"],
     "input_check": ["test_data_converter.py"],
     "input_folder": ["test_data_converter.py"],

@@ -117,7 +117,23 @@ def test_a_file_that_is_gone_is_written_again_and_the_others_are_kept(extract, c
     assert capsys.readouterr().out == "match: finished already and kept\n"
 
 
-@pytest.mark.parametrize("spoil", ["", "{", "[]", '"text"', "{}", '{"settings": {}}'])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "",
+        "{",
+        "[]",
+        '"text"',
+        "{}",
+        '{"settings": {}}',
+        "[" * 100_000,
+        '{"settings": {}, "scored_with": 5}',
+        '{"settings": [], "scored_with": {}}',
+        '{"settings": {"padding": [1]}, "scored_with": {}}',
+        '{"settings": {"padding": "much"}, "scored_with": {}}',
+        '{"settings": {"padding": 1' + "0" * 400 + '}, "scored_with": {}}',
+    ],
+)
 def test_without_a_report_nothing_is_known_of_the_other_files(extract, caplog, spoil):
     match = extract.match()
     extract.out.mkdir()
@@ -187,7 +203,9 @@ def test_what_cannot_be_scored_replaces_nothing(extract, monkeypatch, caplog):
     assert contents(extract.out) == before
 
 
-@pytest.mark.parametrize("spoil", ["gone", "cut", "short", "text", "nan", "infinite"])
+@pytest.mark.parametrize(
+    "spoil", ["gone", "cut", "short", "text", "large", "long", "nan", "infinite", "negative", "above"]
+)
 def test_scores_that_cannot_be_read_again_are_scored(extract, spoil):
     match = extract.match()
     assert extract(match) == 0
@@ -201,8 +219,12 @@ def test_scores_that_cannot_be_read_again_are_scored(extract, spoil):
         path.write_text("".join(text.splitlines(keepends=True)[:-1]))
     elif spoil == "text":
         path.write_text(text.replace("0.876543", "high"))
+    elif spoil == "large":
+        path.write_text(text.replace("0.876543", "1.876543"))
+    elif spoil == "long":
+        path.write_text(text.replace("0.876543", "9" * 200_000))
     else:
-        number = {"nan": "NaN", "infinite": "Infinity"}[spoil]
+        number = {"nan": "NaN", "infinite": "Infinity", "negative": "-0.1", "above": "1.1"}[spoil]
         report_path.write_text(report_path.read_text().replace("[0.9, 0.876543]", f"[{number}, 0.876543]"))
     assert extract(match, "--overwrite", "--threshold", "0.8") == 0
     assert extract.scored == ["match", "match"]

@@ -225,6 +225,33 @@ def test_strings_that_do_not_fill_their_heap_are_refused_before_hdf5_reads_them(
         read_checkpoint_attributes(path)
 
 
+@pytest.mark.parametrize("claimed", [10**6, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("name", ["video_summarizer", "model_config", "layer_names", "weight_names"])
+def test_a_string_longer_than_the_file_is_refused_before_hdf5_allocates_it(tmp_path, name, claimed):
+    path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))
+    with h5py.File(path) as file:
+        groups = {"layer_names": "model_weights", "weight_names": "model_weights/last"}
+        value = file[groups.get(name, "/")].attrs[name]
+    length = len(value if isinstance(value, str) else value[-1])
+    content = path.read_bytes()
+    start = content.index(name.encode())
+    place = content.index(length.to_bytes(4, "little"), start + len(name) + 20)  # behind the types
+    path.write_bytes(content[:place] + claimed.to_bytes(4, "little") + content[place + 4 :])
+    read = safe_hdf5.read_network if name in groups else read_checkpoint_attributes
+    claim = rf"evil\.hdf5: .*its strings claim {str(claimed)[:-4]}\d+ bytes, which"
+    with pytest.raises(CheckpointError, match=claim) as raised:
+        read(path)
+    assert len(str(raised.value)) < len(str(path)) + 200
+
+
+def test_attributes_in_another_format_than_main_py_writes_are_refused(tmp_path):
+    path = tmp_path / "evil.hdf5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs["video_summarizer"] = "{}"
+    with pytest.raises(CheckpointError, match=r"cannot be read as a checkpoint \(it has another format than main"):
+        read_checkpoint_attributes(path)
+
+
 @pytest.mark.parametrize("value", ["[]", "junk", "[" * 100_000, "3", 5, ["a", "b"]])
 def test_attributes_that_are_none_of_this_toolkit_are_named(tmp_path, value):
     path = write_checkpoint(tmp_path / "evil.hdf5", network(dense()))

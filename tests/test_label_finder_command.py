@@ -309,3 +309,29 @@ def test_a_match_that_cannot_be_read_is_the_error_of_its_result(folders, tmp_pat
     assert "highlights/a.mp4: cannot be read as a video" in result.error
     assert media.__name__ in result.error_traceback
     assert not (tmp_path / "a.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.mp4," + "x" * 200_000, "cannot be read (field larger than field limit (131072)), expected lines of match,"),
+        ("a.mp4," + "x" * 100_000, "no such file "),
+        ("a.mp4,x\0.mp4", "no such file "),
+        (
+            "a.mp4,x.mp4\n" * 100_000,
+            "cannot be read (received 1200000 bytes, expected at most 1048576), expected lines",
+        ),
+    ],
+)
+def test_pairs_that_nobody_means_end_in_one_short_line(tmp_path, text, message):
+    for folder in ("matches", "cuts"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.mp4", "x.mp4"):
+            (tmp_path / folder / name).touch()
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text(text)
+    with pytest.raises(label_finder.InputError) as raised:
+        label_finder.find_pairs(tmp_path / "matches", tmp_path / "cuts", pairs)
+    assert message in str(raised.value)
+    assert str(raised.value).startswith(str(pairs))
+    assert len(str(raised.value)) < 3 * len(str(tmp_path)) + 300

@@ -180,3 +180,49 @@ def test_what_is_no_frame_number_is_refused(text):
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         parse_frame(text)
     assert [parse_frame(number) for number in ("0", "007", "123456")] == [0, 7, 123456]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 200_000,
+        "start," + "y" * 200_000,
+        "1," + "9" * 5000,
+        "9" * 5000 + "," + "9" * 5001,
+        "9" * 4000 + "," + "9" * 4001,
+        "9" * 4001 + "," + "9" * 4000,
+        "1:" + "9" * 5000,
+        "9" * 400 + ":00:00,1.5",
+        "1," * 100_000,
+        "5,6,00:00:00," + "z" * 200_000,
+    ],
+)
+def test_messages_show_the_beginning_of_a_long_field(tmp_path, text):
+    with pytest.raises(LabelError) as raised:
+        resolve(tmp_path, text)
+    message = str(raised.value)
+    assert message.startswith(f"{tmp_path / 'match.txt'}, line 1: received ")
+    assert "..." in message
+    assert len(message) < len(str(tmp_path)) + 400
+
+
+def test_a_warning_shows_the_beginning_of_a_long_frame_number(tmp_path):
+    sections_sec, (warning,) = resolve(tmp_path, "30," + "9" * 4000)
+    assert sections_sec.tolist() == [[1, 10]]
+    assert f"the section ends at frame {'9' * 80}..., past the video's end (300 frames, 10.00 s): clipped" in warning
+
+
+def test_a_time_is_one_that_a_float_can_hold():
+    assert parse_time("9" * 300) == pytest.approx(1e300)
+    with pytest.raises(ValueError, match="999"):
+        parse_time("9" * 400)
+
+
+def test_a_file_larger_than_any_label_file_is_not_read(tmp_path):
+    path = tmp_path / "match.txt"
+    path.write_bytes(b"1,2\n" * 2**18)
+    assert len(read_label_file(path)) == 2**18
+    path.write_bytes(b"1,2\n" * 2**18 + b"\n")
+    with pytest.raises(LabelError) as raised:
+        read_label_file(path)
+    assert str(raised.value) == (f"{path}: received 1048577 bytes, expected at most 1048576: is it a label file?")

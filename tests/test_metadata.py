@@ -195,7 +195,7 @@ def test_segments_and_metadata_have_limits_of_their_own(tmp_path):
     files = storage.open_dataset(tmp_path)
     for name, read, limit in (
         ("match/seg_00000_0.pkl", lambda path: files.read("match", path.name), 1_073_741_824),
-        ("metadata.json", lambda path: read_metadata(path.parent), 134_217_728),
+        ("metadata.json", lambda path: read_metadata(path.parent), 67_108_864),
     ):
         path = tmp_path / name
         path.touch()

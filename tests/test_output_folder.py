@@ -29,6 +29,7 @@ def fill(folder, num_segments_of, **more):
         {
             "title": title,
             "segment_count": num_segments,
+            "highlight_count": num_segments // 2,
             "source_files": {f"{title}.mp4": [1, 5], f"{title}.txt": [2, 6]},
         }
         for title, num_segments in num_segments_of.items()
@@ -226,13 +227,17 @@ def test_a_match_of_which_anything_changed_is_not_finished(tmp_path, change):
     assert list(output_folder.finished_matches(tmp_path, CONFIG, states)) == ["b"]
 
 
-@pytest.mark.parametrize(("version", "shown"), [(3, "3"), (1, "1"), (None, "1")])
-def test_a_dataset_of_another_version_is_refused(tmp_path, version, shown):
+NEWER = "received a dataset of schema version 3, expected at most 2: a newer version of this toolkit wrote it"
+OLDER = "contains a dataset of schema version 1, expected 2: give --over"
+
+
+@pytest.mark.parametrize(("version", "message"), [(3, NEWER), (1, OLDER), (None, OLDER)])
+def test_a_dataset_of_another_version_is_refused(tmp_path, version, message):
     fill(tmp_path, {"a": 1})
     path = tmp_path / "metadata.json"
     line = "" if version is None else f'"schema_version": {version},'
     path.write_text(path.read_text().replace('"schema_version": 2,', line))
-    with pytest.raises(DatasetError, match=f"contains a dataset of schema version {shown}, expected 2: give --over"):
+    with pytest.raises(DatasetError, match=message):
         output_folder.finished_matches(tmp_path, CONFIG, sources("a"))
 
 
@@ -281,3 +286,28 @@ def test_metadata_is_deleted_before_what_it_names(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="match is in use"):
         output_folder.remove_all_but(tmp_path, set())
     assert not Path(tmp_path / "metadata.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('"highlight_count": 0', '"highlight_count": "0"', "the record of a is damaged"),
+        ('"highlight_count"', '"highlights"', "the record of a is damaged"),
+        ('"source_files": {', '"source_files": 5, "more": {', "the record of a is damaged"),
+        ('"source_files"', '"source"', "the record of a is damaged"),
+        ('"source_files"', '"more": "\\ud800", "source_files"', "the record of a is damaged"),
+        ('"segment_count": 1', '"segment_count": -1', "damaged or not from data_converter"),
+        ('"title": "a"', '"title": "' + "a" * 256 + '"', "damaged or not from data_converter"),
+    ],
+)
+def test_metadata_edited_by_hand_say_how_to_go_on(tmp_path, old, new, problem):
+    fill(tmp_path, {"a": 1})
+    path = tmp_path / "metadata.json"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DatasetError) as raised:
+        output_folder.finished_matches(tmp_path, CONFIG, sources("a"))
+    message = str(raised.value)
+    assert message.startswith(f"{path}: {problem}")
+    assert message.endswith(": convert the videos again with --overwrite, or give another output_dataset_dir")
+    assert len(message) < len(str(path)) + 400

@@ -121,7 +121,7 @@ def a_point(**more):
     })  # fmt: skip
 
 
-@pytest.mark.parametrize("more", [{}, {"best_path": None, "history": []}, {"variables": []}])
+@pytest.mark.parametrize("more", [{}, {"best_path": None}, {"variables": []}])
 def test_a_point_is_read_as_it_was_written(tmp_path, more):
     point = a_point(**more)
     resume_point.write(tmp_path, point)
@@ -188,3 +188,43 @@ def test_a_damaged_file_is_named(tmp_path, damage):
 def test_where_there_is_no_point_that_is_said(tmp_path):
     with pytest.raises(ResumeError, match=r"resume\.npz: nothing to resume, no epoch was finished: train"):
         resume_point.read(tmp_path, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"history": []},
+        {"history": 5},
+        {"history": [5]},
+        {"history": [{"epoch": 1, "loss": 0.5}]},
+        {"history": [{"epoch": 1, "loss": 0.5, "val_loss": "low"}]},
+        {"history": [{"epoch": 1, "loss": 0.5, "val_loss": 0.4}, {"epoch": 2}]},
+        {"settings": 5},
+        {"best_path": ["x"]},
+        {"run_name": "../elsewhere/x"},
+        {"run_name": None},
+        {"variables": [np.array(["text"])]},
+    ],
+)
+def test_a_state_that_no_run_has_is_named(tmp_path, more):
+    resume_point.write(tmp_path, a_point(**more))
+    with pytest.raises(ResumeError, match=r"resume\.npz: cannot be read \(.{1,85}\): train without --resume$"):
+        resume_point.read(tmp_path, SETTINGS)
+
+
+def test_a_point_is_read_in_memory_of_its_size(tmp_path):
+    path = tmp_path / FILE_NAME
+    np.savez_compressed(path, np.zeros(10**7), rest=np.frombuffer(b"{}", np.uint8))
+    assert path.stat().st_size < 200_000
+    with pytest.raises(ResumeError, match=r"cannot be read \(its part 'rest\.npy' is compressed or too long\): train"):
+        resume_point.read(tmp_path, SETTINGS)
+    path.write_bytes(b"")
+    with pytest.raises(ResumeError, match=r"resume\.npz: cannot be read \(.+\): train without --resume$"):
+        resume_point.read(tmp_path, SETTINGS)
+
+
+def test_settings_of_a_damaged_file_are_shown_in_short(tmp_path):
+    resume_point.write(tmp_path, a_point(settings={**SETTINGS, "--seed": "x" * 10**6}))
+    with pytest.raises(ResumeError) as raised:
+        resume_point.read(tmp_path, SETTINGS)
+    assert f"--seed {'x' * 80}..., received --seed 3: give" in str(raised.value)

@@ -5,6 +5,7 @@ are counted in display order, sections are half-open, and there is no header. do
 """
 
 import logging
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ import numpy as np
 
 from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.sections import merge_sections
+from videosummarizer.untrusted_file import excerpt, read_limited
 
 # Frame numbers and times of a row that differ by more cause a warning.
 MAX_FRAME_TIME_MISMATCH_SEC = 1.0
+# A label file of this size has 30,000 sections.
+MAX_LABEL_BYTES = 2**20
 # A field with two letters in a row is text: no number or time has any.
 HEADER_FIELD = re.compile(r"[^\W\d_]{2,}")
 
@@ -47,7 +51,8 @@ def parse_time(text: str) -> float:
     """Return the seconds of `HH:MM:SS[.fff]`, `MM:SS[.fff]` or `SS[.fff]`.
 
     Raises:
-        ValueError: The text is none of these, or minutes or seconds after a colon are 60 or more.
+        ValueError: The text is none of these, minutes or seconds after a colon are 60 or more, or it is
+            more than float64 can hold.
     """
     match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", text, re.ASCII)
     if not match:
@@ -55,7 +60,10 @@ def parse_time(text: str) -> float:
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     if (match[2] and seconds >= 60) or (match[1] and minutes >= 60):
         raise ValueError(text)
-    return hours * 3600 + minutes * 60 + seconds
+    time_sec = hours * 3600 + minutes * 60 + seconds
+    if not math.isfinite(time_sec):
+        raise ValueError(text)
+    return time_sec
 
 
 def format_time(seconds: float) -> str:
@@ -88,16 +96,18 @@ def read_label_file(path: str | os.PathLike, errors: list[LabelError] | None = N
         errors: Takes the errors of all lines, which are then left out; by default the first error is raised.
 
     Raises:
-        LabelError: The file is not UTF-8 text, a line is a header, the number of columns is not 2 or 4, a field is not
-            a number or time, or a section does not end after its start.
+        LabelError: The file is larger than any label file or not UTF-8 text, a line is a header, the number of columns
+            is not 2 or 4, a field is not a number or time, or a section does not end after its start.
     """
     path, rows = Path(path), []
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_limited(path, MAX_LABEL_BYTES).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise LabelError(
             f"{path}: received bytes that are not UTF-8 text, expected a label file: save it as UTF-8"
         ) from error
+    except ValueError as error:
+        raise LabelError(f"{path}: {error}: is it a label file?") from error
     for number, line in enumerate(lines, start=1):
         try:
             if line.strip():
@@ -123,13 +133,13 @@ def parse_label_line(location: str, number: int, line: str) -> LabelRow:
     fields = [field.strip() for field in line.split(",")]
     if all(HEADER_FIELD.search(field) for field in fields):
         raise LabelError(
-            f"{location}: received a header or text ({line.strip()!r}), expected a highlight section: "
+            f"{location}: received a header or text ({excerpt(line.strip())!r}), expected a highlight section: "
             "label files have no header, delete the line"
         )
     if len(fields) not in (2, 4):
         raise LabelError(
-            f"{location}: received {len(fields)} column{'s' * (len(fields) != 1)} ({line.strip()!r}), expected 4 "
-            "(start_frame,end_frame,start_time,end_time) or 2 (start,end), separated by commas"
+            f"{location}: received {len(fields)} column{'s' * (len(fields) != 1)} ({excerpt(line.strip())!r}), "
+            "expected 4 (start_frame,end_frame,start_time,end_time) or 2 (start,end), separated by commas"
         )
     if len(fields) == 4:
         frames = parse_pair(location, "frame number", fields[:2], parse_frame)
@@ -137,7 +147,7 @@ def parse_label_line(location: str, number: int, line: str) -> LabelRow:
     are_times = [":" in field or "." in field for field in fields]
     if any(are_times) and not all(are_times) and all(map(is_time, fields)):
         raise LabelError(
-            f"{location}: received one time and one whole number ({line.strip()!r}), expected two times "
+            f"{location}: received one time and one whole number ({excerpt(line.strip())!r}), expected two times "
             "(with a colon or a decimal point: 00:00:16 or 16.0) or two frame numbers (589)"
         )
     if any(are_times):
@@ -184,10 +194,11 @@ def parse_pair(location: str, kind: str, fields: list[str], parse, ordered: bool
         try:
             pair.append(parse(field))
         except ValueError:
-            raise LabelError(f"{location}: received {field!r} as {name} {kind}, expected {expected}") from None
+            raise LabelError(f"{location}: received {excerpt(field)!r} as {name} {kind}, expected {expected}") from None
     if ordered and pair[1] <= pair[0]:
+        start, end = map(excerpt, fields)
         raise LabelError(
-            f"{location}: received a section from {kind} {fields[0]} to {fields[1]}, expected its end after its start"
+            f"{location}: received a section from {kind} {start} to {end}, expected its end after its start"
         )
     return tuple(pair)
 
@@ -270,12 +281,14 @@ def row_to_seconds(location: str, row: LabelRow, frame_edges_sec: np.ndarray) ->
         difference = max(abs(start_sec - row.times_sec[0]), abs(end_sec - min(row.times_sec[1], duration_sec)))
         if difference > MAX_FRAME_TIME_MISMATCH_SEC:
             warnings.append(
-                f"{location}: frames {row.frames[0]},{row.frames[1]} are shown at {start_sec:.2f},{end_sec:.2f} s, "
-                f"{difference:.1f} s from the times given: the frames are used"
+                f"{location}: frames {describe_boundary(row, 0)},{describe_boundary(row, 1)} are shown at "
+                f"{start_sec:.2f},{end_sec:.2f} s, {difference:.1f} s from the times given: the frames are used"
             )
     return (start_sec, end_sec), warnings
 
 
 def describe_boundary(row: LabelRow, edge: int) -> str:
     """Format a row's start (edge 0) or end (edge 1) for a message."""
-    return str(row.frames[edge]) if row.frames else f"{row.times_sec[edge]:.2f} s"
+    if row.frames:
+        return excerpt(str(row.frames[edge]))
+    return f"{row.times_sec[edge]:.2f} s"

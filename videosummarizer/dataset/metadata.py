@@ -7,12 +7,12 @@ an untrusted source, so reading checks every value and limits the size of what i
 import json
 import math
 import os
-import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from videosummarizer import untrusted_file
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.sections import runs_of
 
@@ -24,12 +24,14 @@ NUM_MFCC = 40
 MFCC_HOP_LENGTH = 512
 # No segment file may be larger than 1 GiB.
 MAX_SEGMENT_BYTES = 2**30
-# No metadata.json may be larger than 128 MiB.
-MAX_METADATA_BYTES = 2**27
+# No metadata.json may be larger than 64 MiB.
+MAX_METADATA_BYTES = 2**26
+# No segment may be longer than a day. The number of its time steps follows from its length.
+MAX_SEGMENT_SEC = 86_400
+# The longest name of a folder in bytes, on most file systems.
+MAX_NAME_BYTES = 255
 # A segment file holds at most this much in addition to its arrays: keys, strings and numbers.
 SEGMENT_OVERHEAD_BYTES = 65_536
-# Flags of os.open. Without O_NONBLOCK, opening a named pipe would wait for ever.
-READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 # The subsets that a dataset is split into.
 SUBSETS = ("train", "valid", "test")
 
@@ -109,20 +111,11 @@ def read_limited(path: str | os.PathLike, max_bytes: int) -> bytes:
         DatasetError: it cannot be read, is not a regular file, or has more than `max_bytes` bytes.
     """
     try:
-        descriptor = os.open(path, READ_FLAGS)
-        try:
-            state = os.fstat(descriptor)
-            if not stat.S_ISREG(state.st_mode):
-                raise DatasetError(f"{path}: received something other than a regular file: convert the videos again")
-            if state.st_size > max_bytes:
-                raise DatasetError(
-                    f"{path}: received {state.st_size} bytes, expected at most {max_bytes}: convert the videos again"
-                )
-            return os.read(descriptor, state.st_size)
-        finally:
-            os.close(descriptor)
+        return untrusted_file.read_limited(path, max_bytes)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}): convert the videos again") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}: convert the videos again") from error
 
 
 def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], missing: list[str], **more) -> None:
@@ -179,7 +172,13 @@ def parse_metadata(source: str | os.PathLike, content: bytes) -> dict:
         DatasetError: the content is damaged, or describes segments that are too large for memory.
     """
     try:
-        metadata = json.loads(content)
+        metadata = untrusted_file.parse_json(content)
+        version = metadata.get("schema_version", 1)
+        if type(version) is int and version > SCHEMA_VERSION:
+            raise DatasetError(
+                f"{source}: received a dataset of schema version {version:.6g}, expected at most {SCHEMA_VERSION}: a "
+                "newer version of this toolkit wrote it, use that one, or convert the videos again"
+            )
         expected = parse_config(metadata["config"]).data_shape
         received = {name: tuple(metadata["data_shape"][name]) for name in ("video", "audio")}
         lengths = [length for shape in received.values() for length in shape]
@@ -187,14 +186,21 @@ def parse_metadata(source: str | os.PathLike, content: bytes) -> dict:
             raise ValueError(f"data_shape {received}, where config gives {expected}")
         metadata["data_shape"] = received
         for title, num_segments in segment_counts(metadata).items():
-            if not is_safe_folder_name(title) or type(num_segments) is not int or num_segments < 0:
+            if not is_safe_folder_name(title) or not is_count(num_segments):
                 raise ValueError(f"video {title!r}")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        if len(segment_counts(metadata)) < len(metadata.get("videos", ())):
+            raise ValueError("a video is listed twice")
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         text = repr(error)[:200]
         raise DatasetError(
             f"{source}: damaged or not from data_converter.py ({text}): convert the videos again"
         ) from error
     return metadata
+
+
+def is_count(number) -> bool:
+    """Return whether a value is a whole number of 0 or more; bool is a subclass of int."""
+    return type(number) is int and number >= 0
 
 
 def parse_config(config: dict) -> DataConfig:
@@ -206,6 +212,9 @@ def parse_config(config: dict) -> DataConfig:
     """
     parsed = DataConfig(**config)
     if not all(isinstance(value, int | float) and 0 <= value < 1e9 for value in config.values()):
+        raise ValueError(f"config {config}")
+    sizes = (parsed.video_width, parsed.video_height, parsed.audio_sample_rate)
+    if parsed.segment_length > MAX_SEGMENT_SEC or not all(size == int(size) for size in sizes):
         raise ValueError(f"config {config}")
     if min(length for shape in parsed.data_shape.values() for length in shape) < 1:
         raise ValueError(f"segments of shapes {parsed.data_shape}")
@@ -228,6 +237,8 @@ def is_safe_folder_name(title) -> bool:
     if not isinstance(title, str) or title in ("", ".", "..") or {"/", os.sep, "\0"} & set(title):
         return False
     if any("\ud800" <= character <= "\udfff" for character in title):  # lone surrogates cannot be encoded and hashed
+        return False
+    if len(title.encode()) > MAX_NAME_BYTES:
         return False
     return Path(title).name == title  # on Windows, "C:match" is on another drive
 

@@ -8,6 +8,7 @@ metadata.json   replaced after each finished match, so that it never names an in
 """
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -20,8 +21,9 @@ from pathlib import Path
 import filelock
 
 from videosummarizer.atomic_file import existing_folder, require_writable
-from videosummarizer.dataset.metadata import SCHEMA_VERSION, DataConfig, DatasetError, read_metadata
+from videosummarizer.dataset.metadata import SCHEMA_VERSION, DataConfig, DatasetError, is_count, read_metadata
 from videosummarizer.dataset.storage import SEGMENT_FILE_NAME
+from videosummarizer.untrusted_file import excerpt
 
 PART_DIR_NAME = ".part"
 LOCK_NAME = ".lock"
@@ -136,7 +138,10 @@ def finished_matches(
     """
     if not (dataset_dir / METADATA_NAME).exists():
         return {}  # the folder is empty, or no match was finished before the interruption
-    metadata = read_metadata(dataset_dir)
+    try:
+        metadata = read_metadata(dataset_dir)
+    except DatasetError as error:
+        raise DatasetError(f"{error} with --overwrite, or give another output_dataset_dir") from error
     if metadata.get("schema_version") != SCHEMA_VERSION:
         raise DatasetError(
             f"{dataset_dir}: contains a dataset of schema version {metadata.get('schema_version', 1)}, expected "
@@ -147,12 +152,28 @@ def finished_matches(
             f"{dataset_dir}: contains a dataset made with {format_config(metadata['config'])}, expected "
             f"{format_config(vars(config))}: give --overwrite to replace it, or another output_dataset_dir"
         )
+    videos = metadata.get("videos", [])
+    damaged = [video["title"] for video in videos if not is_complete_record(video)]
+    if damaged:
+        raise DatasetError(
+            f"{dataset_dir / METADATA_NAME}: the record of {excerpt(damaged[0])} is damaged: convert the videos again "
+            "with --overwrite, or give another output_dataset_dir"
+        )
     return {
         video["title"]: video
-        for video in metadata["videos"]
+        for video in videos
         if sources.get(video["title"], video["source_files"]) == video["source_files"]
         and len(list((dataset_dir / video["title"]).glob("seg_*.pkl"))) == video["segment_count"]
     }
+
+
+def is_complete_record(record: dict) -> bool:
+    """Return whether a record of metadata.json has all that a conversion reads of it, and can be written again."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # lone surrogates
+        return False
+    return isinstance(record.get("source_files"), dict) and is_count(record.get("highlight_count"))
 
 
 def format_config(config: dict) -> str:

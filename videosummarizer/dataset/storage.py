@@ -18,7 +18,6 @@ from videosummarizer.dataset import safe_pickle
 from videosummarizer.dataset.array_reader import ArrayReader
 from videosummarizer.dataset.metadata import (
     MAX_METADATA_BYTES,
-    READ_FLAGS,
     SCHEMA_VERSION,
     DataConfig,
     DatasetError,
@@ -29,6 +28,7 @@ from videosummarizer.dataset.metadata import (
     segment_counts,
 )
 from videosummarizer.dataset.zip_archive import ZipArchive
+from videosummarizer.untrusted_file import READ_FLAGS
 
 # Segment files are named seg_<index>_<label>.pkl.
 SEGMENT_FILE_NAME = re.compile(r"seg_([0-9]{5,9})_([01])\.pkl")

@@ -200,16 +200,16 @@ def plot_timeline(
         predicted_sec: (num_sections, 2) float64 seconds.
         labelled_sec: (num_sections, 2) float64 seconds, None without labels.
     """
+    from matplotlib.patches import StepPatch
+
     edges_sec = np.minimum(np.arange(len(scores) + 1) * step_sec, duration_sec)
-    axes.stairs(scores, edges_sec, fill=True, color=SCORE_COLOR, alpha=0.2)
-    axes.stairs(scores, edges_sec, color=SCORE_COLOR, linewidth=1.2, label="score")
-    axes.stairs(
-        decoded_scores,
-        edges_sec[: len(decoded_scores) + 1],
-        color=PREDICTED_COLOR,
-        linewidth=1,
-        label="score in context",
-    )
+    for values, style in (
+        (scores, {"fill": True, "linewidth": 0, "facecolor": SCORE_COLOR, "alpha": 0.2}),
+        (scores, {"fill": False, "linewidth": 1.2, "edgecolor": SCORE_COLOR, "label": "score"}),
+        (decoded_scores, {"fill": False, "linewidth": 1, "edgecolor": PREDICTED_COLOR, "label": "score in context"}),
+    ):
+        # axes.stairs draws the same, but computes the limits of the axes in Python: 26 s for 150,000 segments.
+        axes.add_artist(StepPatch(values, edges_sec[: len(values) + 1], baseline=0, **style))
     axes.axhline(threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")
     lanes = [("found", predicted_sec, PREDICTED_COLOR, 1.1)]
     if labelled_sec is not None:

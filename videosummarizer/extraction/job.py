@@ -4,14 +4,16 @@ A finished match is skipped, an interrupted one continues, files made in another
 `--overwrite`, and scores are read again where checkpoint and match are the same.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from videosummarizer.extraction import outputs
+from videosummarizer.untrusted_file import parse_json, read_limited
 
+# The largest JSON file of a previous run that is read. It has 100 bytes per second of the match.
+MAX_REPORT_BYTES = 2**26
 # The files that only a match with sections has.
 CUT_SUFFIXES = (".fcpxml", ".otio", ".edl", "_highlights.mp4")
 # All files of a match, by the ends of their names.
@@ -63,12 +65,20 @@ class Job:
 
 
 def read_previous_report(path: Path) -> dict:
-    """Read the JSON file of a previous run; the result is empty where there is none that can be read."""
+    """Read the JSON file of a previous run; the result is empty where there is none that this version can read."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse_json(read_limited(path, MAX_REPORT_BYTES))
     except (OSError, ValueError):
         return {}
-    return report if isinstance(report, dict) else {}
+    parts = [report.get("settings"), report.get("scored_with")] if isinstance(report, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts) or not all(map(is_setting, parts[0].values())):
+        return {}
+    return report
+
+
+def is_setting(value) -> bool:
+    """Return whether a value is that of a setting: None, or a number that can be formatted."""
+    return value is None or (isinstance(value, int | float) and abs(value) < 1e9)
 
 
 def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -79,15 +89,17 @@ def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.nd
         num_segments: The number of segments that have to be there.
 
     Returns:
-        (scores, step_scores) as from `scoring.score_match`; None where they are missing, damaged or incomplete.
+        (scores, step_scores) as from `scoring.score_match`; None where they are missing, damaged or incomplete,
+        or a score is not in [0, 1].
     """
     try:
         scores = outputs.read_scores(job.path_of["_scores.csv"])
         step_scores = np.array(job.previous_report.get("step_scores"), np.float64)
-    except (OSError, TypeError, ValueError):
+    except (OSError, TypeError, ValueError, OverflowError):
         return None
     is_complete = step_scores.ndim == 2 and len(scores) == len(step_scores) == num_segments and step_scores.size > 0
-    return (scores, step_scores) if is_complete and np.isfinite(step_scores).all() else None
+    is_in_range = all(((part >= 0) & (part <= 1)).all() for part in (scores, step_scores))  # False for NaN, too
+    return (scores, step_scores) if is_complete and is_in_range else None
 
 
 def describe_conflict(job: Job) -> str:

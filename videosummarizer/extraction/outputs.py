@@ -19,10 +19,13 @@ from videosummarizer.evaluation.decoding import decoded_scores
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.labels import format_sections, format_time
 from videosummarizer.sections import label_segments, mean_scores, to_frames, to_seconds, total_sec
+from videosummarizer.untrusted_file import read_limited
 
 SCORES_HEADER = "index,start_sec,end_sec,start_time,end_time,start_frame,end_frame,score,highlight"
 # Scores are rounded before sections are chosen, so that scores read from the file give the same sections.
 NUM_SCORE_DECIMALS = 6
+# The largest scores file that is read. It has about 80 bytes per segment.
+MAX_SCORES_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,13 @@ def read_scores(path: Path) -> np.ndarray:
         OSError: The file is missing.
         ValueError: The file is damaged.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+    reader = csv.DictReader(io.StringIO(read_limited(path, MAX_SCORES_BYTES).decode(), newline=""))
+    try:
         if reader.fieldnames != SCORES_HEADER.split(","):
             raise ValueError(f"{path}: received a file without the header {SCORES_HEADER}")
         return np.array([float(row["score"]) for row in reader])
+    except (csv.Error, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def write_labels(result: MatchResult) -> bytes:

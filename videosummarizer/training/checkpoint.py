@@ -2,24 +2,16 @@
 
 import hashlib
 import json
-import math
-import mmap
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from videosummarizer.dataset.metadata import DataConfig, parse_config
 from videosummarizer.evaluation.operating_point import OperatingPoint, parse_operating_point
+from videosummarizer.untrusted_file import excerpt, parse_json
 
 # HDF5 attribute that holds JSON: the data config, the split, the operating points and the training settings.
 CHECKPOINT_ATTRIBUTE = "video_summarizer"
-# First bytes of an HDF5 global heap, which holds strings of variable length.
-HEAP_SIGNATURE = b"GCOL\x01\0\0\0"
-# Header of a global heap: signature, size in bytes.
-HEAP_HEADER = struct.Struct("<8sQ")
-# Header of an object in a global heap: index (0 for free space), reference count, reserved, size in bytes.
-HEAP_OBJECT_HEADER = struct.Struct("<HHIQ")
 # Score from which a segment counts as a highlight, if a checkpoint holds no operating point.
 DEFAULT_THRESHOLD = 0.5
 
@@ -43,17 +35,27 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
         CheckpointError: The file is missing or damaged, or it is not a checkpoint of this toolkit.
     """
     from videosummarizer.training.hdf5 import h5py
+    from videosummarizer.training.hdf5_strings import check_global_heaps, check_string_lengths
 
     expected = "expected a .hdf5 file that main.py saved"
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: cannot be read as a checkpoint (there is no such file), {expected}")
-    check_global_heaps(path)
+    try:
+        check_global_heaps(path)
+        with h5py.File(path, "r") as file:
+            check_string_lengths(path, file)
+    except (OSError, ValueError, RuntimeError) as error:
+        text = excerpt(str(error).partition("\n")[0])
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({text}), {expected}") from error
     try:
         with h5py.File(path, "r") as file:
             attribute = file.attrs.get_id(CHECKPOINT_ATTRIBUTE)
             if h5py.check_string_dtype(attribute.dtype) is None or attribute.shape != ():
                 raise ValueError("the attribute is not a string")
-            attributes = json.loads(file.attrs[CHECKPOINT_ATTRIBUTE])
+            if attribute.get_storage_size() > os.path.getsize(path):
+                raise ValueError("the attribute claims more bytes than the file holds")
+            text = file.attrs[CHECKPOINT_ATTRIBUTE]
+            attributes = parse_json(text.encode() if isinstance(text, str) else text)
             if not isinstance(attributes, dict):
                 raise ValueError("the attribute is not a dict")
             return attributes
@@ -81,39 +83,8 @@ def read_operating_point(path: str | os.PathLike, name: str) -> OperatingPoint |
         return None if values is None else parse_operating_point(values)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path}: received an {name} of another version ({error}), expected a checkpoint of this one"
+            f"{path}: received an {name} of another version ({excerpt(str(error))}), expected a checkpoint of this one"
         ) from error
-
-
-def check_global_heaps(path: str | os.PathLike) -> None:
-    """Check that the objects of each global heap in an HDF5 file end where the heap ends.
-
-    The HDF5 library loops for ever over other heaps. The layout is that of the HDF5 File Format Specification 3.0,
-    section III.E.
-
-    Raises:
-        CheckpointError: The objects of a heap do not fill it exactly.
-    """
-    size = os.path.getsize(path)
-    if not size:
-        return  # an empty file cannot be mapped; the HDF5 library refuses it later
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = -1
-        while (start := content.find(HEAP_SIGNATURE, start + 1)) >= 0:
-            offset = start + HEAP_HEADER.size
-            if offset > size:
-                return
-            end = start + HEAP_HEADER.unpack_from(content, start)[1]
-            while offset + HEAP_OBJECT_HEADER.size <= min(end, size):
-                index, _, _, num_bytes = HEAP_OBJECT_HEADER.unpack_from(content, offset)
-                offset += num_bytes if index == 0 else HEAP_OBJECT_HEADER.size + math.ceil(num_bytes / 8) * 8
-                if offset > end or (index == 0 and offset < end):
-                    raise CheckpointError(
-                        f"{path}: cannot be read as a checkpoint (its strings are damaged), expected a .hdf5 file that "
-                        "main.py saved"
-                    )
-                if index == 0:
-                    break
 
 
 @dataclass(frozen=True)
@@ -149,8 +120,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         point = parse_operating_point(attributes.get("operating_point", {"threshold": DEFAULT_THRESHOLD}))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path}: received a checkpoint whose data config or operating point is another version's ({error}), "
-            "expected one that this version of main.py saved"
+            f"{path}: received a checkpoint whose data config or operating point is another version's "
+            f"({excerpt(str(error))}), expected one that this version of main.py saved"
         ) from error
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Checkpoint(path, sha256, config, point, "operating_point" in attributes)

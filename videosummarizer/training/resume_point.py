@@ -7,6 +7,8 @@ and JSON only, so that reading it executes nothing.
 
 import io
 import json
+import re
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer.atomic_file import atomic_write
+from videosummarizer.untrusted_file import excerpt, parse_json
 
 
 class ResumeError(Exception):
@@ -21,6 +24,21 @@ class ResumeError(Exception):
 
 
 FILE_NAME = "resume.npz"
+# Errors of zipfile, NumPy and TrainingState at damaged files.
+READING_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass
@@ -87,6 +105,44 @@ def write(ckpt_dir: Path, state: TrainingState) -> None:
     atomic_write(ckpt_dir / FILE_NAME, content.getvalue())
 
 
+def read_arrays(path: Path) -> TrainingState:
+    """Read a state from its file, in memory of the file's size.
+
+    Raises:
+        One of READING_ERRORS.
+    """
+    num_bytes = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size > num_bytes:
+                raise ValueError(f"its part {info.filename!r} is compressed or too long")
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        rest = parse_json(arrays["rest"].tobytes())
+        variables = [arrays[f"arr_{number}"] for number in range(len(arrays.files) - 1)]
+    return TrainingState(variables=variables, **rest)
+
+
+def check_state(state: TrainingState) -> None:
+    """Raise ValueError unless the values of a state are of the kinds that `write` is given."""
+    rows = state.history
+    are_rows = isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
+    if not are_rows or not {"epoch", "loss", "val_loss"} <= rows[0].keys():
+        raise ValueError("its history has no epochs")
+    if any(row.keys() != rows[0].keys() or not all(map(is_number, row.values())) for row in rows):
+        raise ValueError("its history has rows without numbers")
+    if not isinstance(state.settings, dict) or not isinstance(state.best_path, str | None):
+        raise ValueError("its settings are damaged")
+    if not isinstance(state.run_name, str) or not re.fullmatch(r"[\w.-]+", state.run_name, re.ASCII):
+        raise ValueError("its name of the run is damaged")
+    if not all(variable.dtype.kind in "biuf" for variable in state.variables):
+        raise ValueError("its arrays are not numbers")
+
+
+def is_number(value) -> bool:
+    """Return whether a value is a number; bool is a subclass of int."""
+    return type(value) in (int, float)
+
+
 def read(ckpt_dir: Path, settings: dict) -> TrainingState:
     """Read the resume point in ckpt_dir.
 
@@ -99,19 +155,17 @@ def read(ckpt_dir: Path, settings: dict) -> TrainingState:
     """
     path = ckpt_dir / FILE_NAME
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            rest = json.loads(arrays["rest"].tobytes())
-            variables = [arrays[f"arr_{number}"] for number in range(len(arrays.files) - 1)]
-        state = TrainingState(variables=variables, **rest)
+        state = read_arrays(path)
+        check_state(state)
     except FileNotFoundError as error:
         raise ResumeError(f"{path}: nothing to resume, no epoch was finished: train without --resume") from error
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ResumeError(f"{path}: cannot be read ({error}): train without --resume") from error
+    except READING_ERRORS as error:
+        raise ResumeError(f"{path}: cannot be read ({excerpt(str(error))}): train without --resume") from error
     changed = [name for name, value in settings.items() if state.settings.get(name) != value]
     if changed:
         raise ResumeError(
             f"{path}: this run was started with "
-            + ", ".join(f"{name} {state.settings.get(name)}" for name in changed)
+            + ", ".join(f"{name} {excerpt(str(state.settings.get(name)))}" for name in changed)
             + ", received "
             + ", ".join(f"{name} {settings[name]}" for name in changed)
             + ": give the same flags, or start from scratch, without --resume or in another folder"

@@ -5,13 +5,14 @@ allowlist of layers is accepted. `inference.load_checkpoint` allocates the netwo
 compared their sizes with the weights in the file.
 """
 
-import json
 import math
 import os
 
 from videosummarizer.dataset.safe_pickle import abbreviate
 from videosummarizer.training.checkpoint import CheckpointError
 from videosummarizer.training.hdf5 import h5py
+from videosummarizer.training.hdf5_strings import check_string_lengths
+from videosummarizer.untrusted_file import parse_json
 
 # Lists of layers in a network's config.
 MAX_LAYERS = 1000
@@ -66,9 +67,7 @@ def read_network(path: str | os.PathLike) -> tuple[dict, int]:
     try:
         with h5py.File(path, "r") as file:
             num_weights = check_objects(path, file)
-            config = json.loads(read_string(path, file, "model_config"))
-    except RecursionError as error:
-        raise CheckpointError(f"{path}: the network in it cannot be read (its config is nested too deep)") from error
+            config = parse_json(read_string(path, file, "model_config").encode())
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         text = str(error).partition("\n")[0]
         raise CheckpointError(f"{path}: the network in it cannot be read ({text})") from error
@@ -93,6 +92,7 @@ def check_objects(path: str | os.PathLike, file: h5py.File) -> int:
         if address in seen:
             raise CheckpointError(f"{path}: {abbreviate(item.name)} is stored twice, expected each weight once")
         seen.add(address)
+        check_string_lengths(path, item)
         check_attributes(path, item, size)
         if isinstance(item, h5py.Dataset):
             check_dataset(path, item)

@@ -5,6 +5,7 @@ import os
 from videosummarizer.dataset.storage import open_dataset
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint_attributes
 from videosummarizer.training.validation import TrainingError
+from videosummarizer.untrusted_file import excerpt
 
 
 def is_split(ratios: object) -> bool:
@@ -34,8 +35,8 @@ def read_trained_split(
     trained_split = attributes.get("split")
     if not is_split(trained_split):
         raise CheckpointError(
-            f"{ckpt_path}: received a checkpoint with the split {trained_split}, expected one that this version of "
-            "main.py saved"
+            f"{ckpt_path}: received a checkpoint with the split {excerpt(str(trained_split))}, expected one that this "
+            "version of main.py saved"
         )
     if split and split != trained_split:
         raise TrainingError(
@@ -44,7 +45,7 @@ def read_trained_split(
         )
     if config != attributes.get("config"):
         raise TrainingError(
-            f"{data_dir}: received a dataset with {config}, expected {attributes.get('config')} as {ckpt_path} was "
-            "trained with"
+            f"{data_dir}: received a dataset with {config}, expected {str(attributes.get('config'))[:300]} as "
+            f"{ckpt_path} was trained with"
         )
     return trained_split
