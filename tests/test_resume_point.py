@@ -138,7 +138,7 @@ def test_a_point_is_read_as_it_was_written(tmp_path, more):
 def test_a_point_replaces_the_one_before_whole_or_not_at_all(tmp_path, monkeypatch):
     resume_point.write(tmp_path, a_point(run_name="first"))
     with monkeypatch.context() as patch:
-        patch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError("no space left")))
+        patch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "no space left")))
         with pytest.raises(OSError, match="no space left"):
             resume_point.write(tmp_path, a_point(run_name="second"))
     assert resume_point.read(tmp_path, SETTINGS).run_name == "first"
