@@ -51,6 +51,30 @@ def test_confidence_grows_with_the_margin_over_the_runner_up(
     assert (rated.first, rated.last, rated.offset, rated.runner_up_score_sec) == (10, 26, -3, runner_up_score_sec)
 
 
+@pytest.mark.parametrize(
+    ("scored", "parts"),
+    [
+        ([], []),
+        ([5], [(0, 6)]),
+        ([900, 1850, 2100], [(0, 3000)]),
+        ([0, 10, 971, 1000, 2999], [(0, 11), (971, 1001), (2999, 3000)]),
+        ([1000, 1500], [(1000, 1501)]),
+    ],
+)
+def test_a_minute_without_any_score_parts_the_runs(scored, parts):
+    audio, video = np.zeros((2, 3000, 2), np.float32)
+    audio[scored[::2], 1] = 0.1
+    video[scored[1::2], 0] = -0.1
+    assert runs.parts_with_evidence(audio, video) == parts
+
+
+def test_a_run_does_not_span_hours_without_any_score():
+    scores = np.zeros((200_000, 1), np.float32)
+    scores[[*range(20), *range(199_980, 200_000)]] = 0.1
+    found = runs.find_runs(scores, scores, np.array([7]), np.full(len(scores), 0.6))
+    assert [(run.first, run.last) for run in found] == [(0, 20), (199_980, 200_000)]
+
+
 def test_a_run_has_no_runner_up_and_no_confidence_at_first():
     assert (AlignedRun(1, 2, 3, 4.0, 5.0).runner_up_score_sec, AlignedRun(1, 2, 3, 4.0, 5.0).confidence) == (0, 0)
 

@@ -38,7 +38,7 @@ class DissolveRefiner:
         query: thumbnails from the whole highlight video.
         reference: thumbnails from the whole match.
         describer: made from both.
-        reference_path: the match's video, from which more frames are read.
+        reference_path: the match's video, from which more frames are read; None where the reference has enough.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class DissolveRefiner:
         query: Thumbnails,
         reference: Thumbnails,
         describer: FrameDescriber,
-        reference_path: str | os.PathLike,
+        reference_path: str | os.PathLike | None,
     ):
-        self.query, self.describer, self.reference_path = query, describer, reference_path
+        self.query, self.reference, self.describer, self.reference_path = query, reference, describer, reference_path
         self.query_mean, self.reference_mean = (
             describer.high_pass_rows(thumbnails.subsample(NUM_MEAN_FRAMES), transform).mean(axis=0)
             for thumbnails, transform in ((query, IDENTITY), (reference, describer.transform))
@@ -69,9 +69,11 @@ class DissolveRefiner:
             media.MediaError: the match cannot be read.
         """
         reference_sec = time_sec + offset_sec
-        reference = read_thumbnails(
-            self.reference_path, max(reference_sec - REACH_SEC, 0), reference_sec + REACH_SEC, RATE_FPS
-        )
+        near_sec = max(reference_sec - REACH_SEC, 0), reference_sec + REACH_SEC
+        if self.reference_path is None:
+            reference = self.reference.between(*near_sec)
+        else:
+            reference = read_thumbnails(self.reference_path, *near_sec, RATE_FPS)
         direction = -1 if is_start else 1
         distances_sec = direction * (reference.times_sec - reference_sec)
         near = np.flatnonzero(np.abs(distances_sec) < REACH_SEC)

@@ -55,6 +55,9 @@ def audio_offset_candidates(query: np.ndarray, reference: np.ndarray) -> np.ndar
     recent: list[np.ndarray] = []
     candidates = [np.zeros(0, np.int64)]
     for first in range(0, len(query) - STEPS_PER_BLOCK + 1, STEPS_PER_BLOCK):
+        if not query[first : first + STEPS_PER_BLOCK].any():  # silence, which may last for hours
+            recent = []
+            continue
         similarity = padded[first : first + num_offsets + STEPS_PER_BLOCK] @ query[first : first + STEPS_PER_BLOCK].T
         block = np.zeros(num_offsets, np.float32)
         for step in range(STEPS_PER_BLOCK):

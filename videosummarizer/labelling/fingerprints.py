@@ -34,6 +34,8 @@ LOWEST_HZ = 100
 HIGHEST_HZ = 3800
 # Bands that are quieter than the loud parts (95th percentile) by more than this count as silence.
 FLOOR_DB = 50
+# Rows whose values are all smaller are rounding errors in silence.
+MIN_LEVEL = 1e-4
 # Steps (two seconds) of the moving average that is subtracted from each band: volume and equaliser do not count.
 LOCAL_STEPS = 33
 # Audio fingerprints that are computed at once; limits memory.
@@ -76,6 +78,8 @@ def read_audio_features(path: str | os.PathLike) -> np.ndarray:
     block_length = (NUM_STEPS_PER_BLOCK - 1) * HOP_LENGTH + FFT_LENGTH
 
     def mel_bands(samples: np.ndarray) -> np.ndarray:
+        if not samples.any():  # a gap may last for hours
+            return np.zeros((1 + (len(samples) - FFT_LENGTH) // HOP_LENGTH, NUM_BANDS), np.float32)
         return librosa.feature.melspectrogram(
             y=samples, sr=SAMPLE_RATE_HZ, n_fft=FFT_LENGTH, hop_length=HOP_LENGTH, center=False, power=1.0,
             n_mels=NUM_BANDS, fmin=LOWEST_HZ, fmax=HIGHEST_HZ,
@@ -95,7 +99,9 @@ def read_audio_features(path: str | os.PathLike) -> np.ndarray:
     floor = max(float(np.percentile(amplitudes, 95)) * 10 ** (-FLOOR_DB / 20), 1e-9)
     levels = np.log(np.maximum(amplitudes, floor))
     levels -= uniform_filter1d(levels, LOCAL_STEPS, axis=0)
-    return levels - levels.mean(axis=1, keepdims=True)
+    levels -= levels.mean(axis=1, keepdims=True)
+    levels[np.abs(levels).max(axis=1) < MIN_LEVEL] = 0
+    return levels
 
 
 def whitening(rows: np.ndarray, regularisation: float) -> np.ndarray:

@@ -11,6 +11,12 @@ from videosummarizer.labelling.thumbnails import Thumbnails
 MAX_FIT_FRAMES = 1000
 # Relative sizes of the match's frame, across and down, that the coarse search tries.
 COARSE_SIZES = (0.75, 0.85, 1.0, 1.1, 1.2, 1.33)
+# Highlight videos whose aspect ratio differs by more than this factor (its logarithm) are cropped or letterboxed.
+MIN_REFRAMING = 0.1
+# Sizes of the match's frame that are tried for them, relative to that which just fills the highlight video's frame.
+REFRAMED_ZOOMS = (0.85, 1.0, 1.15, 1.33)
+# Positions of the crop that are tried, from one side of the match's frame to the other.
+REFRAMED_POSITIONS = tuple(np.linspace(-0.5, 0.5, 9))
 
 
 def fit_frame_transform(query: Thumbnails, reference: Thumbnails) -> FrameTransform:
@@ -52,18 +58,45 @@ def frame_similarities(query: Thumbnails, reference: Thumbnails, transform: Fram
 
 
 def coarse_transform(query: Thumbnails, reference: Thumbnails) -> FrameTransform:
-    """Return the best of the centred transforms of COARSE_SIZES.
+    """Return the best of some transforms of different sizes.
 
-    Transforms are ranked by the tenth of the match's frames that are most similar to a query frame.
+    Transforms are ranked by the tenth of the match's frames that are most similar to a query frame. Few blocks are
+    similar by chance to one of many frames. Therefore a similarity is multiplied by its distance from the mean over all
+    query frames, in standard deviations.
     """
 
     def best_pairs_similarity(transform: FrameTransform) -> float:
-        maxima = frame_similarities(query, reference, transform).max(axis=1)
-        return float(np.sort(maxima)[-max(10, len(maxima) // 10) :].mean())
+        similarities = frame_similarities(query, reference, transform)
+        maxima = similarities.max(axis=1)
+        scores = maxima * (maxima - similarities.mean(axis=1)) / (similarities.std(axis=1) + 1e-6)
+        return float(np.sort(scores)[-max(10, len(scores) // 10) :].mean())
 
     sizes = COARSE_SIZES
     candidates = [FrameTransform(width=w, height=h) for w in sizes for h in sizes if 0.7 < w / h < 1.4]
+    candidates += reframed_transforms(reference.aspect_ratio / query.aspect_ratio)
     return max(candidates, key=best_pairs_similarity)
+
+
+def reframed_transforms(ratio: float) -> list[FrameTransform]:
+    """Return transforms of a match that was cropped or letterboxed into another aspect ratio without distorting it.
+
+    Args:
+        ratio: the match's aspect ratio by that of the highlight video; near 1, there are no such transforms.
+    """
+    if abs(np.log(ratio)) < MIN_REFRAMING:
+        return []
+    transforms = []
+    for zoom in REFRAMED_ZOOMS:
+        # The match fills the frame, and is wider or higher than it.
+        width, height = max(ratio, 1) * zoom, max(1 / ratio, 1) * zoom
+        for position in REFRAMED_POSITIONS:
+            centre = (
+                {"centre_x": 0.5 + position * (width - 1)} if ratio > 1 else {"centre_y": 0.5 + position * (height - 1)}
+            )
+            transforms.append(FrameTransform(**centre, width=width, height=height))
+        if zoom >= 1:  # the match is letterboxed or pillarboxed
+            transforms.append(FrameTransform(width=min(ratio, 1) * zoom, height=min(1 / ratio, 1) * zoom))
+    return transforms
 
 
 def hill_climb(objective: Callable[[FrameTransform], float], start: FrameTransform) -> FrameTransform:

@@ -21,6 +21,8 @@ MAX_EXTENSION_STEPS = 16
 MIN_EXTENSION_SCORE_SEC = 0.02
 # Cost per second of an extension; a lower score per second is chance.
 EXTENSION_COST = 0.03
+# Steps (one minute) without any score that no run spans; there may be hours of them.
+MAX_EMPTY_STEPS = 960
 # Which modalities explain a run.
 BOTH, AUDIO_ONLY, VIDEO_ONLY = range(3)
 # Score for a confidence of one half, by the modalities that explain the run.
@@ -111,6 +113,25 @@ def viterbi_path(audio: np.ndarray, video: np.ndarray, switch_costs: np.ndarray)
     return np.where(path == 3 * num_offsets, -1, path % max(num_offsets, 1))
 
 
+def parts_with_evidence(audio: np.ndarray, video: np.ndarray) -> list[tuple[int, int]]:
+    """Return (first, last) steps of the parts between which no offset has a score for more than MAX_EMPTY_STEPS.
+
+    Args:
+        audio: (num_steps, num_offsets) float32 scores.
+        video: (num_steps, num_offsets) float32 scores.
+    """
+    scored = np.flatnonzero(audio.any(axis=1) | video.any(axis=1))
+    if not len(scored):
+        return []
+    if scored[0] <= MAX_EMPTY_STEPS:
+        scored = np.append(0, scored)
+    if len(audio) - scored[-1] <= MAX_EMPTY_STEPS:
+        scored = np.append(scored, len(audio) - 1)
+    breaks = np.flatnonzero(np.diff(scored) > MAX_EMPTY_STEPS)
+    firsts, lasts = scored[np.append(0, breaks + 1)], scored[np.append(breaks, len(scored) - 1)] + 1
+    return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
+
+
 def find_runs(audio: np.ndarray, video: np.ndarray, offsets: np.ndarray, switch_costs: np.ndarray) -> list[AlignedRun]:
     """Return the runs of one offset each that best explain a highlight video, in its order.
 
@@ -123,7 +144,9 @@ def find_runs(audio: np.ndarray, video: np.ndarray, offsets: np.ndarray, switch_
     Returns:
         Runs that do not overlap; steps that nothing explains lie between them.
     """
-    columns = viterbi_path(audio, video, switch_costs)
+    columns = np.full(len(audio), -1)
+    for first, last in parts_with_evidence(audio, video):
+        columns[first:last] = viterbi_path(audio[first:last], video[first:last], switch_costs[first:last])
     edges = np.flatnonzero(np.diff(columns, prepend=-2, append=-2))
     runs: list[AlignedRun] = []
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):

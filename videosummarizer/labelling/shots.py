@@ -23,10 +23,20 @@ from videosummarizer.labelling.thumbnails import (
 SNAP_SEC = 0.3
 # Coarse-to-fine rounds: each reads match frames where the previous round left the alignment ambiguous.
 NUM_REFINEMENTS = 3
-# Rate at which the whole match is read where the audio is of no use.
+# Rate at which the whole match is read where the audio is of no use, and to fit crop and zoom where keyframes are few.
 FULL_SCAN_RATE_FPS = 5
 # Rate at which match frames are read in a refinement round.
 REFINEMENT_RATE_FPS = 8
+# With fewer keyframes than this, crop and zoom are fitted to frames that are read evenly in time.
+MIN_KEYFRAMES_TO_FIT = 20
+# With fewer keyframes than this, the match is aligned by frames that are read evenly in time.
+MIN_KEYFRAMES_TO_ALIGN = 5
+# So it is where more seconds than this are decoded on average to reach a frame from its keyframe.
+MAX_SECONDS_FROM_KEYFRAME = 10
+# Frames per second that are read then, fewer in long matches.
+SAMPLING_RATE_FPS = 16
+# The most frames that are read then; limits memory and time.
+MAX_SAMPLED_FRAMES = 50_000
 
 
 @dataclass
@@ -58,7 +68,7 @@ def find_shots(
     """Find where the shots of a highlight video were cut from a match.
 
     The whole audio is compared, and frames at the match's keyframes. More frames are read where the alignment is still
-    ambiguous, and around the boundaries of shots that fade or dissolve.
+    ambiguous, and around the boundaries of shots that fade or dissolve. A match with few keyframes is decoded once.
 
     Args:
         match_path: the full match.
@@ -78,17 +88,17 @@ def find_shots(
     with ThreadPoolExecutor() as pool:  # FFmpeg decodes without holding Python's global lock
         features = pool.map(fingerprints.read_audio_features, (highlight_path, match_path) if has_audio else ())
         query = read_thumbnails(highlight_path)
-        reference = read_thumbnails(match_path, keyframes=True)
-        if not len(reference.times_sec):
-            reference = read_thumbnails(match_path, rate_fps=FULL_SCAN_RATE_FPS)
+        reference, has_keyframes = read_reference(match_path, match_info)
         audio = fingerprints.describe_audio(*features) if has_audio else None
     cuts_sec = find_cuts(query)
-    transform = fit_frame_transform(query, reference)
+    has_few = has_keyframes and len(reference.times_sec) < MIN_KEYFRAMES_TO_FIT
+    fit_reference = read_thumbnails(match_path, rate_fps=FULL_SCAN_RATE_FPS) if has_few else reference
+    transform = fit_frame_transform(query, fit_reference)
     describer = FrameDescriber(query, reference, transform)
     aligner = alignment.Aligner(highlight_info.duration_sec, match_info.duration_sec, cuts_sec, audio)
-    reference = refine_alignment(aligner, describer, query, reference, match_path)
+    reference = refine_alignment(aligner, describer, query, reference, match_path if has_keyframes else None)
     boundaries_sec = np.array([0, *cuts_sec, highlight_info.duration_sec])
-    refiner = DissolveRefiner(query, reference, describer, match_path)
+    refiner = DissolveRefiner(query, reference, describer, match_path if has_keyframes else None)
     shots = []
     for run in aligner.runs():
         offset_sec, edit_sec = aligner.refine_offset_sec(run), []
@@ -103,8 +113,28 @@ def find_shots(
     return shots
 
 
+def read_reference(match_path: Path, match_info: media.VideoInfo) -> tuple[Thumbnails, bool]:
+    """Read frames from the whole match: keyframes, or frames evenly in time where these are too few or too far apart.
+
+    Returns:
+        The frames, and whether they are keyframes, so that more frames can be read from them on.
+
+    Raises:
+        media.MediaError: the match cannot be read.
+    """
+    gaps_sec = np.diff(match_info.keyframe_times_sec, append=match_info.duration_sec)
+    seconds_from_keyframe = (gaps_sec**2).sum() / 2 / match_info.duration_sec
+    if len(gaps_sec) >= MIN_KEYFRAMES_TO_ALIGN and seconds_from_keyframe <= MAX_SECONDS_FROM_KEYFRAME:
+        reference = read_thumbnails(match_path, keyframes=True)
+        if len(reference.times_sec) >= MIN_KEYFRAMES_TO_ALIGN:
+            return reference, True
+    num_samples = len(np.unique(np.floor(match_info.frame_times_sec * SAMPLING_RATE_FPS)))
+    rate_fps = SAMPLING_RATE_FPS * min(1, MAX_SAMPLED_FRAMES / num_samples)
+    return read_thumbnails(match_path, rate_fps=rate_fps), False
+
+
 def refine_alignment(
-    aligner, describer: FrameDescriber, query: Thumbnails, reference: Thumbnails, match_path: Path
+    aligner, describer: FrameDescriber, query: Thumbnails, reference: Thumbnails, match_path: Path | None
 ) -> Thumbnails:
     """Align coarse to fine: read frames of the match where they settle most.
 
@@ -112,8 +142,8 @@ def refine_alignment(
         aligner: alignment.Aligner, in which the result is.
         describer: made from both videos.
         query: every frame of the highlight video.
-        reference: the match's keyframes.
-        match_path: the match.
+        reference: the match's keyframes, or frames evenly in time.
+        match_path: the match, None where no more frames are needed.
 
     Returns:
         All frames of the match that were read.
@@ -122,12 +152,12 @@ def refine_alignment(
         media.MediaError: the match cannot be read.
     """
     query_rows = describer.describe_query(query)
-    for _ in range(NUM_REFINEMENTS):
+    for _ in range(NUM_REFINEMENTS if match_path else 0):
         aligner.set_descriptors(query_rows, describer.describe_reference(reference))
         near = read_thumbnails_near(match_path, aligner.regions_to_refine(), REFINEMENT_RATE_FPS)
         reference = join_thumbnails([reference, near])
     aligner.set_descriptors(query_rows, describer.describe_reference(reference))
-    if aligner.needs_full_scan():
+    if match_path and aligner.needs_full_scan():
         every = read_thumbnails(match_path, rate_fps=FULL_SCAN_RATE_FPS)
         reference = join_thumbnails([reference, every])
         aligner.set_descriptors(query_rows, describer.describe_reference(reference), search_offsets=True)

@@ -1,8 +1,9 @@
 """Small grey copies of a video's frames: reading them by presentation time, and the hard cuts between them."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
@@ -27,15 +28,21 @@ class Thumbnails:
 
     Attributes:
         times_sec: (n,) float64, presentation times, ascending.
-        thumbnails: (n, 27, 48) uint8, grey levels of the whole frame.
+        thumbnails: (n, 27, 48) uint8, grey levels of the whole frame, rotated as the file's display matrix says.
+        aspect_ratio: width by height of the displayed frame.
     """
 
     times_sec: np.ndarray
     thumbnails: np.ndarray
+    aspect_ratio: float = THUMBNAIL_WIDTH_PX / THUMBNAIL_HEIGHT_PX
 
-    def select(self, indices: np.ndarray) -> "Thumbnails":
+    def select(self, indices: np.ndarray | slice) -> "Thumbnails":
         """Return the thumbnails at some indices."""
-        return Thumbnails(self.times_sec[indices], self.thumbnails[indices])
+        return replace(self, times_sec=self.times_sec[indices], thumbnails=self.thumbnails[indices])
+
+    def between(self, start_sec: float, end_sec: float) -> "Thumbnails":
+        """Return the thumbnails with times in [start_sec, end_sec)."""
+        return self.select(slice(*np.searchsorted(self.times_sec, (start_sec, end_sec))))
 
     def subsample(self, max_frames: int) -> "Thumbnails":
         """Return at most so many of the thumbnails, evenly spread."""
@@ -64,8 +71,8 @@ def read_thumbnails(
     Raises:
         media.MediaError: the video cannot be read, or no frame of it decodes.
     """
-    times, thumbnails = [], []
-    scaler, size = VideoReformatter(), (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)
+    times, thumbnails, aspect_ratio = [], [], Thumbnails.aspect_ratio
+    scaler = VideoReformatter()
     with media.open_media(path) as container:
         stream = media.best_stream(container, "video", path)
         stream.thread_type = "AUTO"
@@ -84,11 +91,26 @@ def read_thumbnails(
             if times and time_sec < times[-1] + 1 / rate_fps - media.TIME_TOLERANCE_SEC:
                 continue
             times.append(time_sec)
-            thumbnails.append(scaler.reformat(frame, *size, "gray", interpolation="AREA").to_ndarray())
+            thumbnails.append(make_thumbnail(frame, scaler))
+            aspect_ratio = displayed_aspect_ratio(frame, stream)
     if not times and not keyframes and start_sec <= 0 and end_sec == np.inf:
         raise media.MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
     shape = (len(times), THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX)
-    return Thumbnails(np.array(times), np.array(thumbnails, np.uint8).reshape(shape))
+    return Thumbnails(np.array(times), np.array(thumbnails, np.uint8).reshape(shape), aspect_ratio)
+
+
+def make_thumbnail(frame: av.VideoFrame, scaler: VideoReformatter) -> np.ndarray:
+    """Return a frame as (27, 48) uint8 grey levels, rotated as the file's display matrix says."""
+    quarter_turns = media.num_quarter_turns(frame)
+    size = (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)[:: -1 if quarter_turns % 2 else 1]
+    grey = scaler.reformat(frame, *size, "gray", interpolation="AREA").to_ndarray()
+    return np.rot90(grey, quarter_turns)
+
+
+def displayed_aspect_ratio(frame: av.VideoFrame, stream: av.VideoStream) -> float:
+    """Return width by height of a frame as it is displayed: with the stream's pixel shape, and rotated."""
+    ratio = frame.width / frame.height * float(stream.sample_aspect_ratio or 1)
+    return 1 / ratio if media.num_quarter_turns(frame) % 2 else ratio
 
 
 def read_thumbnails_near(
@@ -114,7 +136,8 @@ def join_thumbnails(parts: list[Thumbnails]) -> Thumbnails:
     empty = np.zeros((0, THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX), np.uint8)
     thumbnails = np.concatenate([empty, *(part.thumbnails for part in parts)])
     times_sec, order = np.unique(times_sec, return_index=True)
-    return Thumbnails(times_sec, thumbnails[order])
+    joined = parts[0] if parts else Thumbnails(times_sec, empty)
+    return replace(joined, times_sec=times_sec, thumbnails=thumbnails[order])
 
 
 def find_cuts(thumbnails: Thumbnails) -> np.ndarray:
