@@ -32,6 +32,7 @@ from videosummarizer.dataset.conversion import Conversion
 from videosummarizer.dataset.input_folder import InputError, find_files, find_matches
 from videosummarizer.dataset.metadata import DataConfig, DatasetError, parse_config, write_metadata
 from videosummarizer.dataset.progress import show_progress
+from videosummarizer.error_messages import describe_os_error
 from videosummarizer.worker_processes import Failure, WorkerPool
 
 EXAMPLES = """\
@@ -343,8 +344,11 @@ def main(argv: list[str] | None = None) -> int:
     logger.setLevel(logging.DEBUG if args.debug else logging.INFO)
     try:
         return convert_folder(args)
-    except (InputError, DatasetError, OSError) as error:
+    except (InputError, DatasetError) as error:
         logger.error(error, exc_info=args.debug)
+    except OSError as error:
+        folder = args.output_dataset_dir or config_of(args).dataset_name
+        logger.error(describe_os_error(error, folder), exc_info=args.debug)
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the matches that are not finished")
         return interruption.EXIT_STATUS

@@ -35,7 +35,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from videosummarizer import media, timestamps
 from videosummarizer.argument_types import num_processes, number_between
 from videosummarizer.atomic_file import atomic_write, require_writable
-from videosummarizer.error_messages import describe_exception, describe_match_error
+from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
 from videosummarizer.evaluation import plots
 from videosummarizer.labelling.shots import Shot, find_shots
 from videosummarizer.labels import format_sections
@@ -400,8 +400,10 @@ def main(argv: list[str] | None = None) -> int:
     logger.setLevel(logging.DEBUG if args.debug else logging.INFO)
     try:
         return find_folder(args)
-    except (InputError, OSError) as error:
+    except InputError as error:
         logger.error(error, exc_info=args.debug)
+    except OSError as error:
+        logger.error(describe_os_error(error, args.output_dir or args.full_match_dir), exc_info=args.debug)
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the matches that have no labels yet")
         return interruption.EXIT_STATUS

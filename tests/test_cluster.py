@@ -276,7 +276,8 @@ def test_a_cluster_without_workers_is_one_line(matches_dir, tmp_path, dask, monk
     monkeypatch.setattr(Client, "nthreads", lambda client: {})
     assert convert(matches_dir, tmp_path / "out", "--scheduler", ADDRESS) == 1
     assert caplog.messages == [
-        f"--scheduler: no worker has been connected to {ADDRESS} for 0 s: start one with dask worker {ADDRESS}"
+        f"--scheduler: no worker is connected to {ADDRESS}: waiting 0 s for one",
+        f"--scheduler: no worker has been connected to {ADDRESS} for 0 s: start one with dask worker {ADDRESS}",
     ]
 
 

@@ -70,7 +70,17 @@ def test_a_folder_of_broken_matches_alone_ends_with_1_and_no_dataset(tmp_path, c
             130,
             "Interrupted: run the same command again, it continues with the matches that",
         ),
-        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "/out: No space left on device: free some space and run the same command again",
+        ),
+        (
+            OSError(28, "No space left on device", "metadata.json"),
+            1,
+            "No space left on device: metadata.json: free some space and run the same command again",
+        ),
+        (OSError("no process: close others"), 1, "no process: close others"),
     ],
 )
 def test_a_run_that_ends_early_keeps_the_matches_that_are_finished(

@@ -1,6 +1,7 @@
 """Check what label_finder.py writes and prints for given shots: label files, reports, exit statuses."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import write_clip
+from held_process import WAIT_SEC, Crash
 
 import label_finder
 from label_finder import Shot
@@ -335,3 +337,29 @@ def test_pairs_that_nobody_means_end_in_one_short_line(tmp_path, text, message):
     assert message in str(raised.value)
     assert str(raised.value).startswith(str(pairs))
     assert len(str(raised.value)) < 3 * len(str(tmp_path)) + 300
+
+
+def test_a_video_that_ends_the_process_costs_only_its_match(tmp_path):
+    folders = make_folders(tmp_path, ["a.mp4", "b.mp4"], ["a.mp4", "b.mp4"])
+    crash = Crash(tmp_path / "crash", "videosummarizer.media:open_media", "/matches/a.mp4'", signal.SIGSEGV)
+    command = [sys.executable, ROOT / "label_finder.py", *folders, "--workers", "1"]
+    process = subprocess.run(command, capture_output=True, text=True, env=crash.environment, timeout=WAIT_SEC)
+    lines = [line for line in process.stderr.replace("\r", "\n").splitlines() if line.startswith("ERROR: ")]
+    assert process.returncode == 1
+    assert lines[0].startswith(f"ERROR: {folders[0]}/b.mp4: cannot be read as a video")
+    assert lines[1:] == [
+        "ERROR: a: labels cannot be found (its process was ended by SIGSEGV): record or download it again, or move it "
+        "elsewhere",
+        "ERROR: 2 of 2 matches have no labels: a, b",
+    ]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("no locator"), OSError(28, "No space left on device")])
+def test_an_exception_of_any_type_is_the_error_of_its_match(folders, tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(label_finder, "find_shots", fail)
+    result = find_labels(folders, tmp_path, 0.5)
+    assert result.error.startswith("a: labels cannot be found")
+    assert "in fail" in result.error_traceback

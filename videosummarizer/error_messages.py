@@ -38,3 +38,15 @@ def describe_match_error(match: object, action: str, error: BaseException, outpu
     """
     place = f" into {output_dir}" if output_dir and isinstance(error, OSError) and not error.filename else ""
     return f"{match}: {action}{place} ({describe_exception(error)}): {advice_on(error)}"
+
+
+def describe_os_error(error: OSError, folder: object) -> str:
+    """Return the message about an error of the system that stops a command.
+
+    Args:
+        error: the error. One without a number has a message that says what to do.
+        folder: the folder that is written to, which an error without the name of a file is about.
+    """
+    if not error.errno:
+        return str(error)
+    return f"{'' if error.filename else f'{folder}: '}{describe_exception(error)}: {advice_on(error)}"

@@ -179,8 +179,10 @@ class WorkerPool:
             worker = self.idle.pop() if self.idle else Worker()
         except OSError as error:
             if not busy:
-                reason = f"no worker process can be started ({error.strerror}): close other programs and try again"
-                raise OSError(error.errno, reason) from error
+                raise OSError(
+                    f"no worker process can be started ({error.strerror}): close other programs, and run the same "
+                    "command again"
+                ) from error
             self.num_processes = len(busy)
             return
         try:

@@ -41,6 +41,7 @@ def connect(scheduler: str, folders: list[Path]) -> Iterator["Cluster"]:
         from dask.distributed import Client
     except ImportError as error:
         raise InputError("--scheduler: needs Dask, which is not installed: pip install distributed") from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it says of lost connections is reported here
     try:
         client = Client(scheduler, timeout=SCHEDULER_TIMEOUT_SEC)
     except Exception as error:  # Dask documents none: OSError, ValueError, and others for other versions
@@ -92,6 +93,11 @@ class Cluster:
         Raises:
             InputError: there is none after WORKER_TIMEOUT_SEC.
         """
+        if self.num_workers():
+            return
+        logger.info(
+            "--scheduler: no worker is connected to %s: waiting %g s for one", self.scheduler, WORKER_TIMEOUT_SEC
+        )
         deadline = time.monotonic() + WORKER_TIMEOUT_SEC
         while not self.num_workers():
             if time.monotonic() > deadline:
