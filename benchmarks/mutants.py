@@ -41,7 +41,7 @@ FURTHER_TEST_FILES = {
         "test_main_flags.py",
     ],
     "array_reader": ["test_hostile_segments.py", "test_data_loader_reading.py"],
-    "atomic_file": ["test_metadata.py"],
+    "atomic_file": ["test_metadata.py", "test_output_folder.py"],
     "audio_track": ["test_formats.py", "test_sampling.py"],
     "checkpoint": ["test_scoring.py", "test_hostile_checkpoints.py"],
     "colab": ["test_colab_notebook.py"],
