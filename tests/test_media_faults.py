@@ -24,6 +24,7 @@ class FakePacket(bytes):
         packet.pts, packet.dts, packet.duration = pts, pts if dts is None else dts, duration
         packet.is_keyframe, packet.is_discard = is_keyframe, is_discard
         packet.time_base, packet.stream_index = Fraction(1, TICKS_PER_SEC), 0
+        packet.pos, packet.size = None, len(content)
         return packet
 
 
@@ -50,6 +51,7 @@ def probe(monkeypatch):
             streams=streams,
             start_time=start_time_us,
             format=SimpleNamespace(name="mov"),
+            size=0,
             demux=lambda wanted: iter(packets),
         )
 

@@ -93,7 +93,10 @@ def test_every_stage_refuses_a_clock_that_restarts_in_the_same_words(tmp_path, c
 
 
 def test_audio_alone_that_starts_over_is_refused_too(tmp_path):
-    packets = [types.SimpleNamespace(pts=pts, dts=pts, duration=1, is_discard=False) for pts in (0, 1, 2, 3, 0, 1)]
+    packets = [
+        types.SimpleNamespace(pts=pts, dts=pts, duration=1, is_discard=False, pos=0, size=1)
+        for pts in (0, 1, 2, 3, 0, 1)
+    ]
     video, audio = (timestamps.PacketTimes(1.0, 0.0) for _ in range(2))
     for packet in packets[:4]:
         video.add(packet)
@@ -122,8 +125,35 @@ def test_audio_alone_that_starts_over_is_refused_too(tmp_path):
 def test_decoding_times_that_go_back_by_more_than_half_a_second_are_a_restart(dts, discarded, expected):
     times = timestamps.PacketTimes(0.1, 0.0)
     for index, each in enumerate(dts):
-        times.add(types.SimpleNamespace(pts=index, dts=each, duration=1, is_discard=index in discarded))
+        packet = types.SimpleNamespace(pts=index, dts=each, duration=1, is_discard=index in discarded)
+        packet.pos, packet.size = None, 1
+        times.add(packet)
     assert times.find_restart() == (expected and pytest.approx(expected))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+def test_parts_of_which_only_the_first_can_be_read_are_named(tmp_path, suffix):
+    path = tmp_path / "two.mp4"
+    options = {"qp": "1"}  # tens of kilobytes
+    clips = [
+        write_clip(tmp_path / f"{name}{suffix}", num_frames=300, options=options, audio=tone(440, 2))
+        for name in ("a", "b")
+    ]
+    content = clips[1].read_bytes()
+    if suffix == ".ts":  # other numbers of the streams
+        other = tmp_path / "c.ts"
+        arguments = ["-i", str(clips[1]), "-c", "copy", "-streamid", "0:400", "-streamid", "1:401", str(other)]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments]
+        subprocess.run([*command[:-1], "-mpegts_start_pid", "400", command[-1]], check=True)
+        content = other.read_bytes()
+    path.write_bytes(clips[0].read_bytes() + content)
+    (problem,) = media.describe_problems(path, media.probe(path), set())
+    assert re.fullmatch(
+        rf"{path}: nothing is read from the last [45].% of the file: if it was joined from parts, join them with "
+        r"ffmpeg -f concat .*",
+        problem,
+    )
+    assert media.describe_problems(clips[0], media.probe(clips[0]), set()) == []
 
 
 # ---- Gaps

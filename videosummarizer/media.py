@@ -33,6 +33,9 @@ class TimestampError(MediaError):
 TIME_TOLERANCE_SEC = 1e-6
 # Header and last frame of an intact file may differ by up to this.
 MAX_MISSING_SEC = 1.0
+# More than this at the end of a file is not its index, but a second file or a download that did not finish.
+MIN_UNREAD_BYTES = 50_000
+MIN_UNREAD_RATIO = 0.2
 # A decoder has at most this many threads, and reports an error at most so many packets late.
 MAX_DECODER_DELAY = 256
 
@@ -55,6 +58,8 @@ class VideoInfo:
         keyframe_times_sec: (num_keyframes,) float64, ascending presentation times.
         video_gaps_sec: (start, end) of the gaps between frames, see `timestamps.find_gaps`.
         audio_gaps_sec: (start, end) of the gaps in the audio, from time 0 to the end of the video.
+        unread_bytes: The length of the file behind the last packet, such as an index.
+        num_bytes: The length of the file.
     """
 
     duration_sec: float
@@ -69,6 +74,8 @@ class VideoInfo:
     keyframe_times_sec: np.ndarray = field(default_factory=lambda: np.zeros(0))
     video_gaps_sec: tuple[tuple[float, float], ...] = ()
     audio_gaps_sec: tuple[tuple[float, float], ...] = ()
+    unread_bytes: int = 0
+    num_bytes: int = 0
 
     @property
     def frame_edges_sec(self) -> np.ndarray:
@@ -163,6 +170,8 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             keyframe_times_sec=np.sort(np.array(keyframe_pts, np.int64)) * time_base - start_sec,
             video_gaps_sec=timestamps.find_gaps([0, *times_sec.tolist(), duration_sec]),
             audio_gaps_sec=timestamps.find_audio_gaps(duration_sec, *audio_times),
+            unread_bytes=container.size - max(times.end_position for times in (video_times, *audio_times)),
+            num_bytes=container.size,
         )
 
 
@@ -418,6 +427,11 @@ def describe_problems(
         problems.append(
             f"{path}: the video ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that the "
             "header states: converted up to there"
+        )
+    if info.unread_bytes > max(MIN_UNREAD_BYTES, MIN_UNREAD_RATIO * info.num_bytes):
+        problems.append(
+            f"{path}: nothing is read from the last {info.unread_bytes / info.num_bytes:.0%} of the file: if it was "
+            f"joined from parts, join them with {timestamps.join_command(path)}"
         )
     problems += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec)
     for kind, seconds, consequence in (

@@ -35,11 +35,15 @@ class PacketTimes:
     Args:
         time_base_sec: The seconds of a tick of the stream's timestamps.
         start_sec: The container's start time, which is time 0.
+
+    Attributes:
+        end_position: Where the last of the packets ends in the file, in bytes.
     """
 
     def __init__(self, time_base_sec: float, start_sec: float):
         self.time_base_sec, self.start_sec = time_base_sec, start_sec
         self.pts, self.dts, self.durations, self.shown = array("q"), array("q"), array("q"), array("b")
+        self.end_position = 0
 
     def add(self, packet: av.Packet) -> None:
         """Add the next packet; one without a presentation timestamp is left out."""
@@ -48,6 +52,7 @@ class PacketTimes:
             self.dts.append(NO_TIMESTAMP if packet.dts is None else packet.dts)
             self.durations.append(packet.duration or 0)
             self.shown.append(not packet.is_discard)
+        self.end_position = max(self.end_position, (packet.pos or 0) + packet.size)
 
     @property
     def is_shown(self) -> np.ndarray:
@@ -112,15 +117,25 @@ def describe_restart(
     if not any(restarts):
         return None
     before_sec, after_sec = (max(0.0, time_sec) for time_sec in next(filter(None, restarts)))
-    joined = Path(path).with_name(f"{Path(path).stem}_joined.mp4")
+    command = join_command(path)
     if container.format.name == "mpegts":  # the only format in which FFmpeg puts parts on one clock by itself
-        command = f"ffmpeg -i {shlex.quote(str(path))} -c copy {shlex.quote(str(joined))}"
-    else:
-        command = f"ffmpeg -f concat -safe 0 -i parts.txt -c copy {shlex.quote(str(joined))}"
-        command += ", where parts.txt has a line file 'NAME' for each part"
+        command = f"ffmpeg -i {shlex.quote(str(path))} -c copy {shlex.quote(str(joined_path(path)))}"
     return (
         f"{path}: the clock restarts at {before_sec:.1f} s: the timestamps go back to {after_sec:.1f} s, expected one "
         f"clock: record or download it again, or, if it was joined from parts, join them with {command}"
+    )
+
+
+def joined_path(path: str | os.PathLike) -> Path:
+    """Return a name for the file in which the parts of a file have one clock."""
+    return Path(path).with_name(f"{Path(path).stem}_joined.mp4")
+
+
+def join_command(path: str | os.PathLike) -> str:
+    """Return the command that joins the parts of which a file was made."""
+    return (
+        f"ffmpeg -f concat -safe 0 -i parts.txt -c copy {shlex.quote(str(joined_path(path)))}, where parts.txt has a "
+        "line file 'NAME' for each part"
     )
 
 
@@ -146,7 +161,12 @@ def describe_implausible_end(
     num_frames = len(video.shown_sec())
     frames_sec = max(num_frames * MAX_SEC_PER_FRAME, audio_sec)
     for count, times, end_sec, limit_sec in (
-        (f"{num_frames} frames", video, video_end_sec, latest_end_sec(num_frames, frames_sec, audio_end_sec)),
+        (
+            f"{num_frames} frames" if num_frames > 1 else "1 frame",
+            video,
+            video_end_sec,
+            latest_end_sec(num_frames, frames_sec, audio_end_sec),
+        ),
         (f"{num_audio} audio packets", audio, audio_end_sec, latest_end_sec(num_audio, audio_sec, np.inf)),
     ):
         if limit_sec < end_sec < np.inf:
