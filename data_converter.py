@@ -19,7 +19,7 @@ import importlib.metadata
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from videosummarizer.dataset.input_folder import InputError, find_files, find_ma
 from videosummarizer.dataset.metadata import DataConfig, DatasetError, parse_config, write_metadata
 from videosummarizer.dataset.progress import show_progress
 from videosummarizer.error_messages import describe_os_error
+from videosummarizer.match_files import escape, find_label_path, title_of
 from videosummarizer.worker_processes import Failure, WorkerPool
 
 EXAMPLES = """\
@@ -69,7 +70,7 @@ def to_conversion(video_path: Path, outcome: Conversion | Failure) -> Conversion
     if isinstance(outcome, Conversion):
         return outcome
     error = outcome.describe(video_path, conversion.CANNOT_BE_CONVERTED)
-    return Conversion(video_path.stem, error=error, error_traceback=outcome.traceback)
+    return Conversion(title_of(video_path), error=error, error_traceback=outcome.traceback)
 
 
 def convert_matches(
@@ -158,14 +159,18 @@ def convert_folder(args: argparse.Namespace) -> int:
             status = input_check.check_matches(*find_files(input_video_dir), args.decode, pool)
         output_folder.check_folder(dataset_dir)
         return status
-    video_paths = find_matches(input_video_dir)
-    sources = {path.stem: source_signature(path) for path in video_paths}
+    video_paths, refused = find_matches(input_video_dir)
+    for title, message in refused.items():
+        report(Conversion(title, error=message))
+    if not video_paths:
+        return 1
+    sources = {title_of(path): source_signature(path) for path in video_paths}
     with output_folder.lock(dataset_dir):
         if args.overwrite:
             output_folder.remove_all_but(dataset_dir, set())
-        records = keep_finished_matches(dataset_dir, config, sources, input_video_dir)
-        todo = [path for path in video_paths if path.stem not in records]
-        failed = {path.stem for path in todo}
+        records = keep_finished_matches(dataset_dir, config, sources, refused.keys(), input_video_dir)
+        todo = [path for path in video_paths if title_of(path) not in records]
+        failed = {title_of(path) for path in todo} | {escape(title) for title in refused.keys() - records.keys()}
         save = metadata_writer(dataset_dir, config)
         save(records, failed)
         output_folder.remove_all_but(dataset_dir, set(records))
@@ -178,20 +183,24 @@ def convert_folder(args: argparse.Namespace) -> int:
                         save(records, failed)
         finally:
             shutil.rmtree(dataset_dir / output_folder.PART_DIR_NAME, ignore_errors=True)
-    report_dataset(dataset_dir, records, failed, len(video_paths))
-    return 1 if failed else 0
+    report_dataset(dataset_dir, records, failed, len(video_paths) + len(refused))
+    return 1 if failed or refused else 0
 
 
 def source_signature(video_path: Path) -> dict[str, list[int]]:
     """Return the `output_folder.file_signature` of a match, empty if its conversion will report that it has none."""
     try:
-        return output_folder.file_signature(video_path, conversion.find_label_path(video_path))
+        return output_folder.file_signature(video_path, find_label_path(video_path))
     except OSError:
         return {}
 
 
 def keep_finished_matches(
-    dataset_dir: Path, config: DataConfig, sources: dict[str, dict[str, list[int]]], input_video_dir: Path
+    dataset_dir: Path,
+    config: DataConfig,
+    sources: dict[str, dict[str, list[int]]],
+    refused_titles: Set[str],
+    input_video_dir: Path,
 ) -> dict[str, dict]:
     """Return the records of matches that need not be converted again, and report them.
 
@@ -199,6 +208,7 @@ def keep_finished_matches(
         dataset_dir: the dataset's folder, locked by the caller.
         config: the settings of the dataset.
         sources: the `output_folder.file_signature` of each match to be converted, by title.
+        refused_titles: titles of matches in the folder that cannot be converted.
         input_video_dir: the folder of the matches, for a warning that names those that are no longer in it.
 
     Raises:
@@ -207,7 +217,7 @@ def keep_finished_matches(
     records = output_folder.finished_matches(dataset_dir, config, sources)
     if records:
         print(f"{dataset_dir}: {len(records)} matches are finished already and are kept")
-    if removed := sorted(records.keys() - sources.keys()):
+    if removed := sorted(records.keys() - sources.keys() - refused_titles):
         logger.warning(
             "%s: %s: no longer in %s, but kept in the dataset: use --overwrite to convert again without them",
             dataset_dir,

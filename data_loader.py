@@ -21,6 +21,7 @@ from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError, 
 from videosummarizer.dataset.storage import SegmentFile, open_dataset
 from videosummarizer.dataset.temporal_context import choose_temporal_context
 from videosummarizer.dataset.time_shift import count_shifts, shift_batch
+from videosummarizer.match_files import compose
 from videosummarizer.prefetching import NUM_READERS
 from videosummarizer.sections import coverage
 
@@ -40,8 +41,8 @@ Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]
 def assign_subset(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2) -> str:
     """Return the subset of a video, which depends on its title only.
 
-    The 64 bytes of the SHA-512 of the title in UTF-8 are XORed into one byte, which is divided by 255. Existing
-    datasets depend on exactly this formula.
+    The 64 bytes of the SHA-512 of the title, in composed characters (Unicode NFC) and UTF-8, are XORed into one byte,
+    which is divided by 255. Existing datasets depend on exactly this formula.
 
     Args:
         title: of the video.
@@ -52,7 +53,7 @@ def assign_subset(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2
         "train", "valid" or "test".
     """
     xor_byte = 0
-    for byte in hashlib.sha512(title.encode("utf-8")).digest():
+    for byte in hashlib.sha512(compose(title).encode("utf-8")).digest():
         xor_byte ^= byte
     position = xor_byte / 255
     if position < train_ratio:

@@ -29,7 +29,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from videosummarizer import media
+from videosummarizer import match_files, media
 from videosummarizer.argument_types import length_sec, number_between
 from videosummarizer.atomic_file import FolderError, atomic_write, require_writable
 from videosummarizer.dataset import output_folder
@@ -37,12 +37,14 @@ from videosummarizer.error_messages import describe_match_error
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import editor_exports, outputs, reel, review_page, scoring, selection
 from videosummarizer.extraction.job import (
+    LONGEST_ENDING,
     SUFFIXES,
     ExtractionError,
     Job,
     describe_conflict,
     read_previous_report,
     read_previous_scores,
+    refuse_paths,
 )
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult
 from videosummarizer.labels import LabelError, format_time, read_label_file, resolve_sections
@@ -94,7 +96,7 @@ def select_sections(
 
 def read_labelled_sections(video_path: Path, info: media.VideoInfo) -> np.ndarray | None:
     """Read the label file next to a match as (num_sections, 2) int64 frames; None where there is no usable one."""
-    label_path = video_path.with_suffix(".txt")
+    label_path = match_files.find_label_path(video_path)
     if not label_path.exists():
         return None
     try:
@@ -172,11 +174,14 @@ def make_job(video_path: Path, checkpoint: Checkpoint, args: argparse.Namespace)
     """Return the job of a match.
 
     Raises:
-        ExtractionError: There is no such file.
+        ExtractionError: There is no such file, or its title is too long.
     """
     if not video_path.exists():
         raise ExtractionError(f"{video_path}: no such file, expected the video of a match")
-    path_of = {suffix: args.output_dir / f"{video_path.stem}{suffix}" for suffix in SUFFIXES}
+    if problem := match_files.describe_long_name(video_path, args.output_dir, LONGEST_ENDING):
+        raise ExtractionError(problem)
+    title = match_files.title_of(video_path)
+    path_of = {suffix: match_files.find_file(args.output_dir / f"{title}{suffix}") for suffix in SUFFIXES}
     return Job(
         video_path,
         path_of,
@@ -208,7 +213,7 @@ def extract_match(
         if job.existing_files and not job.is_up_to_date:
             raise ExtractionError(describe_conflict(job))
         if job.is_finished:
-            print(f"{video_path.stem}: finished already and kept")
+            print(f"{match_files.title_of(video_path)}: finished already and kept")
             return True
     require_writable(args.output_dir, "correct its permissions, make room, or choose another --output_dir")
     args.output_dir.mkdir(parents=True, exist_ok=True)
@@ -274,7 +279,7 @@ def provenance(job: Job, checkpoint: Checkpoint) -> dict:
 def describe_result(result: MatchResult, path_of: dict[str, Path]) -> None:
     """Print how much was selected, and the paths of the main files."""
     total, duration = total_sec(result.sections_sec), result.info.duration_sec
-    print(f"{result.video_path.stem}: {len(result.sections)} sections, {format_time(total)} of {format_time(duration)}")
+    print(f"{result.title}: {len(result.sections)} sections, {format_time(total)} of {format_time(duration)}")
     if not len(result.sections):
         logger.warning(
             "%s: no section is found: the highest score in context is %.3f, below the threshold of %.3f. Lower "
@@ -288,34 +293,18 @@ def describe_result(result: MatchResult, path_of: dict[str, Path]) -> None:
             print(f"  {name:9} {path_of[suffix]}")
 
 
-def check_paths(video_paths: list[Path], output_dir: Path) -> None:
-    """Check that no file would be mistaken for another one, before anything is written.
-
-    Raises:
-        ExtractionError: The output folder is that of a match, or two matches have the same title.
-    """
-    path_of_title: dict[str, Path] = {}
-    for path in video_paths:
-        if path.resolve().parent == output_dir.resolve():
-            raise ExtractionError(
-                f"--output_dir: received {output_dir}, the folder of {path.name}: a {path.stem}.txt there would be "
-                "taken for its labels, expected another folder"
-            )
-        other_path = path_of_title.setdefault(path.stem, path)
-        if other_path != path:
-            raise ExtractionError(
-                f"{path}: received two matches with the title {path.stem}, the other is {other_path}: their files "
-                "would have the same names, give each its own --output_dir"
-            )
-
-
 def extract_matches(args: argparse.Namespace) -> int:
     """Extract one match after another; the network is loaded once. Returns the exit status.
 
     Raises:
         ExtractionError, checkpoint.CheckpointError, OSError: Nothing can be done at all.
     """
-    check_paths(args.videos, args.output_dir)
+    video_paths = list(dict.fromkeys(args.videos))
+    refused = refuse_paths(video_paths, args.output_dir)
+    for problem in refused.values():
+        logger.error(problem)
+    if len(refused) == len(video_paths):
+        return 1
     checkpoint = read_checkpoint(args.ckpt)
     if not checkpoint.has_operating_point and args.threshold is None and args.length is None:
         logger.warning(
@@ -331,8 +320,10 @@ def extract_matches(args: argparse.Namespace) -> int:
 
         return inference.load_network(checkpoint)
 
-    failed = []
-    for video_path in dict.fromkeys(args.videos):
+    failed = [match_files.escape(str(path)) for path in refused]
+    for video_path in video_paths:
+        if video_path in refused:
+            continue
         try:
             is_complete = extract_match(video_path, checkpoint, network, args)
         except CheckpointError:
@@ -342,8 +333,8 @@ def extract_matches(args: argparse.Namespace) -> int:
             is_complete = False
         if not is_complete:
             failed.append(str(video_path))
-    if failed and len(args.videos) > 1:
-        logger.error("%d of %d matches failed: %s", len(failed), len(args.videos), ", ".join(failed))
+    if failed and len(video_paths) > 1:
+        logger.error("%d of %d matches failed: %s", len(failed), len(video_paths), ", ".join(failed))
     return 1 if failed else 0
 
 

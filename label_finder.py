@@ -32,7 +32,7 @@ import threadpoolctl
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from videosummarizer import media, timestamps
+from videosummarizer import match_files, media, timestamps
 from videosummarizer.argument_types import num_processes, number_between
 from videosummarizer.atomic_file import atomic_write, require_writable
 from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
@@ -45,6 +45,8 @@ from videosummarizer.worker_processes import Failure, WorkerPool
 
 # A CSV file of this size names 10,000 pairs.
 MAX_PAIRS_BYTES = 2**20
+# The end of the longest name of a file that is written for a match.
+LONGEST_ENDING = "_label_report.json.part"
 # Shots with a lower confidence are left out of the label file.
 DEFAULT_MIN_CONFIDENCE = 0.5
 # Shorter parts of the highlight video that were not found are not listed.
@@ -186,13 +188,18 @@ def find_labels(
         if not text:
             num_doubtful = len(shots) - len(confident)
             raise InputError(nothing_found_message(match_path, highlight_path, num_doubtful, min_confidence))
-        atomic_write(output_dir / f"{title}.txt", text.encode())
+        atomic_write(label_path_of(title, output_dir), text.encode())
     except (InputError, media.MediaError) as error:
         result.error, result.error_traceback = str(error), traceback.format_exc()
     except Exception as error:  # also of libraries
         result.error = describe_match_error(title, NO_LABELS_FOUND, error, output_dir)
         result.error_traceback = traceback.format_exc()
     return result
+
+
+def label_path_of(title: str, output_dir: Path) -> Path:
+    """Return the path of a match's label file, which may exist with another case of its suffix."""
+    return match_files.find_label_path(output_dir / f"{title}.mp4")
 
 
 def plot_alignment(
@@ -220,13 +227,19 @@ def plot_alignment(
     return plots.to_png(figure)
 
 
-def find_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path | None) -> dict[str, tuple[Path, Path]]:
-    """Return the paths of match and highlight video by the match's title.
+def find_pairs(
+    full_match_dir: Path, highlight_dir: Path, pairs_path: Path | None
+) -> tuple[dict[str, tuple[Path, Path]], dict[str, str]]:
+    """Find the videos of each match.
 
     Args:
         full_match_dir: folder of the matches.
         highlight_dir: folder of the highlight videos.
         pairs_path: CSV file with lines `match,highlight_video`; without it, videos of the same name are pairs.
+
+    Returns:
+        pairs: paths of match and highlight video by the match's title.
+        refused: error messages about matches whose names cannot be used, by title.
 
     Raises:
         InputError: a folder or a file is missing, or no pair is left.
@@ -235,20 +248,19 @@ def find_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path | Non
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder, expected one with mp4 files")
     if pairs_path:
-        return read_pairs(full_match_dir, highlight_dir, pairs_path)
-    matches, highlights = (
-        {path.stem: path for path in folder.iterdir() if path.suffix.lower() == ".mp4" and path.name[0] != "."}
-        for folder in (full_match_dir, highlight_dir)
-    )
-    titles = sorted(matches.keys() & highlights.keys())
-    if not titles:
+        return read_pairs(full_match_dir, highlight_dir, pairs_path), {}
+    matches, refused_matches = match_files.find_by_title(full_match_dir, ".mp4")
+    highlights, refused_highlights = match_files.find_by_title(highlight_dir, ".mp4")
+    refused = dict(sorted((refused_highlights | refused_matches).items()))
+    titles = sorted((matches.keys() & highlights.keys()) - refused.keys())
+    if not titles and not refused:
         raise InputError(
             f"{full_match_dir}, {highlight_dir}: received {len(matches)} and {len(highlights)} mp4 files, none of the "
             "same name, expected <title>.mp4 in both: give them the same names, or use --pairs FILE.csv"
         )
-    for title in sorted(matches.keys() ^ highlights.keys()):
+    for title in sorted((matches.keys() ^ highlights.keys()) - refused.keys()):
         logger.warning("%s.mp4 is in only one of the two folders: left out", title)
-    return {title: (matches[title], highlights[title]) for title in titles}
+    return {title: (matches[title], highlights[title]) for title in titles}, refused
 
 
 def read_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path) -> dict[str, tuple[Path, Path]]:
@@ -278,15 +290,16 @@ def read_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path) -> d
         source = f"{pairs_path}, line {number}"
         if len(names) != 2:
             raise InputError(f"{source}: received {len(names)} fields, expected 2: match.mp4,highlight_video.mp4")
-        paths = full_match_dir / names[0], highlight_dir / names[1]
+        paths = match_files.find_file(full_match_dir / names[0]), match_files.find_file(highlight_dir / names[1])
         for path, name in zip(paths, names, strict=True):
             if not os.path.isfile(path):  # False for a name that is too long, too
                 raise InputError(
                     f"{source}: no such file {path.parent / excerpt(name)}, expected the name of a video in its folder"
                 )
-        if paths[0].stem in pairs:
+        title = match_files.title_of(paths[0])
+        if title in pairs:
             raise InputError(f"{source}: received {names[0]} a second time, expected each match once")
-        pairs[paths[0].stem] = paths
+        pairs[title] = paths
     if not pairs:
         raise InputError(f"{pairs_path}: received no pair, expected lines of match.mp4,highlight_video.mp4")
     return pairs
@@ -338,20 +351,30 @@ def find_folder(args: argparse.Namespace) -> int:
     Raises:
         InputError: the arguments name nothing that can be used.
     """
-    pairs = find_pairs(args.full_match_dir, args.highlight_dir, args.pairs)
+    pairs, refused = find_pairs(args.full_match_dir, args.highlight_dir, args.pairs)
     output_dir = args.output_dir or args.full_match_dir
-    kept = [title for title in pairs if (output_dir / f"{title}.txt").exists() and not args.overwrite]
+    for title, (match_path, _) in pairs.items():
+        problem = match_files.describe_bad_name(match_path)
+        if problem := problem or match_files.describe_long_name(match_path, output_dir, LONGEST_ENDING):
+            refused[title] = problem
+    for problem in refused.values():
+        logger.error(problem)
+    pairs = {title: paths for title, paths in pairs.items() if title not in refused}
+    kept = [title for title in pairs if label_path_of(title, output_dir).exists() and not args.overwrite]
     if kept:
         print(f"{output_dir}: {len(kept)} label files already exist and are kept (--overwrite replaces them)")
     todo = {title: paths for title, paths in pairs.items() if title not in kept}
-    if not todo:
+    if not todo and not refused:
         return 0
-    require_writable(output_dir, "correct its permissions, make room, or give another output_dir")
-    output_dir.mkdir(parents=True, exist_ok=True)
-    results = list(find_all(todo, output_dir, args.min_confidence, args.workers or joblib.cpu_count()))
-    failed = sorted(result.title for result in results if result.error)
+    results = []
+    if todo:
+        require_writable(output_dir, "correct its permissions, make room, or give another output_dir")
+        output_dir.mkdir(parents=True, exist_ok=True)
+        results = find_all(todo, output_dir, args.min_confidence, args.workers or joblib.cpu_count())
+    failed = sorted([*(result.title for result in results if result.error), *map(match_files.escape, refused)])
     if failed:
-        logger.error("%d of %d matches have no labels: %s", len(failed), len(todo), ", ".join(failed))
+        num_matches = len(todo) + len(refused)
+        logger.error("%d of %d matches have no labels: %s", len(failed), num_matches, ", ".join(failed))
     return 1 if failed else 0
 
 

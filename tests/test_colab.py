@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -356,3 +357,25 @@ def test_a_run_on_the_drive_is_resumed(tmp_path, num_done, line, capsys):
     assert capsys.readouterr().out == line + "\n"
     with pytest.raises(resume_point.ResumeError, match=r"--batch_size 4, received --batch_size 5"):
         colab.resume_flags(tmp_path, settings | {"--batch_size": 5})
+
+
+def test_files_of_systems_are_not_copied_and_names_may_be_decomposed(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "결승전")
+    for name in (
+        "a.csv",
+        "logs/b",
+        "desktop.ini",
+        "Thumbs.db",
+        ".DS_Store",
+        "@eaDir/c",
+        "logs/.ipynb_checkpoints/d.csv",
+    ):
+        (tmp_path / "drive" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "drive" / name).touch()
+    assert colab.files_in(tmp_path / "drive") == [tmp_path / "drive" / "a.csv", tmp_path / "drive" / "logs" / "b"]
+    for name in (f"{decomposed}.mp4", "결승전.TXT", f"dataset {decomposed}.zip"):
+        (tmp_path / "drive" / name).write_text(name)
+    path = colab.fetch_match(tmp_path / "drive" / "결승전.mp4", tmp_path / "machine")
+    assert path.read_text() == f"{decomposed}.mp4"
+    assert (tmp_path / "machine" / "결승전.TXT").exists()
+    assert colab.find_dataset_zip(tmp_path / "drive", "dataset 결승전.zip").name == f"dataset {decomposed}.zip"

@@ -63,7 +63,7 @@ def test_files_that_would_be_mistaken_for_others_are_refused(extract, tmp_path, 
     extract.out = tmp_path / "out"
     twin = write_clip(tmp_path / "match.mp4", num_frames=3)
     assert extract(match, twin) == 1
-    assert "received two matches with the title match" in caplog.text
+    assert "received 2 matches with the title match" in caplog.text
     assert sorted(path.name for path in match.parent.iterdir()) == ["match.mp4"]
 
 

@@ -177,19 +177,26 @@ def test_files_would_not_go_where_a_match_lies_by_another_name_of_the_folder(ext
     match = extract.match()
     extract.out = extract.folder / "sub" / ".."
     assert extract(extract.folder / "sub" / "gone.mp4", match) == 1
-    (message,) = caplog.messages
-    assert message.startswith(
-        f"--output_dir: received {extract.out}, the folder of match.mp4: a match.txt there would be"
-    )
+    assert [message.split(": ")[:2] for message in caplog.messages] == [
+        ["--output_dir", f"received {extract.out}, the folder of match.mp4"],
+        [str(extract.folder / "sub" / "gone.mp4"), "no such file, expected the video of a match"],
+        ["2 of 2 matches failed", f"{match}, {extract.folder / 'sub' / 'gone.mp4'}"],
+    ]
 
 
 def test_matches_of_one_title_are_both_named(extract, caplog):
     (extract.folder / "sub").mkdir()
     match, twin = extract.match(), extract.match("sub/match")
     assert extract(match, twin) == 1
-    (message,) = caplog.messages
-    assert message.startswith(f"{twin}: received two matches with the title match, the other is {match}: ")
+    assert [message[: message.index(": their files")] for message in caplog.messages] == [
+        f"{match}: received 2 matches with the title match, also {twin}",
+        f"{twin}: received 2 matches with the title match, also {match}",
+    ]
     assert not extract.out.exists()
+    other = extract.match("other")
+    assert extract(match, other, twin) == 1
+    assert caplog.messages[-1] == f"2 of 3 matches failed: {match}, {twin}"
+    assert extract.names() == all_files("other")
 
 
 # ---- What is shown

@@ -151,12 +151,14 @@ def test_the_table_and_the_messages_below_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(input_check, "check_match", check_match)
     videos = {title: tmp_path / f"{title}.mp4" for title in ("long title", "b")}
     labels = {title: tmp_path / f"{title}.txt" for title in ("a", "b")}
-    assert input_check.check_matches(videos, labels, True, WorkerPool(1)) == 1
+    refused = {"\udcb0": "a name is refused"}
+    assert input_check.check_matches(videos, labels, refused, True, WorkerPool(1)) == 1
     assert capsys.readouterr().out.splitlines() == [
         "title       length  frame rate  size  codec  audio  sections  highlight",
         "a           1       22          333   4             6         -",
         "b           1       22          333   4             6         77",
         "long title  1       22          333   4             6         -",
+        r"\udcb0      -       -           -     -      -      -         -",
         "error: a lacks a file",
         "error: a is no match",
         "warning: a is short",
@@ -164,9 +166,10 @@ def test_the_table_and_the_messages_below_it(tmp_path, monkeypatch, capsys):
         "error: long title lacks a file",
         "error: long title is no match",
         "warning: long title is short",
-        "1 of 3 matches can be converted",
+        "error: a name is refused",
+        "1 of 4 matches can be converted",
     ]
-    assert input_check.check_matches({"b": videos["b"]}, {"b": labels["b"]}, True, WorkerPool(1)) == 0
+    assert input_check.check_matches({"b": videos["b"]}, {"b": labels["b"]}, {}, True, WorkerPool(1)) == 0
     assert capsys.readouterr().out.endswith("\n1 of 1 matches can be converted\n")
 
 

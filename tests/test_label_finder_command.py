@@ -1,9 +1,11 @@
 """Check what label_finder.py writes and prints for given shots: label files, reports, exit statuses."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -126,8 +128,20 @@ def test_the_report_holds_every_field_of_a_shot(folders, tmp_path):
     assert list(tmp_path.glob("*.part")) == []
 
 
-def test_a_title_is_no_formula():
-    image = label_finder.plot_alignment(r"a $\frac$ b", SHOTS, 0.5, 3.0, 3.5)
+@pytest.mark.parametrize(
+    "title",
+    [
+        "$x^$",
+        r"a $\frac$ b",
+        r"{a}_b\n^%d",
+        "결승전 1세트",
+        unicodedata.normalize("NFD", "결승전"),
+        "ไทย हिन्दी \U0001f600",
+        "가" * 80,
+    ],
+)
+def test_a_title_is_no_formula_and_needs_no_font(title):
+    image = label_finder.plot_alignment(title, SHOTS, 0.5, 3.0, 3.5)
     assert image.startswith(b"\x89PNG")
 
 
@@ -275,6 +289,49 @@ def test_pairs_of_a_file_may_have_spaces_and_blank_lines(tmp_path, asked):
     assert run(matches, highlights, "--pairs", pairs) == 1
     assert run(matches, highlights, "--pairs", tmp_path / "none.csv") == 1
     assert len(asked) == 2
+
+
+def test_composed_and_decomposed_names_are_one_match(tmp_path, asked, capsys):
+    title, decomposed = "결승전 é", unicodedata.normalize("NFD", "결승전 é")
+    matches, highlights = make_folders(tmp_path, [f"{decomposed}.mp4", "b.mp4"], [f"{title}.MP4", "b.mp4"])
+    (matches / "b.TXT").write_text("old\n")
+    assert run(matches, highlights) == 0
+    assert [call[:3] for call in asked] == [(title, matches / f"{decomposed}.mp4", highlights / f"{title}.MP4")]
+    assert (matches / f"{title}.txt").exists()
+    assert "1 label files already exist" in capsys.readouterr().out
+    (matches / f"{title}.txt").rename(matches / f"{decomposed}.txt")
+    assert run(matches, highlights) == 0
+    assert "2 label files already exist" in capsys.readouterr().out
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text(f"{title}.mp4,{decomposed}.MP4\n", encoding="utf-8")
+    assert run(matches, highlights, tmp_path / "out", "--pairs", pairs) == 0
+    assert asked[1][:3] == asked[0][:3]
+    pairs.write_text(f"{title}.mp4,b.mp4\n{decomposed}.mp4,b.mp4\n", encoding="utf-8")
+    assert run(matches, highlights, tmp_path / "out", "--pairs", pairs) == 1
+
+
+def test_each_name_that_cannot_be_used_is_refused_alone(tmp_path, asked, caplog):
+    bad, long = os.fsdecode("결승".encode("cp949")), "가" * 78
+    names = ["good.mp4", "twin.mp4", f"{bad}.mp4", f"{long}.mp4", "._good.mp4"]
+    matches, highlights = make_folders(tmp_path, names, [*names, "twin.MP4"])
+    assert run(matches, highlights) == 1
+    assert [call[0] for call in asked] == ["good"]
+    assert caplog.messages[:3] == [
+        f"{highlights / 'twin.MP4'}, {highlights / 'twin.mp4'}: received 2 files with one title, expected one: rename "
+        "the others, or move them elsewhere",
+        rf"{matches}/\udcb0\udce1\udcbd\udcc2.mp4: received a file name that is not UTF-8, expected one in plain "
+        "characters: rename the file",
+        f"{matches / long}.mp4: received a title of 234 bytes, expected at most 232, as {matches} takes no file name "
+        "<title>_label_report.json.part of more than 255 bytes: rename the file",
+    ]
+    assert caplog.messages[-1] == rf"3 of 4 matches have no labels: \udcb0\udce1\udcbd\udcc2, twin, {long}"
+
+
+def test_labels_replace_a_file_with_another_case_of_its_suffix(folders, tmp_path):
+    (tmp_path / "a.TXT").write_text("old\n")
+    assert find_labels(folders, tmp_path, 0.5).error is None
+    assert [path.name for path in tmp_path.iterdir() if path.suffix.lower() == ".txt"] == ["a.TXT"]
+    assert (tmp_path / "a.TXT").read_text() == "31,60,00:00:01,00:00:02\n"
 
 
 def test_an_interruption_exits_with_130(tmp_path, monkeypatch, caplog):

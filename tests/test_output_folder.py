@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from videosummarizer.atomic_file import FolderError
-from videosummarizer.dataset import output_folder
+from videosummarizer.dataset import conversion, output_folder
 from videosummarizer.dataset.metadata import DataConfig, DatasetError, write_metadata
 
 CONFIG = DataConfig(0.8, 2.5, 40, 16, 8000, False)
@@ -274,6 +274,48 @@ def test_what_is_not_kept_is_deleted_and_the_rest_stays(tmp_path):
     assert names_in(tmp_path) == [".lock"]
     output_folder.remove_all_but(tmp_path, set())
     assert names_in(tmp_path) == [".lock"]
+
+
+def test_files_of_others_stay_and_so_do_the_folders_that_they_are_in(tmp_path):
+    fill(tmp_path, {"a": 2, "b": 1})
+    others = [".DS_Store", "a/.DS_Store", "a/@eaDir/x", "@eaDir/seg_00000_0.pkl", ".ipynb_checkpoints/y", "c/.nfs01"]
+    for name in others:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    assert output_folder.unexpected_files(tmp_path) == []
+    output_folder.remove_all_but(tmp_path, set())
+    assert sorted(names_in(tmp_path)) == sorted(
+        [*others, "a", "a/@eaDir", "@eaDir", ".ipynb_checkpoints", "c", "empty"]
+    )
+
+
+def test_a_folder_of_segments_that_are_no_files_is_no_match(tmp_path):
+    (tmp_path / "a" / "seg_00000_0.pkl").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "seg_00000_0.pkl").symlink_to(tmp_path)
+    assert output_folder.unexpected_files(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", '{"name": "of another program"}'])
+def test_the_metadata_of_another_program_are_unexpected(tmp_path, content):
+    (tmp_path / "metadata.json").write_text(content)
+    assert output_folder.unexpected_files(tmp_path) == ["metadata.json"]
+    (tmp_path / "metadata.json").write_text(content[:-1])  # damaged: a conversion may have written it
+    assert output_folder.unexpected_files(tmp_path) == []
+
+
+def test_a_match_moves_into_a_folder_of_its_name_that_a_system_uses(tmp_path):
+    (tmp_path / "part" / "a").mkdir(parents=True)
+    (tmp_path / "part" / "a" / "seg_00000_1.pkl").write_text("new")
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "a" / ".DS_Store").write_text("left")
+    (tmp_path / "out" / "a" / "seg_00000_0.pkl").write_text("old")
+    conversion.publish(tmp_path / "part" / "a", tmp_path / "out" / "a")
+    assert {path.name: path.read_text() for path in (tmp_path / "out" / "a").iterdir()} == {
+        ".DS_Store": "left",
+        "seg_00000_1.pkl": "new",
+    }
 
 
 def test_metadata_is_deleted_before_what_it_names(tmp_path, monkeypatch):

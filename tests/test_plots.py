@@ -1,5 +1,6 @@
 """What is in the figures of training and of a test, as matplotlib was told to draw it."""
 
+import unicodedata
 import warnings
 
 import numpy as np
@@ -230,3 +231,10 @@ def test_the_timeline_is_drawn_as_stairs_draws_it_and_its_limits_are_not_compute
         assert draw() == image
     monkeypatch.setattr(Axes, "stairs", lambda *arguments, **style: pytest.fail("takes 26 s for 150,000 segments"))
     assert draw() == image
+
+
+def test_decomposed_titles_are_drawn_composed_and_any_title_without_a_warning(figures):
+    titles = ["결승전", "$x^$", r"{a}_b\n^%d", "ไทย हिन्दी \U0001f600", "가" * 80]
+    matches = [make_match(unicodedata.normalize("NFD", title), [0.1, 0.9], [], 2.0) for title in titles]
+    plots.plot_matches(matches, POINT)
+    assert [axes.get_title(loc="left") for axes in figures[0].axes] == titles

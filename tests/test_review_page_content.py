@@ -121,14 +121,20 @@ def test_the_video_is_named_relative_to_the_page(tmp_path):
     assert review_page.relative_url(video_path, tmp_path) == "matches/a%20b%231%3F.mp4"
 
 
-def test_links_are_followed_and_paths_may_be_relative(tmp_path, monkeypatch):
+def test_links_keep_their_names_and_paths_may_be_relative(tmp_path, monkeypatch):
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
-    assert review_page.relative_url(tmp_path / "a.mp4", tmp_path / "link") == "../../a.mp4"
-    assert review_page.relative_url(tmp_path / "link" / "a.mp4", tmp_path) == "far/away/a.mp4"
+    (tmp_path / "far" / "real.mp4").touch()
+    (tmp_path / "match.mp4").symlink_to(tmp_path / "far" / "real.mp4")
+    assert review_page.relative_url(tmp_path / "match.mp4", tmp_path / "out") == "../match.mp4"
+    assert review_page.relative_url(tmp_path / "a.mp4", tmp_path / "link") == "../a.mp4"
+    assert review_page.relative_url(tmp_path / "link" / "a.mp4", tmp_path) == "link/a.mp4"
+    assert review_page.relative_url(tmp_path / "link" / ".." / "a.mp4", tmp_path) == "far/a.mp4"
     monkeypatch.chdir(tmp_path / "far")
     assert review_page.relative_url("b.mp4", ".") == "b.mp4"
     assert review_page.relative_url("b.mp4", "away") == "../b.mp4"
+    assert review_page.relative_url("a:b %d.mp4", ".") == "a%3Ab%20%25d.mp4"
+    assert review_page.relative_url(os.fsdecode(b"\xb0/b.mp4"), ".") == "%B0/b.mp4"  # a folder that is not UTF-8
 
 
 def test_a_video_on_another_drive_is_named_by_a_file_url(tmp_path, monkeypatch):

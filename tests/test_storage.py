@@ -44,6 +44,29 @@ def contents(loader):
     ]
 
 
+def leave_system_files(folder):
+    """Write what systems leave in a dataset folder and in the folders of its matches."""
+    for name in (".DS_Store", "._metadata.json", "Thumbs.db", "@eaDir/metadata.json", ".ipynb_checkpoints/x", ".nfs01"):
+        for place in (folder, folder / TITLES[0]):
+            (place / name).parent.mkdir(exist_ok=True)
+            (place / name).write_bytes(b"of a system")
+
+
+@pytest.mark.parametrize("root", ["", "dataset14_sl5/"])
+def test_files_of_systems_and_decomposed_names_change_nothing(dataset, tmp_path, root):
+    expected = contents(DataLoader(dataset))
+    leave_system_files(dataset)
+    zip_path = zip_up(dataset, tmp_path / "shared.zip", root)
+    with zipfile.ZipFile(zip_path, "a") as archive:
+        for name in (f"__MACOSX/{root}._metadata.json", "__MACOSX/metadata.json", "@eaDir/metadata.json/SYNO"):
+            archive.writestr(name, b"of a system")
+    assert contents(DataLoader(zip_path)) == expected
+    (dataset / TITLES[1]).rename(dataset / unicodedata.normalize("NFD", TITLES[1]))
+    assert contents(DataLoader(dataset)) == expected
+    inputs, _, _ = DataLoader(dataset).batches("train")[0]
+    np.testing.assert_array_equal(inputs["video"], DataLoader(zip_path).batches("train")[0][0]["video"])
+
+
 @pytest.mark.parametrize("root", ["", "dataset14_sl5/"])
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_zip_has_the_same_contents_as_its_folder(dataset, tmp_path, root, method):

@@ -4,13 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+import unicodedata
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from test_data_loader import write_dataset
-from test_storage import TITLES, contents, files_in, patched, zip_up
+from test_storage import TITLES, contents, files_in, leave_system_files, patched, zip_up
 
 from data_loader import DataLoader
 from videosummarizer.dataset import unpacking
@@ -109,14 +110,15 @@ def test_a_dataset_is_unpacked_into_the_folder_asked_for(dataset, tmp_path):
 def test_the_folder_appears_atomically(dataset, tmp_path, monkeypatch):
     path, folder = zip_up(dataset, tmp_path / "shared.zip"), tmp_path / "shared"
     part = tmp_path / "shared.part"
-    part.mkdir()
-    (part / "of_another_dataset.pkl").write_bytes(b"left")
+    left = part / "of another dataset" / "seg_00000_0.pkl"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"left")
     num_seen = []
     original = ZipFiles.read
 
     def read(files, title, name):
         assert not folder.exists()
-        assert not (part / "of_another_dataset.pkl").exists()
+        assert not left.exists()
         num_seen.append(len(files_in(part)))
         return original(files, title, name)
 
@@ -125,6 +127,25 @@ def test_the_folder_appears_atomically(dataset, tmp_path, monkeypatch):
     assert num_seen == list(range(12))
     assert files_in(folder) == files_in(dataset)
     assert not part.exists()
+
+
+def test_files_of_systems_are_neither_unpacked_nor_a_reason_to_refuse_a_folder(dataset, tmp_path):
+    expected = files_in(dataset)
+    leave_system_files(dataset)
+    zip_path = zip_up(dataset, tmp_path / "shared.zip")
+    folder = unpack_dataset(zip_path)
+    assert files_in(folder) == expected
+    leave_system_files(folder)
+    (folder / TITLES[1]).rename(folder / unicodedata.normalize("NFD", TITLES[1]))
+    assert unpack_dataset(zip_path) == folder
+
+
+def test_a_folder_of_others_in_the_place_of_the_part_is_not_deleted(dataset, tmp_path):
+    (tmp_path / "shared.part").mkdir()
+    (tmp_path / "shared.part" / "diary.txt").write_text("mine")
+    with pytest.raises(DatasetError, match=r"shared\.part: received a folder with files that no .* \(diary\.txt\)"):
+        unpack_dataset(zip_up(dataset, tmp_path / "shared.zip"))
+    assert (tmp_path / "shared.part" / "diary.txt").read_text() == "mine"
 
 
 def test_the_complete_folder_is_renamed_at_once(dataset, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import av.error
 import numpy as np
@@ -92,7 +93,7 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
     """
     try:
         # FFmpeg would take the start of a relative path such as "a:b.mp4" for a protocol.
-        with av.open(os.path.abspath(path)) as container:
+        with av.open(str(Path(path).absolute())) as container:
             yield container
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: cannot be read as a video ({error.strerror or error})") from error

@@ -5,7 +5,6 @@ data_converter.py calls `convert_match` in several processes, or on a Dask clust
 
 import errno
 import math
-import os
 import shutil
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from videosummarizer.dataset import output_folder, sampling, storage
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.error_messages import describe_match_error
 from videosummarizer.labels import LabelError, read_label_file, resolve_sections
+from videosummarizer.match_files import compose, find_label_path, title_of
 from videosummarizer.sections import label_segments
 
 # A decoder gains little from more than 4 threads. If more are free, several parts of a match are decoded in parallel.
@@ -50,18 +50,6 @@ class Conversion:
     warnings: list[str] = field(default_factory=list)
 
 
-def find_label_path(video_path: Path) -> Path:
-    """Return the label file next to a video. Its suffix may be .txt, .TXT or .Txt.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    for suffix in (".txt", ".TXT", ".Txt"):
-        if (path := video_path.with_suffix(suffix)).exists():
-            return path
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(video_path.with_suffix(".txt")))
-
-
 def probe_match(video_path: Path) -> float | Conversion:
     """Read the labels and the header of a match.
 
@@ -72,7 +60,7 @@ def probe_match(video_path: Path) -> float | Conversion:
         read_label_file(find_label_path(video_path))
         return float(media.probe_duration_sec(video_path))
     except (media.MediaError, LabelError) as error:
-        return Conversion(video_path.stem, error=str(error), error_traceback=traceback.format_exc())
+        return Conversion(title_of(video_path), error=str(error), error_traceback=traceback.format_exc())
 
 
 def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_threads: int) -> Conversion:
@@ -86,7 +74,7 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
         dataset_dir: the dataset's folder, locked by the caller.
         num_threads: how many threads may decode.
     """
-    result = Conversion(video_path.stem)
+    result = Conversion(title_of(video_path))
     part_dir = None
     try:
         label_path = find_label_path(video_path)
@@ -113,7 +101,7 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
             shutil.rmtree(part_dir, ignore_errors=True)
     result.record = {
         "title": result.title,
-        "source": video_path.name,
+        "source": compose(video_path.name),
         "source_files": source_files,
         "duration": info.duration_sec,
         "frame_rate": info.frame_rate_fps,
@@ -128,10 +116,17 @@ def publish(part_dir: Path, match_dir: Path) -> None:
     """Rename the folder of a complete match.
 
     The same match may lie there already, if a worker finished it after its converter or its scheduler had given it up.
+    Its segments are replaced. A folder of its name with files of others stays, and takes the segments.
     """
-    if match_dir.exists():
-        shutil.rmtree(match_dir)
-    part_dir.replace(match_dir)
+    if match_dir.is_dir():
+        output_folder.remove_segments(match_dir)
+    try:
+        part_dir.replace(match_dir)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        for path in part_dir.iterdir():
+            path.replace(match_dir / path.name)
 
 
 def write_segments(

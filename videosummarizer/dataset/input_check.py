@@ -11,6 +11,7 @@ from videosummarizer import audio_track, media
 from videosummarizer.dataset.conversion import CANNOT_BE_CONVERTED
 from videosummarizer.error_messages import describe_match_error
 from videosummarizer.labels import LabelError, format_time, read_label_file, resolve_sections
+from videosummarizer.match_files import escape
 from videosummarizer.worker_processes import Failure, WorkerPool
 
 # Frame intervals of a constant rate may differ by this much, because some containers round times to milliseconds.
@@ -87,12 +88,15 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
     return check
 
 
-def check_matches(videos: dict[str, Path], labels: dict[str, Path], decode: bool, pool: WorkerPool) -> int:
+def check_matches(
+    videos: dict[str, Path], labels: dict[str, Path], refused: dict[str, str], decode: bool, pool: WorkerPool
+) -> int:
     """Print a table of all matches, and their errors and warnings below.
 
     Args:
         videos: paths of the videos by title.
         labels: paths of the label files by title.
+        refused: error messages about matches whose names cannot be used, by title.
         decode: as for `check_match`.
         pool: the processes that check, so that one that ends costs only its match.
 
@@ -108,6 +112,9 @@ def check_matches(videos: dict[str, Path], labels: dict[str, Path], decode: bool
                 outcome = MatchCheck(cells, [outcome.describe(video_path, CANNOT_BE_CONVERTED)])
             checks_by_title[title] = outcome
     checks = [checks_by_title[title] for title, *_ in calls]
+    checks += [
+        MatchCheck([escape(title)] + ["-"] * (len(COLUMNS) - 1), [message]) for title, message in refused.items()
+    ]
     table = [list(COLUMNS)] + [check.cells for check in checks]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for cells in table:

@@ -21,15 +21,24 @@ from pathlib import Path
 import filelock
 
 from videosummarizer.atomic_file import existing_folder, require_writable
-from videosummarizer.dataset.metadata import SCHEMA_VERSION, DataConfig, DatasetError, is_count, read_metadata
+from videosummarizer.dataset.metadata import (
+    MAX_METADATA_BYTES,
+    SCHEMA_VERSION,
+    DataConfig,
+    DatasetError,
+    is_count,
+    read_metadata,
+)
 from videosummarizer.dataset.storage import SEGMENT_FILE_NAME
-from videosummarizer.untrusted_file import excerpt
+from videosummarizer.match_files import compose, find_file, is_system_file
+from videosummarizer.untrusted_file import excerpt, parse_json, read_limited
 
 PART_DIR_NAME = ".part"
 LOCK_NAME = ".lock"
 # Not LOCK_NAME, because filelock takes an empty file of that name for a lock that is held.
 SOFT_LOCK_NAME = ".soft_lock"
 METADATA_NAME = "metadata.json"
+RESERVED_NAMES = (PART_DIR_NAME, LOCK_NAME, METADATA_NAME, f"{METADATA_NAME}.part")
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +124,8 @@ def missing_file_locks(folder: Path) -> str | None:
 
 
 def file_signature(*paths: Path) -> dict[str, list[int]]:
-    """Return the size in bytes and the modification time in nanoseconds of each file, by its name."""
-    return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
+    """Return the size in bytes and the modification time in nanoseconds of each file, by its name (Unicode NFC)."""
+    return {compose(path.name): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
 
 
 def finished_matches(
@@ -131,7 +140,7 @@ def finished_matches(
             finished.
 
     Returns:
-        The records of metadata.json by title.
+        The records of metadata.json by title (Unicode NFC).
 
     Raises:
         metadata.DatasetError: the folder holds a dataset of other settings or of another version.
@@ -160,10 +169,10 @@ def finished_matches(
             "with --overwrite, or give another output_dataset_dir"
         )
     return {
-        video["title"]: video
+        compose(video["title"]): video
         for video in videos
-        if sources.get(video["title"], video["source_files"]) == video["source_files"]
-        and len(list((dataset_dir / video["title"]).glob("seg_*.pkl"))) == video["segment_count"]
+        if sources.get(compose(video["title"]), video["source_files"]) == video["source_files"]
+        and len(list(find_file(dataset_dir / video["title"]).glob("seg_*.pkl"))) == video["segment_count"]
     }
 
 
@@ -181,28 +190,60 @@ def format_config(config: dict) -> str:
     return ", ".join(f"{name} {value}" for name, value in config.items())
 
 
-def unexpected_files(dataset_dir: Path) -> list[str]:
-    """Return the names of the files and folders that no converter wrote, sorted."""
+def is_reserved(title: str) -> bool:
+    """Return whether a match cannot have this title, because a file of a dataset or of a system has this name."""
+    return title in RESERVED_NAMES or is_system_file(title)
 
-    def is_ours(path: Path) -> bool:
-        if path.name.startswith(SOFT_LOCK_NAME) or path.name in (
-            LOCK_NAME,
-            PART_DIR_NAME,
-            METADATA_NAME,
-            f"{METADATA_NAME}.part",
-        ):
+
+def unexpected_files(dataset_dir: Path) -> list[str]:
+    """Return the names of the files and folders that neither a converter nor a system wrote, sorted."""
+
+    def is_expected(path: Path) -> bool:
+        if path.name == METADATA_NAME:
+            return not is_foreign_json(path)
+        if is_reserved(path.name):
             return True
         if path.is_symlink() or not path.is_dir():
             return False
-        return all(SEGMENT_FILE_NAME.fullmatch(file.name) for file in path.iterdir())
+        return all(is_segment(entry) or is_system_file(entry.name) for entry in list(os.scandir(path)))
 
-    return sorted(path.name for path in dataset_dir.iterdir() if not is_ours(path))
+    return sorted(path.name for path in dataset_dir.iterdir() if not is_expected(path))
+
+
+def is_segment(entry: os.DirEntry) -> bool:
+    """Return whether a file in the folder of a match is a segment."""
+    return SEGMENT_FILE_NAME.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False)
+
+
+def is_foreign_json(path: Path) -> bool:
+    """Return whether a metadata.json is intact, but another program wrote it."""
+    try:
+        content = parse_json(read_limited(path, MAX_METADATA_BYTES))
+    except (OSError, ValueError):
+        return False
+    return not isinstance(content, dict) or "config" not in content
 
 
 def remove_all_but(dataset_dir: Path, titles: set[str]) -> None:
-    """Delete the folders of all matches but these, and what an interrupted converter left behind."""
+    """Delete the segments of all matches but these (titles in NFC), and what an interrupted converter left behind.
+
+    Files that no converter wrote stay, and the folders that they are in. So do folders without segments.
+    """
     if not titles:
         (dataset_dir / METADATA_NAME).unlink(missing_ok=True)  # first, so that it never names a match that was deleted
     for path in dataset_dir.iterdir():
-        if path.is_dir() and path.name not in titles:
+        if path.name == PART_DIR_NAME:
             shutil.rmtree(path)
+        elif path.is_dir() and not is_system_file(path.name) and compose(path.name) not in titles:
+            remove_segments(path)
+
+
+def remove_segments(match_dir: Path) -> None:
+    """Delete the segments in a folder, and the folder unless it contains anything else or had no segments."""
+    entries = list(os.scandir(match_dir))
+    segments = [entry for entry in entries if is_segment(entry)]
+    if segments and len(segments) == len(entries):
+        shutil.rmtree(match_dir)
+        return
+    for entry in segments:
+        os.unlink(entry)

@@ -7,7 +7,6 @@ need.
 import os
 import pickle
 import re
-import unicodedata
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from videosummarizer.dataset.metadata import (
     segment_counts,
 )
 from videosummarizer.dataset.zip_archive import ZipArchive
+from videosummarizer.match_files import compose, find_file, is_system_file
 from videosummarizer.untrusted_file import READ_FLAGS
 
 # Segment files are named seg_<index>_<label>.pkl.
@@ -119,20 +119,26 @@ class FolderFiles(DatasetFiles):
 
     def __init__(self, path: Path):
         super().__init__(path, read_metadata(path))
-        self.folder = str(path)
+        # A Mac may have decomposed the names of the matches' folders.
+        self.folder_of = {title: str(find_file(path / title)) for title in segment_counts(self.metadata)}
 
     def names(self, title: str) -> list[str]:
-        match_dir = self.path / title
-        return [entry.name for entry in os.scandir(match_dir)] if match_dir.is_dir() else []
+        folder = self.folder_of.get(title, "")
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        return [name for name in names if not is_system_file(name)]
+
+    def size(self, title: str, name: str) -> int:
+        """Return the size of a segment's file in bytes."""
+        return os.path.getsize(f"{self.folder_of[title]}/{name}")
 
     def read(self, title: str, name: str) -> bytes:
-        return read_limited(f"{self.folder}/{title}/{name}", self.max_bytes)
+        return read_limited(f"{self.folder_of[title]}/{name}", self.max_bytes)
 
     def read_into(self, title: str, name: str, video: np.ndarray, audio: np.ndarray) -> bool:
         if not hasattr(os, "readv"):  # Windows
             return False
         try:
-            descriptor = os.open(f"{self.folder}/{title}/{name}", READ_FLAGS)
+            descriptor = os.open(f"{self.folder_of[title]}/{name}", READ_FLAGS)
             try:
                 return self.arrays.read_into(descriptor, title, video, audio)
             finally:
@@ -166,7 +172,7 @@ class ZipFiles(DatasetFiles):
         """
         names = self.archive.members
         roots = [name.removesuffix("metadata.json") for name in names if name.split("/")[-1] == "metadata.json"]
-        roots = [root for root in roots if root.count("/") <= 1 and not root.startswith("__MACOSX")]
+        roots = [root for root in roots if root.count("/") <= 1 and not is_system_file(root.removesuffix("/"))]
         if len(roots) != 1:
             received = f"{len(roots)} datasets ({', '.join(sorted(roots)[:5])})" if roots else "no metadata.json"
             raise DatasetError(
@@ -176,10 +182,10 @@ class ZipFiles(DatasetFiles):
         return roots[0]
 
     def names(self, title: str) -> list[str]:
-        return list(self.matches.get(unicodedata.normalize("NFC", title), ()))
+        return list(self.matches.get(compose(title), ()))
 
     def read(self, title: str, name: str) -> bytes:
-        info = self.matches[unicodedata.normalize("NFC", title)][name]
+        info = self.matches[compose(title)][name]
         return self.archive.read(info, f"{self.path}/{title}/{name}", self.max_bytes)
 
     def segment_sizes(self) -> dict[tuple[str, str], int]:
@@ -192,7 +198,7 @@ class ZipFiles(DatasetFiles):
         """
         sizes = {}
         for title, num_segments in segment_counts(self.metadata).items():
-            infos = self.matches.get(unicodedata.normalize("NFC", title), {})
+            infos = self.matches.get(compose(title), {})
             if len(infos) != num_segments:
                 raise DatasetError(
                     f"{self.path}/{title}: received {len(infos)} segment files, expected {num_segments} as "

@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from videosummarizer.dataset.metadata import DatasetError, segment_counts
+from videosummarizer.dataset.output_folder import unexpected_files
 from videosummarizer.dataset.storage import FolderFiles, ZipFiles
 from videosummarizer.dataset.zip_archive import ZipArchive
 
@@ -48,6 +49,11 @@ def unpack_dataset(zip_path: str | os.PathLike, folder: str | os.PathLike | None
             )
         return folder
     part = folder.with_name(f"{folder.name}.part")
+    if part.is_dir() and (unexpected := unexpected_files(part)):
+        raise DatasetError(
+            f"{part}: received a folder with files that no unpacking writes ({', '.join(unexpected[:5])}): move or "
+            "delete it, as the dataset is unpacked there first"
+        )
     num_bytes = sum(sizes.values()) + len(files.metadata_content)
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -77,7 +83,7 @@ def is_unpacked(files: ZipFiles, sizes: dict[tuple[str, str], int], folder: Path
         existing = FolderFiles(folder)
         is_same = (folder / "metadata.json").read_bytes() == files.metadata_content
         names = {(title, name) for title in segment_counts(existing.metadata) for name in existing.names(title)}
-        return is_same and names == set(sizes) and all((folder / t / n).stat().st_size == sizes[t, n] for t, n in names)
+        return is_same and names == set(sizes) and all(existing.size(*name) == sizes[name] for name in names)
     except (DatasetError, OSError):
         return False
 

@@ -4,13 +4,13 @@ import os
 import stat
 import struct
 import threading
-import unicodedata
 import weakref
 import zipfile
 import zlib
 from pathlib import Path
 
 from videosummarizer.dataset.metadata import DatasetError
+from videosummarizer.match_files import compose
 
 # Encodings of names in archives that do not state one: those of macOS, and of Windows in Korean.
 NAME_ENCODINGS = ("utf-8", "cp949")
@@ -113,5 +113,5 @@ def member_name(info: zipfile.ZipInfo) -> str:
                 break
             except UnicodeError:
                 continue
-        name = unicodedata.normalize("NFC", name)
+        name = compose(name)
     return name if "/" in name else name.replace("\\", "/")

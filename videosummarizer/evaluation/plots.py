@@ -13,6 +13,7 @@ import numpy as np
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
 from videosummarizer.evaluation.quality_report import concatenate_matches
 from videosummarizer.labels import format_time
+from videosummarizer.match_files import compose
 
 # The colors of the review page (extraction/page/page.css).
 SCORE_COLOR = "#5b6ee1"
@@ -148,7 +149,7 @@ def plot_page(matches: Sequence[ScoredMatch], point: OperatingPoint) -> bytes:
             match.predicted_sections_sec(point),
             match.sections_sec,
         )
-        axes.set_title(match.title, loc="left", fontsize="medium", parse_math=False)
+        axes.set_title(compose(match.title), loc="left", fontsize="medium", parse_math=False)
         axes.set(yticks=[0, 0.5, 1])
     rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)
     return to_png(figure)

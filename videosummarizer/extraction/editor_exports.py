@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from videosummarizer import media
+from videosummarizer.match_files import absolute_path, title_of
 
 
 class ExportError(Exception):
@@ -36,7 +37,7 @@ class MediaReference:
     """A match as editing software refers to it.
 
     Attributes:
-        path: The video.
+        path: The absolute path of the video, with the names that the user gave where they are links.
         rate_fps: One of RATES_FPS.
         is_drop_frame: Whether its timecode is drop-frame.
         start_frame: The timecode of its first frame, as a number of frames.
@@ -60,8 +61,8 @@ class MediaReference:
 
     @property
     def name(self) -> str:
-        """Return the file name without its suffix."""
-        return self.path.stem
+        """Return the title of the match."""
+        return title_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def describe_match(
         num_channels = audio.layout.nb_channels if audio else 0
     start_frame, is_drop_frame = parse_timecode(timecode, rate_fps)
     reference = MediaReference(
-        path=Path(video_path).resolve(),
+        path=absolute_path(video_path),
         rate_fps=rate_fps,
         is_drop_frame=is_drop_frame,
         start_frame=start_frame,

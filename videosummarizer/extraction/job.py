@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer.extraction import outputs
+from videosummarizer.match_files import describe_bad_name, title_of
 from videosummarizer.untrusted_file import parse_json, read_limited
 
 # The largest JSON file of a previous run that is read. It has 100 bytes per second of the match.
@@ -18,6 +19,8 @@ MAX_REPORT_BYTES = 2**26
 CUT_SUFFIXES = (".fcpxml", ".otio", ".edl", "_highlights.mp4")
 # All files of a match, by the ends of their names.
 SUFFIXES = (".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", *CUT_SUFFIXES)
+# The end of the longest name of a file that is written for a match.
+LONGEST_ENDING = f"{max(SUFFIXES, key=len)}.part"
 
 
 class ExtractionError(Exception):
@@ -62,6 +65,33 @@ class Job:
         """Return whether all files exist and are up to date."""
         num_expected = len(SUFFIXES) - (0 if self.previous_report.get("sections") else len(CUT_SUFFIXES))
         return self.is_up_to_date and len(self.existing_files) == num_expected
+
+
+def refuse_paths(video_paths: list[Path], output_dir: Path) -> dict[Path, str]:
+    """Find the matches whose files would be taken for others, or whose names cannot be used.
+
+    Returns:
+        For each such match an error message.
+    """
+    refused, paths_of_title = {}, {}
+    for path in video_paths:
+        paths_of_title.setdefault(title_of(path), []).append(path)
+    for title, paths in paths_of_title.items():
+        for path in paths:
+            if problem := describe_bad_name(path):
+                refused[path] = problem
+            elif output_dir.resolve() in (path.parent.resolve(), path.resolve().parent):
+                refused[path] = (
+                    f"--output_dir: received {output_dir}, the folder of {path.name}: a {title}.txt there would be "
+                    "taken for its labels, expected another folder"
+                )
+            elif len(paths) > 1:
+                others = ", ".join(str(other) for other in paths if other != path)
+                refused[path] = (
+                    f"{path}: received {len(paths)} matches with the title {title}, also {others}: their files would "
+                    "have the same names, give each its own --output_dir"
+                )
+    return refused
 
 
 def read_previous_report(path: Path) -> dict:

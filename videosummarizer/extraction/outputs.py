@@ -18,6 +18,7 @@ from videosummarizer.evaluation import plots
 from videosummarizer.evaluation.decoding import decoded_scores
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.labels import format_sections, format_time
+from videosummarizer.match_files import title_of
 from videosummarizer.sections import label_segments, mean_scores, to_frames, to_seconds, total_sec
 from videosummarizer.untrusted_file import read_limited
 
@@ -51,6 +52,11 @@ class MatchResult:
     point: OperatingPoint
     sections: np.ndarray
     labelled_sections: np.ndarray | None
+
+    @property
+    def title(self) -> str:
+        """Return the title of the match."""
+        return title_of(self.video_path)
 
     @property
     def sections_sec(self) -> np.ndarray:
@@ -140,7 +146,7 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
         )
     ]
     report = {
-        "title": result.video_path.stem,
+        "title": result.title,
         "duration_sec": info.duration_sec,
         "frame_rate_fps": info.frame_rate_fps,
         **provenance,

@@ -192,7 +192,7 @@ class ReelWriter:
             raise media.MediaError(f"{video.name}: received a video of which no frame decodes, expected at least one")
         self.graph = rotation_graph(source, frame)
         with self.writing():
-            self.output = av.open(os.path.abspath(path), "w", format="mp4", options={"movflags": "+faststart"})
+            self.output = av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
             self.video = add_video_stream(
                 self.output, source, self.rotate(frame), height_px, is_rotated_sideways(frame)
             )

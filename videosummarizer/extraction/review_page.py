@@ -15,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from videosummarizer import media
+from videosummarizer.match_files import absolute_path, title_of
 
 PAGE_DIR = Path(__file__).with_name("page")
 SCRIPTS = ("match.js", "timeline.js", "controls.js")
@@ -44,7 +45,7 @@ def render_page(
         step_sec: Seconds of a step.
         threshold: The threshold at which the sections were detected, in [0, 1].
     """
-    title = Path(video_path).stem
+    title = title_of(Path(video_path))
     match = {
         "title": title,
         "labels_name": f"{title}.txt",
@@ -78,10 +79,13 @@ def read_page_file(name: str) -> str:
 
 
 def relative_url(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> str:
-    """Return the relative URL of the video, or a file URL where there is none (another drive)."""
-    video_path = Path(video_path).resolve()
+    """Return the relative URL of the video, or a file URL where there is none (another drive).
+
+    Links are not followed: the URL has the names that the user gave.
+    """
+    video_path = absolute_path(video_path)
     try:
-        return quote(Path(os.path.relpath(video_path, Path(page_dir).resolve())).as_posix())
+        return quote(os.fsencode(Path(os.path.relpath(video_path, absolute_path(page_dir))).as_posix()))
     except ValueError:
         return video_path.as_uri()
 

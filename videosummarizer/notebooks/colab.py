@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from tqdm import tqdm
 
+from videosummarizer.match_files import find_file, find_label_path, is_system_file
 from videosummarizer.training import resume_point
 
 
@@ -56,7 +57,7 @@ def find_dataset_zip(project_dir: Path, name: str) -> Path:
     Raises:
         DriveError: no such file exists, or the name is empty and several exist.
     """
-    paths = [project_dir / name] if name else sorted(project_dir.glob("dataset*.zip"))
+    paths = [find_file(project_dir / name)] if name else sorted(project_dir.glob("dataset*.zip"))
     if len(paths) > 1:
         names = ", ".join(path.name for path in paths)
         raise DriveError(f"{project_dir}: received several datasets ({names}), expected one: name it in the first cell")
@@ -92,7 +93,8 @@ def fetch_match(path: Path, local_dir: Path) -> Path:
         path: the match on the Drive.
         local_dir: folder on the machine.
     """
-    paths = [path for path in (path, path.with_suffix(".txt")) if path.is_file()]
+    path = find_file(path)
+    paths = [path for path in (path, find_label_path(path)) if path.is_file()]
     copy_files(path.parent, local_dir, paths, f"Copying {path.name}")
     return local_dir / path.name
 
@@ -290,13 +292,13 @@ class DriveSync:
 
 def files_in(folder: Path) -> list[Path]:
     """Return all complete files in a folder, the resume point last, because it refers to the others."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and not is_unfinished(path)]
+    paths = [path for path in folder.rglob("*") if path.is_file() and not is_ignored(path.relative_to(folder))]
     return sorted(paths, key=lambda path: (path.name == resume_point.FILE_NAME, path))
 
 
-def is_unfinished(path: Path) -> bool:
-    """Return whether a file's name marks it as being written."""
-    return path.name.endswith(".part") or path.name.startswith(".")
+def is_ignored(relative_path: Path) -> bool:
+    """Return whether the name of a file marks it as being written, or it or its folder is one that systems leave."""
+    return relative_path.name.endswith(".part") or any(map(is_system_file, relative_path.parts))
 
 
 def resume_flags(ckpt_dir: Path, settings: dict[str, float]) -> list[str]:

@@ -22,6 +22,7 @@ from videosummarizer.dataset.metadata import SUBSETS
 from videosummarizer.dataset.storage import SegmentFile, read_arrays
 from videosummarizer.evaluation import plots
 from videosummarizer.labels import format_time
+from videosummarizer.match_files import find_file
 
 # Height of a frame on the screen.
 FRAME_HEIGHT_PX = 96
@@ -201,7 +202,7 @@ def find_video(loader, subset: str, video_dir: str | os.PathLike) -> Path:
     titles = [match.title for match in loader.matches(subset)]
     names = [loader.video_records.get(title, {}).get("source", f"{title}.mp4") for title in titles]
     for name in names:
-        if (path := Path(video_dir) / Path(name).name).is_file():
+        if (path := find_file(Path(video_dir) / Path(name).name)).is_file():
             return path
     raise FileNotFoundError(
         f"video_dir: received {video_dir}, expected the folder of the matches that the dataset was made of, with at "

@@ -1,0 +1,130 @@
+"""Find the files of matches by their titles, and refuse names that cannot be used.
+
+A title is the name of a match's video without its suffix, in composed characters (Unicode NFC). Names of files from a
+Mac may have decomposed ones (NFD), which look the same. Both are one title.
+"""
+
+import os
+import unicodedata
+from pathlib import Path
+
+from videosummarizer.atomic_file import existing_folder
+
+# What operating systems and network drives leave in folders, in lower case. Hidden files count as such, too.
+SYSTEM_NAMES = frozenset(
+    (
+        "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "#recycle", "$recycle.bin",
+        "system volume information", "lost+found", "__macosx",
+    )
+)  # fmt: skip
+# The longest file name in bytes where the system does not state it.
+MAX_NAME_BYTES = 255
+
+
+def compose(text: str) -> str:
+    """Return a text in composed characters (Unicode NFC)."""
+    return unicodedata.normalize("NFC", text)
+
+
+def title_of(video_path: Path) -> str:
+    """Return the title of a match."""
+    return compose(video_path.stem)
+
+
+def is_system_file(name: str) -> bool:
+    """Return whether a file or folder is hidden, or of a name that systems use for files of their own."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def absolute_path(path: str | os.PathLike) -> Path:
+    """Return a path as an absolute one without "..". Links keep their names, except before a ".."."""
+    path = Path(path).absolute()
+    return path.parent.resolve() / path.name if ".." in path.parts else path
+
+
+def find_file(path: Path) -> Path:
+    """Return a path or, if nothing exists there, that of a file whose name differs only in composition (NFC, NFD)."""
+    if path.name.isascii() or os.path.exists(path) or not os.path.isdir(path.parent):
+        return path
+    return next((other for other in path.parent.iterdir() if compose(other.name) == compose(path.name)), path)
+
+
+def find_label_path(video_path: Path) -> Path:
+    """Return the label file of a match: `<title>.txt` next to its video, whatever the case of the suffix.
+
+    Where none exists, the path is the one that it should have.
+    """
+    label_path = video_path.with_suffix(".txt")
+    if os.path.exists(label_path) or not os.path.isdir(label_path.parent):
+        return label_path
+    labels = (other for other in sorted(label_path.parent.iterdir()) if other.suffix.lower() == ".txt")
+    title = title_of(video_path)
+    return next((other for other in labels if title_of(other) == title), label_path.with_name(f"{title}.txt"))
+
+
+def find_by_title(folder: Path, suffix: str) -> tuple[dict[str, Path], dict[str, str]]:
+    """Find the files of a folder that have a suffix, such as ".mp4", in upper or lower case.
+
+    Returns:
+        path_of: their paths by title.
+        refused: for each title whose file names cannot be used, an error message.
+    """
+    paths_of: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() == suffix and not is_system_file(path.name):
+            paths_of.setdefault(title_of(path), []).append(path)
+    problem_of = {title: describe_bad_name(paths[0]) or describe_twins(paths) for title, paths in paths_of.items()}
+    path_of = {title: paths[0] for title, paths in paths_of.items() if not problem_of[title]}
+    return path_of, {title: problem for title, problem in problem_of.items() if problem}
+
+
+def describe_bad_name(path: Path) -> str | None:
+    """Return the error message about a file name that is not UTF-8 or has control characters, None for any other."""
+    categories = {unicodedata.category(character) for character in path.name}
+    if "Cs" in categories:  # a byte that is not UTF-8 becomes a lone surrogate (PEP 383)
+        problem = "a file name that is not UTF-8"
+    elif "Cc" in categories or {"\ufffe", "\uffff"} & set(path.name):  # no XML may contain these
+        problem = "a file name with control characters"
+    else:
+        return None
+    return f"{escape(str(path))}: received {problem}, expected one in plain characters: rename the file"
+
+
+def describe_twins(paths: list[Path]) -> str | None:
+    """Return the error message about files with one title, None for a single file."""
+    if len(paths) == 1:
+        return None
+    is_composition = len({compose(path.name) for path in paths}) == 1
+    why = " (their names differ only in composed and decomposed characters, Unicode NFC and NFD)" * is_composition
+    return (
+        f"{', '.join(map(str, paths))}: received {len(paths)} files with one title{why}, expected one: rename the "
+        "others, or move them elsewhere"
+    )
+
+
+def describe_long_name(path: Path, output_dir: Path, longest_ending: str) -> str | None:
+    """Return the error message about a title for which files cannot be written, None if it is short enough.
+
+    Args:
+        path: the video of a match.
+        output_dir: the folder for its files, which may not exist yet.
+        longest_ending: what is appended to the title in the longest name of its files.
+    """
+    try:
+        limit = os.pathconf(existing_folder(output_dir), "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # Windows, or a file system that does not say
+        limit = MAX_NAME_BYTES
+    num_bytes, max_bytes = len(title_of(path).encode()), limit - len(longest_ending)
+    if num_bytes <= max_bytes:
+        return None
+    return (
+        f"{path}: received a title of {num_bytes} bytes, expected at most {max_bytes}, as {output_dir} takes no file "
+        f"name <title>{longest_ending} of more than {limit} bytes: rename the file"
+    )
+
+
+def escape(text: str) -> str:
+    """Return a text with escapes for characters that cannot be shown, such as bytes that are not UTF-8."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
