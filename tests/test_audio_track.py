@@ -16,7 +16,7 @@ RAMP = np.arange(1, 8001, dtype=np.float32) / 8000  # one second in which no sam
 
 
 def read_audio(path, sample_rate_hz=RATE_HZ):
-    return np.concatenate(list(audio_track.read_audio(path, sample_rate_hz)))
+    return np.concatenate(list(audio_track.read_audio(path, media.probe(path), sample_rate_hz)))
 
 
 def placed(*pieces, num_samples):
@@ -79,7 +79,7 @@ def test_audio_after_64_seconds_is_read_and_in_its_place(tmp_path):
     long[::7919] *= -1  # a prime: no two seconds are alike
     path = write_exact_audio(tmp_path / "long.mkv", [(0, long[:520_000]), (65.2, long[520_000:])])
     expected = placed((0, long[:520_000]), (521_600, long[520_000:]), num_samples=len(long) + 1600)
-    blocks = list(audio_track.read_audio(path, RATE_HZ))
+    blocks = list(audio_track.read_audio(path, media.probe(path), RATE_HZ))
     np.testing.assert_array_equal(np.concatenate(blocks), expected)
     assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
     assert max(map(len, blocks)) < 70_000  # memory stays in proportion to a block, not to the match
@@ -105,8 +105,8 @@ def test_every_channel_is_heard_equally_in_the_mono_audio(tmp_path):
 
 def test_a_file_without_an_audio_track_is_named(tmp_path):
     path = write_clip(tmp_path / "mute.mp4", num_frames=3)
-    with pytest.raises(media.MediaError, match=r"mute\.mp4: received a file without a audio stream, expected one"):
-        list(audio_track.read_audio(path, RATE_HZ))
+    with pytest.raises(media.MediaError, match=r"mute\.mp4: received a file without an audio stream, expected one"):
+        list(audio_track.read_audio(path, media.probe(path), RATE_HZ))
 
 
 # ---- Sound against FFmpeg and tones of known pitch and time

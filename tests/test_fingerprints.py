@@ -33,19 +33,19 @@ def test_audio_of_any_length_is_read_to_its_end(monkeypatch, duration_sec):
     samples = (random.normal(size=140 * 8000) * loudness).astype(np.float32)[: round(duration_sec * 8000)]
     asked = []
 
-    def read_audio(path, sample_rate_hz):
-        asked.append((path, sample_rate_hz))
+    def read_audio(*asked_for):
+        asked.append(asked_for)
         yield from np.split(samples, range(12_347, len(samples), 12_347))
 
     monkeypatch.setattr(audio_track, "read_audio", read_audio)
-    actual = fingerprints.read_audio_features("a.mp4")
-    assert asked == [("a.mp4", 8000)]
+    actual = fingerprints.read_audio_features("a.mp4", "its info")
+    assert asked == [("a.mp4", "its info", 8000)]
     np.testing.assert_allclose(actual, reference_features(samples), atol=2e-3)
 
 
 def test_silence_has_a_fingerprint_of_zeros(monkeypatch):
     monkeypatch.setattr(audio_track, "read_audio", lambda *_: iter([np.zeros(16_000, np.float32)]))
-    assert np.abs(fingerprints.read_audio_features("a.mp4")).max() < 1e-5
+    assert np.abs(fingerprints.read_audio_features("a.mp4", None)).max() < 1e-5
 
 
 @pytest.mark.parametrize("regularisation", [0.0, 0.3, 1.0])

@@ -153,8 +153,8 @@ SOUNDS = {
 @pytest.mark.parametrize("options", SOUNDS.values(), ids=SOUNDS.keys())
 def test_audio_of_every_layout(tmp_path, options):
     path = encode(tmp_path / "clip.mp4", "-c:v", "copy", *options, seconds=6)
-    expected = np.concatenate(list(audio_track.read_audio(SAMPLE, 8000)))[8000:40000]
-    heard = np.concatenate(list(audio_track.read_audio(path, 8000)))[8000:40000]
+    expected = np.concatenate(list(audio_track.read_audio(SAMPLE, media.probe(SAMPLE), 8000)))[8000:40000]
+    heard = np.concatenate(list(audio_track.read_audio(path, media.probe(path), 8000)))[8000:40000]
     assert np.corrcoef(heard, expected)[0, 1] > 0.98
 
 
@@ -164,7 +164,7 @@ def test_of_several_audio_tracks_the_default_one_is_taken(tmp_path):
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", low, "-i", high, "-map", "0:v", "-map", "0:a"]
     command += ["-map", "1:a", "-c", "copy", "-disposition:a:0", "0", "-disposition:a:1", "default", path]
     subprocess.run(command, check=True)
-    heard = np.concatenate(list(audio_track.read_audio(path, 8000)))[:16000]
+    heard = np.concatenate(list(audio_track.read_audio(path, media.probe(path), 8000)))[:16000]
     assert np.argmax(np.abs(np.fft.rfft(heard))) / 2 == pytest.approx(2000, abs=2)
 
 

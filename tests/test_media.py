@@ -101,8 +101,8 @@ def test_frames_are_scaled_once_however_often_they_are_asked_for(tmp_path, monke
 
 
 def test_the_decoder_takes_as_many_threads_as_it_is_given(tmp_path, monkeypatch):
-    streams, original = [], media.best_stream
-    monkeypatch.setattr(media, "best_stream", lambda *of_file: streams.append(original(*of_file)) or streams[-1])
+    streams, original = [], media.video_stream
+    monkeypatch.setattr(media, "video_stream", lambda *of_file: streams.append(original(*of_file)) or streams[-1])
     path = write_clip(tmp_path / "clip.mp4", num_frames=30)
     info = media.probe(path)
     frames = media.read_frames(path, info, np.array([0.0, 0.5]), 40, 16, num_threads=5)
@@ -239,6 +239,6 @@ def test_a_relative_path_is_no_protocol_and_no_pattern(tmp_path, monkeypatch, na
     assert media.probe_duration_sec(name) == pytest.approx(0.2, abs=0.1)
     frames = media.read_frames(name, info, info.frame_times_sec, info.width_px, info.height_px)
     assert [read_number(frame) for frame in frames] == list(range(6))
-    assert media.find_damage(name) == set()
+    assert media.find_damage(name, info) == set()
     with pytest.raises(media.MediaError, match=r"^no:such\.mp4: cannot be read as a video \(No such file"):
         media.probe("no:such.mp4")

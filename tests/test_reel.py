@@ -24,7 +24,7 @@ def numbers_of(path):
 
 
 def read_audio(path, rate_hz=RATE_HZ):
-    return np.concatenate(list(audio_track.read_audio(path, rate_hz)))
+    return np.concatenate(list(audio_track.read_audio(path, media.probe(path), rate_hz)))
 
 
 def beep(num_samples, beep_sec, duration_sec=0.25):

@@ -31,7 +31,9 @@ def read(path, first_sec, num_samples, rate_hz=RATE_HZ, layout="mono"):
     """(num_channels, num_samples) that the reel would encode from first_sec on."""
     with media.open_media(path) as container, av.open("/dev/null", "w", format="mp4") as output:
         stream = output.add_stream("aac", rate=rate_hz, layout=layout)
-        return np.concatenate(list(reel.read_section_audio(container, first_sec, num_samples, stream)), axis=1)
+        return np.concatenate(
+            list(reel.read_section_audio(container, container.streams.audio[0], first_sec, num_samples, stream)), axis=1
+        )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_the_last_samples_of_audio_of_another_rate_are_not_lost(tmp_path):
 
 def test_a_codec_that_refers_to_earlier_audio_is_decoded_from_before_the_section_on(tmp_path):
     path = write_clip(tmp_path / "a.mp4", num_frames=90, audio=tone(440, 3, 48_000), sample_rate_hz=48_000)
-    whole = np.concatenate(list(audio_track.read_audio(path, 48_000)))
+    whole = np.concatenate(list(audio_track.read_audio(path, media.probe(path), 48_000)))
     for first in (0, 31_234, 100_000):
         expected = whole[np.newaxis, first : first + 9600] * np.float32(1)
         line = np.clip(np.minimum(np.arange(9600) + 0.5, 9600 - np.arange(9600) - 0.5) / 480, 0, 1)
@@ -127,7 +129,7 @@ def test_audio_is_decoded_from_half_a_second_before_the_section_on(tmp_path):
 
     with media.open_media(path) as container, av.open("/dev/null", "w", format="mp4") as output:
         stream = output.add_stream("aac", rate=RATE_HZ, layout="mono")
-        list(reel.read_section_audio(Watched(), 2.0, 100, stream))
+        list(reel.read_section_audio(Watched(), container.streams.audio[0], 2.0, 100, stream))
         # AAC begins with 1024 samples of its own, so that the file begins 128 ms before 30 s.
         assert seeks == pytest.approx([30 - 0.128 + 2 - 0.5], abs=2e-3)
 
@@ -136,7 +138,7 @@ def test_rounding_to_samples_does_not_add_up_over_many_sections(tmp_path):
     # A frame at 30 fps has 1470 samples at 44100 Hz, but 367.5 at 11025 Hz.
     path = write_clip(tmp_path / "a.mp4", num_frames=9, audio=tone(440, 0.3, 11_025), sample_rate_hz=11_025)
     with media.open_media(path) as video_container, media.open_media(path) as audio_container:
-        writer = reel.ReelWriter(tmp_path / "reel.mp4", video_container, audio_container, None)
+        writer = reel.ReelWriter(tmp_path / "reel.mp4", video_container, audio_container.streams.audio[0], None)
         num_pts = round(1 / 30 / float(video_container.streams.video[0].time_base))
         numbers = [writer.start_section(num_pts) for _ in range(8)]
         assert np.cumsum(numbers).tolist() == [368, 735, 1102, 1470, 1838, 2205, 2572, 2940]  # halves to the even one
@@ -167,8 +169,10 @@ def test_the_whole_reels_audio_is_in_its_place_to_the_sample(tmp_path):
     samples *= 0.5 / np.abs(samples).max()
     path = write_clip(tmp_path / "a.mp4", num_frames=90, audio=samples, sample_rate_hz=48_000)
     reel.render_reel(path, media.probe(path), np.array([[7, 22], [40, 75]]), tmp_path / "reel.mp4")
-    received = np.concatenate(list(audio_track.read_audio(tmp_path / "reel.mp4", 48_000)))
-    source = np.concatenate(list(audio_track.read_audio(path, 48_000)))
+    received = np.concatenate(
+        list(audio_track.read_audio(tmp_path / "reel.mp4", media.probe(tmp_path / "reel.mp4"), 48_000))
+    )
+    source = np.concatenate(list(audio_track.read_audio(path, media.probe(path), 48_000)))
     position = 0
     for first, end in ((7, 22), (40, 75)):
         num_samples = (end - first) * 1600

@@ -38,7 +38,9 @@ class AudioDamage:
         return {tenth // 10 for tenth in self.tenths if tenth < end_sec * 10}
 
 
-def read_audio(path: str | os.PathLike, sample_rate_hz: int, damage: AudioDamage | None = None) -> Iterator[np.ndarray]:
+def read_audio(
+    path: str | os.PathLike, video_info: media.VideoInfo, sample_rate_hz: int, damage: AudioDamage | None = None
+) -> Iterator[np.ndarray]:
     """Read a file's audio from time 0 on: mono, low-pass filtered and resampled by FFmpeg, placed by its timestamps.
 
     A gap between timestamps is filled with silence, and so is damage. Where timestamps overlap, the earlier audio is
@@ -46,6 +48,7 @@ def read_audio(path: str | os.PathLike, sample_rate_hz: int, damage: AudioDamage
 
     Args:
         path: The video.
+        video_info: The result of `media.probe`.
         sample_rate_hz: The sample rate of the returned audio.
         damage: Takes the times of damage.
 
@@ -57,10 +60,13 @@ def read_audio(path: str | os.PathLike, sample_rate_hz: int, damage: AudioDamage
         media.MediaError: The file cannot be read, or has no audio track.
     """
     with media.open_media(path) as container:
-        stream = media.best_stream(container, "audio", path)
+        stream = media.audio_stream(container, video_info)
+        if stream is None:
+            raise media.MediaError(f"{path}: received a file without an audio stream, expected one")
         start_sec = media.start_time_sec(container)
         num_yielded = 0
-        for run_start_sec, run in audio_runs(decode_audio(container.demux(stream), start_sec, damage), start_sec):
+        packets = media.demux(container, stream)
+        for run_start_sec, run in audio_runs(decode_audio(packets, start_sec, damage), start_sec):
             position = round(run_start_sec * sample_rate_hz)
             for num_silent in split_silence(position - num_yielded):
                 yield np.zeros(num_silent, np.float32)
@@ -78,16 +84,21 @@ def split_silence(num_samples: int) -> Iterator[int]:
         yield min(NUM_SAMPLES_PER_RESAMPLING, num_samples - first)
 
 
-def find_damage(path: str | os.PathLike) -> AudioDamage:
+def find_damage(path: str | os.PathLike, video_info: media.VideoInfo) -> AudioDamage:
     """Decode all audio of a file, and return where it is damaged.
 
+    Args:
+        path: The video.
+        video_info: The result of `media.probe`.
+
     Raises:
-        media.MediaError: The file cannot be read, or has no audio track.
+        media.MediaError: The file cannot be read.
     """
     damage = AudioDamage()
     with media.open_media(path) as container:
-        stream = media.best_stream(container, "audio", path)
-        for _ in decode_audio(container.demux(stream), media.start_time_sec(container), damage):
+        stream = media.audio_stream(container, video_info)
+        packets = media.demux(container, stream) if stream else ()
+        for _ in decode_audio(packets, media.start_time_sec(container), damage):
             pass
     return damage
 

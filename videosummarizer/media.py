@@ -4,13 +4,13 @@ Times are seconds from the container's start time. Players, FFmpeg and moviepy h
 and audio stay in sync whatever each stream's first timestamp is. No frame rate is ever assumed.
 """
 
+import contextlib
 import ctypes
 import os
 import sys
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from videosummarizer import timestamps
+from videosummarizer import timestamps, tracks
 from videosummarizer.nal_units import disposable_test, random_access_test
 
 
@@ -43,16 +43,18 @@ MAX_DECODER_DELAY = 256
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """The properties of a video file, found in one pass over its packets without decoding any.
+    """The properties of a video file, found in one pass over its packets; hardly any of them is decoded.
 
     Attributes:
         duration_sec: The end of the last frame.
         stated_duration_sec: The same according to the header, 0 or less where the header does not state it.
         frame_rate_fps: The average frame rate.
-        width_px: The stored width, before any rotation.
-        height_px: The stored height, before any rotation.
+        width_px: The width as shown, after any rotation.
+        height_px: The height as shown, after any rotation.
         codec: The name of the video codec.
         audio: Codec, layout and sample rate of the audio in words, None without an audio track.
+        audio_index: The index of the audio track among the file's streams, None without one.
+        track_problems: Why preferred audio tracks are not read.
         frame_times_sec: (num_frames,) float64, ascending presentation times.
         random_access_points: (num_points, 2) int64, ascending presentation and decoding timestamps in the stream's time
             base, of pictures after which no picture refers to an earlier one.
@@ -77,6 +79,8 @@ class VideoInfo:
     audio_gaps_sec: tuple[tuple[float, float], ...] = ()
     unread_bytes: int = 0
     num_bytes: int = 0
+    audio_index: int | None = None
+    track_problems: tuple[str, ...] = ()
 
     @property
     def frame_edges_sec(self) -> np.ndarray:
@@ -84,16 +88,16 @@ class VideoInfo:
         return np.append(self.frame_times_sec, self.duration_sec)
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
-    """Open a container.
+    """Open a container. Its tags may be in any encoding.
 
     Raises:
         MediaError: FFmpeg or the system refuses to open or to read the file.
     """
     try:
         # FFmpeg would take the start of a relative path such as "a:b.mp4" for a protocol.
-        with av.open(str(Path(path).absolute())) as container:
+        with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
             yield container
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: cannot be read as a video ({error.strerror or error})") from error
@@ -107,16 +111,36 @@ def trim_malloc() -> None:
         glibc.malloc_trim(0)
 
 
-def best_stream(container: av.container.InputContainer, kind: str, path: str | os.PathLike):
-    """Return the stream of a kind ("video" or "audio") that players choose by default.
+def video_stream(container: av.container.InputContainer, path: str | os.PathLike) -> av.VideoStream:
+    """Return the video track to read, see tracks.py.
 
     Raises:
-        MediaError: There is no such stream.
+        MediaError: There is none, or FFmpeg has no decoder for it.
     """
-    stream = container.streams.best(kind)
-    if stream is None:
-        raise MediaError(f"{path}: received a file without a {kind} stream, expected one")
-    return stream
+    streams = tracks.by_preference(container, "video")
+    for stream in streams:
+        if stream.codec_context is not None:
+            return stream
+    if streams:
+        names = ", ".join(map(tracks.codec_name, streams))
+        raise MediaError(
+            f"{path}: received a video whose codec ({names}) FFmpeg cannot decode, expected one that it can"
+        )
+    raise MediaError(f"{path}: received a file without a video stream, expected one")
+
+
+def audio_stream(container: av.container.InputContainer, video_info: VideoInfo) -> av.AudioStream | None:
+    """Return the audio track that `probe` chose, None without one."""
+    return None if video_info.audio_index is None else container.streams[video_info.audio_index]
+
+
+def demux(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
+    """Yield the packets of some streams.
+
+    PyAV 18.1 raises IndexError at the end of a file in which further streams appear on the way.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(*streams)
 
 
 def start_time_sec(container: av.container.InputContainer) -> float:
@@ -135,22 +159,24 @@ def probe_duration_sec(path: str | os.PathLike) -> float:
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
-    """Read all video and audio packets of a file, without decoding any.
+    """Read all video and audio packets of a file. Only the first frame of each track is decoded.
 
     Raises:
-        MediaError: The file cannot be read, or has no video frame.
+        MediaError: The file cannot be read, or no video frame of it decodes.
         TimestampError: Its clock restarts, or it has too few packets for its length.
     """
     with open_media(path) as container:
-        stream, audio = best_stream(container, "video", path), container.streams.best("audio")
-        start_sec, time_base = start_time_sec(container), float(stream.time_base)
-        video_times, *audio_times = (
-            timestamps.PacketTimes(float(each.time_base), start_sec) for each in (stream, audio) if each
-        )
-        keyframe_pts, random_access_points = read_packets(container, stream, audio, video_times, *audio_times)
+        stream, start_sec = video_stream(container, path), start_time_sec(container)
+        time_base = float(stream.time_base)
+        video_times = timestamps.PacketTimes(time_base, start_sec)
+        audio_choice = tracks.AudioChoice(container, start_sec)
+        first_frame, keyframe_pts, random_access_points = read_packets(container, stream, audio_choice, video_times)
+        audio, *audio_times = audio_choice.chosen
         times_sec, durations_sec = video_times.shown_sec(), video_times.shown_durations_sec()
         if not (times_sec >= -TIME_TOLERANCE_SEC).any():
             raise MediaError(f"{path}: received a video stream without a frame, expected at least one")
+        if first_frame is None:
+            raise MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
         last_duration_sec = durations_sec[times_sec.argmax()] or float(1 / (stream.average_rate or 25))
         duration_sec = float(times_sec.max() + last_duration_sec)
         if problem := timestamps.describe_restart(
@@ -158,12 +184,13 @@ def probe(path: str | os.PathLike) -> VideoInfo:
         ) or timestamps.describe_implausible_end(path, video_times, duration_sec, *audio_times):
             raise TimestampError(problem)
         times_sec = np.sort(times_sec[times_sec >= -TIME_TOLERANCE_SEC])
+        width_px, height_px = displayed_size_px(first_frame)
         return VideoInfo(
             duration_sec=duration_sec,
             stated_duration_sec=((stream.start_time or 0) + (stream.duration or 0)) * time_base - start_sec,
             frame_rate_fps=len(times_sec) / (duration_sec - float(times_sec[0])),
-            width_px=stream.width,
-            height_px=stream.height,
+            width_px=width_px,
+            height_px=height_px,
             codec=stream.codec_context.name,
             audio=audio and f"{audio.codec_context.name} {audio.layout.name} {audio.rate} Hz",
             frame_times_sec=times_sec,
@@ -171,43 +198,49 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             keyframe_times_sec=np.sort(np.array(keyframe_pts, np.int64)) * time_base - start_sec,
             video_gaps_sec=timestamps.find_gaps([0, *times_sec.tolist(), duration_sec]),
             audio_gaps_sec=timestamps.find_audio_gaps(duration_sec, *audio_times),
-            unread_bytes=container.size - max(times.end_position for times in (video_times, *audio_times)),
+            unread_bytes=container.size
+            - max(times.end_position for times in (video_times, *audio_choice.times.values())),
             num_bytes=container.size,
+            audio_index=audio and audio.index,
+            track_problems=tuple(audio_choice.problems()),
         )
 
 
 def read_packets(
     container: av.container.InputContainer,
     stream: av.VideoStream,
-    audio: av.AudioStream | None,
+    audio_choice: tracks.AudioChoice,
     video_times: timestamps.PacketTimes,
-    audio_times: timestamps.PacketTimes | None = None,
-) -> tuple[array, list[tuple[int, int]]]:
+) -> tuple[av.VideoFrame | None, array, list[tuple[int, int]]]:
     """Read all packets of the video and the audio of a file.
 
     Args:
         container: The open file.
         stream: Its video.
-        audio: Its audio, None without audio.
+        audio_choice: Takes the packets of the audio, and which tracks decode.
         video_times: Takes the timestamps of the video.
-        audio_times: Takes the timestamps of the audio.
 
     Returns:
+        first_frame: The first frame that decodes, None without one.
         keyframe_pts: The presentation timestamps of the keyframes.
         random_access_points: As in `VideoInfo`, in the order in which they are stored.
     """
     is_random_access_point = random_access_test(stream)
-    keyframe_pts, random_access_points = array("q"), []
-    for packet in container.demux([each for each in (stream, audio) if each]):
-        if packet.stream_index != stream.index:
-            audio_times.add(packet)
+    first_frame, keyframe_pts, random_access_points = None, array("q"), []
+    for packet in demux(container, stream, *audio_choice.candidates):
+        if packet.stream.index != stream.index:
+            audio_choice.add(packet)
+            if audio_choice.needs_frame(packet) and next(decode([packet]), None) is not None:
+                audio_choice.decoded.add(packet.stream.index)
             continue
         video_times.add(packet)
+        if first_frame is None:
+            first_frame = next(decode([packet]), None)
         if packet.pts is not None and packet.is_keyframe:
             keyframe_pts.append(packet.pts)
             if packet.dts is not None and not packet.is_discard and is_random_access_point(packet):
                 random_access_points.append((packet.pts, packet.dts))
-    return keyframe_pts, random_access_points
+    return first_frame, keyframe_pts, random_access_points
 
 
 def read_frames(
@@ -246,7 +279,7 @@ def read_frames(
     if time_sec is None:
         return
     with open_media(path) as container:
-        stream = best_stream(container, "video", path)
+        stream = video_stream(container, path)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = num_threads
         start_sec = start_time_sec(container)
@@ -301,11 +334,11 @@ def demux_from(
     """
     index = int(np.searchsorted(random_access_points[:, 0], first_pts, side="right")) - 1
     if index <= 0:  # the first random access point is the beginning
-        yield from container.demux(stream)
+        yield from demux(container, stream)
         return
     first_packet_pts, first_packet_dts = random_access_points[index].tolist()
     container.seek(first_packet_dts, stream=stream, backward=True)
-    packets = container.demux(stream)
+    packets = demux(container, stream)
     for packet in packets:
         if packet.pts == first_packet_pts:
             yield packet
@@ -379,7 +412,7 @@ def decode_to_end(
     if not delay or not 0 <= last_frame_pts < last_packet_pts:
         return
     with open_media(path) as container:
-        stream = best_stream(container, "video", path)
+        stream = video_stream(container, path)
         stream.codec_context.thread_count = 1
         for frame in decode(demux_from(container, stream, random_access_points, last_frame_pts), start_sec, on_damage):
             if frame.pts > last_frame_pts:
@@ -395,11 +428,11 @@ def find_damage(path: str | os.PathLike, video_info: VideoInfo) -> set[int]:
     damaged_sec: set[int] = set()
     num_frames = 0
     with open_media(path) as container:
-        stream = best_stream(container, "video", path)
+        stream = video_stream(container, path)
         stream.thread_type = "AUTO"
         for _ in decode_to_end(
             path,
-            container.demux(stream),
+            demux(container, stream),
             video_info.random_access_points,
             start_time_sec(container),
             lambda time_sec: damaged_sec.add(int(time_sec)),
@@ -422,6 +455,7 @@ def describe_problems(
         damaged_audio_sec: The whole seconds in which the audio is damaged.
     """
     problems = []
+    problems += [f"{path}: {problem}" for problem in info.track_problems]
     if not info.audio:
         problems.append(f"{path}: the video has no audio track: converted with silence")
     if info.stated_duration_sec - info.duration_sec > MAX_MISSING_SEC:
@@ -443,6 +477,11 @@ def describe_problems(
             named = ", ".join(map(str, sorted(seconds)[:20])) + (" and more" if len(seconds) > 20 else "")
             problems.append(f"{path}: {kind}damaged at {named} s: {consequence}")
     return problems
+
+
+def displayed_size_px(frame: av.VideoFrame) -> tuple[int, int]:
+    """Return the width and the height of a frame after its rotation."""
+    return (frame.height, frame.width) if num_quarter_turns(frame) % 2 else (frame.width, frame.height)
 
 
 def num_quarter_turns(frame: av.VideoFrame) -> int:

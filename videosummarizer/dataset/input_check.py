@@ -64,7 +64,7 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
         damaged_sec = media.find_damage(video_path, info) if decode else set()
         damaged_audio_sec = set()
         if decode and info.audio:
-            damaged_audio_sec = audio_track.find_damage(video_path).seconds(info.duration_sec)
+            damaged_audio_sec = audio_track.find_damage(video_path, info).seconds(info.duration_sec)
     except media.MediaError as error:
         has_advice = isinstance(error, media.TimestampError)
         advice = "" if has_advice else ": record or download it again, or move it elsewhere"

@@ -146,7 +146,9 @@ class SegmentAudio:
         damage = audio_track.AudioDamage()
         peaks = PeaksByTenth(config.audio_sample_rate)
         num_samples_left = round(video_info.duration_sec * config.audio_sample_rate)
-        blocks = audio_track.read_audio(video_path, config.audio_sample_rate, damage) if video_info.audio else ()
+        blocks = ()
+        if video_info.audio:
+            blocks = audio_track.read_audio(video_path, video_info, config.audio_sample_rate, damage)
         for block in blocks:
             block = block[:num_samples_left]
             num_samples_left -= len(block)

@@ -42,8 +42,8 @@ class MediaReference:
         is_drop_frame: Whether its timecode is drop-frame.
         start_frame: The timecode of its first frame, as a number of frames.
         num_frames: Its length.
-        width_px: Its width.
-        height_px: Its height.
+        width_px: Its width as shown.
+        height_px: Its height as shown.
         num_channels: Its audio channels, 0 without audio.
         is_exact: Whether each frame of the video is one frame at rate_fps. If not (a variable frame rate, or 35 fps),
             clips are cut by time, at the nearest frame at rate_fps.
@@ -99,9 +99,9 @@ def describe_match(
     rate_fps, is_exact = find_timebase(video_info.frame_rate_fps, relative_sec)
     frame_of = np.arange(len(edges_sec)) if is_exact else np.rint(relative_sec * float(rate_fps)).astype(np.int64)
     with media.open_media(video_path) as container:
-        stream = media.best_stream(container, "video", video_path)
+        stream = media.video_stream(container, video_path)
         timecode = find_timecode(stream.metadata) or find_timecode(container.metadata)
-        audio = container.streams.best("audio")
+        audio = media.audio_stream(container, video_info)
         num_channels = audio.layout.nb_channels if audio else 0
     start_frame, is_drop_frame = parse_timecode(timecode, rate_fps)
     reference = MediaReference(

@@ -73,7 +73,7 @@ def render_reel(
         with (
             media.open_media(video_path) as video,
             media.open_media(video_path) as audio,
-            ReelWriter(part_path, video, audio, height_px) as writer,
+            ReelWriter(part_path, video, media.audio_stream(audio, video_info), height_px) as writer,
         ):
             frames = SectionFrames(video, video_info)
             for first, end in sections:
@@ -102,7 +102,9 @@ def render_section(
     time_base, origin_sec = frames.stream.time_base, media.start_time_sec(frames.container)
     first_pts, end_pts = (round((edge_sec + origin_sec) / float(time_base)) for edge_sec in edges_sec)
     num_samples = writer.start_section(end_pts - first_pts)
-    blocks = read_section_audio(audio, edges_sec[0], num_samples, writer.audio) if writer.audio else iter(())
+    blocks = iter(())
+    if writer.audio:
+        blocks = read_section_audio(audio, writer.audio_source, edges_sec[0], num_samples, writer.audio)
     audio_sec = video_sec = 0.0
     for frame in frames.read(first_pts, end_pts):
         frame_sec = float((frame.pts - first_pts) * time_base)
@@ -117,7 +119,11 @@ def render_section(
 
 
 def read_section_audio(
-    container: av.container.InputContainer, first_sec: float, num_samples: int, output: av.AudioStream
+    container: av.container.InputContainer,
+    source: av.AudioStream,
+    first_sec: float,
+    num_samples: int,
+    output: av.AudioStream,
 ) -> Iterator[np.ndarray]:
     """Read audio from first_sec on in the sample rate and layout of an output stream.
 
@@ -125,6 +131,7 @@ def read_section_audio(
 
     Args:
         container: The source.
+        source: Its audio stream.
         first_sec: Where to begin.
         num_samples: How many samples to read.
         output: The output stream.
@@ -132,11 +139,11 @@ def read_section_audio(
     Yields:
         (num_channels, n) float32 blocks, num_samples in all.
     """
-    stream, origin_sec = container.streams.best("audio"), media.start_time_sec(container)
-    preroll_pts = int((first_sec + origin_sec - AUDIO_PREROLL_SEC) / stream.time_base)
-    container.seek(preroll_pts, stream=stream, backward=True)
+    origin_sec = media.start_time_sec(container)
+    preroll_pts = int((first_sec + origin_sec - AUDIO_PREROLL_SEC) / source.time_base)
+    container.seek(preroll_pts, stream=source, backward=True)
     num_fade, position = AUDIO_FADE_SEC * output.rate, 0
-    decoded = audio_track.decode_audio(container.demux(stream), origin_sec)
+    decoded = audio_track.decode_audio(media.demux(container, source), origin_sec)
     for start_sec, run in audio_track.audio_runs(decoded, origin_sec):
         start = round((start_sec - first_sec) * output.rate)
         for num_silent in audio_track.split_silence(min(start, num_samples) - position):
@@ -174,6 +181,7 @@ class ReelWriter:
         path: The file to write.
         video: The output's video stream.
         audio: The output's audio stream, None for a source without audio.
+        audio_source: The source's audio stream, None without one.
         graph: The filters that rotate frames, None where none are needed.
     """
 
@@ -181,13 +189,13 @@ class ReelWriter:
         self,
         path: Path,
         video: av.container.InputContainer,
-        audio: av.container.InputContainer,
+        audio_source: av.AudioStream | None,
         height_px: int | None,
     ):
-        self.path = path
-        source = media.best_stream(video, "video", video.name)
+        self.path, self.audio_source = path, audio_source
+        source = media.video_stream(video, video.name)
         source.thread_type = "AUTO"
-        frame = next(media.decode(video.demux(source)), None)
+        frame = next(media.decode(media.demux(video, source)), None)
         if frame is None:
             raise media.MediaError(f"{video.name}: received a video of which no frame decodes, expected at least one")
         self.graph = rotation_graph(source, frame)
@@ -196,7 +204,7 @@ class ReelWriter:
             self.video = add_video_stream(
                 self.output, source, self.rotate(frame), height_px, is_rotated_sideways(frame)
             )
-            self.audio = add_audio_stream(self.output, audio.streams.best("audio"))
+            self.audio = add_audio_stream(self.output, audio_source)
         self.fifo = av.AudioFifo()
         self.section_pts = self.next_section_pts = self.num_samples = 0
         self.last_pts = -1

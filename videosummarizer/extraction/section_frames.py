@@ -27,7 +27,7 @@ class SectionFrames:
     """
 
     def __init__(self, container: av.container.InputContainer, video_info: media.VideoInfo):
-        self.container, self.stream = container, container.streams.best("video")
+        self.container, self.stream = container, media.video_stream(container, container.name)
         times_sec = video_info.keyframe_times_sec + media.start_time_sec(container)
         self.keyframe_pts = np.rint(times_sec / float(self.stream.time_base)).astype(np.int64)
         self.frames: Iterator[av.VideoFrame] = iter(())
@@ -65,7 +65,7 @@ class SectionFrames:
     def start_decoding(self, sought_pts: int, keyframe_pts: int | None) -> None:
         """Seek, and decode the first frame from a keyframe on, or from where the seek landed."""
         self.container.seek(sought_pts, stream=self.stream, backward=True)
-        packets = self.container.demux(self.stream)
+        packets = media.demux(self.container, self.stream)
         self.frames = media.decode(packets if keyframe_pts is None else packets_from(packets, keyframe_pts))
         self.frame = next(self.frames, None)
 

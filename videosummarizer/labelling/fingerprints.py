@@ -17,6 +17,7 @@ import numpy as np
 from videosummarizer import audio_track
 from videosummarizer.labelling.thumbnails import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Thumbnails
 from videosummarizer.librosa_import import import_librosa
+from videosummarizer.media import VideoInfo
 
 # Seconds from one audio fingerprint to the next; also the time step of the alignment.
 HOP_SEC = 1 / 16
@@ -58,13 +59,14 @@ VIDEO_REGULARISATION = 1.0
 NORM_OFFSET_RATIO = 0.5
 
 
-def read_audio_features(path: str | os.PathLike) -> np.ndarray:
+def read_audio_features(path: str | os.PathLike, video_info: VideoInfo) -> np.ndarray:
     """Return the log-mel spectrogram of a video's audio without its moving average.
 
     Row i describes the audio around i * HOP_SEC. Each row's own mean is subtracted as well.
 
     Args:
         path: the video.
+        video_info: the result of `media.probe`.
 
     Returns:
         (num_steps, 32) float32, natural logarithms of amplitudes; 0 in silence.
@@ -86,7 +88,7 @@ def read_audio_features(path: str | os.PathLike) -> np.ndarray:
         ).T  # fmt: skip
 
     waiting, num_waiting, bands = [np.zeros(FFT_LENGTH // 2, np.float32)], FFT_LENGTH // 2, []
-    for samples in audio_track.read_audio(path, SAMPLE_RATE_HZ):
+    for samples in audio_track.read_audio(path, video_info, SAMPLE_RATE_HZ):
         waiting.append(samples)
         num_waiting += len(samples)
         while num_waiting >= block_length:

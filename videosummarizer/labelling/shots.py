@@ -86,7 +86,8 @@ def find_shots(
 
     has_audio = match_info.audio and highlight_info.audio
     with ThreadPoolExecutor() as pool:  # FFmpeg decodes without holding Python's global lock
-        features = pool.map(fingerprints.read_audio_features, (highlight_path, match_path) if has_audio else ())
+        videos = ((highlight_path, match_path), (highlight_info, match_info)) if has_audio else ((), ())
+        features = pool.map(fingerprints.read_audio_features, *videos)
         query = read_thumbnails(highlight_path)
         reference, has_keyframes = read_reference(match_path, match_info)
         audio = fingerprints.describe_audio(*features) if has_audio else None

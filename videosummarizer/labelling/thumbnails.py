@@ -74,7 +74,7 @@ def read_thumbnails(
     times, thumbnails, aspect_ratio = [], [], Thumbnails.aspect_ratio
     scaler = VideoReformatter()
     with media.open_media(path) as container:
-        stream = media.best_stream(container, "video", path)
+        stream = media.video_stream(container, path)
         stream.thread_type = "AUTO"
         stream.codec_context.options = FAST_DECODING
         first_sec = media.start_time_sec(container)
@@ -84,7 +84,7 @@ def read_thumbnails(
             stream.codec_context.skip_frame = "NONREF"
         if start_sec > 0:
             container.seek(int((start_sec + first_sec) / stream.time_base), stream=stream)
-        for frame in media.decode(container.demux(stream)):
+        for frame in media.decode(media.demux(container, stream)):
             time_sec = frame.time - first_sec
             if time_sec >= end_sec:
                 break
