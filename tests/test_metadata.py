@@ -1,5 +1,6 @@
 """The dataset folder: atomic writes, reading with limits, metadata and names."""
 
+import errno
 import json
 import os
 import pickle
@@ -90,6 +91,39 @@ def test_a_rename_that_fails_leaves_all_as_it_was(folder):
     assert names_in(folder) == ["notes.json", "taken"]
     with pytest.raises(FileNotFoundError):
         atomic_write(folder / "nowhere" / "file", b"new content")
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(folder, monkeypatch):
+    synced = []
+
+    def fsync(descriptor):
+        synced.append((os.fstat(descriptor).st_size, names_in(folder)))
+        raise OSError(errno.EINVAL, "a drive that does not support it")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    atomic_write(folder / "new.json", b"new content")
+    assert synced == [(11, ["new.json.part", "notes.json"])]
+    assert (folder / "new.json").read_bytes() == b"new content"
+
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*notes\.json'"):
+        atomic_write(folder / "notes.json", b"newer content")
+    assert names_in(folder) == ["new.json", "notes.json"]
+    assert (folder / "notes.json").read_bytes() == b"old content"
+
+
+def test_a_drive_that_became_read_only_is_the_error_and_not_the_part_that_stays(folder, monkeypatch):
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    for name in ("unlink", "remove"):
+        monkeypatch.setattr(os, name, lambda *_, **__: refuse("another error"))
+    with pytest.raises(OSError, match=r"Read-only file system: '.*new\.json\.part'"):
+        atomic_write(folder / "new.json", b"new content")
 
 
 # ---- A segment's pickle

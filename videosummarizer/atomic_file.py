@@ -1,5 +1,6 @@
 """Write files atomically, so that a reader, a crash or a full disk never meets half a file."""
 
+import contextlib
 import errno
 import os
 import tempfile
@@ -24,10 +25,16 @@ def atomic_write(path: str | os.PathLike, content: bytes) -> None:
         part.write_bytes(content)
         replace_durably(part, path)
     except BaseException as error:
-        part.unlink(missing_ok=True)
+        discard(part)
         if isinstance(error, OSError):
             error.filename = error.filename or str(path)
         raise
+
+
+def discard(part: str | os.PathLike) -> None:
+    """Delete a file that was not completed, if it exists, without an error that would hide the first one."""
+    with contextlib.suppress(OSError):  # for a file that does not exist, too, on a drive that became read-only
+        os.unlink(part)
 
 
 def replace_durably(part: str | os.PathLike, path: str | os.PathLike) -> None:

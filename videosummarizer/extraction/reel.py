@@ -14,7 +14,7 @@ import av.error
 import numpy as np
 
 from videosummarizer import audio_track, media
-from videosummarizer.atomic_file import replace_durably
+from videosummarizer.atomic_file import discard, replace_durably
 from videosummarizer.extraction.section_frames import SectionFrames
 
 
@@ -80,7 +80,7 @@ def render_reel(
                 render_section(writer, frames, audio, edges_sec[[first, end]].tolist(), on_progress)
         replace_durably(part_path, reel_path)
     finally:
-        part_path.unlink(missing_ok=True)
+        discard(part_path)
 
 
 def render_section(

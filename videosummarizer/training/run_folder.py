@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videosummarizer.atomic_file import atomic_write, replace_durably, require_writable
+from videosummarizer.atomic_file import atomic_write, discard, replace_durably, require_writable
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
 
@@ -65,7 +65,7 @@ class BestCheckpoint(keras.callbacks.Callback):
             write_checkpoint_attributes(part_path, {**self.attributes, "epoch": epoch + 1, "val_loss": val_loss})
             replace_durably(part_path, path)
         except BaseException as error:
-            Path(part_path).unlink(missing_ok=True)
+            discard(part_path)
             if not isinstance(error, Exception):
                 raise
             # HDF5 raises several types, with messages of several lines.
