@@ -198,8 +198,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             keyframe_times_sec=np.sort(np.array(keyframe_pts, np.int64)) * time_base - start_sec,
             video_gaps_sec=timestamps.find_gaps([0, *times_sec.tolist(), duration_sec]),
             audio_gaps_sec=timestamps.find_audio_gaps(duration_sec, *audio_times),
-            unread_bytes=container.size
-            - max(times.end_position for times in (video_times, *audio_choice.times.values())),
+            unread_bytes=container.size - max(times.end_position for times in (video_times, *audio_times)),
             num_bytes=container.size,
             audio_index=audio and audio.index,
             track_problems=tuple(audio_choice.problems()),
