@@ -104,9 +104,11 @@ def label_text(sections_sec: np.ndarray, frame_edges_sec: np.ndarray) -> str:
     return format_sections(sections, frame_edges_sec[sections])
 
 
-def missing_parts(shots: list[Shot], duration_sec: float) -> list[tuple[float, float]]:
-    """Return (start, end) in seconds of the parts of a highlight video that lie in none of its shots."""
-    covered = merge_sections([(shot.edit_start_sec, shot.edit_end_sec) for shot in shots])
+def missing_parts(
+    shots: list[Shot], duration_sec: float, gaps_sec: tuple[tuple[float, float], ...] = ()
+) -> list[tuple[float, float]]:
+    """Return (start, end) in seconds of the parts of a highlight video that lie in none of its shots and gaps."""
+    covered = merge_sections([*((shot.edit_start_sec, shot.edit_end_sec) for shot in shots), *gaps_sec])
     edges = [0.0, *covered.ravel().tolist(), duration_sec]
     gaps = zip(edges[::2], edges[1::2], strict=True)
     return [(start, end) for start, end in gaps if end - start >= MIN_MISSING_SEC]
@@ -154,10 +156,12 @@ def find_labels(
             shots = find_shots(match_path, match_info, highlight_path, highlight_info)
         confident = [shot for shot in shots if shot.confidence >= min_confidence]
         sections_sec = merge_sections([(shot.match_start_sec, shot.match_end_sec) for shot in confident])
-        missing = missing_parts(confident, highlight_info.duration_sec)
+        gaps_sec = highlight_info.video_gaps_sec
+        missing = missing_parts(confident, highlight_info.duration_sec, gaps_sec)
         result.num_sections = len(sections_sec)
         result.highlight_sec = float(np.diff(sections_sec, axis=1).sum())
-        result.found_ratio = 1 - sum(end - start for start, end in missing) / highlight_info.duration_sec
+        shown_sec = highlight_info.duration_sec - sum(end - start for start, end in gaps_sec)
+        result.found_ratio = 1 - sum(end - start for start, end in missing) / shown_sec
         text = label_text(sections_sec, match_info.frame_edges_sec)
         if text and result.found_ratio < LOW_FOUND_RATIO:
             result.warnings.append(

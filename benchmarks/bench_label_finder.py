@@ -47,7 +47,10 @@ PROPERTIES = (
     "plain", "reordered", "twice", "codec and size", "frame rate", "crop", "zoom", "letterbox", "logo", "colour",
     "fades", "dissolves", "louder", "quieter", "compressed", "music", "audio replaced", "intro and ads",
     "no audio", "other audio", "black video", "pause cut out", "mixed", "mixed, no audio", "another match",
+    "1:1, other audio", "9:16, other audio",
 )  # fmt: skip
+# Properties that crop the frame, and its size in pixels then.
+CROPS = {"crop": (256, 144), "1:1, other audio": (144, 144), "9:16, other audio": (108, 192)}
 # Lowest mean F1 that is accepted.
 MIN_F1 = {"plain": 0.97, "mixed": 0.90}
 # Largest accepted median error of a boundary.
@@ -74,7 +77,7 @@ def make_edit(name: str, rng: np.random.Generator, match: Path, other: Path, mat
     edit = Edit(shots, has_audio="no audio" not in name)
     if name == "audio replaced" or is_mixed:
         edit.shots = replace_shots(edit.shots, some, audio=str(talk))
-    if name == "other audio":
+    if name.endswith("other audio"):
         edit.shots = replace_shots(edit.shots, list(range(len(shots))), audio=str(talk))
     if name == "black video":
         edit.shots = [Shot(BLACK, s.start_sec, s.length_sec, audio=s.source) for s in shots]
@@ -91,9 +94,10 @@ def make_edit(name: str, rng: np.random.Generator, match: Path, other: Path, mat
         edit.shots = [studio, *edit.shots[:middle], advert, studio, *edit.shots[middle:], advert]
     if name == "codec and size" or is_mixed:
         edit.encoder, edit.size_px = HEVC, (320, 180)
+    edit.size_px = CROPS.get(name, edit.size_px)
     if name == "frame rate" or is_mixed:
         edit.frame_rate_fps = 25
-    edit.video_filters += [f for n, f in VIDEO_FILTERS.items() if n == name or (is_mixed and n != "crop")]
+    edit.video_filters += [f for n, f in VIDEO_FILTERS.items() if n == name or (is_mixed and n not in CROPS)]
     edit.audio_filters += [f for n, f in AUDIO_FILTERS.items() if n == name or (is_mixed and n == "compressed")]
     edit.fade = name == "fades"
     edit.dissolve = name == "dissolves" or is_mixed

@@ -26,6 +26,8 @@ STUDIO, BLACK = "mandelbrot=size=256x144:rate=30", "color=black:size=256x144:rat
 VIDEO_FILTERS = {
     "crop": "crop=iw*0.85:ih*0.9",
     "zoom": "crop=iw/1.05:ih/1.05",
+    "1:1, other audio": "crop=ih:ih:iw*0.3:0",
+    "9:16, other audio": "crop=ih*9/16:ih:iw*0.25:0",
     "letterbox": "pad=iw:ih*4/3:0:(oh-ih)/2",
     "logo": "drawbox=x=iw*0.8:y=ih*0.06:w=iw*0.15:h=ih*0.15:color=orange:t=fill,"
     "drawbox=x=0:y=ih*0.86:w=iw:h=ih*0.14:color=navy:t=fill",

@@ -131,3 +131,4 @@ def test_missing_parts_are_what_no_shot_covers():
     shots = [Shot(1, 4, 0, 3, 0.9, 0, 0), Shot(3, 6, 9, 12, 0.9, 0, 0), Shot(6.2, 9, 0, 1, 0.9, 0, 0)]
     assert label_finder.missing_parts(shots, 12.0) == [(0.0, 1.0), (9.0, 12.0)]
     assert label_finder.missing_parts([], 12.0) == [(0.0, 12.0)]
+    assert label_finder.missing_parts([Shot(1, 4, 0, 3, 0.9, 0, 0)], 3600.0, ((5.0, 3599.7),)) == [(0.0, 1), (4, 5.0)]
