@@ -18,7 +18,7 @@ import numpy as np
 import label_finder
 from data_loader import DataLoader
 from videosummarizer import labels
-from videosummarizer.dataset import array_reader, metadata, output_folder, safe_pickle, storage, unpacking
+from videosummarizer.dataset import array_reader, audit, metadata, output_folder, safe_pickle, storage, unpacking
 from videosummarizer.extraction import job, outputs
 from videosummarizer.training import checkpoint, resume_point, trained_split, validation
 
@@ -120,6 +120,8 @@ def read_dataset(path: Path) -> None:
         loader.steps(subset)
         for files in loader.files_by_match(subset):
             storage.read_arrays(files[0], loader.data_shape)
+    for warning in audit.find_leaks(loader):
+        check_message(warning)
     if loader.num_segments["train"]:
         loader.require_both_classes("train")
         loader.batches("train")[0]

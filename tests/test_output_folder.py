@@ -336,7 +336,7 @@ def test_metadata_is_deleted_before_what_it_names(tmp_path, monkeypatch):
         ('"highlight_count": 0', '"highlight_count": "0"', "the record of a is damaged"),
         ('"highlight_count"', '"highlights"', "the record of a is damaged"),
         ('"source_files": {', '"source_files": 5, "more": {', "the record of a is damaged"),
-        ('"source_files"', '"source"', "the record of a is damaged"),
+        ('"source_files"', '"files"', "the record of a is damaged"),
         ('"source_files"', '"more": "\\ud800", "source_files"', "the record of a is damaged"),
         ('"segment_count": 1', '"segment_count": -1', "damaged or not from data_converter"),
         ('"title": "a"', '"title": "' + "a" * 256 + '"', "damaged or not from data_converter"),

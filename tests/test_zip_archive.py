@@ -260,3 +260,14 @@ def test_a_zip_is_closed_with_its_dataset(dataset, tmp_path):
         del zip_archive.open
     gc.collect()
     assert [file.closed for file in opened] == [True]
+
+
+def test_a_message_shows_the_beginning_of_a_long_name(dataset, tmp_path):
+    path = zip_up(dataset, tmp_path / "shared.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(member("x" * 60_000 + "/seg_00000_0.pkl", external_attr=0o120777 << 16), b"elsewhere")
+    with pytest.raises(DatasetError) as raised:
+        ZipFiles(path)
+    assert str(raised.value) == (
+        f"{path}/{'x' * 80}...: received a link or a device, expected a file: zip it again without links"
+    )

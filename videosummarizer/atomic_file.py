@@ -26,7 +26,7 @@ def atomic_write(path: str | os.PathLike, content: bytes) -> None:
         replace_durably(part, path)
     except BaseException as error:
         discard(part)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno is not None:
             error.filename = error.filename or str(path)
         raise
 

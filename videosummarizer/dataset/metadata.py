@@ -190,6 +190,8 @@ def parse_metadata(source: str | os.PathLike, content: bytes) -> dict:
                 raise ValueError(f"video {title!r}")
         if len(segment_counts(metadata)) < len(metadata.get("videos", ())):
             raise ValueError("a video is listed twice")
+        if not all(isinstance(video.get("source", ""), str) for video in metadata.get("videos", ())):
+            raise ValueError("the source of a video is not a name")
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         text = repr(error)[:200]
         raise DatasetError(

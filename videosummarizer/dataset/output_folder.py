@@ -151,9 +151,10 @@ def finished_matches(
         metadata = read_metadata(dataset_dir)
     except DatasetError as error:
         raise DatasetError(f"{error} with --overwrite, or give another output_dataset_dir") from error
-    if metadata.get("schema_version") != SCHEMA_VERSION:
+    version = metadata.get("schema_version", 1)
+    if version != SCHEMA_VERSION:
         raise DatasetError(
-            f"{dataset_dir}: contains a dataset of schema version {metadata.get('schema_version', 1)}, expected "
+            f"{dataset_dir}: contains a dataset of schema version {excerpt(str(version))}, expected "
             f"{SCHEMA_VERSION}: give --overwrite to replace it, or another output_dataset_dir"
         )
     if metadata["config"] != vars(config):

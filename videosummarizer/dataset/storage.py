@@ -28,7 +28,7 @@ from videosummarizer.dataset.metadata import (
 )
 from videosummarizer.dataset.zip_archive import ZipArchive
 from videosummarizer.match_files import compose, find_file, is_system_file
-from videosummarizer.untrusted_file import READ_FLAGS
+from videosummarizer.untrusted_file import READ_FLAGS, excerpt
 
 # Segment files are named seg_<index>_<label>.pkl.
 SEGMENT_FILE_NAME = re.compile(r"seg_([0-9]{5,9})_([01])\.pkl")
@@ -174,7 +174,9 @@ class ZipFiles(DatasetFiles):
         roots = [name.removesuffix("metadata.json") for name in names if name.split("/")[-1] == "metadata.json"]
         roots = [root for root in roots if root.count("/") <= 1 and not is_system_file(root.removesuffix("/"))]
         if len(roots) != 1:
-            received = f"{len(roots)} datasets ({', '.join(sorted(roots)[:5])})" if roots else "no metadata.json"
+            received = (
+                f"{len(roots)} datasets ({', '.join(map(excerpt, sorted(roots)[:5]))})" if roots else "no metadata.json"
+            )
             raise DatasetError(
                 f"{self.archive.path}: received a .zip with {received}, expected one dataset, at its root or in one "
                 "folder: unpack it and give the folder, or zip only the dataset folder"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from videosummarizer.dataset.metadata import DatasetError
 from videosummarizer.match_files import compose
+from videosummarizer.untrusted_file import excerpt
 
 # Encodings of names in archives that do not state one: those of macOS, and of Windows in Korean.
 NAME_ENCODINGS = ("utf-8", "cp949")
@@ -71,7 +72,7 @@ class ZipArchive:
                 "damaged or made to fill memory"
             )
         if problem:
-            raise DatasetError(f"{self.path}/{name}: received {problem}")
+            raise DatasetError(f"{self.path}/{excerpt(name)}: received {problem}")
 
     def read(self, info: zipfile.ZipInfo, source: str, max_bytes: int) -> bytes:
         """Read a member of the .zip. Unlike `zipfile`, this can be called from several threads at once.
