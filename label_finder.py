@@ -14,11 +14,9 @@ if __name__ == "__main__":  # before the slow imports
     interruption.install_exception_hook()
 
 import argparse
-import csv
 import importlib.metadata
 import json
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -37,14 +35,12 @@ from videosummarizer.argument_types import num_processes, number_between
 from videosummarizer.atomic_file import atomic_write, require_writable
 from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
 from videosummarizer.evaluation import plots
+from videosummarizer.labelling.pairs import InputError, find_pairs
 from videosummarizer.labelling.shots import Shot, find_shots
 from videosummarizer.labels import format_sections
 from videosummarizer.sections import merge_sections
-from videosummarizer.untrusted_file import excerpt, read_limited
 from videosummarizer.worker_processes import Failure, WorkerPool
 
-# A CSV file of this size names 10,000 pairs.
-MAX_PAIRS_BYTES = 2**20
 # The end of the longest name of a file that is written for a match.
 LONGEST_ENDING = "_label_report.json.part"
 # Shots with a lower confidence are left out of the label file.
@@ -62,10 +58,6 @@ examples:
 """
 
 logger = logging.getLogger("label_finder")
-
-
-class InputError(Exception):
-    """The command's input cannot be used; the message says why and what to do."""
 
 
 @dataclass
@@ -229,84 +221,6 @@ def plot_alignment(
     )  # fmt: skip
     axes.set_title(title, parse_math=False)
     return plots.to_png(figure)
-
-
-def find_pairs(
-    full_match_dir: Path, highlight_dir: Path, pairs_path: Path | None
-) -> tuple[dict[str, tuple[Path, Path]], dict[str, str]]:
-    """Find the videos of each match.
-
-    Args:
-        full_match_dir: folder of the matches.
-        highlight_dir: folder of the highlight videos.
-        pairs_path: CSV file with lines `match,highlight_video`; without it, videos of the same name are pairs.
-
-    Returns:
-        pairs: paths of match and highlight video by the match's title.
-        refused: error messages about matches whose names cannot be used, by title.
-
-    Raises:
-        InputError: a folder or a file is missing, or no pair is left.
-    """
-    for folder in (full_match_dir, highlight_dir):
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder, expected one with mp4 files")
-    if pairs_path:
-        return read_pairs(full_match_dir, highlight_dir, pairs_path), {}
-    matches, refused_matches = match_files.find_by_title(full_match_dir, ".mp4")
-    highlights, refused_highlights = match_files.find_by_title(highlight_dir, ".mp4")
-    refused = dict(sorted((refused_highlights | refused_matches).items()))
-    titles = sorted((matches.keys() & highlights.keys()) - refused.keys())
-    if not titles and not refused:
-        raise InputError(
-            f"{full_match_dir}, {highlight_dir}: received {len(matches)} and {len(highlights)} mp4 files, none of the "
-            "same name, expected <title>.mp4 in both: give them the same names, or use --pairs FILE.csv"
-        )
-    for title in sorted((matches.keys() ^ highlights.keys()) - refused.keys()):
-        logger.warning("%s.mp4 is in only one of the two folders: left out", title)
-    return {title: (matches[title], highlights[title]) for title in titles}, refused
-
-
-def read_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path) -> dict[str, tuple[Path, Path]]:
-    """Read pairs of videos from a CSV file with lines `match,highlight_video`.
-
-    Args:
-        full_match_dir: folder of the matches.
-        highlight_dir: folder of the highlight videos.
-        pairs_path: the CSV file.
-
-    Returns:
-        The paths of match and highlight video by the match's title.
-
-    Raises:
-        InputError: the CSV file cannot be read, a video does not exist, a line does not have two fields, or a match
-            occurs twice.
-    """
-    try:
-        lines = list(csv.reader(read_limited(pairs_path, MAX_PAIRS_BYTES).decode("utf-8-sig").splitlines()))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{pairs_path}: cannot be read ({error}), expected lines of match,highlight_video") from error
-    pairs: dict[str, tuple[Path, Path]] = {}
-    for number, line in enumerate(lines, start=1):
-        names = [name.strip() for name in line]
-        if not any(names):
-            continue
-        source = f"{pairs_path}, line {number}"
-        if len(names) != 2:
-            raise InputError(f"{source}: received {len(names)} fields, expected 2: match.mp4,highlight_video.mp4")
-        paths = match_files.find_file(full_match_dir / names[0]), match_files.find_file(highlight_dir / names[1])
-        for path, name in zip(paths, names, strict=True):
-            if not os.path.isfile(path):  # False for a name that is too long, too
-                raise InputError(
-                    f"{source}: no such file {path.parent / excerpt(name)}, expected the name of a video in its folder"
-                )
-        title = match_files.title_of(paths[0])
-        if title in pairs:
-            raise InputError(f"{source}: received {names[0]} a second time, expected each match once")
-        pairs[title] = paths
-    if not pairs:
-        raise InputError(f"{pairs_path}: received no pair, expected lines of match.mp4,highlight_video.mp4")
-    return pairs
 
 
 def find_all(
