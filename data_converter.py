@@ -106,6 +106,8 @@ def convert_matches(
             video_paths, dataset_dir = [path.absolute() for path in video_paths], dataset_dir.absolute()
             converters = stack.enter_context(cluster.connect(scheduler, [video_paths[0].parent, dataset_dir]))
         durations_sec, failed = probe_matches(video_paths, probes)
+        if converters is not probes:
+            probes.stop_idle()
         yield from failed
         # The longest first, so that in the end no core waits for a long match that was started last.
         ordered = sorted(durations_sec, key=lambda path: (-durations_sec[path], path))

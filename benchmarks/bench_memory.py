@@ -8,6 +8,7 @@ Long matches are the 5-minute match of match_720p.py, looped by copying its stre
 """
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -22,16 +23,25 @@ SETTINGS = ["3", "6", "128", "128", "22050", "1"]
 MEGABYTE = 1e6
 
 
+def resident_bytes(process: psutil.Process) -> int:
+    """Return the resident memory of a process and of those that it started. What they share is counted once."""
+    total = 0
+    for member in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += member.memory_full_info().pss
+    return total
+
+
 def peak_resident_mb(command: list) -> float:
-    """Run a command and return the peak resident size of its process in MB. Raises RuntimeError if it fails."""
+    """Run a command and return the peak resident memory of its processes in MB. Raises RuntimeError if it fails."""
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         watched, peak = psutil.Process(process.pid), 0
         while process.poll() is None:
             try:
-                peak = max(peak, watched.memory_info().rss)
+                peak = max(peak, resident_bytes(watched))
             except psutil.NoSuchProcess:
                 break
-            time.sleep(0.02)
+            time.sleep(0.1)
     if process.returncode:
         raise RuntimeError(f"{command} ended with {process.returncode}")
     return peak / MEGABYTE
