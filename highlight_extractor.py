@@ -299,7 +299,7 @@ def extract_matches(args: argparse.Namespace) -> int:
     Raises:
         ExtractionError, checkpoint.CheckpointError, OSError: Nothing can be done at all.
     """
-    video_paths = list(dict.fromkeys(args.videos))
+    video_paths = list({match_files.absolute_path(path): path for path in args.videos}.values())
     refused = refuse_paths(video_paths, args.output_dir)
     for problem in refused.values():
         logger.error(problem)

@@ -66,6 +66,34 @@ def test_files_do_not_go_where_a_link_to_the_match_lies(extract, tmp_path, caplo
     assert [path.name for path in (tmp_path / "links").iterdir()] == ["final.mp4"]
 
 
+def test_a_link_that_leads_nowhere_costs_no_other_match_and_a_match_may_be_given_twice(extract, tmp_path, caplog):
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "none.mp4")
+    match = extract.match()
+    (tmp_path / "sub").mkdir()
+    assert extract(tmp_path / "loop.mp4", match, tmp_path / "gone.mp4", tmp_path / "sub" / ".." / "match.mp4") == 1
+    assert extract.names() == all_files("match")
+    assert extract.scored == ["match"]
+    loop, gone, summary = caplog.messages
+    assert (loop[: loop.index(":")], gone[: gone.index(":")]) == (
+        str(tmp_path / "loop.mp4"),
+        str(tmp_path / "gone.mp4"),
+    )
+    assert summary.startswith("2 of 3 matches failed: ")
+
+
+def test_folders_whose_names_are_not_utf_8(extract, tmp_path):
+    folder = tmp_path / os.fsdecode("결승".encode("euc-kr"))
+    folder.mkdir()
+    extract.match(f"{folder.name}/match")
+    extract.out = folder / "out"
+    assert extract(folder / "match.mp4") == 0
+    assert extract.names() == all_files("match")
+    assert match_of_page(extract.out / "match.html")["video_url"] == "../match.mp4"
+    xml = ElementTree.parse(extract.out / "match.fcpxml")
+    assert next(xml.iter("asset")).get("src").endswith("/%B0%E1%BD%C2/match.mp4")
+
+
 def test_composed_and_decomposed_names_are_one_match(extract, capsys, caplog):
     match = extract.match(DECOMPOSED)
     match.with_name("결승전 é.txt").write_text("0,30\n")

@@ -39,7 +39,7 @@ def is_system_file(name: str) -> bool:
 def absolute_path(path: str | os.PathLike) -> Path:
     """Return a path as an absolute one without "..". Links keep their names, except before a ".."."""
     path = Path(path).absolute()
-    return path.parent.resolve() / path.name if ".." in path.parts else path
+    return Path(os.path.realpath(path.parent), path.name) if ".." in path.parts else path
 
 
 def find_file(path: Path) -> Path:

@@ -4,6 +4,7 @@ A finished match is skipped, an interrupted one continues, files made in another
 `--overwrite`, and scores are read again where checkpoint and match are the same.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def refuse_paths(video_paths: list[Path], output_dir: Path) -> dict[Path, str]:
         for path in paths:
             if problem := describe_bad_name(path):
                 refused[path] = problem
-            elif output_dir.resolve() in (path.parent.resolve(), path.resolve().parent):
+            elif os.path.realpath(output_dir) in match_dirs(path):
                 refused[path] = (
                     f"--output_dir: received {output_dir}, the folder of {path.name}: a {title}.txt there would be "
                     "taken for its labels, expected another folder"
@@ -92,6 +93,11 @@ def refuse_paths(video_paths: list[Path], output_dir: Path) -> dict[Path, str]:
                     "have the same names, give each its own --output_dir"
                 )
     return refused
+
+
+def match_dirs(video_path: Path) -> tuple[str, str]:
+    """Return the real paths of the folder in which a match lies and, if it is a link, of that of the file itself."""
+    return os.path.realpath(video_path.parent), os.path.dirname(os.path.realpath(video_path))
 
 
 def read_previous_report(path: Path) -> dict:
