@@ -6,9 +6,6 @@ importing librosa fails. Then they are compiled again in each process, which tak
 
 import tempfile
 
-# Deleted when the process ends.
-cache_folders: list[tempfile.TemporaryDirectory] = []
-
 
 def import_librosa():
     """Import librosa, if necessary with numba's cache in a temporary folder.
@@ -25,9 +22,10 @@ def import_librosa():
         import numba
 
         try:
-            cache_folders.append(tempfile.TemporaryDirectory(prefix="numba-", ignore_cleanup_errors=True))
-            numba.config.CACHE_DIR = cache_folders[-1].name
-            return load()
+            # librosa compiles while it is imported. Processes may be killed, so the folder does not outlive the import.
+            with tempfile.TemporaryDirectory(prefix="numba-", ignore_cleanup_errors=True) as folder:
+                numba.config.CACHE_DIR = folder
+                return load()
         except (RuntimeError, OSError):
             reason = " ".join(str(error).split())
             raise OSError(
