@@ -38,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 
 import label_finder  # noqa: E402
 from videosummarizer import media  # noqa: E402
+from videosummarizer.argument_types import positive_number  # noqa: E402
 from videosummarizer.labels import read_label_file, resolve_sections  # noqa: E402
 from videosummarizer.sections import merge_sections  # noqa: E402
 
@@ -265,7 +266,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="P",
         help="Editing properties to measure (default: all).",
     )
-    add("--speed", type=float, metavar="MINUTES", help="Measure the time instead, with a 720p match of this length.")
+    add(
+        "--speed",
+        type=positive_number(float),
+        metavar="MINUTES",
+        help="Measure the time instead, with a 720p match of this length.",
+    )
     return parser.parse_args(argv)
 
 

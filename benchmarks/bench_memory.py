@@ -53,6 +53,8 @@ def main() -> None:
         "--minutes", type=float, nargs="+", default=[10, 60], help="Lengths to measure (default: 10 60)."
     )
     args = parser.parse_args()
+    if not all(0 < num_minutes < float("inf") for num_minutes in args.minutes):
+        parser.error(f"argument --minutes: received {args.minutes}, expected numbers above 0")
     first = None
     for num_minutes in args.minutes:
         path = loop_match(make_match("h264"), num_minutes)
