@@ -12,7 +12,7 @@ from clips import tone, write_clip, write_exact_audio
 
 import data_converter
 import label_finder
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, problems
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import reel
@@ -61,7 +61,7 @@ def test_audio_that_does_not_decode_at_all_is_silence_and_named(tmp_path):
     assert levels.max() == 0
     info = media.probe(path)
     assert info.audio is None
-    assert media.describe_problems(path, info, set()) == [
+    assert problems.describe_problems(path, info, set()) == [
         f"{path}: audio track 1 (aac) cannot be decoded: it counts as absent",
         f"{path}: the video has no audio track: converted with silence",
     ]
@@ -187,4 +187,4 @@ def test_the_label_finder_says_in_one_line_that_nothing_decodes(tmp_path):
         result = label_finder.find_labels("match", *pair, tmp_path, 0.5)
         assert result.error == f"{bad}: received a video stream of which no frame decodes, expected at least one"
     with pytest.raises(media.MediaError, match="of which no frame decodes"):
-        media.find_damage(bad, media.probe(bad))
+        problems.find_damage(bad, media.probe(bad))

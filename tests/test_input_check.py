@@ -8,7 +8,7 @@ import pytest
 from clips import tone, write_clip
 
 import data_converter
-from videosummarizer import media
+from videosummarizer import media, problems
 from videosummarizer.dataset import input_check
 from videosummarizer.worker_processes import WorkerPool
 
@@ -29,7 +29,7 @@ def check(tmp_path, monkeypatch):
     def check(info, labels, decode=False, damaged_sec=()):
         asked = []
         monkeypatch.setattr(media, "probe", lambda path: info)
-        monkeypatch.setattr(media, "find_damage", lambda path, info: asked.append(path) or set(damaged_sec))
+        monkeypatch.setattr(problems, "find_damage", lambda path, info: asked.append(path) or set(damaged_sec))
         label_path = tmp_path / "match.txt"
         label_path.write_text(labels)
         result = input_check.check_match("match", tmp_path / "match.mp4", label_path, decode)

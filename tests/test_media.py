@@ -9,7 +9,7 @@ import pytest
 from clips import FRAME_RATE_FPS, read_number, tone, write_clip, write_exact_audio
 from moviepy.editor import VideoFileClip
 
-from videosummarizer import media
+from videosummarizer import media, problems
 
 SLOWING_TICKS = np.cumsum([0] + [1] * 30 + [2] * 30 + [3] * 20).tolist()
 RAGGED_TICKS = np.cumsum([0] + [1, 3, 1, 1, 7, 2, 2, 5, 1, 1, 1, 20, 1, 2, 3] * 3).tolist()
@@ -239,6 +239,6 @@ def test_a_relative_path_is_no_protocol_and_no_pattern(tmp_path, monkeypatch, na
     assert media.probe_duration_sec(name) == pytest.approx(0.2, abs=0.1)
     frames = media.read_frames(name, info, info.frame_times_sec, info.width_px, info.height_px)
     assert [read_number(frame) for frame in frames] == list(range(6))
-    assert media.find_damage(name, info) == set()
+    assert problems.find_damage(name, info) == set()
     with pytest.raises(media.MediaError, match=r"^no:such\.mp4: cannot be read as a video \(No such file"):
         media.probe("no:such.mp4")

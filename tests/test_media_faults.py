@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clips import FRAME_RATE_FPS, read_number, tone, write_clip
 
-from videosummarizer import media
+from videosummarizer import media, problems
 
 TICKS_PER_SEC = 90_000
 
@@ -197,9 +197,9 @@ def write_damaged(path, numbers, start_sec=0.0):
 @pytest.mark.parametrize("start_sec", [0, 1.5])
 def test_damage_is_found_in_its_second_counted_from_time_0(tmp_path, start_sec):
     path = write_damaged(tmp_path / "clip.mp4", [32, 33, 125], start_sec)
-    assert media.find_damage(path, media.probe(path)) == {1, 4}
+    assert problems.find_damage(path, media.probe(path)) == {1, 4}
     whole = write_damaged(tmp_path / "whole.mp4", [])
-    assert media.find_damage(whole, media.probe(whole)) == set()
+    assert problems.find_damage(whole, media.probe(whole)) == set()
 
 
 def test_damaged_audio_is_no_damage_of_the_video(tmp_path):
@@ -214,7 +214,7 @@ def test_damaged_audio_is_no_damage_of_the_video(tmp_path):
         times_sec = []
         assert list(media.decode(container.demux(container.streams.audio[0]), 0, times_sec.append)) == []
     assert {int(time_sec) for time_sec in times_sec} == {0, 1}
-    assert media.find_damage(path, media.probe(path)) == set()
+    assert problems.find_damage(path, media.probe(path)) == set()
 
 
 @pytest.mark.parametrize("start_sec", [0, 1.5])
@@ -309,7 +309,7 @@ def test_damage_in_the_last_frames_is_found_and_costs_no_others_with_any_number_
     expected = [max(set(range(number + 1)) - set(damaged)) for number in range(145, 150)]
     assert [read_number(frame) for frame in frames] == expected
     assert damaged_sec == {4}
-    assert media.find_damage(path, info) == {4}
+    assert problems.find_damage(path, info) == {4}
 
 
 def info(**changes):
@@ -324,34 +324,34 @@ def info(**changes):
 
 
 def test_an_intact_film_has_no_problems():
-    assert media.describe_problems("a/film.mp4", info(), set()) == []
+    assert problems.describe_problems("a/film.mp4", info(), set()) == []
 
 
 def test_problems_are_reported_one_by_one():
-    assert media.describe_problems("film.mp4", info(audio=None), set()) == [
+    assert problems.describe_problems("film.mp4", info(audio=None), set()) == [
         "film.mp4: the video has no audio track: converted with silence"
     ]
-    assert media.describe_problems("film.mp4", info(stated_duration_sec=71.26), set()) == [
+    assert problems.describe_problems("film.mp4", info(stated_duration_sec=71.26), set()) == [
         "film.mp4: the video ends at 60.0 s of the 71.3 s that the header states: converted up to there"
     ]
-    assert media.describe_problems("film.mp4", info(), {12, 7, 100}) == [
+    assert problems.describe_problems("film.mp4", info(), {12, 7, 100}) == [
         "film.mp4: damaged at 7, 12, 100 s: the last undamaged frame is repeated there"
     ]
-    assert media.describe_problems("film.mp4", info(), set(), {12, 7}) == [
+    assert problems.describe_problems("film.mp4", info(), set(), {12, 7}) == [
         "film.mp4: the audio is damaged at 7, 12 s: it is silent there"
     ]
-    assert len(media.describe_problems("film.mp4", info(audio=None, stated_duration_sec=90.0), {1}, {1})) == 4
+    assert len(problems.describe_problems("film.mp4", info(audio=None, stated_duration_sec=90.0), {1}, {1})) == 4
 
 
 @pytest.mark.parametrize(("stated_sec", "is_fault"), [(0.0, False), (50.0, False), (61.0, False), (61.001, True)])
 def test_a_second_more_in_the_header_is_no_fault(stated_sec, is_fault):
-    assert len(media.describe_problems("film.mp4", info(stated_duration_sec=stated_sec), set())) == is_fault
+    assert len(problems.describe_problems("film.mp4", info(stated_duration_sec=stated_sec), set())) == is_fault
 
 
 def test_of_many_damaged_seconds_the_first_20_are_named():
-    (fault,) = media.describe_problems("film.mp4", info(), set(range(50, 30, -1)))
+    (fault,) = problems.describe_problems("film.mp4", info(), set(range(50, 30, -1)))
     assert fault.startswith(f"film.mp4: damaged at {', '.join(map(str, range(31, 51)))} s: ")
-    (fault,) = media.describe_problems("film.mp4", info(), set(range(51, 30, -1)))
+    (fault,) = problems.describe_problems("film.mp4", info(), set(range(51, 30, -1)))
     assert fault.startswith(f"film.mp4: damaged at {', '.join(map(str, range(31, 51)))} and more s: ")
 
 

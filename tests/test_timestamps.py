@@ -14,7 +14,7 @@ from clips import read_number, tone, write_clip, write_exact_audio
 import data_converter
 import highlight_extractor
 import label_finder
-from videosummarizer import audio_track, media, timestamps
+from videosummarizer import audio_track, media, problems, timestamps
 
 SETTINGS = ["60", "0.5", "40", "16", "1000", "0"]
 
@@ -147,13 +147,13 @@ def test_parts_of_which_only_the_first_can_be_read_are_named(tmp_path, suffix):
         subprocess.run([*command[:-1], "-mpegts_start_pid", "400", command[-1]], check=True)
         content = other.read_bytes()
     path.write_bytes(clips[0].read_bytes() + content)
-    (problem,) = media.describe_problems(path, media.probe(path), set())
+    (problem,) = problems.describe_problems(path, media.probe(path), set())
     assert re.fullmatch(
         rf"{path}: nothing is read from the last [45].% of the file: if it was joined from parts, join them with "
         r"ffmpeg -f concat .*",
         problem,
     )
-    assert media.describe_problems(clips[0], media.probe(clips[0]), set()) == []
+    assert problems.describe_problems(clips[0], media.probe(clips[0]), set()) == []
 
 
 # ---- Gaps
@@ -209,7 +209,7 @@ def test_gaps_in_the_audio_alone_are_named(tmp_path):
     path = write_exact_audio(tmp_path / "clip.mkv", [(70, samples), (150, samples)], frame_ticks=ticks)
     assert media.probe(path).audio_gaps_sec == pytest.approx(np.array([(0, 70), (71, 150)]), abs=0.06)
     late = write_exact_audio(tmp_path / "late.mkv", [(3, samples)], frame_ticks=[0, 30])
-    (problem,) = media.describe_problems(late, media.probe(late), set())
+    (problem,) = problems.describe_problems(late, media.probe(late), set())
     assert problem == f"{late}: there is no audio from 0.0 s to 1.0 s: silent there"
     assert media.probe(write_clip(tmp_path / "whole.mp4", audio=tone(440, 2))).audio_gaps_sec == ()
 

@@ -18,7 +18,9 @@ Modules:
     interruption.py    Ctrl-C during imports and while processes start
     labels.py          label files: reading, checking, writing
     media.py           frames of a video, by presentation time
+    packet_decoding.py decoding packets around damage
     prefetching.py     reading ahead in threads
+    problems.py        warnings about a video that can be read nevertheless
     sections.py        sections in seconds and frames: union, coverage, length, mean score
     timestamps.py      timestamps that restart, jump, or do not fit the number of packets
     worker_processes.py

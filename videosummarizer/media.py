@@ -9,8 +9,7 @@ import ctypes
 import os
 import sys
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from av.video.reformatter import VideoReformatter
 
 from videosummarizer import timestamps, tracks
 from videosummarizer.nal_units import disposable_test, random_access_test
+from videosummarizer.packet_decoding import decode, decoder_delay
 
 
 class MediaError(Exception):
@@ -32,13 +32,6 @@ class TimestampError(MediaError):
 
 # Times that differ by less are equal: below a tick of a presentation clock (1/90000 s), above float64 rounding errors.
 TIME_TOLERANCE_SEC = 1e-6
-# Header and last frame of an intact file may differ by up to this.
-MAX_MISSING_SEC = 1.0
-# More than this at the end of a file is not its index, but a second file or a download that did not finish.
-MIN_UNREAD_BYTES = 50_000
-MIN_UNREAD_RATIO = 0.2
-# A decoder has at most this many threads, and reports an error at most so many packets late.
-MAX_DECODER_DELAY = 256
 
 
 @dataclass(frozen=True)
@@ -345,38 +338,6 @@ def demux_from(
     yield from packets
 
 
-def decode(
-    packets: Iterator[av.Packet], start_sec: float = 0, on_damage: Callable[[float], object] | None = None
-) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """Decode packets, skipping frames without a presentation time and packets that are damaged.
-
-    Whatever error a decoder has with a packet is damage. Errors while packets are read are not, and are raised.
-
-    Args:
-        packets: The packets of one stream.
-        start_sec: Time 0 of on_damage.
-        on_damage: Called with the time in seconds of each packet that does not decode.
-    """
-    recent_pts: deque[int | None] = deque(maxlen=MAX_DECODER_DELAY)
-    for packet in packets:
-        recent_pts.append(packet.pts)
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            frames = []
-            if (
-                on_damage is not None
-                and (pts := recent_pts[-1 - min(decoder_delay(packet), len(recent_pts) - 1)]) is not None
-            ):
-                on_damage(max(0.0, float(pts * packet.time_base) - start_sec))
-        yield from (frame for frame in frames if frame.pts is not None)
-
-
-def decoder_delay(packet: av.Packet) -> int:
-    """Return how many packets later a decoder with several threads reports an error."""
-    return packet.stream.codec_context.delay if packet.stream.type == "video" else 0
-
-
 def decode_to_end(
     path: str | os.PathLike,
     packets: Iterator[av.Packet],
@@ -416,66 +377,6 @@ def decode_to_end(
         for frame in decode(demux_from(container, stream, random_access_points, last_frame_pts), start_sec, on_damage):
             if frame.pts > last_frame_pts:
                 yield frame
-
-
-def find_damage(path: str | os.PathLike, video_info: VideoInfo) -> set[int]:
-    """Decode all video of a file and return the whole seconds in which packets do not decode.
-
-    Raises:
-        MediaError: The file cannot be read, or no frame of it decodes.
-    """
-    damaged_sec: set[int] = set()
-    num_frames = 0
-    with open_media(path) as container:
-        stream = video_stream(container, path)
-        stream.thread_type = "AUTO"
-        for _ in decode_to_end(
-            path,
-            demux(container, stream),
-            video_info.random_access_points,
-            start_time_sec(container),
-            lambda time_sec: damaged_sec.add(int(time_sec)),
-        ):
-            num_frames += 1
-    if not num_frames:
-        raise MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
-    return damaged_sec
-
-
-def describe_problems(
-    path: str | os.PathLike, info: VideoInfo, damaged_sec: set[int], damaged_audio_sec: Set[int] = frozenset()
-) -> list[str]:
-    """Return warnings about a video that can be read nevertheless.
-
-    Args:
-        path: The video.
-        info: The result of `probe`.
-        damaged_sec: The whole seconds in which packets of the video do not decode.
-        damaged_audio_sec: The whole seconds in which the audio is damaged.
-    """
-    problems = []
-    problems += [f"{path}: {problem}" for problem in info.track_problems]
-    if not info.audio:
-        problems.append(f"{path}: the video has no audio track: converted with silence")
-    if info.stated_duration_sec - info.duration_sec > MAX_MISSING_SEC:
-        problems.append(
-            f"{path}: the video ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that the "
-            "header states: converted up to there"
-        )
-    if info.unread_bytes > max(MIN_UNREAD_BYTES, MIN_UNREAD_RATIO * info.num_bytes):
-        problems.append(
-            f"{path}: nothing is read from the last {info.unread_bytes / info.num_bytes:.0%} of the file: if it was "
-            f"joined from parts, join them with {timestamps.join_command(path)}"
-        )
-    problems += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec)
-    for kind, seconds, consequence in (
-        ("", damaged_sec, "the last undamaged frame is repeated there"),
-        ("the audio is ", damaged_audio_sec, "it is silent there"),
-    ):
-        if seconds:
-            named = ", ".join(map(str, sorted(seconds)[:20])) + (" and more" if len(seconds) > 20 else "")
-            problems.append(f"{path}: {kind}damaged at {named} s: {consequence}")
-    return problems
 
 
 def displayed_size_px(frame: av.VideoFrame) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import threadpoolctl
 
-from videosummarizer import media
+from videosummarizer import media, problems
 from videosummarizer.dataset import output_folder, sampling, storage
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.error_messages import describe_match_error
@@ -87,7 +87,7 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
         part_dir = Path(tempfile.mkdtemp(dir=dataset_dir / output_folder.PART_DIR_NAME))
         (part_dir / result.title).mkdir()
         damage = write_segments(video_path, info, config, labels, part_dir / result.title, num_threads)
-        result.warnings += media.describe_problems(video_path, info, *damage)
+        result.warnings += problems.describe_problems(video_path, info, *damage)
         publish(part_dir / result.title, dataset_dir / result.title)
     except (media.MediaError, LabelError) as error:
         result.error, result.error_traceback = str(error), traceback.format_exc()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, problems
 from videosummarizer.dataset.conversion import CANNOT_BE_CONVERTED
 from videosummarizer.error_messages import describe_match_error
 from videosummarizer.labels import LabelError, format_time, read_label_file, resolve_sections
@@ -61,7 +61,7 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
             label_errors.append(describe_match_error(video_path, CANNOT_BE_CONVERTED, error))
     try:
         info = media.probe(video_path)
-        damaged_sec = media.find_damage(video_path, info) if decode else set()
+        damaged_sec = problems.find_damage(video_path, info) if decode else set()
         damaged_audio_sec = set()
         if decode and info.audio:
             damaged_audio_sec = audio_track.find_damage(video_path, info).seconds(info.duration_sec)
@@ -72,7 +72,7 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
         return check
     sections_sec, warnings = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec, label_errors)
     check.errors += map(str, label_errors)
-    check.warnings += warnings + media.describe_problems(video_path, info, damaged_sec, damaged_audio_sec)
+    check.warnings += warnings + problems.describe_problems(video_path, info, damaged_sec, damaged_audio_sec)
     intervals_sec = np.diff(info.frame_times_sec)
     is_constant = np.ptp(intervals_sec) <= MAX_FRAME_JITTER_SEC if len(intervals_sec) else True
     highlight_sec = float(np.diff(sections_sec, axis=1).sum())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videosummarizer import media
+from videosummarizer import media, problems
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction.job import ExtractionError
@@ -71,6 +71,6 @@ def score_match(
             f"{video_path}: the network gives scores that are not finite numbers, expected scores from 0 to 1: its "
             "weights are damaged or its training diverged, use another checkpoint"
         )
-    for problem in media.describe_problems(video_path, info, damaged_sec, damaged_audio_sec):
+    for problem in problems.describe_problems(video_path, info, damaged_sec, damaged_audio_sec):
         logger.warning(problem)
     return rows[:, 0], rows[:, 1:]

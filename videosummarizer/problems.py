@@ -1,0 +1,72 @@
+"""Describe the problems of a video that can be read nevertheless, as warnings of all stages."""
+
+import os
+from collections.abc import Set
+
+from videosummarizer import media, timestamps
+
+# Header and last frame of an intact file may differ by up to this.
+MAX_MISSING_SEC = 1.0
+# More than this at the end of a file is not its index, but a second file or a download that did not finish.
+MIN_UNREAD_BYTES = 50_000
+MIN_UNREAD_RATIO = 0.2
+
+
+def find_damage(path: str | os.PathLike, video_info: media.VideoInfo) -> set[int]:
+    """Decode all video of a file and return the whole seconds in which packets do not decode.
+
+    Raises:
+        media.MediaError: The file cannot be read, or no frame of it decodes.
+    """
+    damaged_sec: set[int] = set()
+    num_frames = 0
+    with media.open_media(path) as container:
+        stream = media.video_stream(container, path)
+        stream.thread_type = "AUTO"
+        for _ in media.decode_to_end(
+            path,
+            media.demux(container, stream),
+            video_info.random_access_points,
+            media.start_time_sec(container),
+            lambda time_sec: damaged_sec.add(int(time_sec)),
+        ):
+            num_frames += 1
+    if not num_frames:
+        raise media.MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
+    return damaged_sec
+
+
+def describe_problems(
+    path: str | os.PathLike, info: media.VideoInfo, damaged_sec: set[int], damaged_audio_sec: Set[int] = frozenset()
+) -> list[str]:
+    """Return warnings about a video that can be read nevertheless.
+
+    Args:
+        path: The video.
+        info: The result of `media.probe`.
+        damaged_sec: The whole seconds in which packets of the video do not decode.
+        damaged_audio_sec: The whole seconds in which the audio is damaged.
+    """
+    problems = []
+    problems += [f"{path}: {problem}" for problem in info.track_problems]
+    if not info.audio:
+        problems.append(f"{path}: the video has no audio track: converted with silence")
+    if info.stated_duration_sec - info.duration_sec > MAX_MISSING_SEC:
+        problems.append(
+            f"{path}: the video ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that the "
+            "header states: converted up to there"
+        )
+    if info.unread_bytes > max(MIN_UNREAD_BYTES, MIN_UNREAD_RATIO * info.num_bytes):
+        problems.append(
+            f"{path}: nothing is read from the last {info.unread_bytes / info.num_bytes:.0%} of the file: if it was "
+            f"joined from parts, join them with {timestamps.join_command(path)}"
+        )
+    problems += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec)
+    for kind, seconds, consequence in (
+        ("", damaged_sec, "the last undamaged frame is repeated there"),
+        ("the audio is ", damaged_audio_sec, "it is silent there"),
+    ):
+        if seconds:
+            named = ", ".join(map(str, sorted(seconds)[:20])) + (" and more" if len(seconds) > 20 else "")
+            problems.append(f"{path}: {kind}damaged at {named} s: {consequence}")
+    return problems
