@@ -20,7 +20,7 @@ def prepare(ckpt_dir: Path) -> None:
     ckpt_dir.mkdir(parents=True, exist_ok=True)
 
 
-class BestCheckpoint(keras.callbacks.Callback):
+class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     """Save `<name>-<epoch>-<val_loss>.hdf5` atomically after an epoch with the lowest validation loss so far.
 
     Args:
@@ -29,14 +29,17 @@ class BestCheckpoint(keras.callbacks.Callback):
         attributes: What each checkpoint states about itself, next to its epoch and validation loss.
 
     Attributes:
-        best: Lowest validation loss so far, infinite before the first checkpoint.
         best_path: Path of the last checkpoint, None before the first.
     """
 
     def __init__(self, ckpt_dir: str | os.PathLike, name: str, attributes: dict):
-        super().__init__()
+        # The constructor of Keras 3 refuses the suffix .hdf5, so the path is set afterwards; Keras calls its `format`.
+        # The initial value keeps NaN from counting as the best loss.
+        super().__init__("x.h5", monitor="val_loss", mode="min", save_best_only=True, initial_value_threshold=np.inf)
+        self.part_path = os.path.join(ckpt_dir, f".{name}.part.hdf5")
+        self.filepath = self.part_path.replace("{", "{{").replace("}", "}}")
         self.ckpt_dir, self.name, self.attributes = ckpt_dir, name, attributes
-        self.best, self.best_path = np.inf, None
+        self.best_path: str | None = None
 
     def resume(self, best_path: str | None, best_loss: float) -> None:
         """Continue from the best checkpoint of the run before, if it still exists.
@@ -55,17 +58,17 @@ class BestCheckpoint(keras.callbacks.Callback):
         Raises:
             OSError: The checkpoint cannot be written.
         """
-        val_loss = logs["val_loss"]
-        if not val_loss < self.best:  # never for NaN
-            return
+        best_before, val_loss = self.best, logs["val_loss"]
         path = os.path.join(self.ckpt_dir, f"{self.name}-{epoch + 1:04d}-{val_loss:.4f}.hdf5")
-        part_path = os.path.join(self.ckpt_dir, f".{self.name}.part.hdf5")
         try:
-            self.model.save(part_path)
-            write_checkpoint_attributes(part_path, {**self.attributes, "epoch": epoch + 1, "val_loss": val_loss})
-            replace_durably(part_path, path)
+            super().on_epoch_end(epoch, logs)
+            if self.best == best_before:
+                return
+            write_checkpoint_attributes(self.part_path, {**self.attributes, "epoch": epoch + 1, "val_loss": val_loss})
+            replace_durably(self.part_path, path)
         except BaseException as error:
-            discard(part_path)
+            self.best = best_before
+            discard(self.part_path)
             if not isinstance(error, Exception):
                 raise
             # HDF5 raises several types, with messages of several lines.
@@ -74,7 +77,7 @@ class BestCheckpoint(keras.callbacks.Callback):
                 f"{path}: the checkpoint cannot be written ({reason}): make room or correct the folder's permissions, "
                 "then continue with --resume"
             ) from error
-        self.best, self.best_path = val_loss, path
+        self.best_path = path
 
 
 def make_event_log(path: Path):
