@@ -150,15 +150,17 @@ def run_target(target: Target, num: int, seed: int, scratch: Path, keep: Path) -
             finally:
                 os._exit(status)
         os.close(writer)
-        with open(reader) as lines:
-            for line in lines:
-                result = json.loads(line)
-                numbers.remove(result["number"])
-                yield result
-        _, status = os.waitpid(process_id, 0)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process_id, signal.SIGKILL)
-        shutil.rmtree(folder.parent, ignore_errors=True)
+        try:
+            with open(reader) as lines:
+                for line in lines:
+                    result = json.loads(line)
+                    numbers.remove(result["number"])
+                    yield result
+            _, status = os.waitpid(process_id, 0)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process_id, signal.SIGKILL)
+            shutil.rmtree(folder.parent, ignore_errors=True)
         if status:
             ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
             outcome = "hang" if ended_by == signal.SIGALRM else "crash"
@@ -177,12 +179,12 @@ def file_name(target: Target, number: int, outcome: str) -> str:
     return f"{kind}_{number}_{outcome}{Path(target.file_name).suffix}"
 
 
-def report_target(target: Target, num: int, seed: int, scratch: Path, keep: Path) -> Counter:
-    """Try `num` files of a kind, print violations, and return the counts by outcome, and the maxima."""
-    counts: Counter = Counter(files=num)
+def report_target(target: Target, num: int, seed: int, scratch: Path, keep: Path, counts: Counter) -> None:
+    """Try `num` files of a kind, print violations, and add to the counts by outcome, and to the maxima."""
     with tqdm(total=num, desc=target.name, unit="file", leave=False, disable=None) as bar:
         for result in run_target(target, num, seed, scratch, keep):
             bar.update()
+            counts["files"] += 1
             counts[result["outcome"]] += 1
             counts["sec"] = max(counts["sec"], result["sec"])
             counts["mb"] = max(counts["mb"], result["mb"])
@@ -191,7 +193,6 @@ def report_target(target: Target, num: int, seed: int, scratch: Path, keep: Path
                     f"{target.name} {result['number']}: {result['outcome']}: {result['detail']}", file=sys.stdout
                 )
                 sys.stdout.flush()
-    return counts
 
 
 def print_table(rows: dict[str, Counter]) -> None:
@@ -234,9 +235,11 @@ def main(argv: list[str] | None = None) -> int:
         if args.videos:
             targets |= fuzz_videos.all_targets(scratch / "intact")
             num_of |= fuzz_videos.numbers(args.videos)
-        for name, num in num_of.items():
-            if num:
-                rows[name] = report_target(targets[name], num, args.seed, scratch, args.keep.resolve())
+        with contextlib.suppress(KeyboardInterrupt):  # the table then has the files tried so far
+            for name, num in num_of.items():
+                if num:
+                    rows[name] = Counter()
+                    report_target(targets[name], num, args.seed, scratch, args.keep.resolve(), rows[name])
         (args.keep / "current").unlink(missing_ok=True)
         if marker.exists():
             rows["segment pickles"]["executed"] += 1

@@ -312,6 +312,21 @@ def test_damage_in_the_last_frames_is_found_and_costs_no_others_with_any_number_
     assert problems.find_damage(path, info) == {4}
 
 
+@pytest.mark.parametrize("num_threads", [1, 2, 4])
+def test_the_only_frame_that_decodes_is_found_with_any_number_of_threads(tmp_path, num_threads):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=60)
+    with media.open_media(path) as container:
+        places = [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size]
+    content = bytearray(path.read_bytes())
+    for position, size in places[1:]:
+        content[position : position + size] = b"\x7f\xff\xff\xff" + bytes(size - 4)
+    path.write_bytes(content)
+    info = media.probe(path)
+    frames = media.read_frames(path, info, np.array([0, 0.5, 1.9]), 40, 16, num_threads)
+    assert [read_number(frame) for frame in frames] == [0, 0, 0]
+    assert media.find_damage(path, info) == {0, 1}
+
+
 def info(**changes):
     known = {"duration_sec": 60.0, "stated_duration_sec": 60.0, "frame_rate_fps": 30.0, "width_px": 4, "height_px": 2}
     more = {

@@ -347,8 +347,8 @@ def decode_to_end(
 ) -> Iterator[av.VideoFrame]:
     """Decode video packets as `decode` does, including frames that several threads lose behind damage.
 
-    At the end of a file, a decoder with several threads returns no frame after the first error. These frames are
-    decoded again with one thread.
+    At the end of a file, a decoder with several threads returns no frame after the first error, and none at all where
+    nearly all packets are damaged. These frames are decoded again with one thread.
 
     Args:
         path: The video.
@@ -369,7 +369,7 @@ def decode_to_end(
     for frame in decode(watch(), start_sec, on_damage):
         last_frame_pts = frame.pts
         yield frame
-    if not delay or not 0 <= last_frame_pts < last_packet_pts:
+    if not delay or last_frame_pts >= last_packet_pts:
         return
     with open_media(path) as container:
         stream = video_stream(container, path)
