@@ -1,5 +1,6 @@
 """Conversion on a Dask cluster: the commands of docs/convert.md, and one line for each way in which they can fail."""
 
+import asyncio
 import contextlib
 import os
 import pickle
@@ -247,6 +248,17 @@ def test_a_scheduler_that_ends_is_one_line(dask, status):
     client.submitted[1].status = status
     with pytest.raises(InputError, match=f"the connection to {ADDRESS} is lost: start the scheduler"):
         list(calls)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError("4 Futures cancelled"), RuntimeError("closed")])
+def test_a_scheduler_that_ends_while_it_is_waited_for_is_one_line(dask, error):
+    def end_scheduler(*_, **__):
+        raise error
+
+    client = Client()
+    client.cancel = dask.wait = end_scheduler
+    with pytest.raises(InputError, match=f"the connection to {ADDRESS} is lost"):
+        list(cluster.Cluster(client, ADDRESS).run(end, [(None, 1)]))
 
 
 def test_a_scheduler_that_ends_while_matches_are_converted_is_one_line(dask):

@@ -5,8 +5,9 @@ import logging
 import pickle
 import platform
 import time
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def connect(scheduler: str, folders: list[Path]) -> Iterator["Cluster"]:
         from dask.distributed import Client
     except ImportError as error:
         raise InputError("--scheduler: needs Dask, which is not installed: pip install distributed") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it says of lost connections is reported here
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] == "distributed":  # what they say of lost connections is reported here, in one line
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(scheduler, timeout=SCHEDULER_TIMEOUT_SEC)
     except Exception as error:  # Dask documents none: OSError, ValueError, and others for other versions
@@ -74,7 +77,7 @@ class Cluster:
         """
         try:
             return len(self.client.nthreads())
-        except Exception as error:  # Dask documents none
+        except (Exception, CancelledError) as error:  # Dask documents none
             raise self.connection_error() from error
 
     def connection_error(self) -> InputError:
@@ -159,10 +162,13 @@ class Cluster:
                 except TimeoutError:
                     self.wait_for_workers(pending.values())
                     continue
+                except (Exception, CancelledError) as error:  # the scheduler has ended; Dask documents none
+                    raise self.connection_error() from error
                 for future in done:
                     yield pending.pop(future), self.outcome(future)
         finally:
-            self.client.cancel(list(pending))
+            with suppress(Exception, CancelledError):  # as above
+                self.client.cancel(list(pending))
 
     def outcome(self, future) -> object:
         """Return the outcome of a call: what the function returned, or a Failure.
