@@ -142,6 +142,8 @@ def find_labels(
     try:
         match_info, highlight_info = media.probe(match_path), media.probe(highlight_path)
         for path, info in ((match_path, match_info), (highlight_path, highlight_info)):
+            result.warnings += [f"{path}: {problem}" for problem in info.track_problems]
+        for path, info in ((match_path, match_info), (highlight_path, highlight_info)):
             result.warnings += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec)
         # One BLAS thread: the products are small, and several matches run in parallel.
         with threadpoolctl.threadpool_limits(1):

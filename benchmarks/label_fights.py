@@ -107,7 +107,7 @@ def read_match(json_path: Path) -> tuple[list[int], int, int]:
     try:
         about = json.loads(json_path.read_bytes())
         kill_frames, num_frames, rate = about["kills"], about["frames"], about["fps"]
-        with av.open(str(video_path)) as container:
+        with av.open(str(video_path), metadata_errors="replace") as container:
             num_pictures = container.streams.video[0].frames
         frame_step = round(num_frames / num_pictures)
         is_valid = rate == FRAME_RATE_FPS and num_pictures == len(range(0, num_frames, frame_step))

@@ -28,7 +28,7 @@ class FakePacket(bytes):
         return packet
 
     def decode(self):
-        return [SimpleNamespace(pts=self.pts, width=320, height=200, rotation=0)]
+        return [SimpleNamespace(pts=self.pts, width=320, height=200, rotation=0, side_data={})]
 
 
 @pytest.fixture

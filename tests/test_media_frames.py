@@ -314,7 +314,7 @@ def ffmpeg(*arguments):
     [(0, 0), (90, 1), (180, 2), (-180, 2), (-90, 3), (89, 1), (-91, 3), (-89, 3), (44, 0), (-1, 0)],
 )
 def test_a_rotation_is_the_nearest_number_of_quarter_turns(degrees, num_turns):
-    assert media.num_quarter_turns(SimpleNamespace(rotation=degrees)) == num_turns
+    assert media.num_quarter_turns(SimpleNamespace(rotation=degrees, side_data={})) == num_turns
 
 
 @pytest.mark.parametrize(("degrees", "size_px"), [(0, (160, 64)), (90, (64, 160)), (180, (160, 64)), (270, (64, 160))])

@@ -301,10 +301,11 @@ def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog, ave
     info = media.probe(match)
     original = sampling.read_segments
 
-    def damaged(video_path, info, config, damaged_sec, scratch_dir, damaged_audio_sec):
+    def damaged(video_path, info, config, damaged_sec, scratch_dir, damaged_audio_sec, cancelled_audio_sec):
         yield from original(video_path, info, config, damaged_sec)
         damaged_sec |= {7, 3}
         damaged_audio_sec |= {5}
+        cancelled_audio_sec |= {6}
 
     monkeypatch.setattr(sampling, "read_segments", damaged)
     with caplog.at_level(logging.WARNING):
@@ -312,6 +313,7 @@ def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog, ave
     assert caplog.messages == [
         f"{match}: damaged at 3, 7 s: the last undamaged frame is repeated there",
         f"{match}: the audio is damaged at 5 s: it is silent there",
+        f"{match}: the audio channels are in antiphase at 6 s: they cancel to silence in mono, invert one",
     ]
     assert caplog.records[0].name == "videosummarizer.extraction.scoring"
 

@@ -7,6 +7,7 @@ import av
 import numpy as np
 
 from videosummarizer import media
+from videosummarizer.antiphase import AntiphaseMeter
 
 # The number of audio samples that are resampled in one call.
 NUM_SAMPLES_PER_RESAMPLING = 65_536
@@ -24,10 +25,12 @@ class AudioDamage:
     Attributes:
         tenths: The tenths of a second, rounded down, in which packets do not decode, or samples are not finite or
             larger than MAX_AMPLITUDE.
+        antiphase: Finds where the channels cancel in mono.
     """
 
     def __init__(self):
         self.tenths: set[int] = set()
+        self.antiphase = AntiphaseMeter()
 
     def add(self, time_sec: float) -> None:
         """Add a time."""
@@ -132,6 +135,7 @@ def decode_audio(
                     damage.add(max(0.0, time_sec - start_sec))
             make_silent(frame)
             follows_damage = False
+        damage.antiphase.measure(frame, frame.time - start_sec)
         yield frame
 
 

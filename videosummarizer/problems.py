@@ -37,7 +37,11 @@ def find_damage(path: str | os.PathLike, video_info: media.VideoInfo) -> set[int
 
 
 def describe_problems(
-    path: str | os.PathLike, info: media.VideoInfo, damaged_sec: set[int], damaged_audio_sec: Set[int] = frozenset()
+    path: str | os.PathLike,
+    info: media.VideoInfo,
+    damaged_sec: set[int],
+    damaged_audio_sec: Set[int] = frozenset(),
+    cancelled_audio_sec: Set[int] = frozenset(),
 ) -> list[str]:
     """Return warnings about a video that can be read nevertheless.
 
@@ -46,6 +50,7 @@ def describe_problems(
         info: The result of `media.probe`.
         damaged_sec: The whole seconds in which packets of the video do not decode.
         damaged_audio_sec: The whole seconds in which the audio is damaged.
+        cancelled_audio_sec: The whole seconds in which the channels of the audio cancel in mono.
     """
     problems = []
     problems += [f"{path}: {problem}" for problem in info.track_problems]
@@ -63,10 +68,11 @@ def describe_problems(
         )
     problems += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec)
     for kind, seconds, consequence in (
-        ("", damaged_sec, "the last undamaged frame is repeated there"),
-        ("the audio is ", damaged_audio_sec, "it is silent there"),
+        ("damaged", damaged_sec, "the last undamaged frame is repeated there"),
+        ("the audio is damaged", damaged_audio_sec, "it is silent there"),
+        ("the audio channels are in antiphase", cancelled_audio_sec, "they cancel to silence in mono, invert one"),
     ):
         if seconds:
             named = ", ".join(map(str, sorted(seconds)[:20])) + (" and more" if len(seconds) > 20 else "")
-            problems.append(f"{path}: {kind}damaged at {named} s: {consequence}")
+            problems.append(f"{path}: {kind} at {named} s: {consequence}")
     return problems

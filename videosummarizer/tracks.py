@@ -12,6 +12,8 @@ from av.stream import Disposition
 
 from videosummarizer.timestamps import PacketTimes
 
+# The codecs of covers.
+PICTURE_CODECS = ("mjpeg", "png", "bmp", "webp", "gif")
 # A line of FFmpeg's description of a file, such as "  Stream #0:1[0x2](und): Audio: ac4 (ac-4 / 0x342D6361), 44100 Hz".
 TRACK_LINE = r"^  Stream #0:{index}\b.*?: (?:Audio|Video): (\w+)[^,\n]*?(?:\((.{{4,16}}) / 0x|,|$)"
 
@@ -19,13 +21,19 @@ TRACK_LINE = r"^  Stream #0:{index}\b.*?: (?:Audio|Video): (\w+)[^,\n]*?(?:\((.{
 def by_preference(container: av.container.InputContainer, kind: str) -> list[av.stream.Stream]:
     """Return the tracks of a file, those flagged as default first, otherwise in the order of the file.
 
+    Attached pictures, such as covers, are not video. Single pictures that are not marked so come last.
+
     Args:
         container: The open file.
-        kind: "video" or "audio". Attached pictures, such as covers, are not video.
+        kind: "video" or "audio".
     """
+
+    def is_single_picture(track: av.stream.Stream) -> bool:
+        return kind == "video" and track.frames == 1 and codec_name(track) in PICTURE_CODECS
+
     tracks = [stream for stream in container.streams if stream.type == kind]
     tracks = [track for track in tracks if not track.disposition & Disposition.attached_pic]
-    return sorted(tracks, key=lambda track: not track.disposition & Disposition.default)
+    return sorted(tracks, key=lambda track: (is_single_picture(track), not track.disposition & Disposition.default))
 
 
 def codec_name(stream: av.stream.Stream) -> str:

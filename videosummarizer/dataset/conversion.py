@@ -136,12 +136,13 @@ def write_segments(
     labels: list[int],
     match_dir: Path,
     num_threads: int,
-) -> tuple[set[int], set[int]]:
+) -> tuple[set[int], set[int], set[int]]:
     """Write the segments of a match. If there are enough threads, several parts of it are written in parallel.
 
     Returns:
         damaged_sec: the seconds of the video, rounded down, in which frames could not be decoded.
         damaged_audio_sec: the seconds in which the audio is damaged.
+        cancelled_audio_sec: the seconds in which the channels of the audio cancel in mono.
     """
     damaged_sec, stop = set(), threading.Event()
     parts = split_indices(
@@ -165,13 +166,13 @@ def write_segments(
 
         if len(parts) == 1:
             write_part(parts[0])
-            return damaged_sec, segment_audio.damaged_sec
+            return damaged_sec, segment_audio.damaged_sec, segment_audio.cancelled_sec
         with ThreadPoolExecutor(len(parts)) as pool:
             try:
                 list(pool.map(write_part, parts))
             finally:
                 stop.set()
-    return damaged_sec, segment_audio.damaged_sec
+    return damaged_sec, segment_audio.damaged_sec, segment_audio.cancelled_sec
 
 
 def split_indices(num_segments: int, num_parts: int) -> list[range]:

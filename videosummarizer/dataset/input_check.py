@@ -62,9 +62,9 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
     try:
         info = media.probe(video_path)
         damaged_sec = problems.find_damage(video_path, info) if decode else set()
-        damaged_audio_sec = set()
+        audio_damage = audio_track.AudioDamage()
         if decode and info.audio:
-            damaged_audio_sec = audio_track.find_damage(video_path, info).seconds(info.duration_sec)
+            audio_damage = audio_track.find_damage(video_path, info)
     except media.MediaError as error:
         has_advice = isinstance(error, media.TimestampError)
         advice = "" if has_advice else ": record or download it again, or move it elsewhere"
@@ -72,7 +72,11 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
         return check
     sections_sec, warnings = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec, label_errors)
     check.errors += map(str, label_errors)
-    check.warnings += warnings + problems.describe_problems(video_path, info, damaged_sec, damaged_audio_sec)
+    damaged_audio_sec = audio_damage.seconds(info.duration_sec)
+    cancelled_sec = audio_damage.antiphase.cancelled_sec(info.duration_sec)
+    check.warnings += warnings + problems.describe_problems(
+        video_path, info, damaged_sec, damaged_audio_sec, cancelled_sec
+    )
     intervals_sec = np.diff(info.frame_times_sec)
     is_constant = np.ptp(intervals_sec) <= MAX_FRAME_JITTER_SEC if len(intervals_sec) else True
     highlight_sec = float(np.diff(sections_sec, axis=1).sum())

@@ -33,6 +33,7 @@ def read_segments(
     damaged_sec: set[int] | None = None,
     scratch_dir: Path | None = None,
     damaged_audio_sec: set[int] | None = None,
+    cancelled_audio_sec: set[int] | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the arrays of each segment of a video in order.
 
@@ -45,6 +46,7 @@ def read_segments(
         damaged_sec: collects the seconds of the video, rounded down, in which frames could not be decoded.
         scratch_dir: as for `SegmentAudio`.
         damaged_audio_sec: collects the seconds in which the audio is damaged.
+        cancelled_audio_sec: collects the seconds in which the channels of the audio cancel in mono.
 
     Yields:
         (frames, audio) of a segment:
@@ -61,6 +63,8 @@ def read_segments(
     with SegmentAudio(video_path, video_info, config, scratch_dir) as segment_audio:
         if damaged_audio_sec is not None:
             damaged_audio_sec |= segment_audio.damaged_sec
+        if cancelled_audio_sec is not None:
+            cancelled_audio_sec |= segment_audio.cancelled_sec
         indices = range(config.num_segments(video_info.duration_sec))
         yield from read_segment_range(video_path, video_info, config, segment_audio, indices, damaged_sec=damaged_sec)
 
@@ -131,6 +135,7 @@ class SegmentAudio:
     Attributes:
         peak: the largest absolute value of the samples until the end of the video, not counting damage.
         damaged_sec: the seconds, rounded down, in which the audio is damaged.
+        cancelled_sec: the seconds, rounded down, in which the channels cancel in mono.
     """
 
     def __init__(
@@ -158,6 +163,7 @@ class SegmentAudio:
                 break
         self.peak = peaks.peak(damage)
         self.damaged_sec = damage.seconds(video_info.duration_sec)
+        self.cancelled_sec = damage.antiphase.cancelled_sec(video_info.duration_sec)
 
     def __enter__(self) -> "SegmentAudio":
         return self

@@ -296,9 +296,10 @@ def is_rotated_sideways(frame: av.VideoFrame) -> bool:
 
 
 def rotation_graph(stream: av.VideoStream, frame: av.VideoFrame) -> av.filter.Graph | None:
-    """Return the filters that rotate a stream's frames, None where no rotation is needed."""
-    filters = ROTATION_FILTERS.get(media.num_quarter_turns(frame))
-    if filters is None:
+    """Return the filters that mirror and rotate a stream's frames, None where none are needed."""
+    filters = [("hflip", None)] if media.is_mirrored(frame) else []
+    filters += ROTATION_FILTERS.get(media.num_quarter_turns(frame), [])
+    if not filters:
         return None
     graph = av.filter.Graph()
     graph.link_nodes(

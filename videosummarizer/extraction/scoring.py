@@ -53,8 +53,8 @@ def score_match(
         ExtractionError: A score is not finite.
     """
     damaged_sec: set[int] = set()
-    damaged_audio_sec: set[int] = set()
-    arrays = sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir, damaged_audio_sec)
+    audio_problems_sec: tuple[set[int], set[int]] = (set(), set())
+    arrays = sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir, *audio_problems_sec)
     with prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
         network = network()
         from videosummarizer.training import inference
@@ -71,6 +71,6 @@ def score_match(
             f"{video_path}: the network gives scores that are not finite numbers, expected scores from 0 to 1: its "
             "weights are damaged or its training diverged, use another checkpoint"
         )
-    for problem in problems.describe_problems(video_path, info, damaged_sec, damaged_audio_sec):
+    for problem in problems.describe_problems(video_path, info, damaged_sec, *audio_problems_sec):
         logger.warning(problem)
     return rows[:, 0], rows[:, 1:]

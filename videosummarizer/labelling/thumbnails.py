@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from videosummarizer import media
 from videosummarizer.sections import merge_sections
@@ -72,7 +71,7 @@ def read_thumbnails(
         media.MediaError: the video cannot be read, or no frame of it decodes.
     """
     times, thumbnails, aspect_ratio = [], [], Thumbnails.aspect_ratio
-    scaler = VideoReformatter()
+    scale = media.Scaler(THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX, "gray")
     with media.open_media(path) as container:
         stream = media.video_stream(container, path)
         stream.thread_type = "AUTO"
@@ -91,20 +90,12 @@ def read_thumbnails(
             if times and time_sec < times[-1] + 1 / rate_fps - media.TIME_TOLERANCE_SEC:
                 continue
             times.append(time_sec)
-            thumbnails.append(make_thumbnail(frame, scaler))
+            thumbnails.append(scale(frame))
             aspect_ratio = displayed_aspect_ratio(frame, stream)
     if not times and not keyframes and start_sec <= 0 and end_sec == np.inf:
         raise media.MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
     shape = (len(times), THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX)
     return Thumbnails(np.array(times), np.array(thumbnails, np.uint8).reshape(shape), aspect_ratio)
-
-
-def make_thumbnail(frame: av.VideoFrame, scaler: VideoReformatter) -> np.ndarray:
-    """Return a frame as (27, 48) uint8 grey levels, rotated as the file's display matrix says."""
-    quarter_turns = media.num_quarter_turns(frame)
-    size = (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)[:: -1 if quarter_turns % 2 else 1]
-    grey = scaler.reformat(frame, *size, "gray", interpolation="AREA").to_ndarray()
-    return np.rot90(grey, quarter_turns)
 
 
 def displayed_aspect_ratio(frame: av.VideoFrame, stream: av.VideoStream) -> float:
