@@ -39,6 +39,7 @@ def probe(monkeypatch):
         stream = SimpleNamespace(
             **{
                 "index": 0,
+                "frames": 0,
                 "time_base": Fraction(1, TICKS_PER_SEC),
                 "average_rate": None,
                 "start_time": 0,
