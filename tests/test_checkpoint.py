@@ -1,6 +1,8 @@
 """What a checkpoint file says of itself, and files that say something else."""
 
+import errno
 import json
+import mmap
 import struct
 
 import h5py
@@ -160,3 +162,16 @@ def test_a_point_of_another_version_is_named(values, checkpoint):
     with pytest.raises(CheckpointError, match=r"best\.hdf5: received an loudness_operating_point of another"):
         read_operating_point(str(checkpoint), "loudness_operating_point")
     assert read_operating_point(str(checkpoint), "operating_point") is None
+
+
+def test_a_drive_that_refuses_shared_mappings_has_readable_checkpoints(checkpoint, monkeypatch):
+    write_checkpoint_attributes(checkpoint, ATTRIBUTES)
+    plain_mmap = mmap.mmap
+
+    def refuse_shared(descriptor, length, access=mmap.ACCESS_DEFAULT):
+        if access != mmap.ACCESS_COPY:
+            raise OSError(errno.ENODEV, "No such device")
+        return plain_mmap(descriptor, length, access=access)
+
+    monkeypatch.setattr(mmap, "mmap", refuse_shared)
+    assert read_checkpoint_attributes(checkpoint) == ATTRIBUTES

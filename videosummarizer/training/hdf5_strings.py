@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 from videosummarizer.training.hdf5 import h5py
 
+# A private mapping, which nothing writes to: drives such as those of FUSE may refuse shared ones.
+MAP_ACCESS = mmap.ACCESS_COPY
 # First bytes of an HDF5 global heap, which holds strings of variable length.
 HEAP_SIGNATURE = b"GCOL\x01\0\0\0"
 # Header of a global heap: signature, size in bytes.
@@ -46,7 +48,7 @@ def check_global_heaps(path: str | os.PathLike) -> None:
     size = os.path.getsize(path)
     if not size:
         return  # an empty file cannot be mapped; the HDF5 library refuses it later
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=MAP_ACCESS) as content:
         start = -1
         while (start := content.find(HEAP_SIGNATURE, start + 1)) >= 0:
             offset = start + HEAP_HEADER.size
@@ -73,7 +75,7 @@ def check_string_lengths(path: str | os.PathLike, item: h5py.Group | h5py.Datase
         ValueError: They are longer, or the object is stored in another format than main.py writes.
     """
     address = h5py.h5o.get_info(item.id).addr
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=MAP_ACCESS) as content:
         if content[: len(FILE_START)] != FILE_START or content[address] != 1:
             raise ValueError("it has another format than main.py writes")
         num_bytes = 0
