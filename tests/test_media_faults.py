@@ -325,7 +325,7 @@ def test_the_only_frame_that_decodes_is_found_with_any_number_of_threads(tmp_pat
     info = media.probe(path)
     frames = media.read_frames(path, info, np.array([0, 0.5, 1.9]), 40, 16, num_threads)
     assert [read_number(frame) for frame in frames] == [0, 0, 0]
-    assert media.find_damage(path, info) == {0, 1}
+    assert problems.find_damage(path, info) == {0, 1}
 
 
 def info(**changes):
