@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import unicodedata
 import wave
 from types import SimpleNamespace
 
@@ -191,6 +192,12 @@ def test_a_video_is_searched_by_its_original_name(numbered, tmp_path):
         views.find_video(numbered, "test", tmp_path)
     (tmp_path / "match_08.MP4").touch()
     assert views.find_video(numbered, "test", str(tmp_path)) == tmp_path / "match_08.MP4"
+
+
+def test_a_video_is_found_whatever_the_composition_of_its_name(numbered, tmp_path, monkeypatch):
+    monkeypatch.setitem(numbered.video_records["match_08"], "source", "결승전.mp4")
+    (tmp_path / unicodedata.normalize("NFD", "결승전.mp4")).touch()
+    assert views.find_video(numbered, "test", tmp_path).is_file()
 
 
 def test_the_second_match_is_taken_if_the_first_has_no_video(dataset_dir, tmp_path):
