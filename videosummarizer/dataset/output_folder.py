@@ -193,8 +193,7 @@ def format_config(config: dict) -> str:
 
 def is_reserved(title: str) -> bool:
     """Return whether a match cannot have this title, because a file of a dataset or of a system has this name."""
-    # filelock writes files next to its soft lock whose names begin with the name of the lock.
-    return title in RESERVED_NAMES or title.startswith(SOFT_LOCK_NAME) or is_system_file(title)
+    return title in RESERVED_NAMES or is_system_file(title)
 
 
 def unexpected_files(dataset_dir: Path) -> list[str]:
