@@ -74,5 +74,5 @@ def require_writable(folder: Path, advice: str) -> None:
 
 
 def existing_folder(folder: Path) -> Path:
-    """Return a folder if it exists, otherwise the first of its parents that does."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    """Return a folder if it exists, otherwise the first of its parents that does; what may not be read does not."""
+    return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))

@@ -52,9 +52,9 @@ def check_folder(dataset_dir: Path) -> None:
         metadata.DatasetError: it is not a folder, or it holds files that no converter wrote.
         atomic_file.FolderError: it cannot be written to, or its drive is full.
     """
-    if dataset_dir.exists() and not dataset_dir.is_dir():
+    if os.path.exists(dataset_dir) and not os.path.isdir(dataset_dir):  # False where it may not be read
         raise DatasetError(f"{dataset_dir}: received a file, expected the folder in which to write the dataset")
-    unexpected = unexpected_files(dataset_dir) if dataset_dir.exists() else []
+    unexpected = unexpected_files(dataset_dir) if os.path.exists(dataset_dir) else []
     if unexpected:
         raise DatasetError(
             f"{dataset_dir}: the folder contains files that are not part of a dataset ({', '.join(unexpected[:5])}). "
