@@ -134,7 +134,8 @@ def report(result: Conversion) -> None:
         logger.warning(warning)
     if result.error:
         logger.error(result.error)
-        logger.debug(result.error_traceback)
+        if result.error_traceback:
+            logger.debug(result.error_traceback)
     else:
         record = result.record
         tqdm.write(

@@ -255,7 +255,8 @@ def find_all(
                 logger.warning(warning)
             if result.error:
                 logger.error(result.error)
-                logger.debug(result.error_traceback)
+                if result.error_traceback:
+                    logger.debug(result.error_traceback)
             else:
                 tqdm.write(
                     f"{result.title}: {result.num_sections} sections, {result.highlight_sec:.0f} s, "

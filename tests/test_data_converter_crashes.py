@@ -63,7 +63,10 @@ def test_a_decoder_that_dies_by_a_signal_costs_only_its_match(matches_dir, undis
     assert [video["title"] for video in read_metadata(out)["videos"]] == ["match_0", "match_2", "match_3"]
     assert not (out / ".part").exists()
     times = {path: path.stat().st_mtime_ns for path in out.glob("*/*.pkl")}
-    assert run(matches_dir, out, "--workers", workers, env=crash.environment)[:2] == (1, expected)
+    status, shown, _ = run(matches_dir, out, "--workers", workers, "--debug", env=crash.environment)
+    assert (status, [line for line in shown if line.startswith("ERROR: ")]) == (1, expected)
+    assert "DEBUG: Fatal Python error: Segmentation fault" in shown
+    assert any("in convert_match" in line for line in shown)
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert convert(matches_dir, out) == 0
     assert contents(out) == undisturbed

@@ -40,6 +40,9 @@ def test_calls_that_end_their_process_or_raise_cost_no_other_call():
     assert "pickle" in reasons[4]
     assert reasons[5] == "its process ended with exit status 3"
     assert "in end" in outcomes["raise", 2].traceback
+    assert "Segmentation fault" in outcomes[calls[0]].traceback
+    assert "in end" in outcomes[calls[0]].traceback
+    assert outcomes[7, 3].traceback == ""
     assert outcomes["raise", 2].advice == "--debug shows where it comes from"
     assert outcomes[calls[0]].describe("a.mp4", "cannot be converted") == (
         "a.mp4: cannot be converted (its process was ended by SIGSEGV): record or download it again, or move it "

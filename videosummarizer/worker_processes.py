@@ -4,6 +4,7 @@ A decoder can crash on a damaged file, and the system kills processes when memor
 once all others are finished, alone in a new process. If that ends too, the call is reported as failed.
 """
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -25,7 +26,7 @@ class Failure:
     Attributes:
         reason: what happened, as part of a message.
         advice: what to do, as the end of a message.
-        traceback: the stack trace of the exception, empty without one.
+        traceback: the stack trace of the exception or of the crash, empty without one.
         is_process_ended: whether the process ended during the call, so that another process may succeed.
     """
 
@@ -80,12 +81,14 @@ class Worker:
     def __init__(self):
         context = multiprocessing.get_context("spawn")
         self.connection, their_connection = context.Pipe()
-        self.process = context.Process(target=serve_calls, args=(their_connection,), daemon=True)
+        self.stack_traces, their_stack_traces = context.Pipe(duplex=False)
+        self.process = context.Process(target=serve_calls, args=(their_connection, their_stack_traces), daemon=True)
         try:
             with interruption.defer_sigint():
                 self.process.start()
         finally:
             their_connection.close()
+            their_stack_traces.close()
 
     def receive(self) -> object:
         """Return the outcome of the call, or a Failure if the process has ended."""
@@ -93,7 +96,16 @@ class Worker:
             return self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            return Failure(describe_end(self.process.exitcode), is_process_ended=True)
+            return Failure(
+                describe_end(self.process.exitcode), traceback=self.read_stack_traces(), is_process_ended=True
+            )
+
+    def read_stack_traces(self) -> str:
+        """Return what the process wrote when a signal ended it, empty for other ends and on Windows."""
+        if os.name != "posix":
+            return ""
+        parts = iter(lambda: os.read(self.stack_traces.fileno(), 65536), b"")
+        return b"".join(parts).decode(errors="replace").strip()
 
     def stop(self) -> None:
         """Kill the process and wait for its end."""
@@ -101,6 +113,7 @@ class Worker:
             self.process.kill()
         self.process.join()
         self.connection.close()
+        self.stack_traces.close()
 
 
 class WorkerPool:
@@ -193,8 +206,15 @@ class WorkerPool:
             busy[worker.connection] = worker, waiting.popleft()
 
 
-def serve_calls(calls: connection.Connection) -> None:
-    """Make the calls that arrive, until the other end is closed. This runs in a worker process."""
+def serve_calls(calls: connection.Connection, stack_traces: connection.Connection) -> None:
+    """Make the calls that arrive, until the other end is closed. This runs in a worker process.
+
+    Args:
+        calls: takes functions with their arguments, and sends outcomes.
+        stack_traces: sends the stack traces of all threads if a crash ends this process.
+    """
+    if os.name == "posix":
+        faulthandler.enable(stack_traces.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the parent too, which ends this process
     threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
