@@ -187,7 +187,7 @@ def parts_read(monkeypatch):
         damaged_sec.add(indices.start)
         return ((f"frames {index}", f"audio {index}") for index in indices)
 
-    audio = types.SimpleNamespace(damaged_sec={99})
+    audio = types.SimpleNamespace(damaged_sec={99}, cancelled_sec={77})
     monkeypatch.setattr(sampling, "SegmentAudio", lambda *_: contextlib.nullcontext(audio))
     monkeypatch.setattr(sampling, "read_segment_range", read_segment_range)
     return parts_read
@@ -214,7 +214,7 @@ def test_a_long_match_is_read_in_parts_of_four_threads_or_more(
     labels = [number % 3 // 2 for number in range(40)]
     damaged = conversion.write_segments(tmp_path, info, CONFIG, labels, tmp_path / "match", num_threads)
     assert sorted(parts_read, key=lambda part: part[0].start) == parts
-    assert damaged == ({indices.start for indices, _ in parts}, {99})
+    assert damaged == ({indices.start for indices, _ in parts}, {99}, {77})
     assert sorted(written, key=lambda arguments: arguments[1]) == [
         (tmp_path / "match", index, labels[index], f"frames {index}", f"audio {index}", CONFIG, 31.7)
         for index in range(40)
@@ -269,8 +269,8 @@ def test_damaged_frames_of_a_match_are_reported_when_it_is_converted(match, tmp_
     original = conversion.write_segments
 
     def write_segments(*arguments):
-        assert original(*arguments) == (set(), set())
-        return {1, 2}, {0}
+        assert original(*arguments) == (set(), set(), set())
+        return {1, 2}, {0}, set()
 
     monkeypatch.setattr(conversion, "write_segments", write_segments)
     result = conversion.convert_match(match, CONFIG, tmp_path / "out", 1)
