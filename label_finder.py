@@ -30,7 +30,7 @@ import threadpoolctl
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from videosummarizer import match_files, media, timestamps
+from videosummarizer import match_files, media, problems
 from videosummarizer.argument_types import num_processes, number_between
 from videosummarizer.atomic_file import atomic_write, require_writable
 from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
@@ -142,9 +142,7 @@ def find_labels(
     try:
         match_info, highlight_info = media.probe(match_path), media.probe(highlight_path)
         for path, info in ((match_path, match_info), (highlight_path, highlight_info)):
-            result.warnings += [f"{path}: {problem}" for problem in info.track_problems]
-        for path, info in ((match_path, match_info), (highlight_path, highlight_info)):
-            result.warnings += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec)
+            result.warnings += problems.describe_file(path, info)
         # One BLAS thread: the products are small, and several matches run in parallel.
         with threadpoolctl.threadpool_limits(1):
             shots = find_shots(match_path, match_info, highlight_path, highlight_info)

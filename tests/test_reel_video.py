@@ -8,9 +8,9 @@ import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import HEIGHT_PX, WIDTH_PX, draw_number, read_number, tone, write_clip
+from clips import HEIGHT_PX, WIDTH_PX, draw_number, read_number, tone, write_clip, write_exact_audio
 
-from videosummarizer import media
+from videosummarizer import audio_track, media
 from videosummarizer.extraction import reel
 
 
@@ -235,9 +235,25 @@ def test_frames_at_the_same_time_or_out_of_order_leave_ascending_times(tmp_path)
     assert {*range(20, 29), *range(32, 37), *range(41, 58)} <= set(numbers)
 
 
-def test_a_section_across_a_gap_of_hours_is_written(tmp_path):
+@pytest.mark.parametrize("audio", [None, tone(440, 2)])
+def test_a_section_across_a_jump_of_the_clock_shows_a_second_of_it(tmp_path, audio):
     ticks = [*range(30), *range(30 + 2000 * 30, 60 + 2000 * 30)]
-    clip = write_clip(tmp_path / "gap.mp4", num_frames=60, ticks=ticks)
-    reel_path = render(clip, [[10, 50]])
-    assert numbers_of(reel_path) == list(range(10, 50))
-    assert media.probe(reel_path).frame_times_sec[[19, 20]] == pytest.approx([19 / 30, 20 / 30 + 2000], abs=1e-3)
+    clip = write_clip(tmp_path / "gap.mp4", num_frames=60, ticks=ticks, audio=audio, audio_gap_sec=2000)
+    reel_path = render(clip, [[5, 8], [10, 50]])
+    info = media.probe(reel_path)
+    assert numbers_of(reel_path) == [5, 6, 7, *range(10, 50)]
+    # Frame 29 begins at 22 / 30 s and is shown for a second.
+    expected = [*np.arange(23) / 30, *(22 / 30 + 1 + np.arange(20) / 30)]
+    assert info.frame_times_sec == pytest.approx(expected, abs=1e-3)
+    assert info.duration_sec == pytest.approx(expected[-1] + 1 / 30, abs=0.05)
+    if audio is not None:
+        heard = np.abs(np.concatenate(list(audio_track.read_audio(reel_path, info, 8000))))
+        assert heard[1000:5500].max() > 0.4
+        assert heard[6600:13_300].max() < 0.05
+        assert heard[14_200:18_000].max() > 0.4
+
+
+def test_a_frame_that_stands_still_while_the_audio_goes_on_keeps_its_time(tmp_path):
+    path = write_exact_audio(tmp_path / "a.mkv", [(0, tone(440, 64, 8000))], frame_ticks=[0, 1, 63 * 30, 63 * 30 + 1])
+    reel_path = render(path, [[0, 4]])
+    assert media.probe(reel_path).frame_times_sec == pytest.approx([0, 1 / 30, 63, 63 + 1 / 30], abs=2e-3)

@@ -216,11 +216,22 @@ def test_gaps_in_the_audio_alone_are_named(tmp_path):
 
 def test_of_many_gaps_five_are_named():
     gaps_sec = tuple((100.0 * k, 100.0 * k + 70) for k in range(6))
-    (problem,) = timestamps.describe_gaps("match.mp4", gaps_sec, gaps_sec)
+    (problem,) = timestamps.describe_gaps("match.mp4", gaps_sec, gaps_sec, True)
     assert problem.count(" to ") == 5
     assert "and more" in problem
-    (problem,) = timestamps.describe_gaps("match.mp4", gaps_sec[:5], ())
+    (problem,) = timestamps.describe_gaps("match.mp4", gaps_sec[:5], (), False)
     assert "and more" not in problem
+
+
+def test_gaps_of_video_and_audio_are_told_from_jumps_of_both():
+    video_gaps_sec, audio_gaps_sec = ((100, 200), (300, 400)), ((99.5, 200.5), (500, 600))
+    assert timestamps.describe_gaps("match.mp4", video_gaps_sec, audio_gaps_sec, True) == [
+        "match.mp4: the timestamps jump from 100.0 s to 200.0 s: the frame before is repeated there, without audio",
+        "match.mp4: there is no frame from 300.0 s to 400.0 s: the frame before is repeated there",
+        "match.mp4: there is no audio from 500.0 s to 600.0 s: silent there",
+    ]
+    assert timestamps.find_jumps(video_gaps_sec, audio_gaps_sec, True) == ((100, 200),)
+    assert timestamps.find_jumps(video_gaps_sec, (), False) == video_gaps_sec
 
 
 # ---- Ends that are not plausible

@@ -52,8 +52,7 @@ def describe_problems(
         damaged_audio_sec: The whole seconds in which the audio is damaged.
         cancelled_audio_sec: The whole seconds in which the channels of the audio cancel in mono.
     """
-    problems = []
-    problems += [f"{path}: {problem}" for problem in info.track_problems]
+    problems = describe_file(path, info)
     if not info.audio:
         problems.append(f"{path}: the video has no audio track: converted with silence")
     if info.stated_duration_sec - info.duration_sec > MAX_MISSING_SEC:
@@ -61,12 +60,6 @@ def describe_problems(
             f"{path}: the video ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that the "
             "header states: converted up to there"
         )
-    if info.unread_bytes > max(MIN_UNREAD_BYTES, MIN_UNREAD_RATIO * info.num_bytes):
-        problems.append(
-            f"{path}: nothing is read from the last {info.unread_bytes / info.num_bytes:.0%} of the file: if it was "
-            f"joined from parts, join them with {timestamps.join_command(path)}"
-        )
-    problems += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec)
     for kind, seconds, consequence in (
         ("damaged", damaged_sec, "the last undamaged frame is repeated there"),
         ("the audio is damaged", damaged_audio_sec, "it is silent there"),
@@ -76,3 +69,19 @@ def describe_problems(
             named = ", ".join(map(str, sorted(seconds)[:20])) + (" and more" if len(seconds) > 20 else "")
             problems.append(f"{path}: {kind} at {named} s: {consequence}")
     return problems
+
+
+def describe_file(path: str | os.PathLike, info: media.VideoInfo) -> list[str]:
+    """Return the warnings about a video that concern every stage.
+
+    Args:
+        path: The video.
+        info: The result of `media.probe`.
+    """
+    problems = [f"{path}: {problem}" for problem in info.track_problems]
+    if info.unread_bytes > max(MIN_UNREAD_BYTES, MIN_UNREAD_RATIO * info.num_bytes):
+        problems.append(
+            f"{path}: nothing is read from the last {info.unread_bytes / info.num_bytes:.0%} of the file: if it was "
+            f"joined from parts, join them with {timestamps.join_command(path)}"
+        )
+    return problems + timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec, bool(info.audio))

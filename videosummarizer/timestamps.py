@@ -192,10 +192,28 @@ def latest_end_sec(num_packets: int, content_sec: float, other_end_sec: float) -
     return max(content_sec, with_gaps_sec) + MIN_GAP_SEC
 
 
+def find_jumps(
+    video_gaps_sec: tuple[tuple[float, float], ...], audio_gaps_sec: tuple[tuple[float, float], ...], has_audio: bool
+) -> tuple[tuple[float, float], ...]:
+    """Return (start, end) in seconds of the gaps in which there is neither a frame nor audio.
+
+    Args:
+        video_gaps_sec: (start, end) of the gaps between frames.
+        audio_gaps_sec: (start, end) of the gaps in the audio.
+        has_audio: Whether the file has audio.
+    """
+    return tuple(
+        (start, end)
+        for start, end in video_gaps_sec
+        if not has_audio or any(first < start + 1 and last > end - 1 for first, last in audio_gaps_sec)
+    )
+
+
 def describe_gaps(
     path: str | os.PathLike,
     video_gaps_sec: tuple[tuple[float, float], ...],
     audio_gaps_sec: tuple[tuple[float, float], ...],
+    has_audio: bool,
 ) -> list[str]:
     """Return warnings about gaps.
 
@@ -203,15 +221,15 @@ def describe_gaps(
         path: The file.
         video_gaps_sec: (start, end) of the gaps between frames.
         audio_gaps_sec: (start, end) of the gaps in the audio.
+        has_audio: Whether the file has audio.
     """
-    silent_sec = [
-        (start, end)
-        for start, end in audio_gaps_sec
-        if not any(abs(start - other[0]) < 1 and abs(end - other[1]) < 1 for other in video_gaps_sec)
-    ]
+    jumps_sec = find_jumps(video_gaps_sec, audio_gaps_sec, has_audio)
+    still_sec = [gap for gap in video_gaps_sec if gap not in jumps_sec]
+    silent_sec = [gap for gap in audio_gaps_sec if not find_jumps((gap,), jumps_sec, True)]
     problems = []
     for gaps_sec, consequence in (
-        (video_gaps_sec, "the timestamps jump from {}: the frame before is repeated there, without audio"),
+        (jumps_sec, "the timestamps jump from {}: the frame before is repeated there, without audio"),
+        (still_sec, "there is no frame from {}: the frame before is repeated there"),
         (silent_sec, "there is no audio from {}: silent there"),
     ):
         named = ", ".join(f"{start:.1f} s to {end:.1f} s" for start, end in gaps_sec[:MAX_NAMED_GAPS])

@@ -13,7 +13,7 @@ from pathlib import Path
 import av.error
 import numpy as np
 
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, timestamps
 from videosummarizer.atomic_file import discard, replace_durably
 from videosummarizer.extraction.section_frames import SectionFrames
 
@@ -32,6 +32,8 @@ AUDIO_PREROLL_SEC = 0.5
 # The sample rate of the reel where AAC does not support the source's.
 FALLBACK_SAMPLE_RATE_HZ = 48_000
 NUM_SAMPLES_PER_AAC_FRAME = 1024
+# How long the frame before a jump of the source's clock is shown.
+JUMP_SEC = 1.0
 # FFmpeg filters by the number of counter-clockwise quarter turns to apply.
 ROTATION_FILTERS = {
     1: [("transpose", "cclock")],
@@ -51,7 +53,8 @@ def render_reel(
     """Write the sections of a video one after another into an mp4; the file appears when it is complete.
 
     Frames keep their distances in time, so that a variable frame rate is preserved. The audio fades in and out over
-    10 ms at each cut. A source without audio makes a reel without audio.
+    10 ms at each cut. A source without audio makes a reel without audio. Where the source's clock jumps by more than a
+    minute, the frame before is shown for JUMP_SEC.
 
     Args:
         video_path: The source.
@@ -68,7 +71,6 @@ def render_reel(
         ReelError: The reel cannot be written.
     """
     part_path = Path(f"{os.fspath(reel_path)}.part")
-    edges_sec = video_info.frame_edges_sec
     try:
         with (
             media.open_media(video_path) as video,
@@ -76,11 +78,32 @@ def render_reel(
             ReelWriter(part_path, video, media.audio_stream(audio, video_info), height_px) as writer,
         ):
             frames = SectionFrames(video, video_info)
-            for first, end in sections:
-                render_section(writer, frames, audio, edges_sec[[first, end]].tolist(), on_progress)
+            for edges_sec in split_at_jumps(video_info, sections):
+                render_section(writer, frames, audio, edges_sec, on_progress)
         replace_durably(part_path, reel_path)
     finally:
         discard(part_path)
+
+
+def split_at_jumps(video_info: media.VideoInfo, sections: np.ndarray) -> Iterator[list[float]]:
+    """Yield [start, end] in seconds of sections, without the hours in which the source has neither frame nor audio.
+
+    Args:
+        video_info: The result of `media.probe`.
+        sections: (num_sections, 2) int64, see `render_reel`.
+    """
+    times_sec, edges_sec = video_info.frame_times_sec, video_info.frame_edges_sec
+    jumps_sec = timestamps.find_jumps(
+        video_info.video_gaps_sec, video_info.audio_gaps_sec, video_info.audio_index is not None
+    )
+    last_frames = [int(np.searchsorted(times_sec, start_sec, side="right")) - 1 for start_sec, _ in jumps_sec]
+    for first, end in sections.tolist():
+        for last in last_frames:
+            if first <= last < end:
+                yield [float(edges_sec[first]), float(edges_sec[last]) + JUMP_SEC]
+                first = last + 1
+        if first < end:
+            yield edges_sec[[first, end]].tolist()
 
 
 def render_section(
