@@ -35,10 +35,10 @@ MEL_FRAMES_PER_STEP = 24
 NUM_CHANNELS = 64
 # Lower than Keras's default of 0.99: the moving averages of batch statistics follow the weights sooner.
 BATCH_NORM_MOMENTUM = 0.95
-# Dropout rate of features. Spatial dropout of channels has a third of it; a frame's features have VIDEO_DROPOUT.
-DROPOUT = 0.3
+# Dropout rate of features, by modality. Spatial dropout of channels has a third of it.
+DROPOUT = {"audio": 0.2, "video": 0.3}
 # Dropout rate on the flattened features of a frame, which overfit first.
-VIDEO_DROPOUT = 0.4
+FRAME_DROPOUT = 0.4
 
 
 def build_model(
@@ -123,7 +123,7 @@ def classification_head(
     step_logits = layers.Reshape((-1, num_steps))(layers.Dense(1)(features))
     # A segment is classified from all features of its own K time steps, and from their logits.
     segment_features = layers.Reshape((-1, num_steps * NUM_CHANNELS))(features)
-    segment_features = layers.Dense(16, activation="relu")(layers.Dropout(DROPOUT)(segment_features))
+    segment_features = layers.Dense(16, activation="relu")(layers.Dropout(DROPOUT[modality])(segment_features))
     return layers.Dense(1)(layers.Concatenate()([segment_features, step_logits])), step_logits
 
 
@@ -164,15 +164,15 @@ def video_encoder(video: keras.KerasTensor, num_steps: int) -> keras.KerasTensor
     x = FrameDifference()(FrameAugmentation()(video))
     x = conv2d_bn_relu(x, 32, 5, 4)
     x = conv2d_bn_relu(x, 48, 3, 2)
-    x = layers.SpatialDropout2D(DROPOUT / 3)(x)
+    x = layers.SpatialDropout2D(DROPOUT["video"] / 3)(x)
     x = conv2d_bn_relu(x, 64, 3, 2)
     x = conv2d_bn_relu(x, 16, 1, 1)
-    x = layers.Dropout(VIDEO_DROPOUT)(layers.Flatten()(x))
+    x = layers.Dropout(FRAME_DROPOUT)(layers.Flatten()(x))
     x = batch_norm_relu(layers.Dense(NUM_CHANNELS, use_bias=False)(x))
-    x = layers.Dropout(DROPOUT)(BatchToTime()([x, video]))
+    x = layers.Dropout(DROPOUT["video"])(BatchToTime()([x, video]))
     x = conv1d_bn_relu(x, NUM_CHANNELS)
     x = AveragePoolToLength(num_video_frames, num_steps)(x)
-    return layers.Dense(NUM_CHANNELS, name="video_features")(layers.Dropout(DROPOUT)(x))
+    return layers.Dense(NUM_CHANNELS, name="video_features")(layers.Dropout(DROPOUT["video"])(x))
 
 
 def log_mel_spectrogram(audio: keras.KerasTensor, audio_sample_rate: int, num_mel_frames: int) -> keras.KerasTensor:
@@ -200,13 +200,13 @@ def audio_encoder(spectrogram: keras.KerasTensor) -> keras.KerasTensor:
     x = layers.Concatenate()([layers.Reshape((-1, NUM_MEL_BANDS, 1))(channel) for channel in (x, onsets)])
     x = conv2d_bn_relu(x, 16, (5, 8), (2, 4))
     x = conv2d_bn_relu(x, 32, 3, 2)
-    x = layers.SpatialDropout2D(DROPOUT / 3)(x)
+    x = layers.SpatialDropout2D(DROPOUT["audio"] / 3)(x)
     x = conv2d_bn_relu(x, 64, 3, 2)
-    x = layers.Dropout(DROPOUT)(layers.Reshape((-1, x.shape[2] * x.shape[3]))(x))
+    x = layers.Dropout(DROPOUT["audio"])(layers.Reshape((-1, x.shape[2] * x.shape[3]))(x))
     x = conv1d_bn_relu(x, NUM_CHANNELS)
     num_pooled = MEL_FRAMES_PER_STEP // 8
     x = layers.Concatenate()([layers.AveragePooling1D(num_pooled)(x), layers.MaxPooling1D(num_pooled)(x)])
-    return layers.Dense(NUM_CHANNELS, name="audio_features")(layers.Dropout(DROPOUT)(x))
+    return layers.Dense(NUM_CHANNELS, name="audio_features")(layers.Dropout(DROPOUT["audio"])(x))
 
 
 def waveform_to_log_mel(audio: keras.KerasTensor, audio_sample_rate: int, num_mel_frames: int) -> keras.KerasTensor:
@@ -252,15 +252,15 @@ def temporal_convolutions(x: keras.KerasTensor, dilations: Sequence[int], modali
     Args:
         x: (B, S * K, num_features) features of the time steps.
         dilations: Dilation rate of each convolution, which has three taps.
-        modality: "audio" or "video". `inference.heads_context` reads it from the names of the convolutions.
+        modality: "audio" or "video". The names of the convolutions begin with it; `inference.heads_context` reads them.
 
     Returns:
         (B, S * K, 64) features of the time steps.
     """
-    x = layers.Dropout(DROPOUT)(batch_norm_relu(layers.Dense(NUM_CHANNELS, use_bias=False)(x)))
+    x = layers.Dropout(DROPOUT[modality])(batch_norm_relu(layers.Dense(NUM_CHANNELS, use_bias=False)(x)))
     for dilation in dilations:
         name = f"{modality}{TEMPORAL_CONVOLUTION}{dilation}"
-        x = layers.Add()([x, layers.Dropout(DROPOUT)(conv1d_bn_relu(x, NUM_CHANNELS, dilation, name))])
+        x = layers.Add()([x, layers.Dropout(DROPOUT[modality])(conv1d_bn_relu(x, NUM_CHANNELS, dilation, name))])
     return x
 
 
