@@ -1,5 +1,6 @@
 """A match whose decoder ends its process is tried alone, reported and passed over; the others are converted."""
 
+import errno
 import os
 import re
 import signal
@@ -161,3 +162,17 @@ def test_a_link_to_nowhere_costs_only_its_match(matches_dir, tmp_path, caplog, s
     assert [video["title"] for video in read_metadata(out)["videos"]] == ["match_0"]
     assert re.search(rf"match_1\.mp4: .*\(No such file or directory(: .*match_1{suffix})?\)", caplog.messages[0])
     assert caplog.messages[1:] == ["1 of 2 matches are not in the dataset: match_1"]
+
+
+def test_files_that_another_machine_still_writes_do_not_stop_the_rerun(matches_dir, undisturbed, tmp_path, monkeypatch):
+    out, rmdir = tmp_path / "out", os.rmdir
+    (out / ".part" / "other").mkdir(parents=True)
+
+    def refuse(path, **more):
+        if os.fspath(path).endswith("other"):
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
+        rmdir(path, **more)
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    assert convert(matches_dir, out) == 0
+    assert contents(out) == undisturbed

@@ -234,7 +234,8 @@ def remove_all_but(dataset_dir: Path, titles: set[str]) -> None:
         (dataset_dir / METADATA_NAME).unlink(missing_ok=True)  # first, so that it never names a match that was deleted
     for path in dataset_dir.iterdir():
         if path.name == PART_DIR_NAME:
-            shutil.rmtree(path)
+            # A worker on another machine may still write there, and a network drive keeps files that are open.
+            shutil.rmtree(path, ignore_errors=True)
         elif path.is_dir() and not is_system_file(path.name) and compose(path.name) not in titles:
             remove_segments(path)
 
