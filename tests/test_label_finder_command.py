@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,24 @@ def test_the_report_holds_every_field_of_a_shot(folders, tmp_path):
 def test_a_title_is_no_formula_and_needs_no_font(title):
     image = label_finder.plot_alignment(title, SHOTS, 0.5, 3.0, 3.5)
     assert image.startswith(b"\x89PNG")
+
+
+def test_what_is_wrong_with_the_tracks_and_the_clock_of_either_video_is_a_warning(folders, tmp_path, monkeypatch):
+    probe = media.probe
+    monkeypatch.setattr(
+        label_finder.media,
+        "probe",
+        lambda path: replace(probe(path), track_problems=("a track is passed over",), video_gaps_sec=((1.0, 2.9),)),
+    )
+    result = find_labels(folders, tmp_path, 0.5)
+    assert result.error is None
+    for number, folder in enumerate(folders):
+        assert result.warnings[2 * number] == f"{folder}/a.mp4: a track is passed over"
+        assert result.warnings[2 * number + 1].startswith(f"{folder}/a.mp4: the timestamps jump from 1.0 s to 2.9 s")
+    # The gap is not shown, so that it is neither found nor missing.
+    report = json.loads((tmp_path / "a_label_report.json").read_text())
+    assert report["not_found"] == [{"edit_start_sec": 2.9, "edit_end_sec": pytest.approx(3.5)}]
+    assert report["found_share"] == pytest.approx(1 - 0.6 / 1.6)
 
 
 def test_the_match_and_the_highlight_video_are_not_swapped(folders, tmp_path, monkeypatch):
