@@ -14,14 +14,13 @@ if __name__ == "__main__":  # before the slow imports
     interruption.install_exception_hook()
 
 import argparse
-import importlib.metadata
 import json
 import logging
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import joblib
@@ -35,9 +34,9 @@ from videosummarizer.argument_types import num_processes, number_between
 from videosummarizer.atomic_file import atomic_write, require_writable
 from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
 from videosummarizer.evaluation import plots
+from videosummarizer.labelling.label_report import label_text, make_report, nothing_found_message
 from videosummarizer.labelling.pairs import InputError, find_pairs
 from videosummarizer.labelling.shots import Shot, find_shots
-from videosummarizer.labels import format_sections
 from videosummarizer.sections import merge_sections
 from videosummarizer.worker_processes import Failure, WorkerPool
 
@@ -45,8 +44,6 @@ from videosummarizer.worker_processes import Failure, WorkerPool
 LONGEST_ENDING = "_label_report.json.part"
 # Shots with a lower confidence are left out of the label file.
 DEFAULT_MIN_CONFIDENCE = 0.5
-# Shorter parts of the highlight video that were not found are not listed.
-MIN_MISSING_SEC = 0.5
 # Where a smaller fraction of the highlight video is found, a warning asks whether it belongs to this match.
 LOW_FOUND_RATIO = 0.3
 # What is said of a match on which something unexpected happened.
@@ -83,46 +80,6 @@ class LabelResult:
     warnings: list[str] = field(default_factory=list)
 
 
-def label_text(sections_sec: np.ndarray, frame_edges_sec: np.ndarray) -> str:
-    """Return the text of a label file, with a line for each section that has at least one frame.
-
-    Args:
-        sections_sec: (num_sections, 2) float64, start and end in seconds; each becomes the nearest frame boundary.
-        frame_edges_sec: (num_frames + 1,) float64, where the match's frames begin, and where the last one ends.
-    """
-    nearest = [int(np.abs(frame_edges_sec - time_sec).argmin()) for time_sec in sections_sec.ravel()]
-    sections = np.array(nearest, np.int64).reshape(-1, 2)
-    sections = sections[sections[:, 0] < sections[:, 1]]
-    return format_sections(sections, frame_edges_sec[sections])
-
-
-def missing_parts(
-    shots: list[Shot], duration_sec: float, gaps_sec: tuple[tuple[float, float], ...] = ()
-) -> list[tuple[float, float]]:
-    """Return (start, end) in seconds of the parts of a highlight video that lie in none of its shots and gaps."""
-    covered = merge_sections([*((shot.edit_start_sec, shot.edit_end_sec) for shot in shots), *gaps_sec])
-    edges = [0.0, *covered.ravel().tolist(), duration_sec]
-    gaps = zip(edges[::2], edges[1::2], strict=True)
-    return [(start, end) for start, end in gaps if end - start >= MIN_MISSING_SEC]
-
-
-def nothing_found_message(match_path: Path, highlight_path: Path, num_doubtful: int, min_confidence: float) -> str:
-    """Return the line that says why a match gets no label file, and what to do.
-
-    Args:
-        match_path: the full match.
-        highlight_path: the highlight video.
-        num_doubtful: shots with a confidence below `min_confidence`.
-        min_confidence: the lowest confidence of a labelled shot.
-    """
-    doubtful = f" ({num_doubtful} shots are below --min_confidence {min_confidence:g})" if num_doubtful else ""
-    return (
-        f"{highlight_path}: nothing of it was found in {match_path}{doubtful}, so that no label file was written: "
-        "check that it was cut from this match (--pairs for other names) and keeps the match's audio or most of its "
-        "frame for some seconds, or label the match by hand"
-    )
-
-
 def find_labels(
     title: str, match_path: Path, highlight_path: Path, output_dir: Path, min_confidence: float
 ) -> LabelResult:
@@ -148,29 +105,15 @@ def find_labels(
             shots = find_shots(match_path, match_info, highlight_path, highlight_info)
         confident = [shot for shot in shots if shot.confidence >= min_confidence]
         sections_sec = merge_sections([(shot.match_start_sec, shot.match_end_sec) for shot in confident])
-        gaps_sec = highlight_info.video_gaps_sec
-        missing = missing_parts(confident, highlight_info.duration_sec, gaps_sec)
+        text = label_text(sections_sec, match_info.frame_edges_sec)
+        report = make_report(title, (match_path, highlight_path), (match_info, highlight_info), shots, min_confidence)
         result.num_sections = len(sections_sec)
         result.highlight_sec = float(np.diff(sections_sec, axis=1).sum())
-        shown_sec = highlight_info.duration_sec - sum(end - start for start, end in gaps_sec)
-        result.found_ratio = 1 - sum(end - start for start, end in missing) / shown_sec
-        text = label_text(sections_sec, match_info.frame_edges_sec)
+        result.found_ratio = report["found_share"]
         if text and result.found_ratio < LOW_FOUND_RATIO:
             result.warnings.append(
                 f"{highlight_path}: only {result.found_ratio:.0%} of it was found in {match_path}: is it of this match?"
             )
-        report = {
-            "title": title,
-            "match": match_path.name,
-            "highlight_video": highlight_path.name,
-            "match_duration_sec": match_info.duration_sec,
-            "highlight_duration_sec": highlight_info.duration_sec,
-            "min_confidence": min_confidence,
-            "found_share": result.found_ratio,
-            "shots": [{**asdict(shot), "is_label": shot.confidence >= min_confidence} for shot in shots],
-            "not_found": [{"edit_start_sec": start, "edit_end_sec": end} for start, end in missing],
-            "versions": {name: importlib.metadata.version(name) for name in ("av", "librosa", "numpy", "scipy")},
-        }
         plot_path = output_dir / f"{title}_alignment.png"
         try:
             lengths_sec = match_info.duration_sec, highlight_info.duration_sec

@@ -61,6 +61,7 @@ FURTHER_TEST_FILES = {
     "input_folder": ["test_data_converter.py"],
     "job": ["test_highlight_extractor_reruns.py", "test_highlight_extractor.py"],
     "keras_backend": ["test_model_scoring.py", "test_model.py"],
+    "label_report": ["test_label_finder_command.py"],
     "layers": ["test_model_layers.py", "test_model.py"],
     "main": ["test_testing.py", "test_training_run.py"],
     "media": ["test_formats.py", "test_sampling.py"],
@@ -87,6 +88,7 @@ FURTHER_TEST_FILES = {
     "safe_pickle": ["test_hostile_segments.py", "test_array_reader.py"],
     "sampling": ["test_formats.py"],
     "scoring": ["test_highlight_extractor.py"],
+    "section_frames": ["test_reel_video.py"],
     "sections": ["test_labels.py", "test_selection.py"],
     "storage": [
         "test_zip_archive.py",

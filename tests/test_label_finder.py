@@ -8,7 +8,6 @@ from edits import CUTS_SEC, MATCH, OTHER
 
 import data_converter
 import label_finder
-from label_finder import Shot
 
 
 @pytest.fixture
@@ -115,20 +114,3 @@ def test_wrong_usage_exits_with_2(arguments):
     with pytest.raises(SystemExit) as error:
         label_finder.main(["matches", *arguments] if not arguments else ["a", "b", *arguments])
     assert error.value.code == 2
-
-
-def test_frames_are_counted_by_the_videos_own_times():
-    edges_sec = np.array([0.0, 0.1, 0.4, 0.5, 1.0, 1.5])  # a variable rate
-    text = label_finder.label_text(np.array([[0.11, 0.52], [0.9, 1.5]]), edges_sec)
-    assert text == "1,3,00:00:00,00:00:00\n4,5,00:00:01,00:00:01\n"
-
-
-def test_a_section_shorter_than_a_frame_is_left_out():
-    assert label_finder.label_text(np.array([[0.2, 0.201]]), np.arange(31) / 30) == ""
-
-
-def test_missing_parts_are_what_no_shot_covers():
-    shots = [Shot(1, 4, 0, 3, 0.9, 0, 0), Shot(3, 6, 9, 12, 0.9, 0, 0), Shot(6.2, 9, 0, 1, 0.9, 0, 0)]
-    assert label_finder.missing_parts(shots, 12.0) == [(0.0, 1.0), (9.0, 12.0)]
-    assert label_finder.missing_parts([], 12.0) == [(0.0, 12.0)]
-    assert label_finder.missing_parts([Shot(1, 4, 0, 3, 0.9, 0, 0)], 3600.0, ((5.0, 3599.7),)) == [(0.0, 1), (4, 5.0)]

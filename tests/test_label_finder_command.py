@@ -173,21 +173,6 @@ def test_the_match_and_the_highlight_video_are_not_swapped(folders, tmp_path, mo
     assert (len(match_info.frame_times_sec), len(edit_info.frame_times_sec)) == (90, 105)
 
 
-def test_one_part_less_than_half_a_second_is_not_missing():
-    shots = [Shot(0.49, 4, 0, 3, 0.9, 0, 0), Shot(4.5, 9.6, 0, 1, 0.9, 0, 0)]
-    assert label_finder.missing_parts(shots, 10.0) == [(4.0, 4.5)]
-
-
-def test_a_section_may_end_with_the_last_frame():
-    edges_sec = np.array([0.0, 0.1, 0.35, 0.6])
-    assert label_finder.label_text(np.array([[0.0, 9.0]]), edges_sec) == "0,3,00:00:00,00:00:00\n"
-    assert label_finder.label_text(np.array([[0.45, 0.61]]), edges_sec) == "2,3,00:00:00,00:00:00\n"
-    assert label_finder.label_text(np.array([[0.34, 0.47]]), edges_sec) == ""
-    edges_sec = np.array([0.0, 60.0, 3725.0, 7390.0])
-    assert label_finder.label_text(np.array([[59.9, 3725.2]]), edges_sec) == "1,2,00:01:00,01:02:05\n"
-    assert label_finder.label_text(np.array([[59.9, 7390.2]]), edges_sec) == "1,3,00:01:00,02:03:10\n"
-
-
 def test_labels_at_the_end_of_a_match_of_variable_rate_end_with_its_last_frame(folders, tmp_path, monkeypatch):
     # Frames at 0, 0.1, 0.2, 2 and 5 s; the last one ends at 5.03 s, not 3 s after it began.
     write_clip(folders[0] / "a.mp4", ticks=[0, 3, 6, 60, 150])
