@@ -11,6 +11,7 @@ Sub-packages:
 
 Modules:
 
+    antiphase.py       stereo audio that cancels to silence in mono
     argument_types.py  argparse types whose messages say what was received and what is expected
     atomic_file.py     writing a file completely or leaving the old one
     audio_track.py     audio of a video, by presentation time
@@ -23,6 +24,7 @@ Modules:
     problems.py        warnings about a video that can be read nevertheless
     sections.py        sections in seconds and frames: union, coverage, length, mean score
     timestamps.py      timestamps that restart, jump, or do not fit the number of packets
+    tracks.py          which video and which audio track of a file is read
     worker_processes.py
                        calls in worker processes, which cost no other call if they crash
 
