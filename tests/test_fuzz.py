@@ -22,7 +22,7 @@ def read(folder):
 
 CASES = {{CASES!r}}
 target = Target("failures", lambda folder: None, lambda rng: CASES[numbers.pop(0)], "file", read, (LookupError,))
-fuzz.MAX_SEC, fuzz.MAX_BYTES = 2, 150_000_000
+fuzz.MAX_SEC, fuzz.MAX_WAIT_SEC, fuzz.MAX_BYTES = 1, 3, 150_000_000
 folder = Path(sys.argv[1])
 (folder / "keep").mkdir()
 rows = []
@@ -42,6 +42,7 @@ FAILURES = {
     "kept = b'x' * 200_000_000": "memory",
     "raise Violation('lost', 'a match')": "lost",
     "time.sleep(9)": "hang",
+    "while True: pass": "hang",
     "os.kill(os.getpid(), signal.SIGSEGV)": "crash",
     "os.system('true')": "executed",
     "__import__('subprocess').run('true')": "executed",
