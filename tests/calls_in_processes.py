@@ -40,3 +40,7 @@ def end_once(marker, number):
 def report_and_sleep(folder, number):
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(60)
+
+
+def environment_of(name):
+    return os.environ.get(name)

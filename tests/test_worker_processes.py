@@ -1,6 +1,7 @@
 """Calls in worker processes: whatever ends a process costs only the call that it makes."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import time
 
 import psutil
 import pytest
-from calls_in_processes import end, end_once, process_id_of, report_and_sleep
+from calls_in_processes import end, end_once, environment_of, process_id_of, report_and_sleep
 from held_process import ROOT, WAIT_SEC, wait_until
 
 from videosummarizer import worker_processes
@@ -80,6 +81,15 @@ def test_a_process_that_ended_after_its_last_call_is_replaced():
         ((_, (number, other_id)),) = pool.run(process_id_of, [(2,)])
     assert number == 2
     assert other_id != process_id
+
+
+def test_processes_have_one_blas_thread_unless_the_user_asks_for_more(monkeypatch):
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    monkeypatch.delenv(names[0], raising=False)
+    monkeypatch.setenv(names[1], "3")
+    with WorkerPool(1) as pool:
+        assert dict(pool.run(environment_of, [(name,) for name in names])) == {(names[0],): "1", (names[1],): "3"}
+    assert names[0] not in os.environ
 
 
 def test_fewer_processes_make_all_calls_where_the_system_starts_no_more(monkeypatch):

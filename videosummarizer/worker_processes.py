@@ -12,11 +12,15 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 
 from videosummarizer import interruption
 from videosummarizer.error_messages import advice_on, describe_exception
+
+# Variables that OpenMP, OpenBLAS and MKL read the number of their threads from.
+BLAS_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,21 @@ def retry_ended(
         yield from run_alone(arguments)
 
 
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Start processes in this context, so that they make no more than one BLAS thread unless the user asks for more.
+
+    Otherwise each process makes one for each core, which costs memory.
+    """
+    added = {name: "1" for name in BLAS_VARIABLES if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
 class Worker:
     """A process that makes calls, one at a time."""
 
@@ -84,7 +103,7 @@ class Worker:
         self.stack_traces, their_stack_traces = context.Pipe(duplex=False)
         self.process = context.Process(target=serve_calls, args=(their_connection, their_stack_traces), daemon=True)
         try:
-            with interruption.defer_sigint():
+            with interruption.defer_sigint(), one_blas_thread():
                 self.process.start()
         finally:
             their_connection.close()
