@@ -265,3 +265,11 @@ def test_audio_that_begins_after_days_is_refused(tmp_path):
 def test_a_still_picture_as_long_as_its_audio_is_no_fault(tmp_path):
     path = write_exact_audio(tmp_path / "clip.mkv", [(0, tone(440, 201, 8000))], frame_ticks=[0, 30 * 200])
     assert media.probe(path).duration_sec == pytest.approx(200, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "-dash.mp4"])
+def test_the_command_for_parts_takes_no_name_for_a_protocol_or_an_option(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert timestamps.argument(name) == str(tmp_path / name)
+    assert f" -c copy {tmp_path / name}"[:-4] + "_joined.mp4, " in timestamps.join_command(name)
+    assert timestamps.argument("a b.mp4") == "'a b.mp4'"

@@ -119,11 +119,17 @@ def describe_restart(
     before_sec, after_sec = (max(0.0, time_sec) for time_sec in next(filter(None, restarts)))
     command = join_command(path)
     if container.format.name == "mpegts":  # the only format in which FFmpeg puts parts on one clock by itself
-        command = f"ffmpeg -i {shlex.quote(str(path))} -c copy {shlex.quote(str(joined_path(path)))}"
+        command = f"ffmpeg -i {argument(path)} -c copy {argument(joined_path(path))}"
     return (
         f"{path}: the clock restarts at {before_sec:.1f} s: the timestamps go back to {after_sec:.1f} s, expected one "
         f"clock: record or download it again, or, if it was joined from parts, join them with {command}"
     )
+
+
+def argument(path: str | os.PathLike) -> str:
+    """Return a path as an argument of ffmpeg in a shell: absolute if it would be taken for a protocol or an option."""
+    is_ambiguous = ":" in str(path) or str(path).startswith("-")
+    return shlex.quote(str(Path(path).absolute() if is_ambiguous else path))
 
 
 def joined_path(path: str | os.PathLike) -> Path:
@@ -134,7 +140,7 @@ def joined_path(path: str | os.PathLike) -> Path:
 def join_command(path: str | os.PathLike) -> str:
     """Return the command that joins the parts of which a file was made."""
     return (
-        f"ffmpeg -f concat -safe 0 -i parts.txt -c copy {shlex.quote(str(joined_path(path)))}, where parts.txt has a "
+        f"ffmpeg -f concat -safe 0 -i parts.txt -c copy {argument(joined_path(path))}, where parts.txt has a "
         "line file 'NAME' for each part"
     )
 
