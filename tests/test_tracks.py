@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from clips import HEIGHT_PX, WIDTH_PX, draw_number, read_number, tone, write_clip
 
+import label_finder
 from videosummarizer import audio_track, media, problems, tracks
 from videosummarizer.dataset import input_check, sampling
 from videosummarizer.dataset.metadata import DataConfig
@@ -238,3 +239,11 @@ def test_a_codec_without_a_decoder_is_named_by_ffmpegs_description(line, name):
             dumps_format = staticmethod(lambda: f"Input #0\n  Stream #0:0: Video: h264\n{line}\n")
 
     assert tracks.codec_name(Stream) == name
+
+
+def test_the_label_finder_names_tracks_that_it_cannot_hear(tmp_path, clip, monkeypatch):
+    monkeypatch.setattr(label_finder, "find_shots", lambda *_: [])
+    silent = write_with_empty_audio(tmp_path / "match.mp4")
+    result = label_finder.find_labels("match", silent, clip, tmp_path, 0.5)
+    assert f"{silent}: audio track 1 (aac) is empty: it counts as absent" in result.warnings
+    assert label_finder.find_labels("match", clip, clip, tmp_path, 0.5).warnings == []
