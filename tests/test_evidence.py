@@ -24,6 +24,14 @@ def smooth_rows(seed, num_rows):
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
+def test_hours_of_silence_in_the_query_suggest_no_offset_and_change_none():
+    reference, shot = rows_of_lengths(1, 200), rows_of_lengths(1, 200)[50:98]
+    silence = np.zeros((160_000, reference.shape[1]), np.float32)
+    offsets = evidence.audio_offset_candidates(np.concatenate([shot, silence, shot]), reference)
+    assert {50, 50 - len(shot) - len(silence)} <= set(offsets.tolist())
+    assert len(offsets) <= 2 * len(evidence.audio_offset_candidates(shot, reference)) + 50
+
+
 def plain_audio_offsets(query, reference):
     """Do as audio_offset_candidates, by loops: the best 6 peaks of each block of 16 steps and of each 4 blocks."""
     offsets = range(-len(query), len(reference))

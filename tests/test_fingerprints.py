@@ -61,6 +61,25 @@ def test_whitened_rows_vary_about_equally_in_every_direction(regularisation):
     np.testing.assert_allclose(whitened.T @ whitened / 500, np.diag(expected), atol=1e-4)
 
 
+def test_an_hour_of_silence_costs_no_spectrum_and_changes_nothing_before_it(monkeypatch):
+    librosa = fingerprints.import_librosa()
+    spectrogram, num_calls = librosa.feature.melspectrogram, []
+    monkeypatch.setattr(
+        librosa.feature, "melspectrogram", lambda **options: num_calls.append(1) or spectrogram(**options)
+    )
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000).astype(np.float32)
+    features = []
+    for silent_sec in (10, 3600):
+        blocks = [noise, *np.zeros((silent_sec, 8000), np.float32)]
+        monkeypatch.setattr(audio_track, "read_audio", lambda *_, blocks=blocks: iter(blocks))
+        features.append(fingerprints.read_audio_features("a.mp4", None))
+    assert len(features[1]) == pytest.approx(16 * 3604, abs=2)
+    np.testing.assert_allclose(features[0][:60], features[1][:60], atol=0.02)
+    assert np.abs(features[1][:64]).max() > 0.1
+    assert not features[1][120:].any()
+    assert len(num_calls) <= 3
+
+
 def test_whitening_of_nothing_is_finite():
     assert np.isfinite(fingerprints.whitening(np.zeros((0, 3)), 0.3)).all()
 

@@ -1,6 +1,7 @@
 """Shots of matches with one keyframe, of rotated matches, and of videos of which nothing decodes, without audio."""
 
 import subprocess
+from types import SimpleNamespace
 
 import av
 import imageio_ffmpeg
@@ -83,6 +84,41 @@ def test_silent_shots_of_a_match_with_one_keyframe_are_found_and_it_is_decoded_o
     found = [shot for shot in find(match, edit) if shot.confidence >= 0.5]
     np.testing.assert_allclose([(s.match_start_sec, s.match_end_sec) for s in found], CUTS_SEC, atol=0.15)
     assert num_reads[0] == 1
+
+
+# Keyframes in seconds, the match's length, and at which rate it is read; None for its keyframes.
+KEYFRAMES = {
+    "usual": (np.arange(0, 120, 4), 120, None),
+    "five": (np.arange(0, 40, 8), 40, None),
+    "four": (np.arange(0, 40, 10), 40, 16),
+    "none": ([], 40, 16),
+    "many, but none after the first minute": (np.arange(0, 60, 2), 120, 16),
+    "one in half a minute": (np.arange(0, 1200, 30), 1200, 16),
+    "one in six hours": ([0], 21_600, 16 * 50_000 / (21_600 * 10)),
+}
+
+
+@pytest.mark.parametrize(("keyframes", "duration_sec", "rate_fps"), KEYFRAMES.values(), ids=KEYFRAMES.keys())
+def test_a_match_is_read_evenly_where_its_keyframes_are_few_or_far_apart(
+    monkeypatch, keyframes, duration_sec, rate_fps
+):
+    reads = []
+
+    def read(path, **options):
+        reads.append(options)
+        times_sec = np.array(keyframes if "keyframes" in options else [0], float)
+        return thumbnails.Thumbnails(times_sec, np.zeros((len(times_sec), 27, 48), np.uint8))
+
+    monkeypatch.setattr(shots, "read_thumbnails", read)
+    info = SimpleNamespace(
+        keyframe_times_sec=np.array(keyframes, float), duration_sec=duration_sec,
+        frame_times_sec=np.arange(duration_sec * 10) / 10,
+    )  # fmt: skip
+    if rate_fps == 16:  # of frames of 30 per second
+        info.frame_times_sec = np.arange(duration_sec * 30) / 30
+    _, has_keyframes = shots.read_reference("match.mp4", info)
+    assert has_keyframes == (rate_fps is None)
+    assert reads == [{"keyframes": True} if rate_fps is None else {"rate_fps": pytest.approx(rate_fps)}]
 
 
 @pytest.mark.parametrize("degrees", [90, 180])

@@ -35,6 +35,13 @@ def test_a_subsample_is_spread_evenly(num_wanted, levels):
     np.testing.assert_allclose(thumbnails.times_sec, (np.array(levels) - 1) / 7)
 
 
+def test_thumbnails_between_two_times_include_the_first_and_not_the_last():
+    thumbnails = numbered_thumbnails([0.0, 0.5, 1.0, 1.5, 2.0])
+    assert levels_of(thumbnails.between(0.5, 1.5)) == [2, 3]
+    assert levels_of(thumbnails.between(0.4, 9)) == [2, 3, 4, 5]
+    assert levels_of(thumbnails.between(3, 4)) == []
+
+
 def test_joined_thumbnails_are_in_order_without_duplicates():
     parts = [numbered_thumbnails([3.0, 4.0]), numbered_thumbnails([]), numbered_thumbnails([1.0, 3.5, 4.0])]
     joined = join_thumbnails(parts)

@@ -98,7 +98,10 @@ def read_audio_features(path: str | os.PathLike, video_info: VideoInfo) -> np.nd
             num_waiting = len(waiting[0])
     bands.append(mel_bands(np.concatenate([*waiting, np.zeros(FFT_LENGTH // 2 + HOP_LENGTH, np.float32)])))
     amplitudes = np.concatenate(bands)
-    floor = max(float(np.percentile(amplitudes, 95)) * 10 ** (-FLOOR_DB / 20), 1e-9)
+    loud = float(np.percentile(amplitudes, 95))
+    if not loud and amplitudes.any():  # nearly all is silence
+        loud = float(np.percentile(amplitudes[amplitudes.any(axis=1)], 95))
+    floor = max(loud * 10 ** (-FLOOR_DB / 20), 1e-9)
     levels = np.log(np.maximum(amplitudes, floor))
     levels -= uniform_filter1d(levels, LOCAL_STEPS, axis=0)
     levels -= levels.mean(axis=1, keepdims=True)
