@@ -328,6 +328,23 @@ def test_the_only_frame_that_decodes_is_found_with_any_number_of_threads(tmp_pat
     assert problems.find_damage(path, info) == {0, 1}
 
 
+def test_damaged_av1_is_read_alike_with_any_number_of_threads(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=60, codec="libsvtav1", options={"preset": "12"})
+    with media.open_media(path) as container:
+        ends = [p.pos + p.size for p in container.demux(container.streams.video[0]) if p.size]
+    intact, all_damaged_sec = path.read_bytes(), set()
+    for number in (40, 41, 43, 45):
+        path.write_bytes(intact[: ends[number] - 4] + bytes(4) + intact[ends[number] :])
+        info, seen = media.probe(path), []
+        for num_threads in (1, 4):
+            damaged_sec = set()
+            frames = media.read_frames(path, info, info.frame_times_sec, 40, 16, num_threads, damaged_sec)
+            seen.append(([frame.tobytes() for frame in frames], damaged_sec))
+        assert seen[0] == seen[1]
+        all_damaged_sec |= damaged_sec
+    assert all_damaged_sec == {1}
+
+
 def info(**changes):
     known = {"duration_sec": 60.0, "stated_duration_sec": 60.0, "frame_rate_fps": 30.0, "width_px": 4, "height_px": 2}
     more = {

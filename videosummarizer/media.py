@@ -113,6 +113,8 @@ def video_stream(container: av.container.InputContainer, path: str | os.PathLike
     streams = tracks.by_preference(container, "video")
     for stream in streams:
         if stream.codec_context is not None:
+            if stream.codec_context.name == "libdav1d":  # while it decodes several frames at once, it reports no damage
+                stream.codec_context.options = {"max_frame_delay": "1"}
             return stream
     if streams:
         names = ", ".join(map(tracks.codec_name, streams))
