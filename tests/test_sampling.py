@@ -11,6 +11,7 @@ from clips import read_number, tone, write_clip, write_exact_audio
 from videosummarizer import audio_track, media
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.dataset.spool_file import SpoolFile
 
 RATE_HZ = 8000
 
@@ -258,6 +259,20 @@ def test_the_temporary_file_is_closed_in_the_end(given):
     with sampling.SegmentAudio("f", info, config) as audio:
         assert not audio.spool.file.closed
     assert audio.spool.file.closed
+
+
+def test_the_temporary_file_is_closed_if_the_audio_cannot_be_read(given, monkeypatch):
+    def read_audio(*_):
+        yield np.ones(5, np.float32)
+        raise media.MediaError("damaged")
+
+    spools = []
+    monkeypatch.setattr(sampling, "SpoolFile", lambda folder: spools.append(SpoolFile(folder)) or spools[0])
+    info = given(1.0, make_noise(10))
+    monkeypatch.setattr(sampling.audio_track, "read_audio", read_audio)
+    with pytest.raises(media.MediaError, match="damaged"):
+        sampling.SegmentAudio("f", info, DataConfig(1, 1, 4, 4, 10, False))
+    assert spools[0].file.closed
 
 
 def test_several_threads_read_their_own_segments(given):

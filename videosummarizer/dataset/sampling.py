@@ -154,13 +154,17 @@ class SegmentAudio:
         blocks = ()
         if video_info.audio:
             blocks = audio_track.read_audio(video_path, video_info, config.audio_sample_rate, damage)
-        for block in blocks:
-            block = block[:num_samples_left]
-            num_samples_left -= len(block)
-            peaks.add(block)
-            self.spool.write(block.tobytes())
-            if not num_samples_left:
-                break
+        try:
+            for block in blocks:
+                block = block[:num_samples_left]
+                num_samples_left -= len(block)
+                peaks.add(block)
+                self.spool.write(block.tobytes())
+                if not num_samples_left:
+                    break
+        except BaseException:
+            self.spool.close()
+            raise
         self.peak = peaks.peak(damage)
         self.damaged_sec = damage.seconds(video_info.duration_sec)
         self.cancelled_sec = damage.antiphase.cancelled_sec(video_info.duration_sec)
