@@ -180,9 +180,12 @@ class Cluster:
 
         if future.status not in ("finished", "error"):
             raise self.connection_error()
-        if future.status == "finished":
-            return future.result()
-        error = future.exception()
+        try:
+            if future.status == "finished":
+                return future.result()
+            error = future.exception()
+        except (Exception, CancelledError) as lost:  # the outcome does not arrive; Dask documents none
+            raise self.connection_error() from lost
         if isinstance(error, KilledWorker):
             return Failure(
                 f"{error.allowed_failures + 1} workers ended while they converted it, the last one at "
