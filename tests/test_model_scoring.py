@@ -12,6 +12,7 @@ import pytest
 from small_network import build_fused_network
 
 import model
+from videosummarizer.error_messages import first_line
 from videosummarizer.training import inference
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint_attributes
 from videosummarizer.training.keras_backend import silence_native_stderr
@@ -242,7 +243,7 @@ def test_a_network_without_the_layers_after_which_it_is_divided_is_refused():
     ],
 )
 def test_the_first_line_of_an_error_or_its_kind(error, line):
-    assert inference.first_line(error) == line
+    assert first_line(error) == line
 
 
 # ---- Memory

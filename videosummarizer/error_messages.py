@@ -18,6 +18,11 @@ def describe_exception(error: BaseException) -> str:
     return text if len(text) <= MAX_DESCRIPTION_LENGTH else f"{text[:MAX_DESCRIPTION_LENGTH]}…"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, for libraries whose errors have several paragraphs."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def advice_on(error: BaseException) -> str:
     """Return what to do about an unexpected error, as the end of a message."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

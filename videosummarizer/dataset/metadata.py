@@ -14,6 +14,7 @@ import numpy as np
 
 from videosummarizer import untrusted_file
 from videosummarizer.atomic_file import atomic_write
+from videosummarizer.match_files import MAX_NAME_BYTES
 from videosummarizer.sections import runs_of
 
 # The schema version that this version writes. The toolkit's first version wrote no schema version.
@@ -28,8 +29,6 @@ MAX_SEGMENT_BYTES = 2**30
 MAX_METADATA_BYTES = 2**26
 # No segment may be longer than a day. The number of its time steps follows from its length.
 MAX_SEGMENT_SEC = 86_400
-# The longest name of a folder in bytes, on most file systems.
-MAX_NAME_BYTES = 255
 # A segment file holds at most this much in addition to its arrays: keys, strings and numbers.
 SEGMENT_OVERHEAD_BYTES = 65_536
 # The subsets that a dataset is split into.

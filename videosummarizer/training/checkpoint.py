@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videosummarizer.dataset.metadata import DataConfig, parse_config
+from videosummarizer.error_messages import first_line
 from videosummarizer.evaluation.operating_point import OperatingPoint, parse_operating_point
 from videosummarizer.untrusted_file import excerpt, parse_json
 
@@ -45,7 +46,7 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
         with h5py.File(path, "r") as file:
             check_string_lengths(path, file)
     except (OSError, ValueError, RuntimeError) as error:
-        text = excerpt(str(error).partition("\n")[0])
+        text = excerpt(first_line(error))
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({text}), {expected}") from error
     try:
         with h5py.File(path, "r") as file:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from videosummarizer.error_messages import first_line
 from videosummarizer.training import safe_hdf5
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, read_checkpoint_attributes
 from videosummarizer.training.fusion import OUTPUTS
@@ -249,8 +250,3 @@ def read_dilations(path: str | os.PathLike) -> list[int]:
     if not is_valid:
         raise CheckpointError(f"{path}: the network in it is not one that main.py saved")
     return dilations
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, for libraries whose errors have several paragraphs."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer.atomic_file import atomic_write, discard, replace_durably, require_writable
+from videosummarizer.error_messages import first_line
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
 
@@ -72,7 +73,7 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
             if not isinstance(error, Exception):
                 raise
             # HDF5 raises several types, with messages of several lines.
-            reason = os.strerror(error.errno) if getattr(error, "errno", None) else str(error).partition("\n")[0]
+            reason = os.strerror(error.errno) if getattr(error, "errno", None) else first_line(error)
             raise OSError(
                 f"{path}: the checkpoint cannot be written ({reason}): make room or correct the folder's permissions, "
                 "then continue with --resume"

@@ -9,6 +9,7 @@ import math
 import os
 
 from videosummarizer.dataset.safe_pickle import abbreviate
+from videosummarizer.error_messages import first_line
 from videosummarizer.training.checkpoint import CheckpointError
 from videosummarizer.training.hdf5 import h5py
 from videosummarizer.training.hdf5_strings import check_string_lengths
@@ -69,8 +70,7 @@ def read_network(path: str | os.PathLike) -> tuple[dict, int]:
             num_weights = check_objects(path, file)
             config = parse_json(read_string(path, file, "model_config").encode())
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        text = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path}: the network in it cannot be read ({text})") from error
+        raise CheckpointError(f"{path}: the network in it cannot be read ({first_line(error)})") from error
     check_config(path, config)
     return config, num_weights
 
