@@ -33,7 +33,7 @@ from videosummarizer import match_files, media
 from videosummarizer.argument_types import length_sec, number_between
 from videosummarizer.atomic_file import FolderError, atomic_write, require_writable
 from videosummarizer.dataset import output_folder
-from videosummarizer.error_messages import describe_match_error
+from videosummarizer.error_messages import describe_match_error, describe_os_error
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import editor_exports, outputs, reel, review_page, scoring, selection
 from videosummarizer.extraction.job import (
@@ -397,12 +397,14 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         return extract_matches(args)
-    except (ExtractionError, CheckpointError, OSError) as error:
+    except (ExtractionError, CheckpointError) as error:
         logger.error(error, exc_info=args.debug)
-        return 1
+    except OSError as error:
+        logger.error(describe_os_error(error, args.output_dir), exc_info=args.debug)
     except KeyboardInterrupt:
         logger.error("Interrupted: run the same command again, it continues with the missing files")
         return interruption.EXIT_STATUS
+    return 1
 
 
 if __name__ == "__main__":

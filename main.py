@@ -37,6 +37,7 @@ from data_loader import DataLoader
 from videosummarizer.argument_types import regular_expression
 from videosummarizer.dataset import audit
 from videosummarizer.dataset.metadata import SCHEMA_VERSION, SUBSETS, DatasetError
+from videosummarizer.error_messages import describe_os_error
 from videosummarizer.evaluation import quality_report
 from videosummarizer.training import resume_point, validation
 from videosummarizer.training.checkpoint import CheckpointError
@@ -396,16 +397,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with contextlib.redirect_stdout(sys.stdout if is_main_process else None):
             run(args)
-    except (DatasetError, CheckpointError, resume_point.ResumeError, TrainingError, OSError) as error:
+    except (DatasetError, CheckpointError, resume_point.ResumeError, TrainingError) as error:
         logger.error(error, exc_info=args.debug)
-        return 1
+    except OSError as error:
+        logger.error(describe_os_error(error, args.ckpt_dir), exc_info=args.debug)
     except KeyboardInterrupt:
         logger.error(
             "Interrupted. The best checkpoint so far, if one is named above, is kept and can be tested; --resume "
             "continues after the last finished epoch"
         )
         return interruption.EXIT_STATUS
-    return 0
+    else:
+        return 0
+    return 1
 
 
 if __name__ == "__main__":
