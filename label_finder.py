@@ -30,7 +30,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import match_files, media, problems
-from videosummarizer.argument_types import num_processes, number_between
+from videosummarizer.argument_types import number_between, positive_number
 from videosummarizer.atomic_file import atomic_write, require_writable
 from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
 from videosummarizer.evaluation import plots
@@ -46,7 +46,7 @@ LONGEST_ENDING = "_label_report.json.part"
 DEFAULT_MIN_CONFIDENCE = 0.5
 # Where a smaller fraction of the highlight video is found, a warning asks whether it belongs to this match.
 LOW_FOUND_RATIO = 0.3
-# What is said of a match on which something unexpected happened.
+# What failed, in the message about a match with an unexpected error.
 NO_LABELS_FOUND = "labels cannot be found"
 EXAMPLES = """\
 examples:
@@ -270,7 +270,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         "--workers",
         metavar="N",
-        type=num_processes,
+        type=positive_number(int),
         help="Number of matches to process in parallel (default: one per core).",
     )
     add("--overwrite", action="store_true", help="Replace existing label files.")

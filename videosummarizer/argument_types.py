@@ -58,13 +58,6 @@ def number_between(low: float, high: float, kind: type = float) -> Callable[[str
     return parse
 
 
-def num_processes(text: str) -> int:
-    """Parse a number of processes: digits only, 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number above 0")
-    return int(text)
-
-
 def zero_or_one(text: str) -> bool:
     """Parse 1 as True and 0 as False."""
     if text not in ("0", "1"):
