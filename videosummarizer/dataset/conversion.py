@@ -25,9 +25,7 @@ from videosummarizer.sections import label_segments
 
 # A decoder gains little from more than 4 threads. If more are free, several parts of a match are decoded in parallel.
 NUM_THREADS_PER_DECODER = 4
-
-
-# What --check and a conversion say of a match on which something unexpected happened.
+# What failed, in the message of --check or of a conversion about a match with an unexpected error.
 CANNOT_BE_CONVERTED = "cannot be converted"
 
 

@@ -35,6 +35,11 @@ class MatchCheck:
     warnings: list[str] = field(default_factory=list)
 
 
+def empty_cells(title: str) -> list[str]:
+    """Return the row of a match of which nothing is known."""
+    return [title] + ["-"] * (len(COLUMNS) - 1)
+
+
 def check_match(title: str, video_path: Path | None, label_path: Path | None, decode: bool) -> MatchCheck:
     """Check a match and its label file.
 
@@ -44,7 +49,7 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
         label_path: its label file, or None if that is missing.
         decode: whether to decode all frames. Otherwise only the video's packets are read.
     """
-    check = MatchCheck([title] + ["-"] * (len(COLUMNS) - 1))
+    check = MatchCheck(empty_cells(title))
     if video_path is None:
         check.errors.append(f"{label_path} has no {title}.mp4: add it, or move the txt elsewhere")
         return check
@@ -112,13 +117,10 @@ def check_matches(
     with closing(pool.run(check_match, calls)) as outcomes:
         for (title, video_path, *_), outcome in tqdm(outcomes, desc="Checking", unit="match", total=len(calls)):
             if isinstance(outcome, Failure):
-                cells = [title] + ["-"] * (len(COLUMNS) - 1)
-                outcome = MatchCheck(cells, [outcome.describe(video_path, CANNOT_BE_CONVERTED)])
+                outcome = MatchCheck(empty_cells(title), [outcome.describe(video_path, CANNOT_BE_CONVERTED)])
             checks_by_title[title] = outcome
     checks = [checks_by_title[title] for title, *_ in calls]
-    checks += [
-        MatchCheck([escape(title)] + ["-"] * (len(COLUMNS) - 1), [message]) for title, message in refused.items()
-    ]
+    checks += [MatchCheck(empty_cells(escape(title)), [message]) for title, message in refused.items()]
     table = [list(COLUMNS)] + [check.cells for check in checks]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for cells in table:

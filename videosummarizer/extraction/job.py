@@ -122,7 +122,7 @@ def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.nd
 
     Args:
         job: The match.
-        num_segments: The number of segments that have to be there.
+        num_segments: The number of segments of the match.
 
     Returns:
         (scores, step_scores) as from `scoring.score_match`; None where they are missing, damaged or incomplete,
