@@ -56,6 +56,8 @@ FORBIDDEN_EVENTS = (
     "socket.connect",
     "shutil.chown",
 )
+# Exit status of a process that `forbid_execution` ends.
+EXECUTED_STATUS = 77
 
 
 def forbid_execution(event: str, _) -> None:
@@ -63,10 +65,6 @@ def forbid_execution(event: str, _) -> None:
     if event in FORBIDDEN_EVENTS:
         os.write(2, f"executed: {event}\n".encode())
         os._exit(EXECUTED_STATUS)
-
-
-# Exit status of a process that `forbid_execution` ends.
-EXECUTED_STATUS = 77
 
 
 def read_memory_bytes(name: str) -> int:

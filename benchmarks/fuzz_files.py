@@ -86,11 +86,11 @@ def read_pairs(folder: Path) -> None:
     label_finder.find_pairs(folder / "matches", folder / "cuts", folder / "pairs.csv")
 
 
-# ---- Data sets
+# ---- Datasets
 
 
 def write_dataset(folder: Path) -> None:
-    """Write a data set of six matches with four segments each."""
+    """Write a dataset of six matches with four segments each."""
     records = []
     for title in TITLES:
         (folder / title).mkdir(parents=True)
@@ -111,7 +111,7 @@ def random_arrays(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_dataset(path: Path) -> None:
-    """Read all that training reads of a data set: its metadata, matches, labels and one segment of each match."""
+    """Read all that training reads of a dataset: its metadata, matches, labels and one segment of each match."""
     loader = DataLoader(path)
     for subset in metadata.SUBSETS:
         for match in loader.matches(subset):
@@ -128,7 +128,7 @@ def read_dataset(path: Path) -> None:
 
 
 def read_metadata(folder: Path) -> None:
-    """Read a data set as training does, and as a conversion does that continues."""
+    """Read a dataset as training does, and as a conversion does that continues."""
     sources = {title: {f"{title}.mp4": [1, 2]} for title in TITLES}
     records = output_folder.finished_matches(folder / "data", CONFIG, sources)
     sum(record["segment_count"] + record["highlight_count"] for record in records.values())

@@ -57,8 +57,6 @@ MUTATED = "m_mutated"
 INTACT = ("a_intact", "z_intact")
 # A file that is written may have this many times the bytes of its input, of which a very short one counts as 1 kB.
 MAX_WRITTEN_RATIO, MIN_INPUT_BYTES = 100, 1000
-
-
 # Numbers in a warning. Which seconds are damaged depends on how much is decoded.
 NUMBERS = re.compile(r"\d[\d., ]*( and more)?")
 # The type of an exception that no module of the toolkit expects, in the message about a match.
@@ -99,7 +97,7 @@ def make_clip(
     path: Path, title: str, start_sec: float, length_sec: float, encoder: str, more: tuple, container: str
 ) -> None:
     """Encode a part of a sample match at 128 x 72."""
-    source = ["-ss", str(start_sec), "-t", str(length_sec), "-i", str(ROOT / "data/raw" / f"{title}.mp4"), "-r", "25"]
+    source = ["-ss", str(start_sec), "-t", str(length_sec), "-i", str(ROOT / "data/raw" / f"{title}.mp4")]
     audio = ["-c:a", "aac", "-b:a", "32k", "-ac", "1", "-ar", "22050"]
     ffmpeg(
         *source,
@@ -228,7 +226,7 @@ def convert(folder: Path) -> None:
             raise Violation("lost", f"{title} is not as without the mutated match: " + "\n".join(lines)[-1000:])
     titles = {video["title"] for video in json.loads((dataset / "metadata.json").read_text())["videos"]}
     if {path.name for path in dataset.iterdir() if path.is_dir()} != titles:
-        raise Violation("lost", f"folders of the data set are not {titles}")
+        raise Violation("lost", f"folders of the dataset are not {titles}")
     require_size(dataset / MUTATED if MUTATED in titles else dataset, limit)
     if check_status != status:
         raise Violation(

@@ -6,10 +6,10 @@ import struct
 from random import Random
 
 # Types of MP4 boxes whose numbers decide how much is read, and where.
-BOX_TYPES = [
+BOX_TYPES = (
     b"ftyp moov mvhd trak tkhd edts elst mdia mdhd hdlr minf stbl stsd stts ctts stss stsz stsc stco co64 mdat moof "
-    b"traf tfhd tfdt trun avc1 avcC hvc1 hev1 hvcC av01 av1C mp4v mp4a esds udta meta ilst free".split()
-][0]
+    b"traf tfhd tfdt trun avc1 avcC hvc1 hev1 hvcC av01 av1C mp4v mp4a esds udta meta ilst free"
+).split()
 # Numbers at which code that counts, allocates or compares goes wrong.
 NUMBERS = (0, 1, -1, 2, 7, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, -(2**31), 2**32 - 1, 2**53, 2**63, -(2**63))
 # Fields of text files, most of which are not what is expected there.

@@ -1,4 +1,4 @@
-"""Record matches of Freedoom, played by a scripted player in ViZDoom, with their labels: a free data set.
+"""Record matches of Freedoom, played by a scripted player in ViZDoom, with their labels: a free dataset.
 
     python benchmarks/record_matches.py OUTPUT_DIR --scenarios deathmatch freedoom2:map01 --seeds 1101 1102
     python data_converter.py OUTPUT_DIR 5 3 64 64 11025 0
