@@ -20,8 +20,10 @@ def measure(left, right, sample_format="fltp", num_frames=1, time_sec=0.5):
     )
     samples = (np.stack([left, right]) * scale + middle).astype(dtype)
     planes = samples if sample_format.endswith("p") else samples.T.reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), sample_format, "stereo")
+    frame.sample_rate = 44100
     for _ in range(num_frames):
-        meter.measure(av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), sample_format, "stereo"), time_sec)
+        meter.measure(frame, time_sec)
     return meter.cancelled_sec(1)
 
 
@@ -56,3 +58,12 @@ def test_the_check_and_the_conversion_warn_of_the_same_seconds(tmp_path, first, 
     (tmp_path / "dataset").mkdir()
     result = conversion.convert_match(path, DataConfig(1, 2, 8, 8, 8000, False), tmp_path / "dataset", 1)
     assert result.warnings == warnings
+
+
+def test_all_seconds_of_long_frames_are_measured():
+    meter, sound = AntiphaseMeter(), tone(440, 2, 8000)
+    for first in range(3):
+        frame = av.AudioFrame.from_ndarray(np.stack([sound, -sound]), "fltp", "stereo")
+        frame.sample_rate = 8000
+        meter.measure(frame, 2.0 * first)
+    assert meter.cancelled_sec(6) == {0, 1, 2, 3, 4, 5}

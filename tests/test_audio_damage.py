@@ -188,3 +188,13 @@ def test_the_label_finder_says_in_one_line_that_nothing_decodes(tmp_path):
         assert result.error == f"{bad}: received a video stream of which no frame decodes, expected at least one"
     with pytest.raises(media.MediaError, match="of which no frame decodes"):
         problems.find_damage(bad, media.probe(bad))
+
+
+def test_packets_that_are_missing_after_damage_are_damage_too():
+    frame = av.AudioFrame.from_ndarray(np.ones((1, 800), np.int16), "s16", "mono")
+    frame.sample_rate, frame.time_base, frame.pts = 8000, Fraction(1, 8000), 24_000
+    error = av.error.PermissionError(errno.EPERM, "Operation not permitted")
+    damage = audio_track.AudioDamage()
+    packets = [packet(8400, error=error), packet(23_900, error=error), packet(24_000, frame)]
+    assert len(list(audio_track.decode_audio(iter(packets), 0.0, damage))) == 1
+    assert damage.seconds(5) == {1, 2}

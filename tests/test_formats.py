@@ -233,6 +233,8 @@ BAD_FILES = {
     "zero bytes": lambda path: os.truncate(path, 0),
     "text": lambda path: path.write_text("a text file named mp4\n" * 99),
     "folder": lambda path: (path.unlink(), path.mkdir()),
+    "pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "list of another match": lambda path: path.write_text("ffconcat version 1.0\nfile good.mp4\n"),
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from videosummarizer import media
 from videosummarizer.antiphase import AntiphaseMeter
+from videosummarizer.timestamps import MIN_GAP_SEC
 
 # The number of audio samples that are resampled in one call.
 NUM_SAMPLES_PER_RESAMPLING = 65_536
@@ -35,6 +36,11 @@ class AudioDamage:
     def add(self, time_sec: float) -> None:
         """Add a time."""
         self.tenths.add(int(time_sec * 10))
+
+    def add_span(self, start_sec: float, end_sec: float) -> None:
+        """Add the times from a packet that does not decode to the next frame, unless that is a gap of its own."""
+        if end_sec - start_sec < MIN_GAP_SEC:
+            self.tenths.update(range(int(start_sec * 10), int(end_sec * 10)))
 
     def seconds(self, end_sec: float) -> set[int]:
         """Return the damaged seconds, rounded down, before end_sec."""
@@ -120,17 +126,19 @@ def decode_audio(
         damage: Takes the times of damage.
     """
     damage = AudioDamage() if damage is None else damage
-    follows_damage = False
+    follows_damage, first_damage_sec = False, 0.0
 
     def on_damage(time_sec: float) -> None:
-        nonlocal follows_damage
-        follows_damage = True
+        nonlocal follows_damage, first_damage_sec
+        follows_damage, first_damage_sec = True, first_damage_sec if follows_damage else time_sec
         damage.add(time_sec)
 
     for frame in media.decode(packets, start_sec, on_damage):
         implausible_sec = implausible_times_sec(frame)
         if follows_damage or len(implausible_sec):
-            if not follows_damage:  # otherwise it is the same damage
+            if follows_damage:  # the frame is part of it; packets may be missing in between
+                damage.add_span(first_damage_sec, frame.time - start_sec)
+            else:
                 for time_sec in (implausible_sec[0], implausible_sec[-1]):
                     damage.add(max(0.0, time_sec - start_sec))
             make_silent(frame)

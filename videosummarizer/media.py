@@ -7,6 +7,7 @@ and audio stay in sync whatever each stream's first timestamp is. No frame rate 
 import contextlib
 import ctypes
 import os
+import stat
 import sys
 from array import array
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ class TimestampError(MediaError):
 
 # Times that differ by less are equal: below a tick of a presentation clock (1/90000 s), above float64 rounding errors.
 TIME_TOLERANCE_SEC = 1e-6
+# FFmpeg's names of formats that are texts with the names of other files, which FFmpeg would read instead.
+PLAYLIST_FORMATS = ("concat", "concatf", "hls", "dash", "imf")
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,12 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
         MediaError: FFmpeg or the system refuses to open or to read the file.
     """
     try:
+        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):  # FFmpeg would wait for a pipe
+            raise MediaError(f"{path}: cannot be read as a video (not a regular file)")
         # FFmpeg would take the start of a relative path such as "a:b.mp4" for a protocol.
         with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
+            if container.format.name in PLAYLIST_FORMATS:
+                raise MediaError(f"{path}: cannot be read as a video (it is a list of other files)")
             yield container
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: cannot be read as a video ({error.strerror or error})") from error
