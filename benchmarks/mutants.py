@@ -54,6 +54,7 @@ FURTHER_TEST_FILES = {
     "evidence": ["test_alignment.py"],
     "fingerprints": ["test_shots.py"],
     "frame_transform": ["test_fingerprints_placement.py", "test_shots.py"],
+    "frame_scaling": ["test_media_frames.py"],
     "fusion": ["test_model_training.py", "test_model.py"],
     "hdf5_strings": ["test_checkpoint.py", "test_hostile_checkpoints.py"],
     "inference": ["test_model_scoring.py", "test_scoring.py", "test_hostile_checkpoints.py"],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from clips import FRAME_RATE_FPS, read_number, write_clip
 
-from videosummarizer import media, nal_units
+from videosummarizer import frame_scaling, media, nal_units
 
 NUM_FRAMES = 200
 # x264 and x265 as films have them: IDR pictures alone, recovery points, leading pictures that can be decoded when read
@@ -314,7 +314,7 @@ def ffmpeg(*arguments):
     [(0, 0), (90, 1), (180, 2), (-180, 2), (-90, 3), (89, 1), (-91, 3), (-89, 3), (44, 0), (-1, 0)],
 )
 def test_a_rotation_is_the_nearest_number_of_quarter_turns(degrees, num_turns):
-    assert media.num_quarter_turns(SimpleNamespace(rotation=degrees, side_data={})) == num_turns
+    assert frame_scaling.num_quarter_turns(SimpleNamespace(rotation=degrees, side_data={})) == num_turns
 
 
 @pytest.mark.parametrize(("degrees", "size_px"), [(0, (160, 64)), (90, (64, 160)), (180, (160, 64)), (270, (64, 160))])

@@ -15,16 +15,22 @@ Modules:
     argument_types.py  argparse types whose messages say what was received and what is expected
     atomic_file.py     writing a file completely or leaving the old one
     audio_track.py     audio of a video, by presentation time
+    console.py         file names in any language, whatever the locale and the console
     error_messages.py  an unexpected error in one line that names the match
+    frame_scaling.py   scaling, turning and mirroring decoded frames
     interruption.py    Ctrl-C during imports and while processes start
     labels.py          label files: reading, checking, writing
+    librosa_import.py  librosa, imported also where numba cannot store its cache
+    match_files.py     titles of matches, their label files, and names that are refused
     media.py           frames of a video, by presentation time
+    nal_units.py       which packets of H.264 and HEVC can be skipped, and where decoding can start
     packet_decoding.py decoding packets around damage
     prefetching.py     reading ahead in threads
     problems.py        warnings about a video that can be read nevertheless
     sections.py        sections in seconds and frames: union, coverage, length, mean score
     timestamps.py      timestamps that restart, jump, or do not fit the number of packets
     tracks.py          which video and which audio track of a file is read
+    untrusted_file.py  reading files that may be hostile: their size, JSON, excerpts for messages
     worker_processes.py
                        calls in worker processes, which cost no other call if they crash
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import av.error
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from videosummarizer import timestamps, tracks
+from videosummarizer.frame_scaling import Scaler, displayed_size_px
 from videosummarizer.nal_units import disposable_test, random_access_test
 from videosummarizer.packet_decoding import decode, decoder_delay
 
@@ -386,46 +386,3 @@ def decode_to_end(
         for frame in decode(demux_from(container, stream, random_access_points, last_frame_pts), start_sec, on_damage):
             if frame.pts > last_frame_pts:
                 yield frame
-
-
-def displayed_size_px(frame: av.VideoFrame) -> tuple[int, int]:
-    """Return the width and the height of a frame after its rotation."""
-    return (frame.height, frame.width) if num_quarter_turns(frame) % 2 else (frame.width, frame.height)
-
-
-def num_quarter_turns(frame: av.VideoFrame) -> int:
-    """Return how many counter-clockwise quarter turns the display matrix of a frame asks for, 0 to 3.
-
-    For a mirrored frame they come after mirroring left and right.
-    """
-    turns = round(frame.rotation / 90) + (2 if is_mirrored(frame) else 0)
-    return turns % 4
-
-
-def is_mirrored(frame: av.VideoFrame) -> bool:
-    """Return whether the display matrix of a frame mirrors it."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return False
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
-    return a * d - b * c < 0
-
-
-class Scaler:
-    """Scale decoded frames, turned and mirrored as the file's display matrix says.
-
-    Args:
-        width_px: The width of the result.
-        height_px: The height of the result.
-        pixel_format: "rgb24" for (height_px, width_px, 3) uint8 RGB, "gray" for (height_px, width_px) uint8.
-    """
-
-    def __init__(self, width_px: int, height_px: int, pixel_format: str = "rgb24"):
-        self.size_px, self.pixel_format = (width_px, height_px), pixel_format
-        self.reformatter = VideoReformatter()  # kept for all frames: its set-up takes as long as scaling a frame
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        quarter_turns = num_quarter_turns(frame)
-        size_px = self.size_px[::-1] if quarter_turns % 2 else self.size_px
-        scaled = self.reformatter.reformat(frame, *size_px, self.pixel_format, interpolation="AREA").to_ndarray()
-        return np.rot90(scaled[:, ::-1] if is_mirrored(frame) else scaled, quarter_turns)

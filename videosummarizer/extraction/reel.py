@@ -16,6 +16,7 @@ import numpy as np
 from videosummarizer import audio_track, media, timestamps
 from videosummarizer.atomic_file import discard, replace_durably
 from videosummarizer.extraction.section_frames import SectionFrames
+from videosummarizer.frame_scaling import is_mirrored, num_quarter_turns
 
 
 class ReelError(Exception):
@@ -315,13 +316,13 @@ class ReelWriter:
 
 def is_rotated_sideways(frame: av.VideoFrame) -> bool:
     """Return whether the rotation swaps width and height of a frame."""
-    return media.num_quarter_turns(frame) % 2 == 1
+    return num_quarter_turns(frame) % 2 == 1
 
 
 def rotation_graph(stream: av.VideoStream, frame: av.VideoFrame) -> av.filter.Graph | None:
     """Return the filters that mirror and rotate a stream's frames, None where none are needed."""
-    filters = [("hflip", None)] if media.is_mirrored(frame) else []
-    filters += ROTATION_FILTERS.get(media.num_quarter_turns(frame), [])
+    filters = [("hflip", None)] if is_mirrored(frame) else []
+    filters += ROTATION_FILTERS.get(num_quarter_turns(frame), [])
     if not filters:
         return None
     graph = av.filter.Graph()

@@ -7,6 +7,7 @@ import av
 import numpy as np
 
 from videosummarizer import media
+from videosummarizer.frame_scaling import Scaler, num_quarter_turns
 from videosummarizer.sections import merge_sections
 
 THUMBNAIL_WIDTH_PX = 48
@@ -71,7 +72,7 @@ def read_thumbnails(
         media.MediaError: the video cannot be read, or no frame of it decodes.
     """
     times, thumbnails, aspect_ratio = [], [], Thumbnails.aspect_ratio
-    scale = media.Scaler(THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX, "gray")
+    scale = Scaler(THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX, "gray")
     with media.open_media(path) as container:
         stream = media.video_stream(container, path)
         stream.thread_type = "AUTO"
@@ -101,7 +102,7 @@ def read_thumbnails(
 def displayed_aspect_ratio(frame: av.VideoFrame, stream: av.VideoStream) -> float:
     """Return width by height of a frame as it is displayed: with the stream's pixel shape, and rotated."""
     ratio = frame.width / frame.height * float(stream.sample_aspect_ratio or 1)
-    return 1 / ratio if media.num_quarter_turns(frame) % 2 else ratio
+    return 1 / ratio if num_quarter_turns(frame) % 2 else ratio
 
 
 def read_thumbnails_near(
