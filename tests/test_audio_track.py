@@ -182,10 +182,11 @@ def sound_frames(*pieces):
 def hear(tmp_path, monkeypatch):
     """Reads a sound whose decoded frames are given."""
     path = write_exact_audio(tmp_path / "clip.mkv", [(0, RAMP)])
+    info = media.probe(path)
 
     def read(*pieces, sample_rate_hz=RATE_HZ):
         monkeypatch.setattr(media, "decode", lambda packets, *more: sound_frames(*pieces))
-        return read_audio(path, sample_rate_hz)
+        return np.concatenate(list(audio_track.read_audio(path, info, sample_rate_hz)))
 
     return read
 

@@ -295,6 +295,8 @@ def test_each_file_is_decoded_once_for_the_picture_and_once_for_the_sound(matche
 
     def decode(packets, *more):
         frames = original(packets, *more)
+        if isinstance(packets, list):  # one packet, to find out whether its track decodes
+            return frames
         first = next(frames)
         decoded.append(type(first).__name__)
         return itertools.chain([first], frames)

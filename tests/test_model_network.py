@@ -125,7 +125,7 @@ def test_the_sound_is_encoded_with_its_attack_by_three_convolutions_and_one_over
     kernel, bias = next(weights)
     assert_close(np.asarray(network(spectrogram)), x @ kernel + bias)
     assert list(weights) == []
-    assert dropout_rates(network) == [("SpatialDropout2D", 0.1), ("Dropout", 0.3), ("Dropout", 0.3)]
+    assert dropout_rates(network) == [("SpatialDropout2D", round(0.2 / 3, 6)), ("Dropout", 0.2), ("Dropout", 0.2)]
 
 
 @pytest.mark.parametrize("dilations", [(1, 2), (1, 2, 4), (1, 2, 4, 8, 16, 32)])
@@ -147,7 +147,7 @@ def test_logits_come_from_steps_that_know_those_around_them(dilations):
     assert_close(received_steps, of_steps)
     assert_close(received_segments, np.concatenate([of_segments, of_steps], axis=-1) @ kernel + bias)
     assert (list(weights), len(dense)) == ([], 3)
-    assert dropout_rates(network) == [("Dropout", 0.3)] * (2 + len(dilations))
+    assert dropout_rates(network) == [("Dropout", 0.2)] * (2 + len(dilations))
 
 
 @pytest.mark.parametrize(("dilations", "reach"), [((1, 2), 3), ((1, 2, 4, 8, 16, 32), 63)])
