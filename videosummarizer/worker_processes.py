@@ -230,10 +230,11 @@ def serve_calls(calls: connection.Connection, stack_traces: connection.Connectio
 
     Args:
         calls: takes functions with their arguments, and sends outcomes.
-        stack_traces: sends the stack traces of all threads if a crash ends this process.
+        stack_traces: sends the stack trace of the thread in which a crash ends this process.
     """
     if os.name == "posix":
-        faulthandler.enable(stack_traces.fileno())
+        # That of one thread fits into the pipe, which nobody reads before the process has ended.
+        faulthandler.enable(stack_traces.fileno(), all_threads=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the parent too, which ends this process
     threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
