@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,8 +121,6 @@ def video_stream(container: av.container.InputContainer, path: str | os.PathLike
     streams = tracks.by_preference(container, "video")
     for stream in streams:
         if stream.codec_context is not None:
-            if stream.codec_context.name == "libdav1d":  # while it decodes several frames at once, it reports no damage
-                stream.codec_context.options = {"max_frame_delay": "1"}
             return stream
     if streams:
         names = ", ".join(map(tracks.codec_name, streams))
@@ -357,7 +356,8 @@ def decode_to_end(
     """Decode video packets as `decode` does, including frames that several threads lose behind damage.
 
     At the end of a file, a decoder with several threads returns no frame after the first error, and none at all where
-    nearly all packets are damaged. These frames are decoded again with one thread.
+    nearly all packets are damaged. dav1d, which decodes AV1, loses frames anywhere, some of them without an error. Such
+    frames are decoded again with one thread.
 
     Args:
         path: The video.
@@ -366,19 +366,34 @@ def decode_to_end(
         start_sec: The container's start time.
         on_damage: As for `decode`.
     """
-    last_packet_pts, last_frame_pts, delay = -1, -1, 0
+    last_packet_pts, last_frame_pts, delay, is_lossy = -1, -1, 0, False
+    expected_pts: deque[int] = deque()  # of dav1d's next frames, which come in the order of their packets
 
     def watch() -> Iterator[av.Packet]:
         nonlocal last_packet_pts, delay
         for packet in packets:
             last_packet_pts = max(last_packet_pts, packet.pts or 0)
+            if packet.pts is not None and not packet.is_discard and packet.stream.codec_context.name == "libdav1d":
+                expected_pts.append(packet.pts)
             yield packet
             delay = decoder_delay(packet)
 
-    for frame in decode(watch(), start_sec, on_damage):
+    def report(time_sec: float) -> None:
+        nonlocal is_lossy
+        if expected_pts:
+            is_lossy = True  # reported when it is decoded again
+        elif on_damage is not None:
+            on_damage(time_sec)
+
+    for frame in decode(watch(), start_sec, report):
+        while expected_pts and expected_pts[0] <= frame.pts:
+            is_lossy = is_lossy or expected_pts[0] < frame.pts
+            expected_pts.popleft()
+        if is_lossy:
+            break
         last_frame_pts = frame.pts
         yield frame
-    if not delay or last_frame_pts >= last_packet_pts:
+    if not is_lossy and (not delay or last_frame_pts >= last_packet_pts):
         return
     with open_media(path) as container:
         stream = video_stream(container, path)
