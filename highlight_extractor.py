@@ -31,7 +31,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import match_files, media
 from videosummarizer.argument_types import length_sec, number_between
-from videosummarizer.atomic_file import FolderError, atomic_write, require_writable
+from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_match_error, describe_os_error
 from videosummarizer.evaluation.operating_point import OperatingPoint
@@ -215,8 +215,7 @@ def extract_match(
         if job.is_finished:
             print(f"{match_files.title_of(video_path)}: finished already and kept")
             return True
-    require_writable(args.output_dir, "correct its permissions, make room, or choose another --output_dir")
-    args.output_dir.mkdir(parents=True, exist_ok=True)
+    prepare_folder(args.output_dir, "correct its permissions, make room, or choose another --output_dir")
     result = score_and_select(job, checkpoint, network, args)
     if args.overwrite:
         for path in job.existing_files:

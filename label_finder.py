@@ -31,7 +31,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import match_files, media, problems
 from videosummarizer.argument_types import number_between, positive_number
-from videosummarizer.atomic_file import atomic_write, require_writable
+from videosummarizer.atomic_file import atomic_write, prepare_folder
 from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
 from videosummarizer.evaluation import plots
 from videosummarizer.labelling.label_report import label_text, make_report, nothing_found_message
@@ -230,8 +230,7 @@ def find_folder(args: argparse.Namespace) -> int:
         return 0
     results = []
     if todo:
-        require_writable(output_dir, "correct its permissions, make room, or give another output_dir")
-        output_dir.mkdir(parents=True, exist_ok=True)
+        prepare_folder(output_dir, "correct its permissions, make room, or give another output_dir")
         results = find_all(todo, output_dir, args.min_confidence, args.workers or joblib.cpu_count())
     failed = sorted([*(result.title for result in results if result.error), *map(match_files.escape, refused)])
     if failed:

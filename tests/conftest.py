@@ -5,7 +5,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as model.py does; JAX, imp
 
 import pytest
 from clips import tone, write_clip
+from dataset_files import contents
 from edits import make_edit
+from extractor import Extractor
 
 import model
 from data_converter import main
@@ -57,6 +59,26 @@ LABELS = {
     "match_08": [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0],
     "match_10": [0, 0, 0, 0, 0, 0, 0, 0],
 }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(request, matches_dir, tmp_path_factory):
+    """Convert the matches of a test module with its own `convert`, and return the contents of the dataset."""
+    out = tmp_path_factory.mktemp("undisturbed") / "dataset"
+    assert request.module.convert(matches_dir, out) == 0
+    return contents(out)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """Make a clip of 2.4 s for `extract`."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", num_frames=72, audio=tone(440, 2.4))
+
+
+@pytest.fixture
+def extract(tmp_path, clip, monkeypatch):
+    """Run the extractor on copies of the clip."""
+    return Extractor(tmp_path, clip, monkeypatch)
 
 
 @pytest.fixture(scope="session")

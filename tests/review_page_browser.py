@@ -58,7 +58,7 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def clip(tmp_path_factory):
+def page_clip(tmp_path_factory):
     """The match of the page, at a variable frame rate."""
     folder = tmp_path_factory.mktemp("matches")
     return write_clip(folder / f"{TITLE}.mp4", ticks=TICKS, audio=tone(440, 10), options={"crf": "10", "g": "30"})
@@ -143,10 +143,12 @@ class Page:
         self.wait_until("return !video.seeking")
 
     def shown_number(self):
-        """The number that the video shows now."""
+        """The number that the video shows now, 0 while the frame is not painted yet."""
         image = matplotlib.image.imread(io.BytesIO(self.find("#video").screenshot_as_png))[:, :, :3]
         rows = np.flatnonzero(image.max(axis=(1, 2)) > 0.5)  # without the black above and below
-        return read_number(image[rows.min() + 5 : rows.max() - 5] * 255) if len(rows) else 0
+        if len(rows) <= 10:  # nothing but an edge is painted
+            return 0
+        return read_number(image[rows.min() + 5 : rows.max() - 5] * 255)
 
     def wait_for_number(self, number):
         """The video may settle late on a slow machine, but on this number: it is seen twice, one after the other."""
@@ -232,14 +234,14 @@ def info_of(frame_times_sec, duration_sec):
 
 
 @pytest.fixture(scope="session")
-def page_path(clip, tmp_path_factory):
-    """The file of the page of `clip`."""
-    return write_page(clip, tmp_path_factory.mktemp("page") / "out")
+def page_path(page_clip, tmp_path_factory):
+    """The file of the page of `page_clip`."""
+    return write_page(page_clip, tmp_path_factory.mktemp("page") / "out")
 
 
 @pytest.fixture
 def page(browser, page_path):
-    """The page of `clip`. At the end of a test the browser's console holds no error."""
+    """The page of `page_clip`. At the end of a test the browser's console holds no error."""
     yield (opened := Page(browser, page_path))
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     leave(opened)

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from calls_in_processes import end
 from clips import tone, write_clip
+from dataset_files import contents
 from held_process import ROOT, WAIT_SEC, Hold
-from test_interruption import contents, kill_group, messages
+from test_interruption import kill_group, messages
 
 from data_converter import main
 from videosummarizer.dataset import cluster, conversion

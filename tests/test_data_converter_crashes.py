@@ -10,8 +10,9 @@ import sys
 import psutil
 import pytest
 from clips import tone, write_clip
+from dataset_files import contents
 from held_process import ROOT, WAIT_SEC, Crash, Hold
-from test_interruption import contents, messages, start_script
+from test_interruption import messages, start_script
 
 from data_converter import main
 from videosummarizer import media
@@ -32,13 +33,6 @@ def matches_dir(tmp_path_factory):
         write_clip(folder / f"{title}.mp4", num_frames=num_frames, audio=tone(300 + 100 * number, num_frames / 30))
         (folder / f"{title}.txt").write_text("0.5,1.2\n")
     return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(matches_dir, tmp_path_factory):
-    out = tmp_path_factory.mktemp("undisturbed") / "dataset"
-    assert convert(matches_dir, out) == 0
-    return contents(out)
 
 
 def convert(matches_dir, out):

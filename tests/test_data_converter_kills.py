@@ -8,8 +8,9 @@ import sys
 
 import pytest
 from clips import tone, write_clip
+from dataset_files import assert_readable, contents
 from held_process import ROOT, Hold
-from test_interruption import assert_readable, contents, kill_group
+from test_interruption import kill_group
 
 from data_converter import main
 from videosummarizer.dataset.metadata import read_metadata
@@ -31,13 +32,6 @@ def matches_dir(tmp_path_factory):
 
 def convert(matches_dir, out, *flags):
     return main([str(matches_dir), *SETTINGS, str(out), "--workers", "1", *flags])
-
-
-@pytest.fixture(scope="module")
-def undisturbed(matches_dir, tmp_path_factory):
-    out = tmp_path_factory.mktemp("undisturbed") / "dataset"
-    assert convert(matches_dir, out) == 0
-    return contents(out)
 
 
 def kill_at(hold, matches_dir, out, *flags):

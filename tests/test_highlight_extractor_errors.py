@@ -8,8 +8,8 @@ from pathlib import Path
 
 import h5py
 import pytest
-from clips import tone, write_clip
-from test_highlight_extractor_reruns import CONFIG, POINT, Extractor, all_files
+from clips import write_clip
+from extractor import CONFIG, POINT, all_files
 
 from highlight_extractor import main
 from videosummarizer import atomic_file, media
@@ -18,16 +18,6 @@ from videosummarizer.training import inference
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint_attributes
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory):
-    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", num_frames=72, audio=tone(440, 2.4))
-
-
-@pytest.fixture
-def extract(tmp_path, clip, monkeypatch):
-    return Extractor(tmp_path, clip, monkeypatch)
 
 
 def write_attributes(path, **attributes):

@@ -7,23 +7,11 @@ import unicodedata
 from xml.etree import ElementTree
 
 import opentimelineio
-import pytest
-from clips import tone, write_clip
-from test_highlight_extractor_reruns import LABELS, Extractor, all_files
+from extractor import LABELS, all_files
 
 from videosummarizer import media
 
 DECOMPOSED = unicodedata.normalize("NFD", "결승전 é")
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory):
-    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", num_frames=72, audio=tone(440, 2.4))
-
-
-@pytest.fixture
-def extract(tmp_path, clip, monkeypatch):
-    return Extractor(tmp_path, clip, monkeypatch)
 
 
 def match_of_page(path):

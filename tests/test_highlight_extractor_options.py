@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import write_clip
+from extractor import LABELS, POINT, all_files
 from test_highlight_extractor import frames_in
-from test_highlight_extractor_reruns import LABELS, POINT, Extractor, all_files
 
 import highlight_extractor
 from highlight_extractor import parse_args
@@ -16,11 +16,6 @@ from videosummarizer import media
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("silent") / "clip.mp4", num_frames=72)
-
-
-@pytest.fixture
-def extract(tmp_path, clip, monkeypatch):
-    return Extractor(tmp_path, clip, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """After any interruption the same command finishes a conversion, and the dataset equals that of an undisturbed run."""
 
 import contextlib
-import json
 import os
 import random
 import resource
@@ -16,10 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 from clips import tone, write_clip
+from dataset_files import assert_readable, contents
 from held_process import WAIT_SEC, Hold, wait_until
 
 from data_converter import main
-from videosummarizer.dataset import output_folder, storage
+from videosummarizer.dataset import output_folder
 from videosummarizer.dataset.metadata import read_metadata
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,13 +37,6 @@ def matches_dir(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def undisturbed(matches_dir, tmp_path_factory):
-    out = tmp_path_factory.mktemp("undisturbed") / "dataset"
-    assert convert(matches_dir, out) == 0
-    return contents(out)
-
-
 def convert(matches_dir, out, *more, workers="1"):
     return main([str(matches_dir), *SETTINGS, str(out), "--workers", workers, *more])
 
@@ -57,26 +50,6 @@ def start_script(name, *arguments, **more):
         [sys.executable, ROOT / name, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         start_new_session=True, **more,
     )  # fmt: skip
-
-
-def contents(out):
-    """Return every file of a dataset by name, without its time of creation."""
-    files = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    metadata = json.loads(files.pop("metadata.json"))
-    del metadata["created"]
-    files.pop(".lock", None)
-    return files, metadata
-
-
-def assert_readable(out):
-    """Check that no incomplete match in the folder would be read."""
-    if not (out / "metadata.json").exists():
-        return
-    files = storage.open_dataset(out)
-    for video in files.metadata["videos"]:
-        assert len(list((out / video["title"]).iterdir())) == video["segment_count"]
-        for file in storage.list_segments(files, video["title"], video["segment_count"]):
-            storage.read_arrays(file, files.metadata["data_shape"])
 
 
 def kill_group(process, signal_number):

@@ -23,18 +23,18 @@ from videosummarizer.labels import read_label_file, resolve_sections
 pytest_plugins = ["review_page_browser"]
 
 
-def test_the_page_is_one_file_that_asks_the_network_for_nothing(page, page_path, clip):
+def test_the_page_is_one_file_that_asks_the_network_for_nothing(page, page_path, page_clip):
     text = page_path.read_text(encoding="utf-8")
     assert page_path.name == f"{TITLE}.html"
     assert re.findall(r"https?://", text) == []
     assert page.browser.title == TITLE
     assert page.find("#title").text == TITLE
     requested = page("return performance.getEntriesByType('resource').map(({name}) => name)")
-    assert set(requested) <= {clip.as_uri()}
+    assert set(requested) <= {page_clip.as_uri()}
 
 
-def test_frame_times_are_exact_where_the_frame_rate_varies(page, clip):
-    info = media.probe(clip)
+def test_frame_times_are_exact_where_the_frame_rate_varies(page, page_clip):
+    info = media.probe(page_clip)
     assert page("return Array.from(edges)") == pytest.approx([*info.frame_times_sec, info.duration_sec], abs=1e-6)
     times_sec = [0, 0.03, 0.034, 1.99, 2.05, 2.099, 2.1, 5.95, 9.99]
     expected = [int(np.searchsorted(info.frame_times_sec, sec + 1e-6, side="right")) - 1 for sec in times_sec]
@@ -228,7 +228,7 @@ def test_sections_and_frames_are_stepped_through_by_keys(page):
     page.wait_until("return video.paused")
 
 
-def test_saved_labels_are_a_label_file_with_the_right_frames(page, clip):
+def test_saved_labels_are_a_label_file_with_the_right_frames(page, page_clip):
     page("select(sections[1].id)")
     page.press("a")
     page("goToFrame(0)")
@@ -239,8 +239,8 @@ def test_saved_labels_are_a_label_file_with_the_right_frames(page, clip):
         text == "0,30,00:00:00,00:00:01\n30,60,00:00:01,00:00:02\n89,120,00:00:04,00:00:06\n160,220,00:00:08,00:00:10\n"
     )
     assert page.status == f"Saved 4 sections as {TITLE}.txt"
-    info = media.probe(clip)
-    labels = clip.with_suffix(".txt")
+    info = media.probe(page_clip)
+    labels = page_clip.with_suffix(".txt")
     labels.write_text(text)
     rows = read_label_file(labels)
     sections_sec, warnings = resolve_sections(labels, rows, info.frame_times_sec, info.duration_sec)

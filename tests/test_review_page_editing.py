@@ -135,8 +135,8 @@ def test_a_section_is_added_where_none_is_and_sorted_in(page):
     assert len(set(page("return sections.map(({id}) => id)"))) == 8
 
 
-def test_an_added_section_lasts_5_seconds_or_to_the_end_of_the_match(open_page, clip):
-    page = open_page(video_path=clip, sections=NO_SECTIONS)
+def test_an_added_section_lasts_5_seconds_or_to_the_end_of_the_match(open_page, page_clip):
+    page = open_page(video_path=page_clip, sections=NO_SECTIONS)
     assert page.find("#empty").is_displayed()
     assert not page.find("#playAll").is_enabled()
     assert page.find("#summary").text == "0 sections, 00:00.00 of 00:00:10"

@@ -73,6 +73,16 @@ def require_writable(folder: Path, advice: str) -> None:
         ) from error
 
 
+def prepare_folder(folder: Path, advice: str) -> None:
+    """Create a folder for results, once `require_writable` has checked that they can be written into it.
+
+    Raises:
+        FolderError: as `require_writable` does.
+    """
+    require_writable(folder, advice)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def existing_folder(folder: Path) -> Path:
     """Return a folder if it exists, otherwise the first of its parents that does; what may not be read does not."""
     return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))

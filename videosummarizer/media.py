@@ -149,6 +149,11 @@ def start_time_sec(container: av.container.InputContainer) -> float:
     return (container.start_time or 0) / av.time_base
 
 
+def no_frame_error(path: str | os.PathLike) -> MediaError:
+    """Return the error for a video of which nothing decodes."""
+    return MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
+
+
 def probe_duration_sec(path: str | os.PathLike) -> float:
     """Read the length in seconds from the file's header, 0 where the header does not state it.
 
@@ -177,7 +182,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
         if not (times_sec >= -TIME_TOLERANCE_SEC).any():
             raise MediaError(f"{path}: received a video stream without a frame, expected at least one")
         if first_frame is None:
-            raise MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
+            raise no_frame_error(path)
         last_duration_sec = durations_sec[times_sec.argmax()] or float(1 / (stream.average_rate or 25))
         duration_sec = float(times_sec.max() + last_duration_sec)
         if problem := timestamps.describe_restart(
@@ -300,7 +305,7 @@ def read_frames(
                     return
             shown, scaled = frame, None
         if shown is None:
-            raise MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
+            raise no_frame_error(path)
         scaled = scale(shown)
         while time_sec is not None:
             yield scaled

@@ -32,7 +32,7 @@ def find_damage(path: str | os.PathLike, video_info: media.VideoInfo) -> set[int
         ):
             num_frames += 1
     if not num_frames:
-        raise media.MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
+        raise media.no_frame_error(path)
     return damaged_sec
 
 

@@ -38,7 +38,8 @@ LOCK_NAME = ".lock"
 # Not LOCK_NAME, because filelock takes an empty file of that name for a lock that is held.
 SOFT_LOCK_NAME = ".soft_lock"
 METADATA_NAME = "metadata.json"
-RESERVED_NAMES = (PART_DIR_NAME, LOCK_NAME, METADATA_NAME, f"{METADATA_NAME}.part")
+# Not those that begin with a dot, which no match may have.
+RESERVED_NAMES = (METADATA_NAME, f"{METADATA_NAME}.part")
 
 logger = logging.getLogger(__name__)
 

@@ -94,7 +94,7 @@ def read_thumbnails(
             thumbnails.append(scale(frame))
             aspect_ratio = displayed_aspect_ratio(frame, stream)
     if not times and not keyframes and start_sec <= 0 and end_sec == np.inf:
-        raise media.MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
+        raise media.no_frame_error(path)
     shape = (len(times), THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX)
     return Thumbnails(np.array(times), np.array(thumbnails, np.uint8).reshape(shape), aspect_ratio)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videosummarizer.atomic_file import atomic_write, discard, replace_durably, require_writable
+from videosummarizer.atomic_file import atomic_write, discard, prepare_folder, replace_durably
 from videosummarizer.error_messages import first_line
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
@@ -17,8 +17,7 @@ def prepare(ckpt_dir: Path) -> None:
     Raises:
         atomic_file.FolderError: It cannot be written to, which would otherwise be found out after the first epoch.
     """
-    require_writable(ckpt_dir, "correct its permissions, make room, or choose another --ckpt_dir")
-    ckpt_dir.mkdir(parents=True, exist_ok=True)
+    prepare_folder(ckpt_dir, "correct its permissions, make room, or choose another --ckpt_dir")
 
 
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
