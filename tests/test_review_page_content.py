@@ -84,9 +84,7 @@ def test_any_title_arrives_as_it_is(tmp_path, title):
 def test_the_page_is_made_of_all_its_parts_in_their_order(tmp_path):
     page = render(tmp_path).decode()
     folder = review_page.PAGE_DIR
-    parts = [
-        (folder / name).read_text(encoding="utf-8") for name in ("page.css", "match.js", "timeline.js", "controls.js")
-    ]
+    parts = [(folder / name).read_text(encoding="utf-8") for name in ("page.css", *review_page.SCRIPTS)]
     positions = [page.index(part) for part in parts]
     assert positions == sorted(positions)
     for name in ("PAGE_STYLE", "PAGE_SCRIPT", "MATCH_DATA", "MATCH_TITLE"):

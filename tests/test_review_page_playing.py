@@ -190,6 +190,28 @@ def test_keys_with_other_modifiers_in_fields_and_in_the_dialog_are_left_alone(pa
     assert page.sections == SECTIONS
 
 
+@pytest.mark.parametrize(
+    ("key", "code", "shift"), [("ㅁ", "KeyA", False), ("Process", "KeyA", True), ("Ф", "KeyA", True)]
+)
+def test_letters_work_in_the_hangul_and_other_layouts(page, key, code, shift):
+    page("select(sections[1].id)")
+    press_key(page, key, code, shift)
+    assert page.sections[1] == [80 if shift else 89, 120]
+    press_key(page, "ㅋ", "KeyZ", ctrl=True)
+    assert page.sections == SECTIONS
+    press_key(page, "ㅁ", "KeyA", alt=True)
+    press_key(page, "a", "KeyQ")  # a French keyboard: what is printed on the key counts
+    press_key(page, "ArrowLeft", "KeyA")
+    assert page.sections[1] == [89, 120]
+
+
+def press_key(page, key, code, shift=False, ctrl=False, alt=False):
+    modifiers = f"shiftKey: {str(shift).lower()}, ctrlKey: {str(ctrl).lower()}, altKey: {str(alt).lower()}"
+    page(
+        f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', code: '{code}', bubbles: true, {modifiers}}}))"
+    )
+
+
 def test_a_clicked_button_does_not_take_the_space_bar(page):
     page.click("#zoomIn")
     assert page.view == [0, 5]

@@ -18,7 +18,7 @@ from videosummarizer import media
 from videosummarizer.match_files import absolute_path, title_of
 
 PAGE_DIR = Path(__file__).with_name("page")
-SCRIPTS = ("match.js", "timeline.js", "controls.js")
+SCRIPTS = ("match.js", "labels.js", "playing.js", "timeline.js", "controls.js", "keys.js")
 
 
 def render_page(

@@ -1,4 +1,4 @@
-// The list, the editor and the clock; buttons and keys; and what happens when the page is opened.
+// The list, the editor and the clock; buttons; and what happens when the page is opened.
 
 function announce(message) {
   element.status.textContent = message;
@@ -86,7 +86,7 @@ function tick() {
   requestAnimationFrame(tick);
 }
 
-// ---- Buttons and keys
+// ---- Buttons
 
 const nudge = (side, frames) => {
   const section = selectedSection();
@@ -125,35 +125,6 @@ const CLICKS = {
   endEarlier: () => nudge("end", -1), endLater: () => nudge("end", 1), remove: () => removeSection(), frameBack: () => step(-1), frameForward: () => step(1),
   zoomIn: () => zoom(0.5), zoomOut: () => zoom(2), zoomAll: () => setView(0, edges[numFrames]),
 };
-const KEYS = {
-  " ": playOrPause, ArrowLeft: () => step(-1), ArrowRight: () => step(1),
-  "shift+ArrowLeft": () => jump(-5), "shift+ArrowRight": () => jump(5),
-  ArrowUp: () => selectNeighbor(-1), ArrowDown: () => selectNeighbor(1), Enter: playSelected, p: playAll,
-  a: () => nudge("start", -1), s: () => nudge("start", 1), d: () => nudge("end", -1), f: () => nudge("end", 1),
-  "shift+a": () => nudge("start", -10), "shift+s": () => nudge("start", 10),
-  "shift+d": () => nudge("end", -10), "shift+f": () => nudge("end", 10),
-  i: startHere, o: endHere, n: addSection, Delete: () => removeSection(), Backspace: () => removeSection(),
-  "+": CLICKS.zoomIn, "=": CLICKS.zoomIn, "-": CLICKS.zoomOut, 0: CLICKS.zoomAll, z: zoomSection, m: mute,
-  "?": showKeys, "ctrl+z": undo, "ctrl+shift+z": redo, "ctrl+y": redo, "ctrl+s": save,
-};
-
-function keyName(event) {
-  const isLetter = event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase();
-  const key = isLetter ? event.key.toLowerCase() : event.key;
-  const shift = event.shiftKey && (isLetter || event.key.length > 1) ? "shift+" : "";
-  return (event.ctrlKey || event.metaKey ? "ctrl+" : "") + shift + key;
-}
-
-document.addEventListener("keydown", (event) => {
-  const action = KEYS[keyName(event)];
-  const { target } = event;
-  if (!action || event.altKey || element.keys.open) return;
-  if (target.matches("input") && !event.ctrlKey && !event.metaKey) return;
-  if (target.matches("button") && (event.key === " " || event.key === "Enter")) return;
-  event.preventDefault();
-  action();
-});
-
 for (const side of ["start", "end"])
   element[side].addEventListener("change", () => {
     const edge = Math.round(element[side].valueAsNumber);

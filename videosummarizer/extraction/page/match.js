@@ -1,6 +1,6 @@
 "use strict";
 
-// The match, its sections with their history, and playing. review_page.py puts the match into page.html.
+// The match, and its sections with their history. review_page.py puts the match into page.html.
 
 // ---- Frames and their times
 
@@ -65,13 +65,6 @@ function clockTime(seconds) {
 function preciseTime(seconds) {
   const hundredths = Math.round(seconds * 100);
   return clockTime(hundredths / 100).replace(/^00:/, "") + "." + String(hundredths % 100).padStart(2, "0");
-}
-
-/** Returns the label file: start_frame,end_frame,start_time,end_time on each line. */
-function labelText() {
-  return sections
-    .map(({ start, end }) => `${start},${end},${clockTime(edges[start])},${clockTime(edges[end])}\n`)
-    .join("");
 }
 
 // ---- Sections and their history. `sections` is never changed in place, so that undo only replaces it.
@@ -176,78 +169,4 @@ function selectNeighbor(step) {
   const first = step > 0 ? (fromHere < 0 ? sections.length - 1 : fromHere) : (fromHere < 0 ? sections.length : fromHere) - 1;
   const next = index < 0 ? first : index + step;
   select(sections[Math.max(0, Math.min(next, sections.length - 1))].id);
-}
-
-function save() {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([labelText()], { type: "text/plain" }));
-  link.download = match.labels_name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  saved = sections;
-  announce(`Saved ${sections.length} sections as ${match.labels_name}`);
-}
-
-// ---- Playing. `playhead` is the position where no video is loaded.
-
-let playhead = 0;
-let hasVideo = false;
-let queue = []; // sections still to play after the current one
-let stopAt = null; // the frame edge at which to stop
-let shownSec = null; // when the frame on the screen begins, null where the browser does not report it
-let isShownAgain = false; // whether the video was sent to the playhead a second time
-
-const now = () => (hasVideo && video.readyState && !video.seeking ? video.currentTime : playhead);
-
-function goTo(seconds) {
-  playhead = Math.max(0, Math.min(seconds, edges[numFrames] - 1e-4));
-  if (hasVideo) video.currentTime = playhead;
-  isShownAgain = false;
-  changed = true;
-}
-
-/** Seeks once more where the frame of an earlier seek stays on the screen, as it sometimes does in Chromium. */
-function showAgain(seconds) {
-  if (isShownAgain || !video.paused || video.seeking || seconds !== playhead) return;
-  if (shownSec === null || frameAt(shownSec) === frameAt(seconds)) return;
-  isShownAgain = true;
-  video.currentTime = seconds;
-}
-
-function goToFrame(frame) {
-  const index = Math.max(0, Math.min(frame, numFrames - 1));
-  // Just inside the frame, so that rounding in the browser cannot show the one before.
-  goTo(edges[index] + Math.min(0.01, (edges[index + 1] - edges[index]) / 2));
-}
-
-function play() {
-  if (!hasVideo) return announce("There is no video to play");
-  video.play().catch(() => announce("The browser did not let the video play: press Play again"));
-}
-
-function pause() {
-  queue = [];
-  stopAt = null;
-  video.pause();
-}
-
-function playSection(section, following = []) {
-  queue = following;
-  stopAt = section.end;
-  selected = section.id;
-  goToFrame(section.start);
-  reveal(edges[section.start], edges[section.end]);
-  showSections();
-  play();
-}
-
-function stopAtEnd() {
-  if (stopAt === null || video.paused || frameAt(now()) < stopAt - 1) return;
-  if (now() < edges[stopAt] - 0.012 && stopAt < numFrames) return;
-  const [next, ...following] = queue;
-  const end = stopAt;
-  if (next) return playSection(next, following);
-  // Only once the video is paused: a frame that is being presented would replace the one of the seek.
-  video.addEventListener("pause", () => setTimeout(goToFrame, 50, end - 1), { once: true });
-  pause();
 }
