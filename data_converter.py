@@ -3,7 +3,8 @@
     python data_converter.py input_video_dir segment_length(sec) video_sample_rate(fps) video_width(px) \
         video_height(px) audio_sample_rate(hz) apply_mfcc(0 or 1) [output_dataset_dir]
 
-Input: a folder of `<title>.mp4`, each with its label file `<title>.txt` (see videosummarizer/labels.py).
+Input: a folder of `<title>.mp4` (or mkv, ts and others), each with its label file `<title>.txt` (see
+videosummarizer/labels.py).
 Output: a dataset folder with one pickle per segment and `metadata.json` (see videosummarizer/dataset/).
 After an interruption, the same command continues.
 """
@@ -311,13 +312,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "       video_height(px) audio_sample_rate(hz) apply_mfcc(0 or 1) [output_dataset_dir]\n"
         "       [--workers N] [--scheduler ADDRESS] [--check [--decode]] [--overwrite]\n"
         "       [--debug]",
-        description="Divide the match videos of a folder (<title>.mp4, with its highlight sections next to it in "
-        "<title>.txt) into labelled segments that main.py trains on.",
+        description="Divide the match videos of a folder (<title>.mp4, .m4v, .mov, .mkv, .webm, .ts, .mts, .flv or "
+        ".avi, with its highlight sections next to it in <title>.txt) into labelled segments that main.py trains on.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("input_video_dir", help="Folder of mp4 files, each with its txt.")
+    add("input_video_dir", help="Folder of videos, each with its txt.")
     add_settings(parser)
     add(
         "output_dataset_dir",

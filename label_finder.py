@@ -32,6 +32,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from videosummarizer import match_files, media, problems
 from videosummarizer.argument_types import number_between, positive_number
 from videosummarizer.atomic_file import atomic_write, prepare_folder
+from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
 from videosummarizer.evaluation import plots
 from videosummarizer.labelling.label_report import label_text, make_report, nothing_found_message
@@ -216,7 +217,7 @@ def find_folder(args: argparse.Namespace) -> int:
     pairs, refused = find_pairs(args.full_match_dir, args.highlight_dir, args.pairs)
     output_dir = args.output_dir or args.full_match_dir
     for title, (match_path, _) in pairs.items():
-        problem = match_files.describe_bad_name(match_path)
+        problem = match_files.describe_bad_name(match_path) or output_folder.describe_reserved_title(match_path)
         if problem := problem or match_files.describe_long_name(match_path, output_dir, LONGEST_ENDING):
             refused[title] = problem
     for problem in refused.values():
@@ -248,9 +249,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("full_match_dir", type=Path, help="Folder of the full matches, <title>.mp4.")
-    add("highlight_dir", type=Path, help="Folder of the highlight videos cut from them, <title>.mp4.")
+    add, suffixes = parser.add_argument, ", ".join(match_files.VIDEO_SUFFIXES)
+    add("full_match_dir", type=Path, help=f"Folder of the full matches, <title> with {suffixes}.")
+    add("highlight_dir", type=Path, help="Folder of the highlight videos cut from them, with the same titles.")
     add("output_dir", type=Path, nargs="?", help="Folder for the label files and reports (default: full_match_dir).")
     add(
         "--pairs",

@@ -154,12 +154,12 @@ def assert_matches(pattern, text):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, r"in: no such folder, expected one with mp4 files"),
-        ([], r"in: received a folder without mp4, expected mp4 files and a txt next to each"),
-        (["a.txt"], r"received a folder without mp4"),
+        (None, r"in: no such folder, expected one with videos"),
+        ([], r"in: received a folder without a video, expected videos and a txt next to each"),
+        (["a.txt"], r"received a folder without a video"),
         (
             ["a.mp4", "b.mp4", "b.txt", "c.mp4", "d.txt"],
-            r"a\.mp4 has no a\.txt; c\.mp4 has no c\.txt; d\.txt has no d\.mp4\. Add what is missing",
+            r"a\.mp4 has no a\.txt; c\.mp4 has no c\.txt; d\.txt has no video\. Add what is missing",
         ),
     ],
 )
@@ -352,7 +352,7 @@ def test_check_lists_missing_counterparts_with_the_rest(matches_dir, tmp_path, c
         "videoless": ["-"] * 7,
     }
     assert f"error: {matches_dir / 'unlabelled.mp4'} has no unlabelled.txt: add it (an empty one is a match" in out
-    assert f"error: {matches_dir / 'videoless.txt'} has no videoless.mp4: add it, or move the txt elsewhere" in out
+    assert f"error: {matches_dir / 'videoless.txt'} has no video: add it, or move the txt elsewhere" in out
     assert "typo.txt, line 2: received 'ten' as start frame number" in out
     assert out.endswith("2 of 5 matches can be converted\n")
     assert not (tmp_path / "out").exists()

@@ -110,7 +110,7 @@ def test_a_missing_video_is_the_only_error_of_its_title(tmp_path):
     (tmp_path / "match.txt").write_text("ten,20\n")
     result = input_check.check_match("match", None, tmp_path / "match.txt", True)
     assert result.cells == ["match", "-", "-", "-", "-", "-", "-", "-"]
-    assert result.errors == [f"{tmp_path / 'match.txt'} has no match.mp4: add it, or move the txt elsewhere"]
+    assert result.errors == [f"{tmp_path / 'match.txt'} has no video: add it, or move the txt elsewhere"]
     assert result.warnings == []
 
 

@@ -79,6 +79,23 @@ def test_all_files_without_a_counterpart_are_listed_by_title(tmp_path):
     with pytest.raises(input_folder.InputError) as error_info:
         input_folder.find_matches(folder)
     assert (
-        "next to each txt, but a.mp4 has no a.txt; d.mp4 has no d.txt; b.TXT has no b.mp4; f.txt has no f.mp4. "
+        "next to each txt, but a.mp4 has no a.txt; d.mp4 has no d.txt; b.TXT has no video; f.txt has no video. "
         in str(error_info.value)
     )
+
+
+def test_every_kind_of_recording_is_found_and_a_second_file_of_a_title_is_refused(tmp_path, caplog):
+    suffixes = ("mp4", "m4v", "mov", "MKV", "webm", "ts", "mts", "flv", "avi")
+    folder = touch(tmp_path / "in", *(f"{suffix}.{suffix}" for suffix in suffixes), *(f"{s}.txt" for s in suffixes))
+    touch(folder, "twin.mp4", "twin.mkv", "twin.txt", "old.wmv", "camera.M2TS", "._a.wmv", "notes.doc")
+    paths, refused = input_folder.find_matches(folder)
+    assert sorted(path.name for path in paths) == sorted(f"{suffix}.{suffix}" for suffix in suffixes)
+    assert refused == {
+        "twin": f"{folder / 'twin.mkv'}, {folder / 'twin.mp4'}: received 2 files with one title, expected one: rename "
+        "the others, or move them elsewhere"
+    }
+    expected = "expected .mp4, .m4v, .mov, .mkv, .webm, .ts, .mts, .flv or .avi: not used, convert it to one"
+    assert caplog.messages == [
+        f"{folder / 'camera.M2TS'}: received a video with the suffix .M2TS, {expected}",
+        f"{folder / 'old.wmv'}: received a video with the suffix .wmv, {expected}",
+    ]

@@ -232,7 +232,7 @@ def test_options_reach_every_match_of_the_two_folders(tmp_path, asked, capsys, c
         ("b", matches / "b.mp4", highlights / "b.mp4", out, 0.8),
     ]
     assert "a: 3 sections, 62 s, 46% of the highlight video found" in capsys.readouterr().out
-    assert "c.mp4 is in only one of the two folders: left out" in caplog.text
+    assert f"{matches / 'c.mp4'}: there is no video of this name in the other folder: left out" in caplog.text
     assert "a warning of a" in caplog.text
 
 
@@ -329,6 +329,27 @@ def test_each_name_that_cannot_be_used_is_refused_alone(tmp_path, asked, caplog)
         "<title>_label_report.json.part of more than 255 bytes: rename the file",
     ]
     assert caplog.messages[-1] == rf"3 of 4 matches have no labels: \udcb0\udce1\udcbd\udcc2, twin, {long}"
+
+
+def test_no_label_file_is_written_for_a_match_that_stage_1_refuses(tmp_path, asked, caplog):
+    names = ["good.ts", "twin.mp4", "metadata.json.mkv"]
+    matches, highlights = make_folders(tmp_path, [*names, "twin.mkv", "old.wmv"], ["good.flv", *names[1:], "old.mp4"])
+    twins = f"{matches / 'twin.mkv'}, {matches / 'twin.mp4'}: received 2 files with one title, expected one: rename "
+    reserved = f"{matches / 'metadata.json.mkv'}: received a title that a file of the dataset has, expected another"
+    unused = f"{matches / 'old.wmv'}: received a video with the suffix .wmv, expected .mp4, "
+    assert run(matches, highlights) == 1
+    assert [call[:3] for call in asked] == [("good", matches / "good.ts", highlights / "good.flv")]
+    assert caplog.messages[0].startswith(unused)
+    assert (
+        caplog.messages[1] == f"{highlights / 'old.mp4'}: there is no video of this name in the other folder: left out"
+    )
+    assert [message[:120] for message in caplog.messages[2:4]] == [twins[:120], reserved[:120]]
+    caplog.clear()
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("twin.mp4,twin.mp4\nold.wmv,old.mp4\nmetadata.json.mkv,twin.mp4\ngood.ts,good.flv\n")
+    assert run(matches, highlights, tmp_path / "out", "--pairs", pairs) == 1
+    assert [call[0] for call in asked] == ["good", "good"]
+    assert [message[:120] for message in caplog.messages[:3]] == [twins[:120], unused[:120], reserved[:120]]
 
 
 def test_labels_replace_a_file_with_another_case_of_its_suffix(folders, tmp_path):

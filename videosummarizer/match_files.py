@@ -4,11 +4,20 @@ A title is the name of a match's video without its suffix, in composed character
 Mac may have decomposed ones (NFD), which look the same. Both are one title.
 """
 
+import logging
 import os
 import unicodedata
 from pathlib import Path
 
 from videosummarizer.atomic_file import existing_folder
+
+# The suffixes of the videos that all stages take, in lower case: what recorders and downloaders write.
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".mts", ".flv", ".avi")
+# The suffixes of other videos in a folder, of which a warning says that they are not used.
+OTHER_VIDEO_SUFFIXES = (
+    ".3g2", ".3gp", ".asf", ".divx", ".f4v", ".m2ts", ".m2v", ".mpeg", ".mpg", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb",
+    ".vob", ".wmv",
+)  # fmt: skip
 
 # What operating systems and network drives leave in folders, in lower case. Hidden files count as such, too.
 SYSTEM_NAMES = frozenset(
@@ -19,6 +28,8 @@ SYSTEM_NAMES = frozenset(
 )  # fmt: skip
 # The longest file name in bytes where the system does not state it.
 MAX_NAME_BYTES = 255
+
+logger = logging.getLogger(__name__)
 
 
 def compose(text: str) -> str:
@@ -62,8 +73,23 @@ def find_label_path(video_path: Path) -> Path:
     return next((other for other in labels if title_of(other) == title), label_path.with_name(f"{title}.txt"))
 
 
-def find_by_title(folder: Path, suffix: str) -> tuple[dict[str, Path], dict[str, str]]:
-    """Find the files of a folder that have a suffix, such as ".mp4", in upper or lower case.
+def find_videos(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Find the videos of a folder as `find_by_title` does. A warning names each video that is not used."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in OTHER_VIDEO_SUFFIXES and not is_system_file(path.name):
+            logger.warning(describe_other_suffix(path))
+    return find_by_title(folder, *VIDEO_SUFFIXES)
+
+
+def describe_other_suffix(path: Path) -> str:
+    """Return the message about a video whose suffix is not one of VIDEO_SUFFIXES."""
+    name = escape(str(path))
+    expected = f"expected {', '.join(VIDEO_SUFFIXES[:-1])} or {VIDEO_SUFFIXES[-1]}"
+    return f"{name}: received a video with the suffix {escape(path.suffix)}, {expected}: not used, convert it to one"
+
+
+def find_by_title(folder: Path, *suffixes: str) -> tuple[dict[str, Path], dict[str, str]]:
+    """Find the files of a folder that have one of some suffixes, such as ".mp4", in upper or lower case.
 
     Returns:
         path_of: their paths by title.
@@ -71,7 +97,7 @@ def find_by_title(folder: Path, suffix: str) -> tuple[dict[str, Path], dict[str,
     """
     paths_of: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() == suffix and not is_system_file(path.name):
+        if path.suffix.lower() in suffixes and not is_system_file(path.name):
             paths_of.setdefault(title_of(path), []).append(path)
     problem_of = {title: describe_bad_name(paths[0]) or describe_twins(paths) for title, paths in paths_of.items()}
     path_of = {title: paths[0] for title, paths in paths_of.items() if not problem_of[title]}

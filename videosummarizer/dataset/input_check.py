@@ -51,11 +51,11 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
     """
     check = MatchCheck(empty_cells(title))
     if video_path is None:
-        check.errors.append(f"{label_path} has no {title}.mp4: add it, or move the txt elsewhere")
+        check.errors.append(f"{label_path} has no video: add it, or move the txt elsewhere")
         return check
     label_errors, rows = [], []
     if label_path is None:
-        how = "add it (an empty one is a match without highlights), or move the mp4 elsewhere"
+        how = "add it (an empty one is a match without highlights), or move the video elsewhere"
         label_errors.append(f"{video_path} has no {title}.txt: {how}")
     else:
         try:

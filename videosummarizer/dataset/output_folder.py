@@ -30,7 +30,7 @@ from videosummarizer.dataset.metadata import (
     read_metadata,
 )
 from videosummarizer.dataset.storage import SEGMENT_FILE_NAME
-from videosummarizer.match_files import compose, find_file, is_system_file
+from videosummarizer.match_files import compose, find_file, is_system_file, title_of
 from videosummarizer.untrusted_file import excerpt, parse_json, read_limited
 
 PART_DIR_NAME = ".part"
@@ -195,6 +195,13 @@ def format_config(config: dict) -> str:
 def is_reserved(title: str) -> bool:
     """Return whether a match cannot have this title, because a file of a dataset or of a system has this name."""
     return title in RESERVED_NAMES or is_system_file(title)
+
+
+def describe_reserved_title(video_path: Path) -> str | None:
+    """Return the error message about a match whose title is reserved, None for any other."""
+    if not is_reserved(title_of(video_path)):
+        return None
+    return f"{video_path}: received a title that a file of the dataset has, expected another one: rename the file"
 
 
 def unexpected_files(dataset_dir: Path) -> list[str]:

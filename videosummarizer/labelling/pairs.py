@@ -37,21 +37,33 @@ def find_pairs(
     """
     for folder in (full_match_dir, highlight_dir):
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder, expected one with mp4 files")
+            raise InputError(f"{folder}: no such folder, expected one with videos")
     if pairs_path:
-        return read_pairs(full_match_dir, highlight_dir, pairs_path), {}
-    matches, refused_matches = match_files.find_by_title(full_match_dir, ".mp4")
-    highlights, refused_highlights = match_files.find_by_title(highlight_dir, ".mp4")
+        pairs = read_pairs(full_match_dir, highlight_dir, pairs_path)
+        return pairs, refuse_pairs(pairs, full_match_dir)
+    matches, refused_matches = match_files.find_videos(full_match_dir)
+    highlights, refused_highlights = match_files.find_videos(highlight_dir)
     refused = dict(sorted((refused_highlights | refused_matches).items()))
     titles = sorted((matches.keys() & highlights.keys()) - refused.keys())
     if not titles and not refused:
         raise InputError(
-            f"{full_match_dir}, {highlight_dir}: received {len(matches)} and {len(highlights)} mp4 files, none of the "
-            "same name, expected <title>.mp4 in both: give them the same names, or use --pairs FILE.csv"
+            f"{full_match_dir}, {highlight_dir}: received {len(matches)} and {len(highlights)} videos, none of the "
+            "same name, expected videos of one name in both: give them the same names, or use --pairs FILE.csv"
         )
     for title in sorted((matches.keys() ^ highlights.keys()) - refused.keys()):
-        logger.warning("%s.mp4 is in only one of the two folders: left out", title)
+        path = matches.get(title) or highlights[title]
+        logger.warning("%s: there is no video of this name in the other folder: left out", path)
     return {title: (matches[title], highlights[title]) for title in titles}, refused
+
+
+def refuse_pairs(pairs: dict[str, tuple[Path, Path]], full_match_dir: Path) -> dict[str, str]:
+    """Return error messages, by title, about matches of a CSV file that data_converter.py refuses in their folder."""
+    _, refused = match_files.find_by_title(full_match_dir, *match_files.VIDEO_SUFFIXES)
+    refused = {title: refused[title] for title in pairs if title in refused}
+    for title, (match_path, _) in pairs.items():
+        if match_path.suffix.lower() not in match_files.VIDEO_SUFFIXES:
+            refused[title] = match_files.describe_other_suffix(match_path)
+    return refused
 
 
 def read_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path) -> dict[str, tuple[Path, Path]]:
