@@ -207,9 +207,8 @@ def test_letters_work_in_the_hangul_and_other_layouts(page, key, code, shift):
 
 def press_key(page, key, code, shift=False, ctrl=False, alt=False):
     modifiers = f"shiftKey: {str(shift).lower()}, ctrlKey: {str(ctrl).lower()}, altKey: {str(alt).lower()}"
-    page(
-        f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', code: '{code}', bubbles: true, {modifiers}}}))"
-    )
+    event = f"new KeyboardEvent('keydown', {{key: '{key}', code: '{code}', bubbles: true, {modifiers}}})"
+    page(f"document.body.dispatchEvent({event})")
 
 
 def test_a_clicked_button_does_not_take_the_space_bar(page):
