@@ -19,23 +19,20 @@ import functools
 import importlib.metadata
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import match_files, media
-from videosummarizer.argument_types import length_sec, number_between
 from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_match_error, describe_os_error
 from videosummarizer.evaluation.operating_point import OperatingPoint
-from videosummarizer.extraction import editor_exports, outputs, reel, review_page, scoring, selection
+from videosummarizer.extraction import editor_exports, match_writers, outputs, reel, scoring, selection
+from videosummarizer.extraction.arguments import parse_args
 from videosummarizer.extraction.job import (
     LONGEST_ENDING,
     SUFFIXES,
@@ -46,30 +43,16 @@ from videosummarizer.extraction.job import (
     read_previous_scores,
     refuse_paths,
 )
-from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult
+from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult, MatchScores
+from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.labels import LabelError, format_time, read_label_file, resolve_sections
 from videosummarizer.sections import to_frames, total_sec
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 
-BAR_FORMAT = "{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-EXAMPLES = """\
-examples:
-  python highlight_extractor.py match.mp4 --ckpt checkpoints/ckpt-20261124-120000-0007-0.4321.hdf5
-  python highlight_extractor.py first.mp4 second.mp4 --ckpt best.hdf5 --output_dir reels --length 8:00
-"""
+# The arguments that decide what is in the files, apart from the checkpoint: files made with others are not replaced.
+SETTINGS = ("threshold", "length", "padding", "reel_height")
 
 logger = logging.getLogger("highlight_extractor")
-
-
-@contextmanager
-def progress(description: str, total_sec: float) -> Iterator[Callable[[float], None]]:
-    """Show a progress bar in seconds; yields a function that adds seconds to it."""
-    with tqdm(total=total_sec, desc=description, bar_format=BAR_FORMAT, leave=False) as bar, logging_redirect_tqdm():
-
-        def add_sec(seconds: float) -> None:
-            bar.update(min(seconds, total_sec - bar.n))
-
-        yield add_sec
 
 
 # ---- Sections and files
@@ -108,65 +91,6 @@ def read_labelled_sections(video_path: Path, info: media.VideoInfo) -> np.ndarra
     return to_frames(sections_sec, info.frame_times_sec)
 
 
-def file_writers(
-    result: MatchResult, output_dir: Path, reel_height_px: int | None
-) -> dict[str, Callable[[Path], None]]:
-    """Return functions that write the files of a match, by the suffixes of their names, the quick ones first.
-
-    Without sections there is nothing to cut, and the reel and the files for editing software are left out.
-    """
-    sections, video_path, info = result.sections, result.video_path, result.info
-
-    def content(make: Callable[[], bytes]) -> Callable[[Path], None]:
-        return lambda path: atomic_write(path, make())
-
-    @functools.cache
-    def clips():
-        reference, clips = editor_exports.describe_match(video_path, info, sections, result.section_scores)
-        if not reference.is_exact:
-            logger.warning(
-                "%s: its frame rate (%.4g per second) is not a timecode rate: the files for editing software cut at "
-                "the nearest frame at %.4g per second",
-                video_path,
-                info.frame_rate_fps,
-                reference.rate_fps,
-            )
-        return reference, clips
-
-    def page() -> bytes:
-        return review_page.render_page(
-            video_path,
-            output_dir,
-            info,
-            sections,
-            result.labelled_sections,
-            result.step_scores.ravel(),
-            result.decoded_scores,
-            result.step_sec,
-            result.point.threshold,
-        )
-
-    def write_reel(path: Path) -> None:
-        with progress("Cutting", total_sec(result.sections_sec)) as add_sec:
-            reel.render_reel(video_path, info, sections, path, reel_height_px, add_sec)
-
-    writers = {
-        "_scores.csv": content(lambda: outputs.write_scores(result)),
-        ".txt": content(lambda: outputs.write_labels(result)),
-        ".vtt": content(lambda: editor_exports.write_webvtt(result.sections_sec, result.section_scores)),
-        ".html": content(page),
-        "_timeline.png": content(lambda: outputs.draw_timeline(result)),
-    }
-    if len(sections):
-        writers |= {
-            ".fcpxml": content(lambda: editor_exports.write_fcpxml(*clips())),
-            ".otio": content(lambda: editor_exports.write_otio(*clips())),
-            ".edl": content(lambda: editor_exports.write_edl(*clips())),
-            "_highlights.mp4": write_reel,
-        }
-    return writers
-
-
 # ---- Matches
 
 
@@ -182,19 +106,21 @@ def make_job(video_path: Path, checkpoint: Checkpoint, args: argparse.Namespace)
         raise ExtractionError(problem)
     title = match_files.title_of(video_path)
     path_of = {suffix: match_files.find_file(args.output_dir / f"{title}{suffix}") for suffix in SUFFIXES}
+    previous = read_previous_report(path_of[".json"])
     return Job(
         video_path,
         path_of,
         scored_with={"checkpoint_sha256": checkpoint.sha256, "source": output_folder.file_signature(video_path)},
-        settings={name: getattr(args, name) for name in ("threshold", "length", "padding", "reel_height")},
-        previous_report=read_previous_report(path_of[".json"]),
+        settings={name: getattr(args, name) for name in SETTINGS},
+        previous_report=previous,
+        writers=match_writers.select_writers(args, bool(previous.get("sections")), "step_scores" in previous),
     )
 
 
 def extract_match(
     video_path: Path, checkpoint: Checkpoint, network: Callable[[], object], args: argparse.Namespace
 ) -> bool:
-    """Write the missing files of a match; see `file_writers`.
+    """Write the missing files of a match; see `match_writers`.
 
     `<title>.json` is written first. It says how the other files are made, so that the same command continues and
     another one is refused. Scores are read again where checkpoint and match are the same, so that another threshold
@@ -223,11 +149,12 @@ def extract_match(
     if not job.path_of[".json"].exists():
         atomic_write(job.path_of[".json"], outputs.write_report(result, provenance(job, checkpoint)))
     is_complete = True
-    for suffix, write in file_writers(result, args.output_dir, args.reel_height).items():
-        path = job.path_of[suffix]
+    cut = match_writers.Cut(result, args)
+    for writer in match_writers.select_writers(args, len(result.sections) > 0, result.scores is not None):
+        path = job.path_of[writer.suffix]
         try:
             if not path.exists():
-                write(path)
+                writer.write(cut, path)
         except editor_exports.ExportError as error:
             logger.warning("%s is not written: %s", path, error)
         except Exception as error:  # also of libraries: the other files do not depend on this one
@@ -260,7 +187,9 @@ def score_and_select(
         scores = tuple(np.round(part, NUM_SCORE_DECIMALS) for part in scores)
     sections, point = select_sections(scores[1], info, checkpoint, args)
     labelled_sections = read_labelled_sections(job.video_path, info)
-    return MatchResult(job.video_path, info, config.segment_length, *scores, point, sections, labelled_sections)
+    return MatchResult(
+        job.video_path, info, sections, labelled_sections, MatchScores(config.segment_length, *scores, point)
+    )
 
 
 def provenance(job: Job, checkpoint: Checkpoint) -> dict:
@@ -285,7 +214,7 @@ def describe_result(result: MatchResult, path_of: dict[str, Path]) -> None:
             "--threshold or ask for a --length",
             result.video_path,
             result.decoded_scores.max(),
-            result.point.threshold,
+            result.scores.point.threshold,
         )
     for name, suffix in (("reel", "_highlights.mp4"), ("page", ".html"), ("timeline", "_timeline.png")):
         if path_of[suffix].exists():
@@ -335,59 +264,6 @@ def extract_matches(args: argparse.Namespace) -> int:
     if failed and len(video_paths) > 1:
         logger.error("%d of %d matches failed: %s", len(failed), len(video_paths), ", ".join(failed))
     return 1 if failed else 0
-
-
-# ---- Arguments
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the arguments. Wrong ones exit with status 2 and a message that names them."""
-    parser = argparse.ArgumentParser(
-        prog="highlight_extractor.py",
-        description="Find the highlights of matches with a checkpoint of main.py, cut them into a reel, and write a "
-        "page on which they can be corrected.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("videos", nargs="+", type=Path, metavar="MATCH.mp4", help="The videos of the matches.")
-    add("--ckpt", type=Path, required=True, metavar="FILE", help="The checkpoint, a .hdf5 file that main.py saved.")
-    add(
-        "--output_dir",
-        type=Path,
-        default="highlights",
-        metavar="DIR",
-        help="The folder for the files (default: %(default)s).",
-    )
-    amount = parser.add_mutually_exclusive_group()
-    amount.add_argument(
-        "--threshold",
-        type=number_between(0, 1),
-        help="Scores above this are evidence for a highlight, scores below it against one (default: the checkpoint's "
-        "threshold).",
-    )
-    amount.add_argument(
-        "--length",
-        type=length_sec,
-        metavar="8:00",
-        help="Select the best sections with this total length instead, in minutes:seconds.",
-    )
-    add(
-        "--padding",
-        type=number_between(0, float("inf")),
-        default=0.0,
-        metavar="SECONDS",
-        help="Extend each section by this much at both ends (default: %(default)s).",
-    )
-    add(
-        "--reel_height",
-        type=number_between(2, 4320, int),
-        metavar="PX",
-        help="The height of the reel (default: the match's height).",
-    )
-    add("--overwrite", action="store_true", help="Replace existing files of the matches.")
-    add("--debug", action="store_true", help="Show a traceback with each error.")
-    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,7 +19,7 @@ import label_finder
 from data_loader import DataLoader
 from videosummarizer import labels
 from videosummarizer.dataset import array_reader, audit, metadata, output_folder, safe_pickle, storage, unpacking
-from videosummarizer.extraction import job, outputs
+from videosummarizer.extraction import job, match_writers, outputs
 from videosummarizer.training import checkpoint, resume_point, trained_split, validation
 
 CONFIG = metadata.DataConfig(1.0, 2.0, 8, 8, 100, False)
@@ -206,7 +206,7 @@ def read_report(folder: Path) -> None:
     path_of = {suffix: folder / f"match{suffix}" for suffix in job.SUFFIXES}
     report = job.read_previous_report(path_of[".json"])
     for settings in (JOB_SETTINGS, {**JOB_SETTINGS, "length": 480.0}):
-        match = job.Job(folder / "match.mp4", path_of, SCORED_WITH, settings, report)
+        match = job.Job(folder / "match.mp4", path_of, SCORED_WITH, settings, report, list(match_writers.WRITERS))
         scores = job.read_previous_scores(match, 4) if match.has_same_scores else None
         if scores is not None:
             rows = np.column_stack(scores)

@@ -18,7 +18,8 @@ from highlight_extractor import main
 from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import outputs, reel, scoring
-from videosummarizer.extraction.job import CUT_SUFFIXES, SUFFIXES
+from videosummarizer.extraction.job import SUFFIXES
+from videosummarizer.extraction.match_writers import WRITERS
 from videosummarizer.labels import read_label_file, resolve_sections
 from videosummarizer.training import inference
 from videosummarizer.training.checkpoint import read_checkpoint, write_checkpoint_attributes
@@ -291,7 +292,9 @@ def test_a_match_without_sections(extract, match, tmp_path, capsys, caplog):
     out = tmp_path / "out"
     assert (out / "match.txt").read_text() == ""
     names = {path.name for path in out.iterdir()}
-    assert names == {f"match{ending}" for ending in SUFFIXES} - {f"match{e}" for e in CUT_SUFFIXES}
+    assert names == {f"match{ending}" for ending in SUFFIXES} - {
+        f"match{w.suffix}" for w in WRITERS if w.needs_sections
+    }
     assert extract(match, "--threshold", "0.95") == 0
     assert "finished already" in capsys.readouterr().out
 

@@ -11,6 +11,7 @@ from test_highlight_extractor import frames_in
 import highlight_extractor
 from highlight_extractor import parse_args
 from videosummarizer import media
+from videosummarizer.extraction import progress_bar
 
 
 @pytest.fixture(scope="session")
@@ -241,7 +242,7 @@ class Bar:
 
 def test_bars_count_the_seconds_that_are_scored_and_cut_and_never_more(extract, monkeypatch):
     monkeypatch.setattr(Bar, "shown", [])
-    monkeypatch.setattr(highlight_extractor, "tqdm", Bar)
+    monkeypatch.setattr(progress_bar, "tqdm", Bar)
     assert extract(extract.match()) == 0
     scoring, cutting = Bar.shown
     # 2.5 s of segments are read, of a match of 2.4 s.

@@ -16,7 +16,7 @@ from test_highlight_extractor import contents
 import highlight_extractor
 from videosummarizer import media
 from videosummarizer.atomic_file import atomic_write
-from videosummarizer.extraction import reel, scoring
+from videosummarizer.extraction import match_writers, reel, scoring
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +62,7 @@ def test_a_file_that_is_gone_is_written_again_and_the_others_are_kept(extract, c
         '{"settings": {}, "scored_with": 5}',
         '{"settings": [], "scored_with": {}}',
         '{"settings": {"padding": [1]}, "scored_with": {}}',
-        '{"settings": {"padding": "much"}, "scored_with": {}}',
+        '{"settings": {"padding": ["much"]}, "scored_with": {}}',
         '{"settings": {"padding": 1' + "0" * 400 + '}, "scored_with": {}}',
     ],
 )
@@ -218,7 +218,8 @@ def test_the_report_comes_first_and_the_reel_last(extract, monkeypatch):
         written.append(Path(arguments[3]).name)
         render_reel(*arguments)
 
-    monkeypatch.setattr(highlight_extractor, "atomic_write", record_whole)
+    for module in (highlight_extractor, match_writers):
+        monkeypatch.setattr(module, "atomic_write", record_whole)
     monkeypatch.setattr(reel, "render_reel", record_reel)
     assert extract(extract.match()) == 0
     assert (written[0], written[-1]) == ("match.json", "match_highlights.mp4")

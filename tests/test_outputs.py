@@ -15,7 +15,7 @@ from videosummarizer.evaluation import plots
 from videosummarizer.evaluation.decoding import decoded_scores
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import outputs
-from videosummarizer.extraction.outputs import SCORES_HEADER, MatchResult
+from videosummarizer.extraction.outputs import SCORES_HEADER, MatchResult, MatchScores
 
 # Frames at 29.97 fps from 0.04 s on, then one of 0.4 s; segments of 0.7 s with two steps; the last one is cut short.
 FRAME_TIMES_SEC = np.append(0.04 + np.arange(60) * 1001 / 30000, 2.4)
@@ -27,17 +27,14 @@ STEP_SCORES = np.array([[0.1, 0.200001], [0.9, 0.853086], [0.0, 0.1], [0.987654,
 FOUND = MatchResult(
     Path("matches/결승 final.mp4"),
     INFO,
-    0.7,
-    SCORES,
-    STEP_SCORES,
-    OperatingPoint(0.512346, section_penalty=0.2),
     np.array([[20, 41], [60, 61]]),
     np.array([[5, 30]]),
+    MatchScores(0.7, SCORES, STEP_SCORES, OperatingPoint(0.512346, section_penalty=0.2)),
 )
 
 
 def test_sections_have_times_and_mean_scores():
-    assert FOUND.step_sec == pytest.approx(0.35)
+    assert FOUND.scores.step_sec == pytest.approx(0.35)
     # From frame 20's time to frame 41's; from the last frame's to the end.
     starts_sec = np.array([[0.04 + 20 * 1.001 / 30, 0.04 + 41 * 1.001 / 30], [2.4, 2.8]])
     assert FOUND.sections_sec == pytest.approx(starts_sec)
@@ -48,13 +45,16 @@ def test_sections_have_times_and_mean_scores():
 
 def test_scores_in_context_are_those_of_the_operating_point():
     step_scores = STEP_SCORES.ravel()
-    expected = decoded_scores(step_scores, FOUND.step_sec, 2.8, 0.512346, 0.2)
+    expected = decoded_scores(step_scores, FOUND.scores.step_sec, 2.8, 0.512346, 0.2)
     assert FOUND.decoded_scores.tolist() == expected.tolist()
     assert (FOUND.decoded_scores >= 0.512346).tolist() == [False, False, True, True, False, False, True, True]
     shorter = replace(FOUND, info=replace(INFO, duration_sec=2.3))
-    assert shorter.decoded_scores.tolist() == decoded_scores(step_scores, FOUND.step_sec, 2.3, 0.512346, 0.2).tolist()
+    assert (
+        shorter.decoded_scores.tolist()
+        == decoded_scores(step_scores, FOUND.scores.step_sec, 2.3, 0.512346, 0.2).tolist()
+    )
     assert len(shorter.decoded_scores) == 7
-    without_penalty = replace(FOUND, point=OperatingPoint(0.5))
+    without_penalty = replace(FOUND, scores=replace(FOUND.scores, point=OperatingPoint(0.5)))
     assert without_penalty.decoded_scores == pytest.approx(step_scores, abs=1e-3)  # of 1.0 it is 7 nats
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer.extraction import outputs
+from videosummarizer.extraction.match_writers import WRITERS, FileWriter
 from videosummarizer.match_files import describe_bad_name, title_of
-from videosummarizer.untrusted_file import parse_json, read_limited
+from videosummarizer.untrusted_file import excerpt, parse_json, read_limited
 
 # The largest JSON file of a previous run that is read. It has 100 bytes per second of the match.
 MAX_REPORT_BYTES = 2**26
-# The files that only a match with sections has.
-CUT_SUFFIXES = (".fcpxml", ".otio", ".edl", "_highlights.mp4")
 # All files of a match, by the ends of their names.
-SUFFIXES = (".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", *CUT_SUFFIXES)
+SUFFIXES = (".json", *(writer.suffix for writer in WRITERS))
+# The longest value of a setting that is read from a report.
+MAX_SETTING_LENGTH = 500
 # The end of the longest name of a file that is written for a match.
 LONGEST_ENDING = f"{max(SUFFIXES, key=len)}.part"
 
@@ -36,8 +37,10 @@ class Job:
         video_path: The match.
         path_of: The paths of its files, by SUFFIXES.
         scored_with: The checkpoint and the version of the match, which decide the scores.
-        settings: The arguments that decide everything else.
+        settings: The arguments that decide everything else; those that are None are not in use.
         previous_report: The content of `<title>.json` from a previous run, empty without one.
+        writers: The writers of the files that the match has, apart from `<title>.json`, if its sections and scores
+            are those of the previous run.
     """
 
     video_path: Path
@@ -45,6 +48,7 @@ class Job:
     scored_with: dict
     settings: dict
     previous_report: dict
+    writers: list[FileWriter]
 
     @property
     def existing_files(self) -> list[Path]:
@@ -59,13 +63,13 @@ class Job:
     @property
     def is_up_to_date(self) -> bool:
         """Return whether the previous run's files are those that this run would write."""
-        return self.has_same_scores and self.previous_report.get("settings") == self.settings
+        return self.has_same_scores and in_use(self.previous_report["settings"]) == in_use(self.settings)
 
     @property
     def is_finished(self) -> bool:
         """Return whether all files exist and are up to date."""
-        num_expected = len(SUFFIXES) - (0 if self.previous_report.get("sections") else len(CUT_SUFFIXES))
-        return self.is_up_to_date and len(self.existing_files) == num_expected
+        suffixes = [".json", *(writer.suffix for writer in self.writers)]
+        return self.is_up_to_date and all(self.path_of[suffix].exists() for suffix in suffixes)
 
 
 def refuse_paths(video_paths: list[Path], output_dir: Path) -> dict[Path, str]:
@@ -113,8 +117,15 @@ def read_previous_report(path: Path) -> dict:
 
 
 def is_setting(value) -> bool:
-    """Return whether a value is that of a setting: None, or a number that can be formatted."""
+    """Return whether a value is that of a setting: None, a text, or a number that can be formatted."""
+    if isinstance(value, str):
+        return len(value) <= MAX_SETTING_LENGTH
     return value is None or (isinstance(value, int | float) and abs(value) < 1e9)
+
+
+def in_use(settings: dict) -> dict:
+    """Return the settings that are in use, so that a report of a version with fewer of them can be compared."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -146,9 +157,10 @@ def describe_conflict(job: Job) -> str:
             f"{path}: exists, and it is unknown how it was made: --overwrite replaces it, another --output_dir keeps it"
         )
     before, differences = {**previous["settings"], **previous["scored_with"]}, []
-    for name, value in job.settings.items():
-        if before.get(name) != value:
-            differences.append(f"{describe_setting(name, before.get(name))}, not {describe_setting(name, value)}")
+    for name in dict.fromkeys((*job.settings, *previous["settings"])):
+        old, new = before.get(name), job.settings.get(name)
+        if old != new:
+            differences.append(f"{describe_setting(name, old)}, not {describe_setting(name, new)}")
     for name, difference in (("checkpoint_sha256", "another checkpoint"), ("source", "another version of the match")):
         if before.get(name) != job.scored_with[name]:
             differences.append(difference)
@@ -158,6 +170,10 @@ def describe_conflict(job: Job) -> str:
     )
 
 
-def describe_setting(name: str, value: float | None) -> str:
-    """Format a setting as it is given on the command line."""
-    return f"no --{name}" if value is None else f"--{name} {value:g}"
+def describe_setting(name: str, value: float | str | bool | None) -> str:
+    """Format a setting as it is given on the command line; a flag that is not given is None or False."""
+    if value is None or value is False:
+        return f"no --{name}"
+    if value is True:
+        return f"--{name}"
+    return f"--{name} {excerpt(value)}" if isinstance(value, str) else f"--{name} {value:g}"

@@ -30,28 +30,49 @@ MAX_SCORES_BYTES = 2**26
 
 
 @dataclass(frozen=True)
+class MatchScores:
+    """The scores of a match.
+
+    Attributes:
+        segment_length: Seconds of a segment.
+        segments: (num_segments,) float64 in [0, 1].
+        steps: (num_segments, K) float64 in [0, 1], of the K equal time steps of each segment.
+        point: The operating point at which sections are detected.
+    """
+
+    segment_length: float
+    segments: np.ndarray
+    steps: np.ndarray
+    point: OperatingPoint
+
+    @property
+    def step_sec(self) -> float:
+        """Return the length of a time step in seconds."""
+        return self.segment_length / self.steps.shape[1]
+
+    def decode(self, duration_sec: float) -> np.ndarray:
+        """Return (num_steps,) float64 scores in context, which are at least the threshold in detected sections."""
+        point = self.point
+        return decoded_scores(self.steps.ravel(), self.step_sec, duration_sec, point.threshold, point.section_penalty)
+
+
+@dataclass(frozen=True)
 class MatchResult:
-    """The scores and highlight sections of a match.
+    """The highlight sections of a match, and its scores where it has any.
 
     Attributes:
         video_path: The match.
         info: The result of `media.probe`.
-        segment_length: Seconds of a segment.
-        scores: (num_segments,) float64 in [0, 1].
-        step_scores: (num_segments, K) float64 in [0, 1], of the K equal time steps of each segment.
-        point: The operating point at which the sections were detected.
         sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
         labelled_sections: (num_labelled, 2) int64, the same for the match's label file; None without one.
+        scores: The scores of the match; None without a checkpoint.
     """
 
     video_path: Path
     info: media.VideoInfo
-    segment_length: float
-    scores: np.ndarray
-    step_scores: np.ndarray
-    point: OperatingPoint
     sections: np.ndarray
-    labelled_sections: np.ndarray | None
+    labelled_sections: np.ndarray | None = None
+    scores: MatchScores | None = None
 
     @property
     def title(self) -> str:
@@ -64,30 +85,19 @@ class MatchResult:
         return to_seconds(self.sections, self.info.frame_times_sec, self.info.duration_sec)
 
     @property
-    def step_sec(self) -> float:
-        """Return the length of a time step in seconds."""
-        return self.segment_length / self.step_scores.shape[1]
-
-    @property
     def decoded_scores(self) -> np.ndarray:
-        """Return (num_steps,) float64 scores in context, which are at least the threshold in detected sections."""
-        return decoded_scores(
-            self.step_scores.ravel(),
-            self.step_sec,
-            self.info.duration_sec,
-            self.point.threshold,
-            self.point.section_penalty,
-        )
+        """Return (num_steps,) float64 scores in context, see `MatchScores.decode`."""
+        return self.scores.decode(self.info.duration_sec)
 
     @property
     def section_scores(self) -> np.ndarray:
         """Return (num_sections,) float64: the mean score of each section over time."""
-        return mean_scores(self.sections_sec, self.step_scores.ravel(), self.step_sec)
+        return mean_scores(self.sections_sec, self.scores.steps.ravel(), self.scores.step_sec)
 
 
 def write_scores(result: MatchResult) -> bytes:
     """Return the scores file. As in label files, a segment is a highlight where sections cover more than half of it."""
-    info, scores, length = result.info, result.scores, result.segment_length
+    info, scores, length = result.info, result.scores.segments, result.scores.segment_length
     starts_sec = np.arange(len(scores)) * length
     segments_sec = np.stack([starts_sec, np.minimum(starts_sec + length, info.duration_sec)], axis=1)
     frames = to_frames(segments_sec, info.frame_times_sec)
@@ -150,13 +160,13 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
         "duration_sec": info.duration_sec,
         "frame_rate_fps": info.frame_rate_fps,
         **provenance,
-        "threshold": result.point.threshold,
+        "threshold": result.scores.point.threshold,
         "num_sections": len(sections),
         "sections_sec": total_sec(result.sections_sec),
         "sections": sections,
     }
     text = json.dumps(report, indent=2, ensure_ascii=False).removesuffix("\n}")
-    return f'{text},\n  "step_scores": {json.dumps(result.step_scores.tolist())}\n}}\n'.encode()  # in one line
+    return f'{text},\n  "step_scores": {json.dumps(result.scores.steps.tolist())}\n}}\n'.encode()  # in one line
 
 
 def draw_timeline(result: MatchResult) -> bytes:
@@ -168,9 +178,15 @@ def draw_timeline(result: MatchResult) -> bytes:
         labelled_sec = to_seconds(result.labelled_sections, info.frame_times_sec, info.duration_sec)
     figure = Figure(figsize=(13, 3.6), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    scores = (result.step_scores.ravel(), result.decoded_scores)
     plots.plot_timeline(
-        axes, *scores, result.step_sec, info.duration_sec, result.point.threshold, result.sections_sec, labelled_sec
+        axes,
+        result.scores.steps.ravel(),
+        result.decoded_scores,
+        result.scores.step_sec,
+        info.duration_sec,
+        result.scores.point.threshold,
+        result.sections_sec,
+        labelled_sec,
     )
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)
     return plots.to_png(figure)

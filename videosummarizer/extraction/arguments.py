@@ -1,0 +1,86 @@
+"""The arguments of highlight_extractor.py, by what they are about: sections, reel, files."""
+
+import argparse
+from pathlib import Path
+
+from videosummarizer.argument_types import length_sec, number_between
+
+EXAMPLES = """\
+examples:
+  python highlight_extractor.py match.mp4 --ckpt checkpoints/ckpt-20261124-120000-0007-0.4321.hdf5
+  python highlight_extractor.py first.mp4 second.mp4 --ckpt best.hdf5 --output_dir reels --length 8:00
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments. Wrong ones exit with status 2 and a message that names them."""
+    parser = argparse.ArgumentParser(
+        prog="highlight_extractor.py",
+        description="Find the highlights of matches with a checkpoint of main.py, cut them into a reel, and write a "
+        "page on which they can be corrected.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("videos", nargs="+", type=Path, metavar="MATCH.mp4", help="The videos of the matches.")
+    add_section_arguments(parser.add_argument_group("which sections"))
+    add_reel_arguments(parser.add_argument_group("the reel"))
+    add_file_arguments(parser.add_argument_group("files"))
+    args = parser.parse_args(argv)
+    if problem := describe_conflict_of_arguments(args):
+        parser.error(problem)
+    return args
+
+
+def add_section_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the arguments that decide which sections are cut."""
+    group.add_argument(
+        "--ckpt", type=Path, required=True, metavar="FILE", help="The checkpoint, a .hdf5 file that main.py saved."
+    )
+    amount = group.add_mutually_exclusive_group()
+    amount.add_argument(
+        "--threshold",
+        type=number_between(0, 1),
+        help="Scores above this are evidence for a highlight, scores below it against one (default: the checkpoint's "
+        "threshold).",
+    )
+    amount.add_argument(
+        "--length",
+        type=length_sec,
+        metavar="8:00",
+        help="Select the best sections with this total length instead, in minutes:seconds.",
+    )
+    group.add_argument(
+        "--padding",
+        type=number_between(0, float("inf")),
+        default=0.0,
+        metavar="SECONDS",
+        help="Extend each section by this much at both ends (default: %(default)s).",
+    )
+
+
+def add_reel_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the arguments that decide what the reel looks and sounds like."""
+    group.add_argument(
+        "--reel_height",
+        type=number_between(2, 4320, int),
+        metavar="PX",
+        help="The height of the reel (default: the match's height).",
+    )
+
+
+def add_file_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the arguments that decide where files go and which are written."""
+    group.add_argument(
+        "--output_dir",
+        type=Path,
+        default="highlights",
+        metavar="DIR",
+        help="The folder for the files (default: %(default)s).",
+    )
+    group.add_argument("--overwrite", action="store_true", help="Replace existing files of the matches.")
+    group.add_argument("--debug", action="store_true", help="Show a traceback with each error.")
+
+
+def describe_conflict_of_arguments(args: argparse.Namespace) -> str | None:
+    """Return the error message about arguments that cannot work together, None if all can."""
+    return None

@@ -1,0 +1,122 @@
+"""Write the files of a match. Each has an entry in WRITERS, which says when it is written and how.
+
+To add a file, add an entry. The quick ones come first, and the reel last.
+"""
+
+import argparse
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from videosummarizer.atomic_file import atomic_write
+from videosummarizer.extraction import editor_exports, outputs, reel, review_page
+from videosummarizer.extraction.outputs import MatchResult
+from videosummarizer.extraction.progress_bar import progress
+from videosummarizer.sections import total_sec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What the files of a match are made of.
+
+    Attributes:
+        result: The match with its sections and scores.
+        args: The arguments of the command.
+    """
+
+    result: MatchResult
+    args: argparse.Namespace
+
+    @functools.cached_property
+    def editor_clips(self) -> tuple[editor_exports.MediaReference, list[editor_exports.Clip]]:
+        """Return the match and its sections as editing software refers to them."""
+        result = self.result
+        reference, clips = editor_exports.describe_match(
+            result.video_path, result.info, result.sections, result.section_scores
+        )
+        if not reference.is_exact:
+            logger.warning(
+                "%s: its frame rate (%.4g per second) is not a timecode rate: the files for editing software cut at "
+                "the nearest frame at %.4g per second",
+                result.video_path,
+                result.info.frame_rate_fps,
+                reference.rate_fps,
+            )
+        return reference, clips
+
+
+@dataclass(frozen=True)
+class FileWriter:
+    """One file of a match.
+
+    Attributes:
+        suffix: The end of its name, after the title.
+        write: A function that writes it, of the cut and the path.
+        needs_sections: Whether it is left out for a match without sections.
+        needs_scores: Whether it is left out for a match without scores.
+        argument: The argument that asks for it; without one it is always written.
+    """
+
+    suffix: str
+    write: Callable[[Cut, Path], None]
+    needs_sections: bool = False
+    needs_scores: bool = False
+    argument: str | None = None
+
+
+def content(make: Callable[[Cut], bytes]) -> Callable[[Cut, Path], None]:
+    """Return a function that writes atomically the bytes that `make` returns."""
+    return lambda cut, path: atomic_write(path, make(cut))
+
+
+def render_page(cut: Cut) -> bytes:
+    """Return the review page."""
+    result, scores = cut.result, cut.result.scores
+    return review_page.render_page(
+        result.video_path,
+        cut.args.output_dir,
+        result.info,
+        result.sections,
+        result.labelled_sections,
+        scores.steps.ravel(),
+        result.decoded_scores,
+        scores.step_sec,
+        scores.point.threshold,
+    )
+
+
+def write_reel(cut: Cut, path: Path) -> None:
+    """Cut the reel."""
+    result = cut.result
+    with progress("Cutting", total_sec(result.sections_sec)) as add_sec:
+        reel.render_reel(result.video_path, result.info, result.sections, path, cut.args.reel_height, add_sec)
+
+
+WRITERS = (
+    FileWriter("_scores.csv", content(lambda cut: outputs.write_scores(cut.result)), needs_scores=True),
+    FileWriter(".txt", content(lambda cut: outputs.write_labels(cut.result))),
+    FileWriter(
+        ".vtt", content(lambda cut: editor_exports.write_webvtt(cut.result.sections_sec, cut.result.section_scores))
+    ),
+    FileWriter(".html", content(render_page)),
+    FileWriter("_timeline.png", content(lambda cut: outputs.draw_timeline(cut.result))),
+    FileWriter(".fcpxml", content(lambda cut: editor_exports.write_fcpxml(*cut.editor_clips)), needs_sections=True),
+    FileWriter(".otio", content(lambda cut: editor_exports.write_otio(*cut.editor_clips)), needs_sections=True),
+    FileWriter(".edl", content(lambda cut: editor_exports.write_edl(*cut.editor_clips)), needs_sections=True),
+    FileWriter("_highlights.mp4", write_reel, needs_sections=True),
+)
+
+
+def select_writers(args: argparse.Namespace, has_sections: bool, has_scores: bool) -> list[FileWriter]:
+    """Return the entries of WRITERS for a match, in their order."""
+    return [
+        writer
+        for writer in WRITERS
+        if (has_sections or not writer.needs_sections)
+        and (has_scores or not writer.needs_scores)
+        and (writer.argument is None or getattr(args, writer.argument))
+    ]
