@@ -31,7 +31,15 @@ from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folde
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_match_error, describe_os_error
 from videosummarizer.evaluation.operating_point import OperatingPoint
-from videosummarizer.extraction import editor_exports, match_writers, outputs, reel, scoring, selection
+from videosummarizer.extraction import (
+    decoding_process,
+    editor_exports,
+    match_writers,
+    outputs,
+    reel,
+    scoring,
+    selection,
+)
 from videosummarizer.extraction.arguments import parse_args
 from videosummarizer.extraction.job import (
     LONGEST_ENDING,
@@ -179,12 +187,15 @@ def score_and_select(
     Raises:
         media.MediaError, checkpoint.CheckpointError: See `extract_match`.
     """
-    info, config = media.probe(job.video_path), checkpoint.config
+    info, config = decoding_process.call(job.video_path, media.probe, job.video_path), checkpoint.config
     scores = read_previous_scores(job, config.num_segments(info.duration_sec)) if job.has_same_scores else None
     if scores is None:
         with progress("Scoring", info.duration_sec) as add_sec:
             scores = scoring.score_match(job.video_path, info, config, network, add_sec, args.output_dir)
         scores = tuple(np.round(part, NUM_SCORE_DECIMALS) for part in scores)
+        if job.path_of["_scores.csv"].exists():  # the scores in one of these files are damaged
+            for suffix in ("_scores.csv", ".json"):
+                job.path_of[suffix].unlink(missing_ok=True)
     sections, point = select_sections(scores[1], info, checkpoint, args)
     labelled_sections = read_labelled_sections(job.video_path, info)
     return MatchResult(
@@ -271,7 +282,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
-        return extract_matches(args)
+        with decoding_process.running():
+            return extract_matches(args)
     except (ExtractionError, CheckpointError) as error:
         logger.error(error, exc_info=args.debug)
     except OSError as error:

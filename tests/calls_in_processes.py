@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from videosummarizer.media import MediaError
+
 
 def process_id_of(number):
     return number, os.getpid()
@@ -44,3 +46,27 @@ def report_and_sleep(folder, number):
 
 def environment_of(name):
     return os.environ.get(name)
+
+
+def count_to(number):
+    yield from range(number)
+    return os.getpid()
+
+
+def report_progress(number, on_progress):
+    for count in range(number):
+        on_progress(float(count))
+    return os.getpid()
+
+
+def raise_media_error():
+    raise MediaError("match.mp4: bad")
+
+
+class UnpicklableError(Exception):
+    def __init__(self, first, second):
+        super().__init__(first)
+
+
+def raise_unpicklable():
+    raise UnpicklableError("odd", 1)

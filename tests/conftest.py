@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 
@@ -11,6 +12,7 @@ from extractor import Extractor
 
 import model
 from data_converter import main
+from videosummarizer.extraction import decoding_process
 from videosummarizer.worker_processes import WorkerPool, describe_failure
 
 # A shell that starts pytest in the background lets it ignore Ctrl-C, and so would the processes that tests interrupt.
@@ -139,6 +141,7 @@ def unequal_dir(tmp_path_factory):
 
 
 RUN_IN_PROCESSES = WorkerPool.run
+DECODE_IN_PROCESS = decoding_process.running
 
 
 def run_in_this_process(pool, function, calls):
@@ -156,6 +159,7 @@ def no_worker_processes():
     """Let commands that tests run in this process start no others, so that what tests replace holds there too."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(WorkerPool, "run", run_in_this_process)
+        patched.setattr(decoding_process, "running", contextlib.nullcontext)
         yield
 
 
@@ -163,6 +167,7 @@ def no_worker_processes():
 def real_processes(monkeypatch):
     """Start worker processes as the commands do."""
     monkeypatch.setattr(WorkerPool, "run", RUN_IN_PROCESSES)
+    monkeypatch.setattr(decoding_process, "running", DECODE_IN_PROCESS)
 
 
 @pytest.fixture

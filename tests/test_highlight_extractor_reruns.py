@@ -138,7 +138,8 @@ def test_what_cannot_be_scored_replaces_nothing(extract, monkeypatch, caplog):
 @pytest.mark.parametrize(
     "spoil", ["gone", "cut", "short", "text", "large", "long", "nan", "infinite", "negative", "above"]
 )
-def test_scores_that_cannot_be_read_again_are_scored(extract, spoil):
+@pytest.mark.parametrize("overwrites", [True, False])
+def test_scores_that_cannot_be_read_again_are_scored_and_written_again(extract, spoil, overwrites):
     match = extract.match()
     assert extract(match) == 0
     path, report_path = extract.out / "match_scores.csv", extract.out / "match.json"
@@ -158,10 +159,16 @@ def test_scores_that_cannot_be_read_again_are_scored(extract, spoil):
     else:
         number = {"nan": "NaN", "infinite": "Infinity", "negative": "-0.1", "above": "1.1"}[spoil]
         report_path.write_text(report_path.read_text().replace("[0.9, 0.876543]", f"[{number}, 0.876543]"))
-    assert extract(match, "--overwrite", "--threshold", "0.8") == 0
+    if not overwrites:  # the same command continues, as a file is missing
+        (extract.out / "match.html").unlink()
+        flags, labels = [], LABELS
+    else:
+        flags, labels = ["--overwrite", "--threshold", "0.8"], "15,30,00:00:00,00:00:01\n"
+    assert extract(match, *flags) == 0
     assert extract.scored == ["match", "match"]
     assert path.read_text().splitlines()[2].startswith("1,0.500000,1.000000,00:00:00,00:00:01,15,30,0.876543")
-    assert extract.labels() == "15,30,00:00:00,00:00:01\n"
+    assert extract.report()["step_scores"][1] == [0.9, 0.876543]
+    assert extract.labels() == labels
 
 
 def test_scores_have_six_decimals_in_every_file_and_decide_the_same_when_they_are_read_again(extract):

@@ -95,13 +95,19 @@ def one_blas_thread() -> Iterator[None]:
 
 
 class Worker:
-    """A process that makes calls, one at a time."""
+    """A process that makes calls, one at a time.
 
-    def __init__(self):
+    Args:
+        answer: called in the process with its connection, the function and the arguments of each call; it sends what
+            comes of the call. By default that is one outcome.
+    """
+
+    def __init__(self, answer: Callable[[connection.Connection, Callable, tuple], None] | None = None):
         context = multiprocessing.get_context("spawn")
         self.connection, their_connection = context.Pipe()
         self.stack_traces, their_stack_traces = context.Pipe(duplex=False)
-        self.process = context.Process(target=serve_calls, args=(their_connection, their_stack_traces), daemon=True)
+        arguments = (their_connection, their_stack_traces, answer or send_outcome)
+        self.process = context.Process(target=serve_calls, args=arguments, daemon=True)
         try:
             with interruption.defer_sigint(), one_blas_thread():
                 self.process.start()
@@ -110,7 +116,7 @@ class Worker:
             their_stack_traces.close()
 
     def receive(self) -> object:
-        """Return the outcome of the call, or a Failure if the process has ended."""
+        """Return what the process sends next, or a Failure if it has ended."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
@@ -225,12 +231,13 @@ class WorkerPool:
             busy[worker.connection] = worker, waiting.popleft()
 
 
-def serve_calls(calls: connection.Connection, stack_traces: connection.Connection) -> None:
+def serve_calls(calls: connection.Connection, stack_traces: connection.Connection, answer: Callable) -> None:
     """Make the calls that arrive, until the other end is closed. This runs in a worker process.
 
     Args:
         calls: takes functions with their arguments, and sends outcomes.
         stack_traces: sends the stack trace of the thread in which a crash ends this process.
+        answer: as for `Worker`.
     """
     if os.name == "posix":
         # That of one thread fits into the pipe, which nobody reads before the process has ended.
@@ -242,14 +249,19 @@ def serve_calls(calls: connection.Connection, stack_traces: connection.Connectio
             function, arguments = calls.recv()
         except (EOFError, OSError):
             return
-        try:
-            outcome = function(*arguments)
-        except Exception as error:
-            outcome = describe_failure(error)
-        try:
-            calls.send(outcome)
-        except Exception as error:  # it cannot be pickled
-            calls.send(describe_failure(error))
+        answer(calls, function, arguments)
+
+
+def send_outcome(calls: connection.Connection, function: Callable, arguments: tuple) -> None:
+    """Make a call, and send what it returns, or a Failure."""
+    try:
+        outcome = function(*arguments)
+    except Exception as error:
+        outcome = describe_failure(error)
+    try:
+        calls.send(outcome)
+    except Exception as error:  # it cannot be pickled
+        calls.send(describe_failure(error))
 
 
 def describe_failure(error: Exception) -> Failure:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from videosummarizer.atomic_file import atomic_write
-from videosummarizer.extraction import editor_exports, outputs, reel, review_page
+from videosummarizer.atomic_file import atomic_write, discard
+from videosummarizer.extraction import decoding_process, editor_exports, outputs, reel, review_page
 from videosummarizer.extraction.outputs import MatchResult
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.sections import total_sec
@@ -93,7 +93,11 @@ def write_reel(cut: Cut, path: Path) -> None:
     """Cut the reel."""
     result = cut.result
     with progress("Cutting", total_sec(result.sections_sec)) as add_sec:
-        reel.render_reel(result.video_path, result.info, result.sections, path, cut.args.reel_height, add_sec)
+        arguments = (result.video_path, result.info, result.sections, path, cut.args.reel_height)
+        try:
+            decoding_process.call(result.video_path, reel.render_reel, *arguments, on_progress=add_sec)
+        finally:
+            discard(f"{path}.part")  # of a process that was ended
 
 
 WRITERS = (

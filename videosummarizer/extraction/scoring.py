@@ -6,6 +6,7 @@ temporary file of the audio (sampling.SegmentAudio).
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from videosummarizer import media, problems
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.extraction import decoding_process
 from videosummarizer.extraction.job import ExtractionError
 from videosummarizer.prefetching import prefetch_iterator
 
@@ -52,10 +54,14 @@ def score_match(
         checkpoint.CheckpointError: The network cannot be read.
         ExtractionError: A score is not finite.
     """
-    damaged_sec: set[int] = set()
-    audio_problems_sec: tuple[set[int], set[int]] = (set(), set())
-    arrays = sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir, *audio_problems_sec)
-    with prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
+    warnings: list[str] = []
+
+    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        warnings.extend(
+            (yield from decoding_process.iterate(video_path, read_match, video_path, info, config, scratch_dir))
+        )
+
+    with closing(read()) as arrays, prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
         network = network()
         from videosummarizer.training import inference
 
@@ -71,6 +77,16 @@ def score_match(
             f"{video_path}: the network gives scores that are not finite numbers, expected scores from 0 to 1: its "
             "weights are damaged or its training diverged, use another checkpoint"
         )
-    for problem in problems.describe_problems(video_path, info, damaged_sec, *audio_problems_sec):
-        logger.warning(problem)
+    for warning in warnings:
+        logger.warning(warning)
     return rows[:, 0], rows[:, 1:]
+
+
+def read_match(
+    video_path: Path, info: media.VideoInfo, config: DataConfig, scratch_dir: Path | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the arrays of the segments of a match, see `sampling.read_segments`; return its warnings."""
+    damaged_sec: set[int] = set()
+    audio_problems_sec: tuple[set[int], set[int]] = (set(), set())
+    yield from sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir, *audio_problems_sec)
+    return problems.describe_problems(video_path, info, damaged_sec, *audio_problems_sec)

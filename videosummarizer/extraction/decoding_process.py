@@ -1,0 +1,172 @@
+"""Decode matches in a process of their own, so that a decoder that dies by a signal costs only its match.
+
+The network stays in the main process, which receives sampled frames and audio. After a crash, the process is started
+again. Outside the context `running`, everything is decoded in this process.
+"""
+
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from multiprocessing import connection
+from multiprocessing.pool import ExceptionWithTraceback, RemoteTraceback
+from pathlib import Path
+
+from videosummarizer import media
+from videosummarizer.error_messages import describe_exception
+from videosummarizer.worker_processes import Failure, Worker
+
+# Kinds of what the process sends: an item, what the call returned, and an exception that it raised.
+ITEM, RESULT, ERROR = "item", "result", "error"
+
+
+class DecodingProcess:
+    """A process that makes one call after another, started when it is needed.
+
+    Attributes:
+        idle: The process while it makes no call, None during a call and before the first one.
+    """
+
+    def __init__(self):
+        self.idle: Worker | None = None
+
+    def iterate(self, video_path: Path, function: Callable, arguments: tuple, reports: bool) -> Iterator:
+        """Yield what a call yields or reports, and return what it returns; see `iterate` and `call`.
+
+        Raises:
+            media.MediaError: The process ended during the call.
+            OSError: No process can be started.
+        """
+        worker, kind = self.start_call((function, (reports, *arguments))), None
+        try:
+            while True:
+                kind, value = receive(worker, video_path)
+                if kind == RESULT:
+                    return value
+                if kind == ERROR:
+                    raise value
+                yield value
+        finally:
+            if kind in (RESULT, ERROR):
+                self.idle = worker
+            else:  # it still decodes, or has ended
+                worker.stop()
+
+    def start_call(self, function_call: tuple) -> Worker:
+        """Return the process, to which a call was sent."""
+        worker, self.idle = self.idle or Worker(send_items), None
+        try:
+            worker.connection.send(function_call)
+        except OSError:  # it ended after its last call
+            worker.stop()
+            worker = Worker(send_items)
+            worker.connection.send(function_call)
+        return worker
+
+    def stop(self) -> None:
+        """End the process if it makes no call. Calls end it when their iterator is closed."""
+        if self.idle:
+            self.idle.stop()
+
+
+def receive(worker: Worker, video_path: Path) -> tuple[str, object]:
+    """Return the kind and the value of what the process sends next.
+
+    Raises:
+        media.MediaError: The process has ended.
+    """
+    message = worker.receive()
+    if isinstance(message, Failure):
+        cause = RemoteTraceback(message.traceback) if message.traceback else None
+        raise media.MediaError(message.describe(video_path, "cannot be decoded")) from cause
+    return message
+
+
+# The process of the context that is entered.
+current: DecodingProcess | None = None
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Let `call` and `iterate` use a process, which ends with this context."""
+    global current
+    current = process = DecodingProcess()
+    try:
+        yield
+    finally:
+        current = None
+        process.stop()
+
+
+def iterate(video_path: Path, function: Callable, *arguments) -> Iterator:
+    """Call a generator function in the process; yield what it yields, and return what it returns.
+
+    Args:
+        video_path: The match, for messages.
+        function: One at the top level of a module.
+        arguments: Those of the call, which can be pickled.
+
+    Raises:
+        media.MediaError: The process ended during the call.
+    """
+    if current is None:
+        return (yield from function(*arguments))
+    return (yield from current.iterate(video_path, function, arguments, False))
+
+
+def call(video_path: Path, function: Callable, *arguments, on_progress: Callable[[float], object] | None = None):
+    """Call a function in the process, and return what it returns.
+
+    Args:
+        video_path: The match, for messages.
+        function: One at the top level of a module.
+        arguments: Those of the call, which can be pickled.
+        on_progress: Given to the function as its last argument, if any. It is called in this process.
+
+    Raises:
+        media.MediaError: The process ended during the call.
+    """
+    if current is None:
+        return function(*arguments, *filter(None, (on_progress,)))
+    with closing(current.iterate(video_path, function, arguments, on_progress is not None)) as items:
+        return pass_all(items, on_progress)
+
+
+def send_items(calls: connection.Connection, function: Callable, arguments: tuple) -> None:
+    """Make a call in the process, and send what it yields or reports, and what it returns or raises.
+
+    Args:
+        calls: The connection to the main process.
+        function: A function or a generator function.
+        arguments: Whether the function takes a function for its progress, and its other arguments.
+    """
+
+    def send_item(item) -> None:
+        calls.send((ITEM, item))
+
+    reports, *arguments = arguments
+    try:
+        result = function(*arguments, send_item) if reports else function(*arguments)
+        if isinstance(result, Iterator):
+            result = pass_all(result, send_item)
+        calls.send((RESULT, result))
+    except Exception as error:
+        calls.send((ERROR, with_traceback(error)))
+
+
+def pass_all(items: Iterator, function: Callable[[object], object]) -> object:
+    """Call a function with each item of a generator, and return what the generator returns."""
+    while True:
+        try:
+            item = next(items)
+        except StopIteration as end:
+            return end.value
+        function(item)
+
+
+def with_traceback(error: Exception) -> Exception | ExceptionWithTraceback:
+    """Return an exception so that it arrives with its stack trace; one that cannot be pickled becomes RuntimeError."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(describe_exception(error)).with_traceback(error.__traceback__)
+    return ExceptionWithTraceback(error, error.__traceback__)
