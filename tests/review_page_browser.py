@@ -4,6 +4,7 @@ Test modules name it in `pytest_plugins`, and import from it before pytest does 
 """
 
 import io
+import json
 import os
 import re
 import shutil
@@ -74,6 +75,15 @@ class Page:
         self.browser = browser
         browser.get_log("browser")
         browser.get(path.as_uri())
+        self.wait_until_open()
+
+    def reload(self):
+        """Load the page once more, as after a crash: it is not asked whether it may be left."""
+        self.browser.refresh()
+        self.wait_until_open()
+
+    def wait_until_open(self):
+        self("window.showSaveFilePicker = undefined")  # its dialog cannot be worked from here: labels are downloaded
         self.wait_until("return edges !== null && (hasVideo && video.readyState >= 2 || !missing.hidden)")
 
     def __call__(self, script):
@@ -100,6 +110,10 @@ class Page:
         for key in reversed(keys[:-1]):
             actions.key_up(key)
         actions.perform()
+
+    def keep(self, key, draft):
+        """Put corrections into the browser as the page keeps them."""
+        self.browser.execute_script("localStorage.setItem(...arguments)", key, json.dumps(draft))
 
     def note_seeks(self):
         """From now on, `sought` holds the frames that the video was sent to, and it plays twice as fast."""
@@ -277,4 +291,4 @@ def downloaded(page, name=f"{TITLE}.txt"):
 
 def leave(page):
     """Leave without being asked about labels that are not saved."""
-    page("saved = sections")
+    page("savedText = labelText(); localStorage.clear()")

@@ -56,10 +56,10 @@ def test_the_frame_named_is_the_frame_shown(page, frame):
 def test_sections_are_listed_with_time_length_and_score(page):
     rows = [row.split() for row in page.texts("#list li")]
     # Frame 30 is shown at 1 s, frame 60 at 2 s, 90 at 5 s, 120 at 6.67 s, 160 at 8 s; segments last 2 s.
-    assert rows[0] == ["▶", "1", "00:01.00", "–", "00:02.00", "1.0", "s", "0.12", "✕"]
+    assert rows[0] == ["▶", "1", "00:01.00", "–", "00:02.00", "1.0", "s", "0.12", "☆", "☐", "✕"]
     # A second of the third segment, two thirds of one of the fourth: (0.47 + 0.21 * 2 / 3) / (5 / 3) = 0.366.
-    assert rows[1] == ["▶", "2", "00:05.00", "–", "00:06.67", "1.7", "s", "0.37", "✕"]
-    assert rows[2] == ["▶", "3", "00:08.00", "–", "00:10.00", "2.0", "s", "0.86", "✕"]
+    assert rows[1] == ["▶", "2", "00:05.00", "–", "00:06.67", "1.7", "s", "0.37", "☆", "☐", "✕"]
+    assert rows[2] == ["▶", "3", "00:08.00", "–", "00:10.00", "2.0", "s", "0.86", "☆", "☐", "✕"]
     fills = page("return [...list.querySelectorAll('.meter')].map((meter) => meter.style.getPropertyValue('--fill'))")
     assert fills == ["12%", "37%", "86%"]
     assert page.find("#summary").text == "3 sections, 00:04.67 of 00:00:10"
@@ -238,7 +238,7 @@ def test_saved_labels_are_a_label_file_with_the_right_frames(page, page_clip):
     assert (
         text == "0,30,00:00:00,00:00:01\n30,60,00:00:01,00:00:02\n89,120,00:00:04,00:00:06\n160,220,00:00:08,00:00:10\n"
     )
-    assert page.status == f"Saved 4 sections as {TITLE}.txt"
+    assert page.status == f"Downloaded 4 sections as {TITLE}.txt"
     info = media.probe(page_clip)
     labels = page_clip.with_suffix(".txt")
     labels.write_text(text)
@@ -309,7 +309,7 @@ def test_two_hundred_sections_in_three_hours(browser, tmp_path):
     assert page.sections[199] == [199 * 3200 + 7, 199 * 3200 + 618]
     assert page("return list.children[199].getAttribute('aria-current')") == "true"
     assert page("return labelText()").splitlines()[199] == "636807,637418,02:57:04,02:57:14"
-    page("saved = sections")
+    page("savedText = labelText()")
     page.wait_until("return !changed")
 
 

@@ -48,9 +48,17 @@ def test_the_page_holds_what_it_was_given(tmp_path):
     times = content.pop("frame_times")
     assert times_of(times) == pytest.approx(np.arange(8) / 8 + 0.5, abs=1e-12)
     assert times["end_sec"] == 1.625
+    ids = content.pop("match_id"), content.pop("sections_id")
+    assert [len(identifier) for identifier in ids] == [16, 16]
     assert content == {
         "title": "a match",
         "labels_name": "a match.txt",
+        "command": {
+            "video": f"{tmp_path}/matches/a match.mp4",
+            "labels_dir": f"{tmp_path}/matches/",
+            "output_dir": f"{tmp_path}/out/corrected",
+            "shell": "posix",
+        },
         "video_url": "../matches/a%20match.mp4",
         "step_sec": 0.4,
         "scores": [0.1234, 0.1235, 0.9877, 1.0, 0.0],
@@ -59,6 +67,46 @@ def test_the_page_holds_what_it_was_given(tmp_path):
         "sections": [[1, 3], [5, 8]],
         "labelled": [[2, 6]],
     }
+
+
+def test_corrections_are_kept_for_the_match_and_for_the_sections_that_were_found(tmp_path):
+    def ids(*given, **options):
+        content = content_of(render(tmp_path, *given, **options))
+        return content["match_id"], content["sections_id"]
+
+    first = ids()
+    assert ids() == first
+    assert ids(scores=SCORES / 2) == first
+    other = ids(sections=((1, 3), (5, 7)))
+    assert (other[0] == first[0], other[1] == first[1]) == (True, False)
+    assert ids("another match")[0] != first[0]
+    (tmp_path / "matches").mkdir()
+    (tmp_path / "matches" / "a match.mp4").write_bytes(b"of another size")
+    assert ids()[0] != first[0]
+
+
+@pytest.mark.parametrize(
+    ("video", "page_dir", "labels_dir", "output_dir"),
+    [
+        ("match.mp4", "highlights", "", "highlights/corrected"),
+        ("a/b c/match.mp4", ".", "a/b c/", "corrected"),
+        ("../match.mp4", "highlights/corrected", "../", "highlights/corrected"),
+    ],
+)
+def test_the_command_has_paths_as_the_user_gave_them(video, page_dir, labels_dir, output_dir):
+    expected = {"video": video, "labels_dir": labels_dir, "output_dir": output_dir, "shell": "posix"}
+    assert review_page.command_paths(video, page_dir) == expected
+
+
+def test_the_page_plays_a_preview_where_there_is_one(tmp_path):
+    info = info_of(np.arange(8) / 8 + 0.5, 1.625)
+    given = (tmp_path / "out", info, np.array([[1, 3]]), None, SCORES, DECODED_SCORES, 0.4, 0.37)
+    content = content_of(
+        review_page.render_page(tmp_path / "a b.ts", *given, preview_path=tmp_path / "out" / "a b_preview.mp4")
+    )
+    assert content["video_url"] == "a%20b_preview.mp4"
+    assert content["command"]["video"] == f"{tmp_path}/a b.ts"
+    assert content["title"] == "a b"
 
 
 def test_a_match_without_labels_differs_from_one_labelled_as_without_highlights(tmp_path):

@@ -80,14 +80,14 @@ def test_history_goes_back_and_forth_and_a_change_ends_what_was_undone(page):
 
 def test_an_end_that_cannot_move_leaves_no_step_of_history(page):
     page("select(sections[0].id)")
-    for typed, expected in (("5000", 90), ("5000", 90), ("12", 31), ("-3", 31), ("40.6", 41)):
+    for typed, expected in (("5000", 90), ("5000", 90), ("12", 31), ("0", 31), ("41", 41)):
         type_frame(page, "end", typed)
         assert page.sections == [[30, expected], *SECTIONS[1:]]
         assert page.find("#end").get_attribute("value") == str(expected)
         assert page.clock[1] == expected - 1
     type_frame(page, "end", "")
     assert page.find("#end").get_attribute("value") == "41"
-    type_frame(page, "start", "-7")
+    type_frame(page, "start", "0")
     assert page.sections[0] == [0, 41]
     assert page.clock == ("00:00.01", 0)
     assert page.find("#startTime").text == "00:00.00"
@@ -96,6 +96,28 @@ def test_an_end_that_cannot_move_leaves_no_step_of_history(page):
         page.click("#undo")
     assert page.sections == SECTIONS
     assert buttons(page, "undo") == [False]
+
+
+def test_a_time_can_be_typed_instead_of_a_frame(page):
+    page("select(sections[1].id)")
+    # From 2 to 6 s a frame lasts 0.1 s: frame 75 begins at 3.5 s. From 6 s on it lasts 1/30 s.
+    for side, typed, expected in (
+        ("start", "3.5", [75, 120]),
+        ("start", "00:03.56", [76, 120]),  # nearest to 3.6 s
+        ("end", "00:00:07.5", [76, 145]),
+        ("end", "3600.0", [76, 160]),
+        ("end", " 150 ", [76, 150]),
+        ("start", "0:04", [80, 150]),
+    ):
+        type_frame(page, side, typed)
+        assert page.sections[1] == expected, typed
+    for typed in ("4:75", "five", "3,5", "-3", "1e2"):
+        type_frame(page, "start", typed)
+        assert page.sections[1] == [80, 150]
+        assert page.status == f"Received {typed}, expected a frame such as 589 or a time such as 00:16.8"
+        assert page.find("#start").get_attribute("value") == "80"
+    page.find("#end").send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_UP)
+    assert page.sections[1] == [80, 149]
 
 
 def type_frame(page, side, text):
@@ -209,13 +231,29 @@ def test_the_list_follows_what_changes(page):
     page.press(Keys.SHIFT, "a")
     assert page.sections[0] == [20, 70]
     # Frame 20 is shown at 0.67 s, 70 at 3 s: (1.33 * 0.12 + 1 * 0.93) / 2.33 = 0.467.
-    assert page.texts("#list li")[0].split() == ["▶", "1", "00:00.67", "–", "00:03.00", "2.3", "s", "0.47", "✕"]
+    assert page.texts("#list li")[0].split() == [
+        "▶",
+        "1",
+        "00:00.67",
+        "–",
+        "00:03.00",
+        "2.3",
+        "s",
+        "0.47",
+        "☆",
+        "☐",
+        "✕",
+    ]
     assert page.find("#summary").text == "3 sections, 00:06.00 of 00:00:10"
     assert [page.find(f"#{side}").get_attribute("value") for side in ("start", "end")] == ["20", "70"]
     assert [page.find(f"#{side}Time").text for side in ("start", "end")] == ["00:00.67", "00:03.00"]
     buttons = page.browser.find_elements(By.CSS_SELECTOR, "#list button")
     names = [button.get_attribute("aria-label") for button in buttons]
-    assert names == [f"{verb} section {number}" for number in (1, 2, 3) for verb in ("Play", "Delete")]
+    expected = [
+        [f"Play section {number}", f"Star section {number}", f"Section {number} reviewed", f"Delete section {number}"]
+        for number in (1, 2, 3)
+    ]
+    assert names == [name for row in expected for name in row]
 
 
 @pytest.mark.parametrize("rate", ["24000/1001", "30000/1001", "60000/1001"])
@@ -244,7 +282,7 @@ def test_a_match_that_does_not_start_at_0_and_whose_frame_rate_varies_is_saved_t
         "HTMLAnchorElement.prototype.click = function () { window.savedAs = this.download; click.call(this); };"
     )
     page.click("#save")
-    assert page.status == "Saved 4 sections as gone.txt"
+    assert page.status == "Downloaded 4 sections as gone.txt"
     assert page("return window.savedAs") == "gone.txt"
     expected = (
         b"0,1,00:00:00,00:00:01\n"  # 0.999999 s is a microsecond's rounding below 1 s

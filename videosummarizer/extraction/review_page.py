@@ -5,6 +5,7 @@ network: it plays the match by its path relative to the page.
 """
 
 import base64
+import hashlib
 import html
 import json
 import os
@@ -18,7 +19,12 @@ from videosummarizer import media
 from videosummarizer.match_files import absolute_path, title_of
 
 PAGE_DIR = Path(__file__).with_name("page")
-SCRIPTS = ("match.js", "labels.js", "playing.js", "timeline.js", "controls.js", "keys.js")
+# The folder for what is cut from corrected sections, below that of the page.
+CORRECTED_DIR = "corrected"
+SCRIPTS = (
+    "match.js", "draft.js", "labels.js", "saving.js", "playing.js", "video_file.js", "timeline.js", "controls.js",
+    "keys.js",
+)  # fmt: skip
 
 
 def render_page(
@@ -31,6 +37,7 @@ def render_page(
     decoded_scores: np.ndarray,
     step_sec: float,
     threshold: float,
+    preview_path: str | os.PathLike | None = None,
 ) -> bytes:
     """Return the review page of a match, in UTF-8.
 
@@ -44,12 +51,16 @@ def render_page(
         decoded_scores: Float in [0, 1] of the steps that begin before the match's end, as of `decoding.decoded_scores`.
         step_sec: Seconds of a step.
         threshold: The threshold at which the sections were detected, in [0, 1].
+        preview_path: A file with the match's frames that browsers play; by default they play the match itself.
     """
     title = title_of(Path(video_path))
     match = {
         "title": title,
         "labels_name": f"{title}.txt",
-        "video_url": relative_url(video_path, page_dir),
+        "match_id": match_id(title, video_path, video_info),
+        "sections_id": hashlib.sha256(json.dumps(np.asarray(sections).tolist()).encode()).hexdigest()[:16],
+        "command": command_paths(video_path, page_dir),
+        "video_url": relative_url(preview_path or video_path, page_dir),
         "frame_times": pack_frame_times(video_info.frame_times_sec, video_info.duration_sec),
         "step_sec": step_sec,
         "scores": np.round(scores, 4).tolist(),
@@ -59,7 +70,8 @@ def render_page(
         "labelled": None if labelled_sections is None else np.asarray(labelled_sections).tolist(),
     }
     # Inside <script>, "</script>" and "<!--" would end or change the JSON: no "<" appears in it.
-    content = json.dumps(match, ensure_ascii=False).replace("<", "\\u003c")
+    # All but ASCII is escaped, as the name of a folder may have bytes that are not UTF-8.
+    content = json.dumps(match).replace("<", "\\u003c")
     substitutions = {
         "PAGE_SCRIPT": "\n".join(read_page_file(name) for name in SCRIPTS),
         "MATCH_DATA": content,
@@ -76,6 +88,32 @@ def render_page(
 def read_page_file(name: str) -> str:
     """Read a file that the page is made of."""
     return (PAGE_DIR / name).read_text(encoding="utf-8")
+
+
+def match_id(title: str, video_path: str | os.PathLike, video_info: media.VideoInfo) -> str:
+    """Return an identifier of a match by its title, size and frame times, under which browsers keep corrections."""
+    num_bytes = os.path.getsize(video_path) if os.path.exists(video_path) else 0
+    digest = hashlib.sha256(f"{title}\n{num_bytes}\n{video_info.duration_sec:.6f}\n".encode())
+    digest.update(np.ascontiguousarray(video_info.frame_times_sec, "<f8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def command_paths(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> dict[str, str]:
+    """Return the parts of the command that cuts from saved labels, with paths as the user gave them.
+
+    The new files go to a folder below that of the page, so that they do not replace the sections that were found.
+
+    Returns:
+        "video"; "labels_dir", the match's folder, to which the name of a label file can be appended; "output_dir"; and
+        "shell", which is "posix" or "windows".
+    """
+    video_path, page_dir = Path(video_path), Path(page_dir)
+    return {
+        "video": str(video_path),
+        "labels_dir": str(video_path).removesuffix(video_path.name),
+        "output_dir": str(page_dir if page_dir.name == CORRECTED_DIR else page_dir / CORRECTED_DIR),
+        "shell": "windows" if os.name == "nt" else "posix",
+    }
 
 
 def relative_url(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> str:

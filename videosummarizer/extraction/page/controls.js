@@ -7,10 +7,16 @@ function announce(message) {
 /** Updates the list, the editor and the buttons. */
 function showSections() {
   const total = sections.reduce((sum, { start, end }) => sum + edges[end] - edges[start], 0);
-  element.summary.textContent = `${sections.length} sections, ${preciseTime(total)} of ${clockTime(edges[numFrames])}`;
+  const starred = sections.filter(({ isStarred }) => isStarred);
+  const numReviewed = sections.filter(({ isReviewed }) => isReviewed).length;
+  element.summary.textContent =
+    `${sections.length} sections, ${preciseTime(total)} of ${clockTime(edges[numFrames])}` +
+    (numReviewed ? `, ${numReviewed} reviewed` : "") +
+    (starred.length ? `, ${starred.length} starred` : "");
+  element.saveStarred.hidden = !starred.length;
   while (element.list.children.length > sections.length) element.list.lastChild.remove();
   while (element.list.children.length < sections.length) element.list.append(newRow());
-  sections.forEach((section, index) => showRow(element.list.children[index], section, index));
+  listedSections().forEach((section, index) => showRow(element.list.children[index], section, sections.indexOf(section)));
   element.empty.hidden = sections.length > 0;
   const section = selectedSection();
   for (const side of ["start", "end"]) {
@@ -29,11 +35,14 @@ function newRow() {
   const row = document.createElement("li");
   row.innerHTML =
     '<button class="play">&#x25b6;</button><span class="muted number right"></span><span class="number times"></span>' +
-    '<span class="number right length"></span><span class="meter number"></span><button class="remove">&#x2715;</button>';
+    '<span class="number right length"></span><span class="meter number"></span>' +
+    '<button class="star"></button><button class="review"></button><button class="remove">&#x2715;</button>';
   row.addEventListener("click", (event) => {
     const section = sections.find(({ id }) => id === Number(row.dataset.id));
     if (event.target.closest(".play")) playSection(section);
     else if (event.target.closest(".remove")) removeSection(section.id);
+    else if (event.target.closest(".star")) toggleMark("isStarred", section.id);
+    else if (event.target.closest(".review")) toggleMark("isReviewed", section.id);
     else {
       pause();
       select(section.id);
@@ -44,15 +53,21 @@ function newRow() {
 
 function showRow(row, section, index) {
   const isSelected = section.id === selected;
-  const state = [index, section.id, section.start, section.end, isSelected].join();
+  const state = [index, section.id, section.start, section.end, isSelected, section.isStarred, section.isReviewed].join();
   if (row.dataset.state === state) return; // of 200 rows, one or two change at a time
   row.dataset.state = state;
-  const [playButton, number, times, length, meter, removeButton] = row.children;
+  const [playButton, number, times, length, meter, starButton, reviewButton, removeButton] = row.children;
   const score = scoreOf(section);
   const [start, end] = [edges[section.start], edges[section.end]];
   row.dataset.id = section.id;
   playButton.setAttribute("aria-label", `Play section ${index + 1}`);
   removeButton.setAttribute("aria-label", `Delete section ${index + 1}`);
+  starButton.setAttribute("aria-label", `Star section ${index + 1}`);
+  starButton.setAttribute("aria-pressed", !!section.isStarred);
+  starButton.textContent = section.isStarred ? "\u2605" : "\u2606";
+  reviewButton.setAttribute("aria-label", `Section ${index + 1} reviewed`);
+  reviewButton.setAttribute("aria-pressed", !!section.isReviewed);
+  reviewButton.textContent = section.isReviewed ? "\u2611" : "\u2610";
   number.textContent = index + 1;
   times.textContent = `${preciseTime(start)} – ${preciseTime(end)}`;
   length.textContent = `${(end - start).toFixed(1)} s`;
@@ -92,7 +107,6 @@ const nudge = (side, frames) => {
   const section = selectedSection();
   moveEdge(side, section ? section[side] + frames : 0);
 };
-const playOrPause = () => (video.paused ? play() : pause());
 const step = (frames) => {
   pause();
   goToFrame(frameAt(now()) + frames);
@@ -120,28 +134,54 @@ const mute = () => {
 const showKeys = () => element.keys.showModal();
 
 const CLICKS = {
-  undo, redo, save, mute, playAll, startHere, endHere, zoomSection, play: playOrPause, add: addSection, help: showKeys,
+  undo, redo, discard, saveStarred, mute, save: () => save(), openLabels: () => element.labelsFile.click(), chooseVideo: () => element.videoFile.click(),
+  fullScreen: toggleFullScreen, playAll, startHere, endHere, zoomSection, play: playOrPause, add: addSection, help: showKeys,
   startEarlier: () => nudge("start", -1), startLater: () => nudge("start", 1),
   endEarlier: () => nudge("end", -1), endLater: () => nudge("end", 1), remove: () => removeSection(), frameBack: () => step(-1), frameForward: () => step(1),
   zoomIn: () => zoom(0.5), zoomOut: () => zoom(2), zoomAll: () => setView(0, edges[numFrames]),
 };
-for (const side of ["start", "end"])
+/** Returns the frame edge that is typed: a whole number is a frame, with a colon or a point it is a time. */
+function typedEdge(text) {
+  const seconds = isTimeText(text) ? parseTime(text) : null;
+  return seconds === null ? parseFrame(text) : edgeNear(seconds);
+}
+for (const side of ["start", "end"]) {
   element[side].addEventListener("change", () => {
-    const edge = Math.round(element[side].valueAsNumber);
-    if (Number.isFinite(edge)) moveEdge(side, edge);
-    else showSections();
+    const text = element[side].value.trim();
+    const edge = typedEdge(text);
+    if (edge !== null) return moveEdge(side, edge);
+    showSections();
+    if (text) announce(`Received ${text}, expected a frame such as 589 or a time such as 00:16.8`);
   });
+  element[side].addEventListener("keydown", (event) => {
+    const frames = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+    if (!frames) return;
+    event.preventDefault();
+    const edge = typedEdge(element[side].value.trim());
+    if (edge !== null) moveEdge(side, edge + frames);
+  });
+}
+element.speed.addEventListener("change", setSpeed);
+element.order.addEventListener("change", showSections);
+// After a choice with the mouse the keys are the page's again.
+for (const control of [element.speed, element.order])
+  control.addEventListener("change", () => control.matches(":focus-visible") || control.blur());
+element.labelsFile.addEventListener("change", () => {
+  const [file] = element.labelsFile.files;
+  if (file) openLabels(file);
+  element.labelsFile.value = ""; // so that the same file can be opened once more
+});
 // A button that was clicked does not take the focus, so that the space bar still plays and pauses.
 document.addEventListener("mousedown", (event) => {
   if (event.target.closest("button")) event.preventDefault();
 });
 element.editor.addEventListener("submit", (event) => event.preventDefault());
 video.addEventListener("click", playOrPause);
-for (const [name, text] of [["play", "Pause"], ["pause", "Play"]])
-  video.addEventListener(name, () => {
-    element.play.textContent = text;
-    changed = true;
-  });
+const showPlaying = () => {
+  element.play.textContent = video.paused && !reverse ? "Play" : "Pause";
+  changed = true;
+};
+for (const name of ["play", "pause"]) video.addEventListener(name, showPlaying);
 video.addEventListener("timeupdate", stopAtEnd); // in a tab that is not shown, nothing is drawn
 for (const name of ["seeked", "loadeddata"]) video.addEventListener(name, () => (changed = true));
 video.addEventListener("seeked", () => setTimeout(showAgain, 250, playhead));
@@ -150,19 +190,10 @@ const noteShown = (_, { mediaTime }) => {
   video.requestVideoFrameCallback(noteShown);
 };
 if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(noteShown);
-video.addEventListener("loadedmetadata", () => {
-  hasVideo = true;
-  video.currentTime = playhead;
-});
-video.addEventListener("error", () => {
-  hasVideo = false;
-  element.missing.hidden = false;
-  element.missing.textContent = `The video cannot be played: ${decodeURIComponent(match.video_url)}. It has to be where it was when this page was written, in a format that this browser plays. The sections can be edited without it.`;
-});
 addEventListener("resize", () => (changed = true));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColors);
 addEventListener("beforeunload", (event) => {
-  if (sections !== saved) event.preventDefault();
+  if (labelText() !== savedText) event.preventDefault();
 });
 
 async function open() {
@@ -172,8 +203,9 @@ async function open() {
   element.threshold.textContent = `threshold ${match.threshold.toFixed(2)}`;
   element.labelledLegend.hidden = !match.labelled;
   element.axis.setAttribute("aria-valuemax", edges[numFrames].toFixed(2));
-  sections = match.sections.map(([start, end]) => ({ id: nextId++, start, end }));
-  saved = sections;
+  sections = foundSections();
+  savedText = labelText();
+  restoreDraft();
   for (const [id, action] of Object.entries(CLICKS)) element[id].addEventListener("click", action);
   setView(0, edges[numFrames]);
   readColors();

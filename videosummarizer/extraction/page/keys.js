@@ -9,8 +9,13 @@ const KEYS = {
   "shift+d": () => nudge("end", -10), "shift+f": () => nudge("end", 10),
   i: startHere, o: endHere, n: addSection, Delete: () => removeSection(), Backspace: () => removeSection(),
   "+": CLICKS.zoomIn, "=": CLICKS.zoomIn, "-": CLICKS.zoomOut, 0: CLICKS.zoomAll, z: zoomSection, m: mute,
-  "?": showKeys, "ctrl+z": undo, "ctrl+shift+z": redo, "ctrl+y": redo, "ctrl+s": save,
+  "?": showKeys, "ctrl+z": undo, "ctrl+shift+z": redo, "ctrl+y": redo,
+  "ctrl+s": CLICKS.save, "ctrl+o": CLICKS.openLabels, j: shuttleBackward, k: pause, l: shuttleForward, "`": toggleFullScreen,
+  b: () => toggleMark("isStarred"), r: () => toggleMark("isReviewed"),
+  Home: () => goToFrame(0), End: () => goToFrame(numFrames - 1),
+  PageUp: () => jump((view.end - view.start) / 10), PageDown: () => jump((view.start - view.end) / 10),
 };
+const SLIDER_KEYS = ["Home", "End", "PageUp", "PageDown"]; // elsewhere they scroll
 
 /** Returns the Latin letter of a key, also in the Hangul and other layouts, where `key` is another letter; else null. */
 function letterOf({ key, code }) {
@@ -20,17 +25,21 @@ function letterOf({ key, code }) {
   return letter ? letter.toLowerCase() : null;
 }
 
+/** Returns the name of a key in KEYS. */
 function keyName(event) {
   const letter = letterOf(event);
   const shift = event.shiftKey && (letter || event.key.length > 1) ? "shift+" : "";
-  return (event.ctrlKey || event.metaKey ? "ctrl+" : "") + shift + (letter || event.key);
+  const key = event.code === "Backquote" && !event.shiftKey ? "`" : event.key; // ₩ in the Hangul layout
+  return (event.ctrlKey || event.metaKey ? "ctrl+" : "") + shift + (letter || key);
 }
 
 document.addEventListener("keydown", (event) => {
-  const action = KEYS[keyName(event)];
-  const { target } = event;
+  const name = keyName(event);
+  const [action, { target }] = [KEYS[name], event];
   if (!action || event.altKey || element.keys.open) return;
   if (target.matches("input") && !event.ctrlKey && !event.metaKey) return;
+  if (target.matches("select") && !letterOf(event)) return;
+  if (SLIDER_KEYS.includes(name) && !target.matches("body, #axis")) return;
   if (target.matches("button") && (event.key === " " || event.key === "Enter")) return;
   event.preventDefault();
   action();

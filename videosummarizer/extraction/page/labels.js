@@ -1,18 +1,108 @@
-// The label file that is saved.
+// Label files: their text, and how the page reads them, as videosummarizer/labels.py does.
 
-/** Returns the label file: start_frame,end_frame,start_time,end_time on each line. */
-function labelText() {
-  return sections
-    .map(({ start, end }) => `${start},${end},${clockTime(edges[start])},${clockTime(edges[end])}\n`)
-    .join("");
+const MAX_LABEL_BYTES = 2 ** 20;
+const MAX_FRAME_TIME_MISMATCH_SEC = 1;
+const LABEL_LINE_ENDS = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/;
+
+/** Returns sections as a label file: start_frame,end_frame,start_time,end_time on each line. */
+function textOf(someSections) {
+  return someSections.map(({ start, end }) => `${start},${end},${clockTime(edges[start])},${clockTime(edges[end])}\n`).join("");
+}
+const labelText = () => textOf(sections);
+
+/** Returns the seconds of HH:MM:SS[.fff], MM:SS[.fff] or SS[.fff], null for any other text. */
+function parseTime(text) {
+  const found = /^(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)$/.exec(text);
+  if (!found) return null;
+  const [hours, minutes, seconds] = found.slice(1).map((part) => Number(part || 0));
+  if ((found[2] && seconds >= 60) || (found[1] && minutes >= 60)) return null;
+  return hours * 3600 + minutes * 60 + seconds;
+}
+const parseFrame = (text) => (/^\d+$/.test(text) ? Number(text) : null);
+const isTimeText = (text) => /[:.]/.test(text);
+
+/** Returns the first frame that begins at a time or after it. */
+function frameFrom(seconds) {
+  const frame = frameAt(seconds);
+  return edges[frame] >= seconds - 2e-6 ? frame : frame + 1;
 }
 
-function save() {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([labelText()], { type: "text/plain" }));
-  link.download = match.labels_name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  saved = sections;
-  announce(`Saved ${sections.length} sections as ${match.labels_name}`);
+/** Reads one line of a label file: {start, end, warning}, in frames. Throws an Error that says what is wrong. */
+function parseLabelLine(line) {
+  const fields = line.split(",").map((field) => field.trim());
+  if (fields.every((field) => /\p{L}{2,}/u.test(field)))
+    throw new Error(`received a header or text (${line.trim().slice(0, 60)}), expected a section: delete the line`);
+  if (fields.length !== 2 && fields.length !== 4)
+    throw new Error(`received ${fields.length} columns, expected 4 (start_frame,end_frame,start_time,end_time) or 2 (start,end)`);
+  const read = (field, isTime) => {
+    const value = isTime ? parseTime(field) : parseFrame(field);
+    if (value === null) throw new Error(`received ${field.slice(0, 60) || "nothing"}, expected ${isTime ? "a time such as 00:00:16" : "a frame number such as 589"}`);
+    return value;
+  };
+  const hasTimes = fields.length === 2 && fields.some(isTimeText);
+  if (hasTimes && !fields.every(isTimeText)) throw new Error(`received ${fields.join(",")}, expected two times (with a colon or a point) or two frame numbers`);
+  const [start, end] = fields.slice(0, 2).map((field) => read(field, hasTimes));
+  if (end <= start) throw new Error(`received a section from ${fields[0]} to ${fields[1]}, expected its end after its start`);
+  const limit = hasTimes ? edges[numFrames] : numFrames;
+  if (start >= limit)
+    throw new Error(`the section begins at ${fields[0]}, after the match's end (${numFrames} frames, ${preciseTime(edges[numFrames])}): is the file of this match?`);
+  const warning = end > limit + (hasTimes ? 2e-6 : 0) ? "ends after the match: clipped" : null;
+  if (hasTimes) {
+    const [first, after] = [frameFrom(start), frameFrom(Math.min(end, limit))];
+    // Between two frame beginnings it is the frame shown at its start.
+    return first < after ? { start: first, end: after, warning } : { start: frameAt(start), end: frameAt(start) + 1, warning };
+  }
+  const placed = { start, end: Math.min(end, numFrames), warning };
+  if (fields.length === 4) {
+    const [startSec, endSec] = fields.slice(2).map((field) => read(field, true));
+    const apart = Math.max(Math.abs(edges[placed.start] - startSec), Math.abs(edges[placed.end] - Math.min(endSec, edges[numFrames])));
+    if (apart > MAX_FRAME_TIME_MISMATCH_SEC) placed.warning ??= `its frames and its times differ by ${apart.toFixed(1)} s: the frames are used`;
+  }
+  return placed;
+}
+
+/** Reads a label file: sections in their order, which do not overlap, and messages that name file and line. */
+function parseLabels(text, name) {
+  const [rows, errors, warnings] = [[], [], []];
+  text.split(LABEL_LINE_ENDS).forEach((line, index) => {
+    if (!line.trim()) return;
+    const location = `${name}, line ${index + 1}`;
+    try {
+      const { start, end, warning } = parseLabelLine(line);
+      if (warning) warnings.push(`${location}: ${warning}`);
+      rows.push({ start, end, location });
+    } catch (error) {
+      errors.push(`${location}: ${error.message}`);
+    }
+  });
+  const merged = [];
+  for (const { start, end, location } of rows.sort((a, b) => a.start - b.start)) {
+    const last = merged.at(-1);
+    if (last && start < last.end) {
+      warnings.push(`${location}: overlaps another section: merged`);
+      last.end = Math.max(last.end, end);
+    } else merged.push({ start, end });
+  }
+  return { rows: merged, errors, warnings };
+}
+
+const firstOf = (messages) => messages.slice(0, 3).join("; ") + (messages.length > 3 ? `; and ${messages.length - 3} more` : "");
+
+/** Shows the sections of a label file instead of the present ones; Undo brings those back. */
+async function openLabels(file) {
+  let text;
+  try {
+    if (file.size > MAX_LABEL_BYTES) throw new Error(`received ${file.size} bytes, expected a label file`);
+    text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+  } catch (error) {
+    const reason = error instanceof TypeError ? "received bytes that are not UTF-8 text, expected a label file: save it as UTF-8" : error.message;
+    return showNotice(`${file.name}: ${reason}. Nothing is opened.`);
+  }
+  const { rows, errors, warnings } = parseLabels(text, file.name);
+  if (errors.length) return showNotice(`${firstOf(errors)}. Nothing is opened.`);
+  const marksOf = new Map(sections.map(({ start, end, isReviewed, isStarred }) => [`${start},${end}`, { isReviewed, isStarred }]));
+  const opened = rows.map(({ start, end }) => ({ ...marksOf.get(`${start},${end}`), id: nextId++, start, end }));
+  savedText = textOf(opened);
+  change(opened, null, `Opened ${opened.length} sections of ${file.name}`);
+  if (warnings.length) showNotice(`${firstOf(warnings)}.`);
 }

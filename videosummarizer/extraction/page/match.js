@@ -69,12 +69,14 @@ function preciseTime(seconds) {
 
 // ---- Sections and their history. `sections` is never changed in place, so that undo only replaces it.
 
+const foundSections = () => match.sections.map(([start, end]) => ({ id: nextId++, start, end }));
+
 let sections = [];
 let selected = null; // a section's id
 let nextId = 1;
 let redoStack = [];
 let undoStack = [];
-let saved = null; // the sections as last saved
+let savedText = null; // the label file as last saved or opened
 
 const selectedSection = () => sections.find(({ id }) => id === selected);
 
@@ -90,11 +92,12 @@ function change(newSections, newSelected, message) {
   sections = newSections;
   selected = newSelected;
   announce(message);
+  keepDraft();
   showSections();
 }
 
 function withEdges(id, start, end) {
-  return sections.map((section) => (section.id === id ? { id, start, end } : section));
+  return sections.map((section) => (section.id === id ? { ...section, start, end } : section));
 }
 
 /** Limits a new boundary, so that the section keeps at least one frame and does not overlap its neighbors. */
@@ -140,12 +143,28 @@ function removeSection(id = selected) {
   change(rest, id === selected ? (neighbor ? neighbor.id : null) : selected, `Deleted section ${index + 1}`);
 }
 
+/** Marks a section as reviewed (isReviewed) or as one of those for the reel (isStarred), or takes the mark away. */
+function toggleMark(mark, id = selected) {
+  const section = sections.find((other) => other.id === id);
+  if (!section) return announce("Select a section first");
+  const name = mark === "isStarred" ? "starred" : "reviewed";
+  const message = `Section ${sections.indexOf(section) + 1} is ${section[mark] ? "no longer " : ""}${name}`;
+  change(sections.map((other) => (other === section ? { ...section, [mark]: !section[mark] } : other)), selected, message);
+}
+
+/** Returns the sections in the order of the list. */
+function listedSections() {
+  if (element.order.value === "time") return sections;
+  return [...sections].sort((a, b) => scoreOf(b) - scoreOf(a) || a.start - b.start);
+}
+
 function restoreFrom(from, to, message, nothing) {
   const state = from.pop();
   if (!state) return announce(nothing);
   to.push({ sections, selected });
   ({ sections, selected } = state);
   announce(message);
+  keepDraft();
   showSections();
 }
 const undo = () => restoreFrom(undoStack, redoStack, "Undone", "Nothing to undo");
@@ -161,12 +180,14 @@ function select(id, { jump = true } = {}) {
   showSections();
 }
 
+/** Selects the section before or after the selected one in the list, or else before or after the playhead. */
 function selectNeighbor(step) {
   if (!sections.length) return;
-  const index = sections.findIndex((section) => section.id === selected);
+  const listed = listedSections();
+  const index = listed.findIndex(({ id }) => id === selected);
+  if (index >= 0) return select(listed[Math.max(0, Math.min(index + step, listed.length - 1))].id);
   const frame = frameAt(now());
   const fromHere = sections.findIndex((section) => section.start > frame);
-  const first = step > 0 ? (fromHere < 0 ? sections.length - 1 : fromHere) : (fromHere < 0 ? sections.length : fromHere) - 1;
-  const next = index < 0 ? first : index + step;
-  select(sections[Math.max(0, Math.min(next, sections.length - 1))].id);
+  const following = fromHere < 0 ? sections.length : fromHere;
+  select(sections[Math.max(0, Math.min(step > 0 ? following : following - 1, sections.length - 1))].id);
 }

@@ -6,6 +6,9 @@ let queue = []; // sections still to play after the current one
 let stopAt = null; // the frame edge at which to stop
 let shownSec = null; // when the frame on the screen begins, null where the browser does not report it
 let isShownAgain = false; // whether the video was sent to the playhead a second time
+let reverse = null; // while the match plays backwards: {speed, at}, with the time of the last step
+let isShuttling = false; // whether L raised the speed until the next pause
+const SHUTTLE_SPEEDS = [1, 2, 4, 8];
 
 const now = () => (hasVideo && video.readyState && !video.seeking ? video.currentTime : playhead);
 
@@ -32,6 +35,7 @@ function goToFrame(frame) {
 
 function play() {
   if (!hasVideo) return announce("There is no video to play");
+  reverse = null;
   video.play().catch(() => announce("The browser did not let the video play: press Play again"));
 }
 
@@ -39,7 +43,68 @@ function pause() {
   queue = [];
   stopAt = null;
   video.pause();
+  if (isShuttling) video.playbackRate = Number(element.speed.value);
+  isShuttling = false;
+  if (!reverse) return;
+  reverse = null;
+  goToFrame(frameAt(playhead));
+  showPlaying();
 }
+
+const playOrPause = () => (video.paused && !reverse ? play() : pause());
+
+// ---- Speed: J plays backwards, L forwards, each the faster the more often it is pressed, K pauses
+
+const fasterThan = (speed) => SHUTTLE_SPEEDS.find((other) => other > speed) || SHUTTLE_SPEEDS.at(-1);
+
+function shuttleForward() {
+  if (reverse) pause();
+  if (video.paused || !hasVideo) return play();
+  isShuttling = true;
+  video.playbackRate = fasterThan(video.playbackRate);
+  announce(`Plays at ${video.playbackRate}×`);
+}
+
+function shuttleBackward() {
+  if (!hasVideo) return announce("There is no video to play");
+  const speed = reverse ? fasterThan(reverse.speed) : 1;
+  if (!reverse) {
+    playhead = now();
+    pause();
+    requestAnimationFrame(playBackward);
+  }
+  reverse = { at: null, ...reverse, speed };
+  announce(`Plays backwards at ${speed}×`);
+  showPlaying();
+}
+
+/** Goes back by the time that has passed: browsers cannot play backwards. */
+function playBackward(timestamp) {
+  if (!reverse) return;
+  playhead = Math.max(0, playhead - ((timestamp - (reverse.at ?? timestamp)) / 1000) * reverse.speed);
+  reverse.at = timestamp;
+  if (!video.seeking) video.currentTime = playhead;
+  if (playhead < view.start) setView(playhead - (view.end - view.start), playhead);
+  changed = true;
+  if (playhead > 0) requestAnimationFrame(playBackward);
+  else pause();
+}
+
+function setSpeed() {
+  isShuttling = false;
+  video.playbackRate = video.defaultPlaybackRate = Number(element.speed.value);
+}
+
+function toggleFullScreen() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else if (element.stage.requestFullscreen) element.stage.requestFullscreen().catch((error) => announce(`No full screen: ${error.message}`));
+  else if (video.webkitEnterFullscreen) video.webkitEnterFullscreen(); // an iPhone has it for videos only
+}
+document.addEventListener("fullscreenchange", () => {
+  element.fullScreen.textContent = document.fullscreenElement ? "Leave full screen" : "Full screen";
+});
+
+// ---- Sections
 
 function playSection(section, following = []) {
   queue = following;
