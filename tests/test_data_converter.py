@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import read_number, tone, write_clip
+from dataset_files import contents
 
 from data_converter import main
 from videosummarizer import media
@@ -157,10 +158,7 @@ def assert_matches(pattern, text):
         (None, r"in: no such folder, expected one with videos"),
         ([], r"in: received a folder without a video, expected videos and a txt next to each"),
         (["a.txt"], r"received a folder without a video"),
-        (
-            ["a.mp4", "b.mp4", "b.txt", "c.mp4", "d.txt"],
-            r"a\.mp4 has no a\.txt; c\.mp4 has no c\.txt; d\.txt has no video\. Add what is missing",
-        ),
+        (["a.mp4", "d.txt"], r"in/a\.mp4 has no a\.txt: add it [^\n]*\n[^\n]*in/d\.txt has no video: add it"),
     ],
 )
 def test_input_folders_that_cannot_be_converted(tmp_path, caplog, files, message):
@@ -189,6 +187,39 @@ def test_one_bad_video_among_many_costs_that_video(matches_dir, tmp_path, caplog
     assert "Traceback" not in caplog.text + capsys.readouterr().err
     assert visible_names(tmp_path / "out") == {"first", "second", "metadata.json"}
     assert len(json.loads((tmp_path / "out" / "metadata.json").read_text())["videos"]) == 2
+
+
+def test_a_missing_txt_or_video_costs_only_its_match_and_keeps_what_was_converted(
+    matches_dir, tmp_path, caplog, capsys
+):
+    out = tmp_path / "out"
+    assert convert(matches_dir, out) == 0
+    before, _ = contents(out)
+    shutil.copy(matches_dir / "first.mp4", matches_dir / "third.mp4")
+    (matches_dir / "fourth.txt").write_text("30,60\n")
+    (matches_dir / "second.txt").rename(tmp_path / "second.txt")
+    (matches_dir / "first.txt").write_text("60,90\n")  # is converted again
+    assert convert(matches_dir, out) == 1
+    errors = caplog.messages
+    assert [re.sub(r".*/(\w+\.\w+ has no [\w.]+):.*", r"\1", line) for line in errors] == [
+        "fourth.txt has no video",
+        "second.mp4 has no second.txt",
+        "third.mp4 has no third.txt",
+        "2 of 4 matches are not in the dataset: fourth, third",
+    ]
+    after, _ = contents(out)
+    kept = [name for name in before if name.startswith("second")]
+    assert len(kept) == 4
+    assert all(after[name] == before[name] for name in kept)
+    assert [video["title"] for video in read_metadata(out)["videos"]] == ["first", "second"]
+    assert read_metadata(out)["missing"] == ["fourth", "third"]
+    assert [path.name[-5] for path in sorted(out.glob("first/*.pkl"))] == ["0", "0", "1", "0"]
+    capsys.readouterr()
+    assert convert(matches_dir, out, "--check") == 1
+    checked = [
+        line.removeprefix("error: ") for line in capsys.readouterr().out.splitlines() if line.startswith("error")
+    ]
+    assert checked == [errors[0], errors[1], errors[2]]
 
 
 def test_debug_shows_where_an_error_comes_from(matches_dir, tmp_path, caplog):

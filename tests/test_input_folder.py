@@ -3,8 +3,6 @@
 import os
 import unicodedata
 
-import pytest
-
 from videosummarizer.dataset import input_folder
 from videosummarizer.match_files import find_label_path
 
@@ -74,14 +72,17 @@ def test_each_name_that_cannot_be_used_is_refused_alone(tmp_path):
         assert refused[title].isprintable()
 
 
-def test_all_files_without_a_counterpart_are_listed_by_title(tmp_path):
+def test_each_file_without_a_counterpart_is_refused_alone(tmp_path):
     folder = touch(tmp_path / "in", "d.mp4", "a.mp4", "c.mp4", "c.txt", "f.txt", "b.TXT")
-    with pytest.raises(input_folder.InputError) as error_info:
-        input_folder.find_matches(folder)
-    assert (
-        "next to each txt, but a.mp4 has no a.txt; d.mp4 has no d.txt; b.TXT has no video; f.txt has no video. "
-        in str(error_info.value)
-    )
+    paths, refused = input_folder.find_matches(folder)
+    assert paths == [folder / "c.mp4"]
+    advice = "add it (an empty one is a match without highlights), or move the video elsewhere"
+    assert list(refused.items()) == [
+        ("a", f"{folder / 'a.mp4'} has no a.txt: {advice}"),
+        ("b", f"{folder / 'b.TXT'} has no video: add it, or move the txt elsewhere"),
+        ("d", f"{folder / 'd.mp4'} has no d.txt: {advice}"),
+        ("f", f"{folder / 'f.txt'} has no video: add it, or move the txt elsewhere"),
+    ]
 
 
 def test_every_kind_of_recording_is_found_and_a_second_file_of_a_title_is_refused(tmp_path, caplog):

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from videosummarizer import audio_track, media, problems
 from videosummarizer.dataset.conversion import CANNOT_BE_CONVERTED
+from videosummarizer.dataset.input_folder import describe_missing_labels, describe_missing_video
 from videosummarizer.error_messages import describe_match_error
 from videosummarizer.labels import LabelError, format_time, read_label_file, resolve_sections
 from videosummarizer.match_files import escape
@@ -51,12 +52,11 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
     """
     check = MatchCheck(empty_cells(title))
     if video_path is None:
-        check.errors.append(f"{label_path} has no video: add it, or move the txt elsewhere")
+        check.errors.append(describe_missing_video(label_path))
         return check
     label_errors, rows = [], []
     if label_path is None:
-        how = "add it (an empty one is a match without highlights), or move the video elsewhere"
-        label_errors.append(f"{video_path} has no {title}.txt: {how}")
+        label_errors.append(describe_missing_labels(title, video_path))
     else:
         try:
             rows = read_label_file(label_path, label_errors)

@@ -39,22 +39,28 @@ def find_files(input_video_dir: Path) -> tuple[dict[str, Path], dict[str, Path],
 
 
 def find_matches(input_video_dir: Path) -> tuple[list[Path], dict[str, str]]:
-    """Find the videos of a folder and check that each has a txt next to it.
+    """Find the videos of a folder that have a txt next to them.
 
     Returns:
         paths: of the videos, sorted by title.
-        refused: as `find_files` returns it.
+        refused: for each title whose file names cannot be used or that lacks a file, an error message.
 
     Raises:
-        InputError: as `find_files` does, or there are files without their counterpart. All of them are listed.
+        InputError: as `find_files` does.
     """
     videos, labels, refused = find_files(input_video_dir)
-    missing = [f"{videos[title].name} has no {title}.txt" for title in sorted(videos.keys() - labels.keys())]
-    missing += [f"{labels[title].name} has no video" for title in sorted(labels.keys() - videos.keys())]
-    if missing:
-        raise InputError(
-            f"{input_video_dir}: expected a txt next to each video and a video next to each txt, but "
-            f"{'; '.join(missing)}. Add what is missing (an empty txt is a match without highlights) "
-            "or move the rest elsewhere"
-        )
-    return [videos[title] for title in sorted(videos)], refused
+    unlabelled = {title: describe_missing_labels(title, videos[title]) for title in videos.keys() - labels.keys()}
+    videoless = {title: describe_missing_video(labels[title]) for title in labels.keys() - videos.keys()}
+    paths = [videos[title] for title in sorted(videos.keys() & labels.keys())]
+    return paths, dict(sorted((refused | unlabelled | videoless).items()))
+
+
+def describe_missing_labels(title: str, video_path: Path) -> str:
+    """Return the error message about a match without a label file."""
+    advice = "add it (an empty one is a match without highlights), or move the video elsewhere"
+    return f"{video_path} has no {title}.txt: {advice}"
+
+
+def describe_missing_video(label_path: Path) -> str:
+    """Return the error message about a label file without a video."""
+    return f"{label_path} has no video: add it, or move the txt elsewhere"
