@@ -221,7 +221,7 @@ class Page:
             f"const prototype = CanvasRenderingContext2D.prototype; const original = prototype.{method};"
             f"window.calls = []; prototype.{method} = function (...given) {{"
             "  window.calls.push([this.canvas.id, this.fillStyle, ...given]); original.apply(this, given); };"
-            f"drawAxis(); drawOverview(); prototype.{method} = original;"
+            f"drawnWith.clear(); drawTimeline(); prototype.{method} = original;"
         )
         return self("return window.calls")
 

@@ -62,7 +62,7 @@ def test_sections_are_listed_with_time_length_and_score(page):
     assert rows[2] == ["▶", "3", "00:08.00", "–", "00:10.00", "2.0", "s", "0.86", "☆", "☐", "✕"]
     fills = page("return [...list.querySelectorAll('.meter')].map((meter) => meter.style.getPropertyValue('--fill'))")
     assert fills == ["12%", "37%", "86%"]
-    assert page.find("#summary").text == "3 sections, 00:04.67 of 00:00:10"
+    assert page.find("#summary").text == "3 sections, 00:04.67 of 00:10.00"
     assert page.find("#threshold").text == "threshold 0.50"
     assert page.find("#labelledLegend").is_displayed()
     assert not page.find("#empty").is_displayed()

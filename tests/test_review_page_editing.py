@@ -161,7 +161,7 @@ def test_an_added_section_lasts_5_seconds_or_to_the_end_of_the_match(open_page, 
     page = open_page(video_path=page_clip, sections=NO_SECTIONS)
     assert page.find("#empty").is_displayed()
     assert not page.find("#playAll").is_enabled()
-    assert page.find("#summary").text == "0 sections, 00:00.00 of 00:00:10"
+    assert page.find("#summary").text == "0 sections, 00:00.00 of 00:10.00"
     page("goToFrame(10)")
     page.press("n")
     assert page.sections == [[10, 93]]  # 0.33 s to 5.33 s: frame 93 begins at 5.3 s
@@ -244,7 +244,7 @@ def test_the_list_follows_what_changes(page):
         "☐",
         "✕",
     ]
-    assert page.find("#summary").text == "3 sections, 00:06.00 of 00:00:10"
+    assert page.find("#summary").text == "3 sections, 00:06.00 of 00:10.00"
     assert [page.find(f"#{side}").get_attribute("value") for side in ("start", "end")] == ["20", "70"]
     assert [page.find(f"#{side}Time").text for side in ("start", "end")] == ["00:00.67", "00:03.00"]
     buttons = page.browser.find_elements(By.CSS_SELECTOR, "#list button")
@@ -292,8 +292,8 @@ def test_a_match_that_does_not_start_at_0_and_whose_frame_rate_varies_is_saved_t
     )
     assert downloaded(page, "gone.txt") == expected
     assert page.texts("#list .times")[1:] == [
-        "00:01.00 – 01:00.00",
-        "01:00.00 – 01:00:00.00",
+        "00:00:01.00 – 00:01:00.00",
+        "00:01:00.00 – 01:00:00.00",
         "01:01:01.25 – 10:00:00.00",
     ]
 

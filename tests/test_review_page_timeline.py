@@ -1,5 +1,7 @@
 """The page's timeline under the mouse: zoom, scroll, the strip below, what can be taken hold of; and what is drawn."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from review_page_browser import SECTIONS
@@ -9,6 +11,7 @@ from selenium.webdriver.common.keys import Keys
 pytest_plugins = ["review_page_browser"]
 
 WIDE_PX, NARROW_PX = 1360, 1000
+LINE_PX = 1.25
 
 
 def close(seconds):
@@ -264,6 +267,24 @@ def rectangles(page, canvas, tone):
     return [(x, width) for name, fill, x, _, width, _ in page.drawn("fillRect") if (name, fill) == (canvas, colour)]
 
 
+def line_of(page, tone):
+    """(left, highest score, width, pixels from the highest score to the lowest) of the rectangles of a line."""
+    context = "const context = document.createElement('canvas').getContext('2d');"
+    colour = page(f"{context} context.fillStyle = colors.{tone}; return context.fillStyle")
+    drawn = page.drawn("fillRect")
+    rectangles = [rectangle for name, fill, *rectangle in drawn if (name, fill) == ("curves", colour)]
+    return [(x, (186 - y - LINE_PX / 2) / 114, breadth, height - LINE_PX) for x, y, breadth, height in rectangles]
+
+
+def playhead(page, canvas):
+    """(centre, width) of the playhead on a canvas, in pixels from its left."""
+    page.wait_until("return !changed")
+    return page(
+        f"const box = {canvas}Playhead.getBoundingClientRect(); const {{left}} = {canvas}.getBoundingClientRect();"
+        "return [box.left + box.width / 2 - left, box.width]"
+    )
+
+
 def test_sections_labels_and_the_playhead_are_drawn_where_they_are_in_the_view(page):
     width = page("return axis.clientWidth")
     page("select(sections[1].id)")
@@ -276,7 +297,7 @@ def test_sections_labels_and_the_playhead_are_drawn_where_they_are_in_the_view(p
     assert rectangles(page, "axis", "labelled") == [pytest.approx(((4 / 3 - 2.5) * scale, 8 / 3 * scale), abs=0.01)]
     now_sec = page("return now()")
     assert now_sec == pytest.approx(5.01, abs=2e-3)
-    assert rectangles(page, "axis", "playhead") == [pytest.approx(((now_sec - 2.5) * scale - 0.75, 1.5), abs=0.01)]
+    assert playhead(page, "axis") == pytest.approx(((now_sec - 2.5) * scale, 1.5), abs=0.02)
     lines = [x for x, breadth in rectangles(page, "axis", "text") if breadth == 1]
     assert lines == pytest.approx([2.5 * scale - 0.5, 25 / 6 * scale - 0.5], abs=0.01)
 
@@ -290,7 +311,7 @@ def test_the_strip_below_shows_all_sections_the_playhead_and_the_view(page):
     expected = [(1, 1), (5, 5 / 3), (8, 2)]
     received = rectangles(page, "overview", "found")
     assert np.array(received) / scale == pytest.approx(np.array(expected), abs=1e-3)
-    assert rectangles(page, "overview", "playhead") == [pytest.approx((4 * scale - 0.5, 1.5), abs=0.2)]
+    assert playhead(page, "overview") == pytest.approx((4 * scale, 1.5), abs=0.2)
     ((name, _, left, _, breadth, _),) = page.drawn("strokeRect")
     assert name == "overview"
     assert (left, left + breadth) == pytest.approx((2 * scale, 7 * scale), abs=1)
@@ -317,22 +338,22 @@ def test_long_matches_show_hours_and_every_peak_of_the_scores(open_page):
     page = open_page(np.arange(8000.0), 8000.0, sections=[[2000, 2010]], labelled=None, scores=scores)
     width = page("return axis.clientWidth")
     texts = [text for canvas, _, text, *_ in page.drawn("fillText") if canvas == "axis"]
-    in_the_first_hour = ["00:00", "10:00", "20:00", "30:00", "40:00", "50:00"]
-    later = ["01:00:00", "01:10:00", "01:20:00", "01:30:00", "01:40:00", "01:50:00", "02:00:00", "02:10:00"]
-    assert texts == [*in_the_first_hour, *later]
-    # Three steps lie in each pixel: the lines to 0.95, at 72 + 114 * 0.05 px, are at the peaks.
-    high = [x for canvas, _, x, y in page.drawn("lineTo") if canvas == "axis" and abs(y - (186 - 0.95 * 114)) < 0.01]
-    for peak_sec in (2000, 2010, 5002):
-        assert any(abs(x - peak_sec / 8000 * width) < 1.01 for x in high)
-    assert all(min(abs(x - peak / 8000 * width) for peak in (2000, 2010, 5002)) < 1.01 for x in high)
+    assert texts == [f"{hour:02d}:{minute}0:00" for hour in range(3) for minute in range(6)][:14]
+    # Three steps lie in each pixel: the line goes from the highest to the lowest of them, the area up to the highest.
+    columns = (np.arange(4000) * 2 / 8000 * width).astype(int)
+    highest = np.array([scores[columns == x].max() for x in range(width)])
+    lowest = np.array([scores[columns == x].min() for x in range(width)])
+    assert sum(highest > 0.9) == 3
+    assert sum(highest - lowest > 0.9) == 3
+    for tone in ("score", "found"):
+        line = np.array([rectangle for rectangle in line_of(page, tone) if rectangle[2] == 1])
+        expected = np.stack([np.arange(width), highest, np.ones(width), (highest - lowest) * 114], 1)
+        assert line == pytest.approx(expected, abs=1e-6)
+    area = [(x, y) for canvas, _, x, y in page.drawn("lineTo") if canvas == "curves"]
+    assert area[0 : 2 * width : 2] == [pytest.approx((x, 186 - score * 114)) for x, score in enumerate(highest)]
+    assert area[1 : 2 * width : 2] == [pytest.approx((x + 1, 186 - score * 114)) for x, score in enumerate(highest)]
+    assert len(area) == 2 * width + 2  # down to the end of the area, and the threshold
     assert not page.find("#labelledLegend").is_displayed()
-    # The last line in a pixel is at the highest of its steps.
-    drawn = {int(x): y for canvas, _, x, y in page.drawn("lineTo")[:4000] if canvas == "axis"}
-    highest = {}
-    for index, score in enumerate(scores):
-        column = int(index * 2 / 8000 * width)
-        highest[column] = max(score, highest.get(column, 0))
-    assert {column: (186 - y) / 114 for column, y in drawn.items()} == pytest.approx(highest)
     # A section of 10 s is 1.6 px wide, but drawn 2 px wide.
     assert rectangles(page, "axis", "found")[0][1] == 2
 
@@ -347,27 +368,56 @@ def test_scores_are_drawn_as_steps_up_to_the_end_and_the_threshold_at_its_height
         decoded_scores=np.array([0.3, 0.8, 0.6]),
     )
     width = page("return axis.clientWidth")
-    lines = [(x / width * 7, (186 - y) / 114) for canvas, _, x, y in page.drawn("lineTo") if canvas == "axis"]
-    steps = [(0, 0.1), (2, 0.1), (2, 0.9), (4, 0.9), (4, 0.5), (6, 0.5), (6, 0.2), (7, 0.2), (7, 0)]
-    assert np.array(lines[:9]) == pytest.approx(np.array(steps), abs=1e-6)
-    # The line of scores in context follows, which has no area below it, and then the threshold.
-    in_context = [(0, 0.3), (2, 0.3), (2, 0.8), (4, 0.8), (4, 0.6), (6, 0.6)]
-    assert np.array(lines[9:15]) == pytest.approx(np.array(in_context), abs=1e-6)
-    assert lines[15] == pytest.approx((7, 0.5))
-    page(
-        "const prototype = CanvasRenderingContext2D.prototype; const original = prototype.stroke; window.strokes = [];"
-        "prototype.stroke = function () { window.strokes.push(this.strokeStyle); original.apply(this); };"
-        "drawAxis(); prototype.stroke = original;"
-    )
-    context = "const context = document.createElement('canvas').getContext('2d');"
-    tones = ("score", "found", "muted")
-    expected = [page(f"{context} context.strokeStyle = colors.{tone}; return context.strokeStyle") for tone in tones]
-    assert page("return window.strokes") == expected
+    points = [(x / width * 7, (186 - y) / 114) for canvas, _, x, y in page.drawn("lineTo") if canvas == "curves"]
+    area = [(0, 0.1), (2, 0.1), (2, 0.9), (4, 0.9), (4, 0.5), (6, 0.5), (6, 0.2), (7, 0.2), (7, 0)]
+    assert np.array(points[:9]) == pytest.approx(np.array(area), abs=1e-6)
+    assert points[9:] == [pytest.approx((7, 0.5))]  # the threshold
+    # Level lines, and uprights between them; the scores in context end earlier.
+    for tone, steps in (("score", [0.1, 0.9, 0.5, 0.2]), ("found", [0.3, 0.8, 0.6])):
+        rectangles = line_of(page, tone)
+        level = [(x / width * 7, y, breadth / width * 7, height) for x, y, breadth, height in rectangles if breadth > 2]
+        expected = [(2 * index, score, min(2, 7 - 2 * index), 0) for index, score in enumerate(steps)]
+        assert np.array(level) == pytest.approx(np.array(expected), abs=1e-6)
+        upright = [(x + LINE_PX / 2, y, height) for x, y, breadth, height in rectangles if breadth == LINE_PX]
+        expected = [
+            (2 * index / 7 * width, max(pair), (max(pair) - min(pair)) * 114)
+            for index, pair in enumerate(pairwise(steps), 1)
+        ]
+        assert np.array(upright) == pytest.approx(np.array(expected), abs=1e-6)
     page("setView(2.5, 5)")
-    lines = [(2.5 + x / width * 2.5, (186 - y) / 114) for canvas, _, x, y in page.drawn("lineTo") if canvas == "axis"]
-    assert np.array(lines[:5]) == pytest.approx(np.array([(2, 0.9), (4, 0.9), (4, 0.5), (6, 0.5), (6, 0)]), abs=1e-6)
-    assert np.array(lines[5:9]) == pytest.approx(np.array([(2, 0.8), (4, 0.8), (4, 0.6), (6, 0.6)]), abs=1e-6)
-    assert len(page.drawn("fill")) == 2  # the plot and the playhead: there is no section
+    points = [
+        (2.5 + x / width * 2.5, (186 - y) / 114) for canvas, _, x, y in page.drawn("lineTo") if canvas == "curves"
+    ]
+    assert np.array(points[:5]) == pytest.approx(np.array([(2, 0.9), (4, 0.9), (4, 0.5), (6, 0.5), (6, 0)]), abs=1e-6)
+    assert len(line_of(page, "found")) == 3
+    assert len(page.drawn("fill")) == 1  # the area: there is no section
+
+
+def test_a_frame_that_is_played_draws_nothing_and_a_dragged_section_no_curve(open_page):
+    page = open_page(np.arange(300) / 30, 10)
+    page.wait_until("return !changed")
+    page(
+        "window.drawn = []; const original = prepareContext;"
+        "prepareContext = (canvas, ...size) => { drawn.push(canvas.id); return original(canvas, ...size); };"
+    )
+    page("playhead = 4; changed = true")
+    assert page.clock[0] == "00:04.00"
+    assert playhead(page, "axis")[0] == pytest.approx(0.4 * page("return axis.clientWidth"), abs=0.1)
+    assert page("return drawn") == []
+    for script, expected in (
+        ("select(sections[1].id)", ["axis"]),
+        ("moveEdge('start', 70)", ["axis", "overview"]),
+        ("setView(2, 7)", ["curves", "axis", "overview"]),
+        ("setView(0, 4)", ["curves", "axis", "overview"]),
+        ("readColors()", ["curves", "axis", "overview"]),
+    ):
+        page(f"drawn = []; {script}")
+        page.wait_until("return !changed")
+        assert page("return drawn") == expected, script
+    assert page.find("#axisPlayhead").is_displayed()
+    page("setView(5, 9); goTo(0)")
+    page.wait_until("return !changed")
+    assert not page.find("#axisPlayhead").is_displayed()
 
 
 def test_the_page_is_drawn_again_in_another_size_and_in_dark(page):

@@ -22,8 +22,8 @@ PAGE_DIR = Path(__file__).with_name("page")
 # The folder for what is cut from corrected sections, below that of the page.
 CORRECTED_DIR = "corrected"
 SCRIPTS = (
-    "match.js", "draft.js", "labels.js", "saving.js", "playing.js", "video_file.js", "timeline.js", "controls.js",
-    "keys.js",
+    "match.js", "draft.js", "labels.js", "saving.js", "playing.js", "video_file.js", "timeline.js", "pointer.js",
+    "controls.js", "keys.js",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ function showSections() {
   const starred = sections.filter(({ isStarred }) => isStarred);
   const numReviewed = sections.filter(({ isReviewed }) => isReviewed).length;
   element.summary.textContent =
-    `${sections.length} sections, ${preciseTime(total)} of ${clockTime(edges[numFrames])}` +
+    `${sections.length} sections, ${preciseTime(total)} of ${preciseTime(edges[numFrames])}` +
     (numReviewed ? `, ${numReviewed} reviewed` : "") +
     (starred.length ? `, ${starred.length} starred` : "");
   element.saveStarred.hidden = !starred.length;
@@ -80,7 +80,8 @@ function showRow(row, section, index) {
 
 function showClock() {
   const frame = frameAt(now());
-  element.clock.textContent = `${preciseTime(now())} of ${clockTime(edges[numFrames])}, frame ${frame}`;
+  element.clock.textContent = `${preciseTime(now())} of ${preciseTime(edges[numFrames])}, frame ${frame}`;
+  if (!video.paused) return; // a screen reader would read out every frame
   element.axis.setAttribute("aria-valuenow", now().toFixed(2));
   element.axis.setAttribute("aria-valuetext", `${preciseTime(now())}, frame ${frame}`);
 }
@@ -94,8 +95,7 @@ function tick() {
   }
   if (changed) {
     changed = false;
-    drawAxis();
-    drawOverview();
+    drawTimeline();
     showClock();
   }
   requestAnimationFrame(tick);

@@ -62,9 +62,11 @@ function clockTime(seconds) {
   return [whole / 3600, (whole / 60) % 60, whole % 60].map((part) => String(Math.floor(part)).padStart(2, "0")).join(":");
 }
 
+/** Returns minutes, seconds and hundredths, and hours too where the match has any, so that all times look the same. */
 function preciseTime(seconds) {
   const hundredths = Math.round(seconds * 100);
-  return clockTime(hundredths / 100).replace(/^00:/, "") + "." + String(hundredths % 100).padStart(2, "0");
+  const clock = clockTime(hundredths / 100);
+  return (edges[numFrames] < 3600 ? clock.replace(/^00:/, "") : clock) + "." + String(hundredths % 100).padStart(2, "0");
 }
 
 // ---- Sections and their history. `sections` is never changed in place, so that undo only replaces it.
