@@ -31,16 +31,9 @@ from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folde
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_match_error, describe_os_error
 from videosummarizer.evaluation.operating_point import OperatingPoint
-from videosummarizer.extraction import (
-    decoding_process,
-    editor_exports,
-    match_writers,
-    outputs,
-    reel,
-    scoring,
-    selection,
-)
+from videosummarizer.extraction import decoding_process, match_writers, outputs, reel, scoring, selection
 from videosummarizer.extraction.arguments import parse_args
+from videosummarizer.extraction.exports.timeline import ExportError
 from videosummarizer.extraction.job import (
     LONGEST_ENDING,
     SUFFIXES,
@@ -163,7 +156,7 @@ def extract_match(
         try:
             if not path.exists():
                 writer.write(cut, path)
-        except editor_exports.ExportError as error:
+        except ExportError as error:
             logger.warning("%s is not written: %s", path, error)
         except Exception as error:  # also of libraries: the other files do not depend on this one
             report_error(path, "cannot be written", error, args)

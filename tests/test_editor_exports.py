@@ -3,7 +3,6 @@
 import re
 import sys
 from fractions import Fraction
-from pathlib import Path
 from xml.etree import ElementTree
 
 import av
@@ -11,38 +10,28 @@ import numpy as np
 import opentimelineio
 import pytest
 from clips import write_clip
+from timelines import FOLDER, Cut, footage, timeline_of
 
 from videosummarizer import media
-from videosummarizer.extraction import editor_exports
-from videosummarizer.extraction.editor_exports import Clip, MediaReference
+from videosummarizer.extraction.exports.chapters import write_webvtt
+from videosummarizer.extraction.exports.edl import write_edl
+from videosummarizer.extraction.exports.fcpxml import write_fcpxml
+from videosummarizer.extraction.exports.otio import write_otio
+from videosummarizer.extraction.exports.timeline import Clip, ExportError, Timeline, describe_match, find_timebase
 
 RATES = ["24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"]
 DROP_RATES = ["30000/1001", "60000/1001"]
 NUM_FRAMES = 60 * 60 * 60 * 3
 # Around minutes, where drop-frame timecode leaves numbers out; one frame long; up to the match's last frame.
 CUTS = [
-    Clip(0, 7, 0.5),
-    Clip(1797, 1805, 0.25),
-    Clip(3596, 3597, 0.75),
-    Clip(17981, 17983, 1.0),
-    Clip(107891, 215788, 0.0),
-    Clip(NUM_FRAMES - 1, NUM_FRAMES, 0.875),
+    Cut(0, 7, 0.5),
+    Cut(1797, 1805, 0.25),
+    Cut(3596, 3597, 0.75),
+    Cut(17981, 17983, 1.0),
+    Cut(107891, 215788, 0.0),
+    Cut(NUM_FRAMES - 1, NUM_FRAMES, 0.875),
 ]
 COUNTS = [(rate, False) for rate in RATES] + [(rate, True) for rate in DROP_RATES]
-
-
-def footage(rate, is_drop_frame=False, start_frame=0, num_channels=2):
-    return MediaReference(
-        path=Path("/matches/a match.mp4"),
-        rate_fps=Fraction(rate),
-        is_drop_frame=is_drop_frame,
-        start_frame=start_frame,
-        num_frames=NUM_FRAMES,
-        width_px=1280,
-        height_px=720,
-        num_channels=num_channels,
-        is_exact=True,
-    )
 
 
 def frames_of(clips, start_frame=0):
@@ -55,7 +44,7 @@ def frames_of(clips, start_frame=0):
 @pytest.mark.parametrize(("rate", "is_drop_frame"), COUNTS)
 def test_an_edl_read_back_has_the_same_frames(rate, is_drop_frame, start_frame):
     match = footage(rate, is_drop_frame, start_frame)
-    text = editor_exports.write_edl(match, CUTS).decode()
+    text = write_edl(timeline_of(match, CUTS)).decode()
     mode = "DROP FRAME" if is_drop_frame else "NON-DROP FRAME"
     assert text.startswith(f"TITLE: a match highlights\nFCM: {mode}\n")
     assert (";" in text) == is_drop_frame
@@ -74,9 +63,8 @@ def record_starts():
 
 
 def test_drop_frame_timecode_counts_as_smpte_says():
-    text = editor_exports.write_edl(
-        footage("30000/1001", is_drop_frame=True), [Clip(1799, 1800, 0), Clip(17982, 107892, 0)]
-    )
+    cuts = [Cut(1799, 1800, 0), Cut(17982, 107892, 0)]
+    text = write_edl(timeline_of(footage("30000/1001", is_drop_frame=True), cuts))
     assert re.findall(r"AA/V +C +(\S+) (\S+)", text.decode()) == [
         ("00:00:59;29", "00:01:00;02"),
         ("00:10:00;00", "01:00:00;00"),
@@ -85,19 +73,19 @@ def test_drop_frame_timecode_counts_as_smpte_says():
 
 @pytest.mark.parametrize(("num_channels", "tracks"), [(0, ["V"]), (1, ["V", "A1"]), (6, ["V", "A1", "A2"])])
 def test_an_edl_cuts_the_audio_that_is_there(num_channels, tracks):
-    text = editor_exports.write_edl(footage("25", num_channels=num_channels), CUTS).decode()
+    text = write_edl(timeline_of(footage("25", num_channels=num_channels), CUTS)).decode()
     timeline = opentimelineio.adapters.read_from_string(text, "cmx_3600", rate=25)
     assert [track.name for track in timeline.tracks] == tracks
 
 
 @pytest.mark.parametrize(("rate", "is_drop_frame"), COUNTS)
 def test_an_otio_file_read_back_has_the_same_frames(rate, is_drop_frame):
-    content = editor_exports.write_otio(footage(rate, is_drop_frame, 1000), CUTS).decode()
+    content = write_otio(timeline_of(footage(rate, is_drop_frame, 1000), CUTS), FOLDER).decode()
     timeline = opentimelineio.adapters.read_from_string(content, "otio_json")
-    clips = list(timeline.find_clips())
-    assert frames_of(clips, 1000) == [(cut.start_frame, cut.end_frame) for cut in CUTS]
+    clips, audio = (list(track) for track in timeline.tracks)
+    assert frames_of(clips, 1000) == frames_of(audio, 1000) == [(cut.start_frame, cut.end_frame) for cut in CUTS]
     assert {clip.source_range.start_time.rate for clip in clips} == {float(Fraction(rate))}
-    assert {clip.media_reference.target_url for clip in clips} == {"file:///matches/a%20match.mp4"}
+    assert {clip.media_reference.target_url for clip in clips} == {"../a%20match.mp4"}
     assert {clip.media_reference.available_range.duration.value for clip in clips} == {NUM_FRAMES}
     assert [clip.metadata["video_summarizer"]["score"] for clip in clips] == [cut.score for cut in CUTS]
 
@@ -108,14 +96,14 @@ def seconds(text):
 
 @pytest.mark.parametrize(("rate", "is_drop_frame"), COUNTS)
 def test_a_final_cut_file_has_the_same_frames(rate, is_drop_frame):
-    content = editor_exports.write_fcpxml(footage(rate, is_drop_frame, 1000), CUTS)
+    content = write_fcpxml(timeline_of(footage(rate, is_drop_frame, 1000), CUTS), FOLDER)
     root = ElementTree.fromstring(content)
     frame_sec = seconds(root.find("resources/format").get("frameDuration"))
     assert frame_sec == 1 / Fraction(rate)
     asset = root.find("resources/asset")
     assert seconds(asset.get("start")) / frame_sec == 1000
     assert seconds(asset.get("duration")) / frame_sec == NUM_FRAMES
-    assert (asset.get("src"), asset.get("hasAudio")) == ("file:///matches/a%20match.mp4", "1")
+    assert (asset.get("src"), asset.get("hasAudio")) == ("../a%20match.mp4", "1")
     clips = root.findall("event/project/sequence/spine/asset-clip")
     starts = [seconds(clip.get("start")) / frame_sec - 1000 for clip in clips]
     lengths = [seconds(clip.get("duration")) / frame_sec for clip in clips]
@@ -129,7 +117,7 @@ def test_a_final_cut_file_has_the_same_frames(rate, is_drop_frame):
 
 @pytest.mark.parametrize("rate", ["24", "25", "30", "50", "60"])  # it drops the fraction of a rate
 def test_opentimelineio_reads_the_final_cut_file(rate):
-    content = editor_exports.write_fcpxml(footage(rate), CUTS).decode()
+    content = write_fcpxml(timeline_of(footage(rate), CUTS), FOLDER).decode()
     (timeline,) = opentimelineio.adapters.read_from_string(content, "fcpx_xml")
     clips = list(timeline.find_clips())
     assert [clip.name for clip in clips] == [f"a match {number:03d}" for number in range(1, len(CUTS) + 1)]
@@ -141,7 +129,7 @@ def test_opentimelineio_reads_the_final_cut_file(rate):
 def test_chapters_begin_and_end_within_their_frames(rate):
     frame_sec = float(1 / Fraction(rate))
     sections = np.array([[cut.start_frame, cut.end_frame] for cut in CUTS])
-    text = editor_exports.write_webvtt(sections * frame_sec, np.array([cut.score for cut in CUTS])).decode()
+    text = write_webvtt(sections * frame_sec, np.array([cut.score for cut in CUTS])).decode()
     assert text.startswith("WEBVTT\n\n1\n00:00:00.000 --> 00:00:00.")
     times = [int(h) * 3600 + int(m) * 60 + float(s) for h, m, s in re.findall(r"(\d\d):(\d\d):(\d\d\.\d{3})", text)]
     assert [int(time_sec / frame_sec + 1e-6) for time_sec in times] == sections.ravel().tolist()
@@ -149,14 +137,14 @@ def test_chapters_begin_and_end_within_their_frames(rate):
 
 
 def describe(path, sections, scores=None):
-    return editor_exports.describe_match(path, media.probe(path), np.array(sections), scores or [0.5] * len(sections))
+    return describe_match(path, media.probe(path), np.array(sections), scores or [0.5] * len(sections))
 
 
 def test_footage_of_a_clip(tmp_path):
     match, cuts = describe(write_clip(tmp_path / "a.mp4"), [[3, 10], [20, 60]], [0.25, 0.75])
     assert (match.rate_fps, match.num_frames, match.start_frame, match.is_drop_frame) == (30, 60, 0, False)
     assert (match.width_px, match.height_px, match.num_channels, match.is_exact) == (160, 64, 0, True)
-    assert cuts == [Clip(3, 10, 0.25), Clip(20, 60, 0.75)]
+    assert cuts == [Clip(match, 3, 10, 0.25), Clip(match, 20, 60, 0.75)]
 
 
 def test_a_variable_frame_rate_is_cut_by_time(tmp_path):
@@ -169,7 +157,7 @@ def test_a_variable_frame_rate_is_cut_by_time(tmp_path):
 
 def test_times_in_whole_milliseconds_are_a_constant_rate():
     places_sec = np.round(np.arange(30000) * 1001 / 30000, 3)
-    assert editor_exports.find_timebase(30000 / 1001, places_sec) == (Fraction(30000, 1001), True)
+    assert find_timebase(30000 / 1001, places_sec) == (Fraction(30000, 1001), True)
 
 
 def write_with_timecode(path, rate, timecode):
@@ -198,12 +186,14 @@ def test_the_files_own_timecode_counts(tmp_path, rate, timecode, start_frame, is
     assert (match.start_frame, match.is_drop_frame, match.rate_fps) == (start_frame, is_drop_frame, Fraction(rate))
     assert opentimelineio.opentime.from_timecode(timecode, float(Fraction(rate))).value == start_frame
     first = timecode[:-1] + str(int(timecode[-1]) + 2)
-    assert first in editor_exports.write_edl(match, cuts).decode()
+    assert first in write_edl(Timeline(match.name, match, cuts)).decode()
 
 
 def test_without_opentimelineio_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentimelineio", None)
-    for write in (editor_exports.write_edl, editor_exports.write_otio):
-        with pytest.raises(editor_exports.ExportError, match="pip install opentimelineio otio-cmx3600-adapter"):
-            write(footage("25"), CUTS)
-    assert editor_exports.write_fcpxml(footage("25"), CUTS).startswith(b"<?xml")
+    timeline = timeline_of(footage("25"), CUTS)
+    with pytest.raises(ExportError, match="pip install opentimelineio otio-cmx3600-adapter, then run"):
+        write_edl(timeline)
+    with pytest.raises(ExportError, match="pip install opentimelineio, then run"):
+        write_otio(timeline, FOLDER)
+    assert write_fcpxml(timeline, FOLDER).startswith(b"<?xml")

@@ -2,24 +2,26 @@
 
 import dataclasses
 import re
-from fractions import Fraction
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import opentimelineio
 import pytest
+import timelines
+from timelines import FOLDER, Cut, timeline_of
 
-from videosummarizer.extraction import editor_exports
-from videosummarizer.extraction.editor_exports import Clip, MediaReference
+from videosummarizer.extraction.exports.chapters import write_webvtt
+from videosummarizer.extraction.exports.edl import write_edl
+from videosummarizer.extraction.exports.fcpxml import write_fcpxml
+from videosummarizer.extraction.exports.otio import write_otio
+from videosummarizer.extraction.exports.timeline import ExportError
 
-CUTS = [Clip(25, 125, 0.5), Clip(1000, 1025, 0.25), Clip(10050, 10100, 0.98765)]
+CUTS = [Cut(25, 125, 0.5), Cut(1000, 1025, 0.25), Cut(10050, 10100, 0.98765)]
 TITLES = ["a <b> & \"c\" 'd'", "100% #1?", "경기 ∕ 1", "\\1 AX V     C", "001  AX       V     C"]
 
 
 def footage(title="a match", num_channels=2, rate="50", start_frame=150):
-    path = Path(f"/matches/{title}.mp4")
-    return MediaReference(path, Fraction(rate), False, start_frame, 20_000, 1280, 720, num_channels, True)
+    return timelines.footage(rate, False, start_frame, num_channels, title, num_frames=20_000)
 
 
 def element(content, path):
@@ -37,11 +39,11 @@ def element(content, path):
     ],
 )
 def test_a_final_cut_file_claims_the_audio_that_is_there(num_channels, audio):
-    asset = element(editor_exports.write_fcpxml(footage(num_channels=num_channels), CUTS), "resources/asset")
+    asset = element(write_fcpxml(timeline_of(footage(num_channels=num_channels), CUTS), FOLDER), "resources/asset")
     assert asset.attrib == {
         "id": "r2",
         "name": "a match",
-        "src": "file:///matches/a%20match.mp4",
+        "src": "../a%20match.mp4",
         "start": "150/50s",
         "duration": "20000/50s",
         "hasVideo": "1",
@@ -51,7 +53,7 @@ def test_a_final_cut_file_claims_the_audio_that_is_there(num_channels, audio):
 
 
 def test_a_final_cut_file_is_complete():
-    content = editor_exports.write_fcpxml(footage(), CUTS)
+    content = write_fcpxml(timeline_of(footage(), CUTS), FOLDER)
     assert content.startswith(b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n<fcpxml version="1.8">\n')
     assert content.endswith(b"</fcpxml>\n")
     size = {"id": "r1", "frameDuration": "1/50s", "width": "1280", "height": "720"}
@@ -78,7 +80,7 @@ def test_a_final_cut_file_is_complete():
 
 
 def test_opentimelineio_reads_the_final_cut_file_to_the_frame():
-    content = editor_exports.write_fcpxml(footage(start_frame=0), CUTS).decode()
+    content = write_fcpxml(timeline_of(footage(start_frame=0), CUTS), FOLDER).decode()
     (timeline,) = opentimelineio.adapters.read_from_string(content, "fcpx_xml")
     ranges = [clip.source_range for clip in timeline.find_clips()]
     received = [(part.start_time.to_seconds(), part.end_time_exclusive().to_seconds()) for part in ranges]
@@ -89,16 +91,16 @@ def test_opentimelineio_reads_the_final_cut_file_to_the_frame():
 def test_any_title_arrives_in_every_format(title):
     match = footage(title)
     names = [f"{title} {number:03d}" for number in (1, 2, 3)]
-    url = match.path.as_uri()
-    otio = opentimelineio.adapters.read_from_string(editor_exports.write_otio(match, CUTS).decode(), "otio_json")
+    url = "../" + match.path.as_uri().removeprefix("file:///matches/")
+    otio = opentimelineio.adapters.read_from_string(write_otio(timeline_of(match, CUTS), FOLDER).decode(), "otio_json")
     assert otio.name == f"{title} highlights"
-    assert [clip.name for clip in otio.find_clips()] == names
+    assert [clip.name for clip in otio.tracks[0]] == names
     assert {clip.media_reference.target_url for clip in otio.find_clips()} == {url}
-    content = editor_exports.write_fcpxml(match, CUTS)
+    content = write_fcpxml(timeline_of(match, CUTS), FOLDER)
     assert [clip.get("name") for clip in ElementTree.fromstring(content).iter("asset-clip")] == names
     assert element(content, "resources/asset").get("src") == url
     assert element(content, "event/project").get("name") == f"{title} highlights"
-    text = editor_exports.write_edl(match, CUTS).decode()
+    text = write_edl(timeline_of(match, CUTS)).decode()
     assert text.splitlines()[0] == f"TITLE: {title} highlights"
     edl = opentimelineio.adapters.read_from_string(text, "cmx_3600", rate=50)
     assert [track.name for track in edl.tracks] == ["V", "A1", "A2"]
@@ -106,11 +108,14 @@ def test_any_title_arrives_in_every_format(title):
     assert re.findall(r"FROM CLIP NAME: +(.*)", text) == [f"{title}.mp4"] * 3
 
 
-def test_an_otio_timeline_is_one_video_track_with_scores_and_the_whole_match_as_media():
-    content = editor_exports.write_otio(footage(), CUTS).decode()
+def test_an_otio_timeline_has_a_video_and_an_audio_track_with_scores_and_the_whole_match_as_media():
+    content = write_otio(timeline_of(footage(), CUTS), FOLDER).decode()
     timeline = opentimelineio.adapters.read_from_string(content, "otio_json")
-    (track,) = timeline.tracks
-    assert (track.name, track.kind) == ("Highlights", "Video")
+    track, audio = timeline.tracks
+    assert [(part.name, part.kind) for part in (track, audio)] == [
+        ("Highlights", "Video"),
+        ("Highlights audio", "Audio"),
+    ]
     assert [clip.metadata["video_summarizer"]["score"] for clip in track] == [0.5, 0.25, 0.98765]
     for clip in track:
         available = clip.media_reference.available_range
@@ -122,7 +127,7 @@ def test_an_otio_timeline_is_one_video_track_with_scores_and_the_whole_match_as_
 
 @pytest.mark.parametrize(("num_channels", "channels"), [(0, "V    "), (1, "B    "), (2, "AA/V "), (6, "AA/V ")])
 def test_an_edl_names_the_channels_of_every_cut(num_channels, channels):
-    lines = editor_exports.write_edl(footage(num_channels=num_channels), CUTS).decode().splitlines()
+    lines = write_edl(timeline_of(footage(num_channels=num_channels), CUTS)).decode().splitlines()
     assert lines[:2] == ["TITLE: a match highlights", "FCM: NON-DROP FRAME"]
     events = [line for line in lines if re.match(r"\d{3} ", line)]
     assert [line[:3] for line in events] == ["001", "002", "003"]
@@ -132,7 +137,7 @@ def test_an_edl_names_the_channels_of_every_cut(num_channels, channels):
 
 def test_an_edl_holds_events_and_the_names_of_files_and_says_nothing_else():
     title = "a title of far more than eight letters"  # to which old systems cut a reel's name
-    lines = editor_exports.write_edl(footage(title), CUTS).decode().splitlines()
+    lines = write_edl(timeline_of(footage(title), CUTS)).decode().splitlines()
     others = {re.sub(r"\d{3} .*", "an event", line) for line in lines[2:] if line}
     assert others == {"an event", f"* FROM CLIP NAME:  {title}.mp4", f"* OTIO REFERENCE FROM: {title}.mp4"}
 
@@ -141,19 +146,19 @@ def test_footage_and_cuts_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         footage().start_frame = 1
     with pytest.raises(dataclasses.FrozenInstanceError):
-        CUTS[0].start_frame = 1
+        timeline_of(footage(), CUTS).clips[0].start_frame = 1
 
 
 def test_without_sections_there_are_no_chapters_and_no_clips():
-    assert editor_exports.write_webvtt(np.zeros((0, 2)), np.zeros(0)) == b"WEBVTT\n"
-    assert list(ElementTree.fromstring(editor_exports.write_fcpxml(footage(), [])).iter("asset-clip")) == []
-    content = editor_exports.write_otio(footage(), []).decode()
+    assert write_webvtt(np.zeros((0, 2)), np.zeros(0)) == b"WEBVTT\n"
+    assert list(ElementTree.fromstring(write_fcpxml(timeline_of(footage(), []), FOLDER)).iter("asset-clip")) == []
+    content = write_otio(timeline_of(footage(), []), FOLDER).decode()
     assert list(opentimelineio.adapters.read_from_string(content, "otio_json").find_clips()) == []
 
 
 def test_chapters_are_written_to_the_byte():
     sections_sec = np.array([[0.0004, 1.0000000001], [59.9999, 3599.9991], [3661.5, 36000]])
-    content = editor_exports.write_webvtt(sections_sec, np.array([0.5, 0.126, 1]))
+    content = write_webvtt(sections_sec, np.array([0.5, 0.126, 1]))
     assert content == (
         b"WEBVTT\n\n"
         b"1\n00:00:00.001 --> 00:00:01.000\nHighlight 1 (score 0.50)\n\n"
@@ -164,11 +169,11 @@ def test_chapters_are_written_to_the_byte():
 
 def test_scores_and_sections_of_different_number_are_refused():
     with pytest.raises(ValueError, match="argument"):
-        editor_exports.write_webvtt(np.zeros((2, 2)), np.zeros(3))
+        write_webvtt(np.zeros((2, 2)), np.zeros(3))
 
 
 def test_without_the_adapter_for_edls_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(opentimelineio.adapters, "available_adapter_names", lambda: ["otio_json"])
-    for write in (editor_exports.write_edl, editor_exports.write_otio):
-        with pytest.raises(editor_exports.ExportError, match="pip install opentimelineio otio-cmx3600-adapter"):
-            write(footage(), CUTS)
+    with pytest.raises(ExportError, match="pip install opentimelineio otio-cmx3600-adapter"):
+        write_edl(timeline_of(footage(), CUTS))
+    assert write_otio(timeline_of(footage(), CUTS), FOLDER).startswith(b"{")

@@ -11,10 +11,20 @@ import numpy as np
 import opentimelineio
 import pytest
 from clips import tone, write_clip
+from timelines import FOLDER, Cut, timeline_of
 
 from videosummarizer import media
-from videosummarizer.extraction import editor_exports
-from videosummarizer.extraction.editor_exports import Clip, MediaReference
+from videosummarizer.extraction.exports.edl import write_edl
+from videosummarizer.extraction.exports.fcpxml import write_fcpxml
+from videosummarizer.extraction.exports.otio import write_otio
+from videosummarizer.extraction.exports.timecode import parse_timecode
+from videosummarizer.extraction.exports.timeline import (
+    Clip,
+    MediaReference,
+    Timeline,
+    describe_match,
+    find_timebase,
+)
 
 RATES = ["24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"]
 
@@ -34,7 +44,7 @@ def clip(tmp_path_factory):
 
 def describe(path, info, sections, scores=None):
     scores = [0.5] * len(sections) if scores is None else scores
-    return editor_exports.describe_match(path, info, np.array(sections), np.array(scores))
+    return describe_match(path, info, np.array(sections), np.array(scores))
 
 
 def seconds(text):
@@ -43,10 +53,11 @@ def seconds(text):
 
 def ranges_in_exports(footage, cuts):
     """Of each format, as its own reader reads it: [(start, end)] of the cuts in the match, in frames at its rate."""
+    timeline = Timeline("a", footage, cuts)
     rate_fps = float(footage.rate_fps)
-    edl = editor_exports.write_edl(footage, cuts).decode()
+    edl = write_edl(timeline).decode()
     in_edl = opentimelineio.adapters.read_from_string(edl, "cmx_3600", rate=rate_fps).tracks[0]
-    otio = editor_exports.write_otio(footage, cuts).decode()
+    otio = write_otio(timeline, FOLDER).decode()
     in_otio = opentimelineio.adapters.read_from_string(otio, "otio_json").tracks[0]
     ranges = [
         [
@@ -55,7 +66,7 @@ def ranges_in_exports(footage, cuts):
         ]
         for track in (in_edl, in_otio)
     ]
-    clips = ElementTree.fromstring(editor_exports.write_fcpxml(footage, cuts)).iter("asset-clip")
+    clips = ElementTree.fromstring(write_fcpxml(timeline, FOLDER)).iter("asset-clip")
     pairs = [(seconds(clip.get("start")), seconds(clip.get("duration"))) for clip in clips]
     ranges.append([(start * footage.rate_fps, (start + length) * footage.rate_fps) for start, length in pairs])
     return ranges
@@ -94,7 +105,7 @@ def test_of_sections_that_last_no_frame_none_is_cut_and_scores_stay_with_theirs(
     footage, cuts = describe(clip, info_of(times_sec, 91 / 30), sections, [0.1, 0.2, 0.3, 0.4])
     assert not footage.is_exact
     # Frame 63 is shown at 2.01 s: 60.3 frames at 30 fps. Frame 75 is the 66th at 30 fps, 80 the 71st.
-    assert cuts == [Clip(3, 5, 0.1), Clip(60, 66, 0.3), Clip(71, 91, 0.4)]
+    assert cuts == [Clip(footage, 3, 5, 0.1), Clip(footage, 60, 66, 0.3), Clip(footage, 71, 91, 0.4)]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +124,7 @@ def test_of_sections_that_last_no_frame_none_is_cut_and_scores_stay_with_theirs(
     ],
 )
 def test_the_rate_to_cut_at(frame_rate_fps, times_sec, expected):
-    assert editor_exports.find_timebase(frame_rate_fps, times_sec) == (Fraction(expected[0]), expected[1])
+    assert find_timebase(frame_rate_fps, times_sec) == (Fraction(expected[0]), expected[1])
 
 
 TIMECODES = ["00:00:00:01", "00:00:59:23", "00:01:00:02", "00:09:59:20", "00:10:00:00", "01:02:03:04", "23:59:59:22"]
@@ -130,7 +141,7 @@ def test_timecodes_count_as_opentimelineio_counts_them(rate, mark):
         else:
             expected = opentimelineio.opentime.from_timecode(timecode, math.ceil(rate_fps)).value
         text = timecode[:8] + mark + timecode[9:]
-        assert editor_exports.parse_timecode(text, rate_fps) == (expected, drops), text
+        assert parse_timecode(text, rate_fps) == (expected, drops), text
 
 
 def test_drop_frame_numbers_follow_each_other_over_every_minute():
@@ -142,13 +153,13 @@ def test_drop_frame_numbers_follow_each_other_over_every_minute():
                 number = first if second == 0 else 0
                 text = f"00:{minute:02d}:{second:02d};{number:02d}"
                 expected = count + (second * num_numbers - first if second else 0)
-                assert editor_exports.parse_timecode(text, Fraction(rate)) == (expected, True), text
+                assert parse_timecode(text, Fraction(rate)) == (expected, True), text
             count += 60 * num_numbers - first
 
 
 @pytest.mark.parametrize("text", ["", "1:00:00:00", "01:00:00", "01:00:00:000", "01:00:00:00 ", "01:00:00,00", "x"])
 def test_what_is_no_timecode_counts_from_zero(text):
-    assert editor_exports.parse_timecode(text, Fraction(25)) == (0, False)
+    assert parse_timecode(text, Fraction(25)) == (0, False)
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mov", "libx264"), ("mkv", "libx264"), ("mxf", "mpeg2video")])
@@ -189,8 +200,8 @@ def test_a_file_without_a_frame_is_refused(tmp_path):
 
 def test_cuts_around_dropped_numbers_are_neither_a_frame_short_nor_long(clip):
     match = MediaReference(Path("/a.mp4"), Fraction(30000, 1001), True, 107892, 200_000, 16, 9, 2, True)
-    cuts = [Clip(first, first + length, 0) for first in (1798, 1799, 1800, 17981, 17982) for length in (1, 2, 1801)]
-    text = editor_exports.write_edl(match, cuts).decode()
+    cuts = [Cut(first, first + length, 0) for first in (1798, 1799, 1800, 17981, 17982) for length in (1, 2, 1801)]
+    text = write_edl(timeline_of(match, cuts)).decode()
     rows = re.findall(r"C +(\S+) (\S+) (\S+) (\S+)\n", text)
     frames = [[opentimelineio.opentime.from_timecode(code, 30000 / 1001).value for code in row] for row in rows]
     record = 0

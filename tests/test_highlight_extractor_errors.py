@@ -13,7 +13,8 @@ from extractor import CONFIG, POINT, all_files
 
 from highlight_extractor import main
 from videosummarizer import atomic_file, media
-from videosummarizer.extraction import editor_exports, outputs, reel, scoring
+from videosummarizer.extraction import outputs, reel, scoring
+from videosummarizer.extraction.exports import chapters
 from videosummarizer.training import inference
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint_attributes
 
@@ -108,7 +109,7 @@ def test_a_file_that_fails_costs_no_other_one(extract, tmp_path, monkeypatch, ca
         return write
 
     monkeypatch.setattr(outputs, "draw_timeline", fail(ValueError("no\n\nfont")))
-    monkeypatch.setattr(editor_exports, "write_webvtt", fail(OSError(28, "No space left on device")))
+    monkeypatch.setattr(chapters, "write_webvtt", fail(OSError(28, "No space left on device")))
     match, good = extract.match(), extract.match("good")
     assert extract(match, good) == 1
     failed = {f"{title}{suffix}" for title in ("match", "good") for suffix in ("_timeline.png", ".vtt")}

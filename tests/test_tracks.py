@@ -12,7 +12,9 @@ import label_finder
 from videosummarizer import audio_track, media, problems, tracks
 from videosummarizer.dataset import input_check, sampling
 from videosummarizer.dataset.metadata import DataConfig
-from videosummarizer.extraction import editor_exports, reel
+from videosummarizer.extraction import reel
+from videosummarizer.extraction.exports.fcpxml import write_fcpxml
+from videosummarizer.extraction.exports.timeline import Timeline, describe_match
 
 CONFIG = DataConfig(1, 2, 8, 8, 8000, False)
 
@@ -69,7 +71,7 @@ def test_the_first_default_audio_track_is_read_in_every_stage(tmp_path, two_tone
     pitches = pitches_everywhere(path, tmp_path)
     assert len(pitches) == 3
     assert pitches == pytest.approx([expected_hz] * 3, rel=0.1)
-    reference, _ = editor_exports.describe_match(path, info, np.array([[0, 30]]), np.array([0.5]))
+    reference, _ = describe_match(path, info, np.array([[0, 30]]), np.array([0.5]))
     assert reference.num_channels == num_channels
     assert info.track_problems == ()
 
@@ -161,7 +163,7 @@ def test_tags_in_any_encoding_do_not_matter(tmp_path, clip, suffix, encoding):
     assert media.probe_duration_sec(path) == pytest.approx(2, abs=0.1)
     assert pitches_everywhere(path, tmp_path) == pytest.approx([440] * 3, rel=0.1)
     info = media.probe(path)
-    editor_exports.describe_match(path, info, np.array([[0, 30]]), np.array([0.5]))
+    describe_match(path, info, np.array([[0, 30]]), np.array([0.5]))
 
 
 @pytest.mark.parametrize("place", ["mp4", "unmarked", "mkv"])
@@ -205,8 +207,9 @@ def test_the_size_and_the_pixels_are_as_displayed_everywhere(tmp_path, clip, deg
     assert (made.width_px, made.height_px) == size_px
     (frame,) = media.read_frames(tmp_path / "reel.mp4", made, np.array([0.0]), *size_px)
     assert np.abs(frame - shown).mean() < 3
-    reference, clips = editor_exports.describe_match(path, info, np.array([[0, 30]]), np.array([0.5]))
-    assert f'width="{size_px[0]}" height="{size_px[1]}"' in editor_exports.write_fcpxml(reference, clips).decode()
+    reference, clips = describe_match(path, info, np.array([[0, 30]]), np.array([0.5]))
+    text = write_fcpxml(Timeline("a", reference, clips), tmp_path).decode()
+    assert f'width="{size_px[0]}" height="{size_px[1]}"' in text
     assert f"{size_px[0]}x{size_px[1]}" in input_check.check_match("match", path, None, False).cells
 
 

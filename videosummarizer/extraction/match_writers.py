@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videosummarizer.atomic_file import atomic_write, discard
-from videosummarizer.extraction import decoding_process, editor_exports, outputs, reel, review_page
+from videosummarizer.extraction import decoding_process, outputs, reel, review_page
+from videosummarizer.extraction.exports import chapters, edl, fcpxml, otio
+from videosummarizer.extraction.exports.timeline import Timeline, describe_match
 from videosummarizer.extraction.outputs import MatchResult
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.sections import total_sec
@@ -32,12 +34,10 @@ class Cut:
     args: argparse.Namespace
 
     @functools.cached_property
-    def editor_clips(self) -> tuple[editor_exports.MediaReference, list[editor_exports.Clip]]:
+    def timeline(self) -> Timeline:
         """Return the match and its sections as editing software refers to them."""
         result = self.result
-        reference, clips = editor_exports.describe_match(
-            result.video_path, result.info, result.sections, result.section_scores
-        )
+        reference, clips = describe_match(result.video_path, result.info, result.sections, result.section_scores)
         if not reference.is_exact:
             logger.warning(
                 "%s: its frame rate (%.4g per second) is not a timecode rate: the files for editing software cut at "
@@ -46,7 +46,7 @@ class Cut:
                 result.info.frame_rate_fps,
                 reference.rate_fps,
             )
-        return reference, clips
+        return Timeline(result.title, reference, clips)
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ def write_reel(cut: Cut, path: Path) -> None:
 WRITERS = (
     FileWriter("_scores.csv", content(lambda cut: outputs.write_scores(cut.result)), needs_scores=True),
     FileWriter(".txt", content(lambda cut: outputs.write_labels(cut.result))),
-    FileWriter(
-        ".vtt", content(lambda cut: editor_exports.write_webvtt(cut.result.sections_sec, cut.result.section_scores))
-    ),
+    FileWriter(".vtt", content(lambda cut: chapters.write_webvtt(cut.result.sections_sec, cut.result.section_scores))),
     FileWriter(".html", content(render_page)),
     FileWriter("_timeline.png", content(lambda cut: outputs.draw_timeline(cut.result))),
-    FileWriter(".fcpxml", content(lambda cut: editor_exports.write_fcpxml(*cut.editor_clips)), needs_sections=True),
-    FileWriter(".otio", content(lambda cut: editor_exports.write_otio(*cut.editor_clips)), needs_sections=True),
-    FileWriter(".edl", content(lambda cut: editor_exports.write_edl(*cut.editor_clips)), needs_sections=True),
+    FileWriter(
+        ".fcpxml", content(lambda cut: fcpxml.write_fcpxml(cut.timeline, cut.args.output_dir)), needs_sections=True
+    ),
+    FileWriter(".otio", content(lambda cut: otio.write_otio(cut.timeline, cut.args.output_dir)), needs_sections=True),
+    FileWriter(".edl", content(lambda cut: edl.write_edl(cut.timeline)), needs_sections=True),
     FileWriter("_highlights.mp4", write_reel, needs_sections=True),
 )
 

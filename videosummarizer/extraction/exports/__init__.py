@@ -1,0 +1,1 @@
+"""The cut of a reel for editing software, LosslessCut, YouTube and video players."""

@@ -1,0 +1,179 @@
+"""Describe the cut of a reel: which frames of which matches follow one another. All export formats are written from it.
+
+Frames are numbered by the file's own timecode track where it has one, drop-frame where the track says so.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from videosummarizer import media
+from videosummarizer.extraction.exports.timecode import RATES_FPS, find_timecode, parse_timecode
+from videosummarizer.match_files import absolute_path, title_of
+
+
+class ExportError(Exception):
+    """An export cannot be written; the message says why and how to fix it."""
+
+
+@dataclass(frozen=True)
+class MediaReference:
+    """A match as editing software refers to it.
+
+    Attributes:
+        path: The absolute path of the video, with the names that the user gave where they are links.
+        rate_fps: One of RATES_FPS.
+        is_drop_frame: Whether its timecode is drop-frame.
+        start_frame: The timecode of its first frame, as a number of frames.
+        num_frames: Its length.
+        width_px: Its width as shown.
+        height_px: Its height as shown.
+        num_channels: Its audio channels, 0 without audio.
+        is_exact: Whether each frame of the video is one frame at rate_fps. If not (a variable frame rate, or 35 fps),
+            clips are cut by time, at the nearest frame at rate_fps.
+    """
+
+    path: Path
+    rate_fps: Fraction
+    is_drop_frame: bool
+    start_frame: int
+    num_frames: int
+    width_px: int
+    height_px: int
+    num_channels: int
+    is_exact: bool
+
+    @property
+    def name(self) -> str:
+        """Return the title of the match."""
+        return title_of(self.path)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A section of a match.
+
+    Attributes:
+        reference: The match.
+        start_frame: The first frame, counted from 0.
+        end_frame: The frame after the last.
+        score: In [0, 1], None if the match was not scored.
+    """
+
+    reference: MediaReference
+    start_frame: int
+    end_frame: int
+    score: float | None
+
+    @property
+    def num_frames(self) -> int:
+        """Return the length in frames of the match."""
+        return self.end_frame - self.start_frame
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The clips of a reel, which may be of several matches, one after another.
+
+    Attributes:
+        title: The title of the reel's match, or of the reel.
+        settings: The match whose frame rate, count of timecode, size and audio the timeline has.
+        clips: At their own frame rates.
+    """
+
+    title: str
+    settings: MediaReference
+    clips: list[Clip]
+
+    @property
+    def name(self) -> str:
+        """Return the name of the timeline in editing software."""
+        return f"{self.title} highlights"
+
+    @property
+    def references(self) -> list[MediaReference]:
+        """Return the matches, each once, in the order of their first clips."""
+        return list(dict.fromkeys(clip.reference for clip in self.clips))
+
+    @property
+    def clip_names(self) -> list[str]:
+        """Return a name for each clip: the title of its match and its number in the reel."""
+        return [f"{clip.reference.name} {number:03d}" for number, clip in enumerate(self.clips, start=1)]
+
+    @property
+    def edges(self) -> list[int]:
+        """Return where each clip starts and the last one ends, in frames of the timeline.
+
+        Each edge is rounded by itself, so that the clips of matches with other frame rates leave no gaps and errors do
+        not add up.
+        """
+        edges_sec = accumulate((clip.num_frames / clip.reference.rate_fps for clip in self.clips), initial=Fraction(0))
+        return [round(edge_sec * self.settings.rate_fps) for edge_sec in edges_sec]
+
+
+def describe_match(
+    video_path: str | os.PathLike, video_info: media.VideoInfo, sections: np.ndarray, scores: np.ndarray | None
+) -> tuple[MediaReference, list[Clip]]:
+    """Return the media reference of a match, and its sections as clips.
+
+    Args:
+        video_path: The match.
+        video_info: The result of `media.probe`.
+        sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
+        scores: (num_sections,) float in [0, 1], None if the match was not scored.
+
+    Raises:
+        media.MediaError: The file cannot be read.
+    """
+    edges_sec = video_info.frame_edges_sec
+    relative_sec = edges_sec - edges_sec[0]
+    rate_fps, is_exact = find_timebase(video_info.frame_rate_fps, relative_sec)
+    frame_of = np.arange(len(edges_sec)) if is_exact else np.rint(relative_sec * float(rate_fps)).astype(np.int64)
+    with media.open_media(video_path) as container:
+        stream = media.video_stream(container, video_path)
+        timecode = find_timecode(stream.metadata) or find_timecode(container.metadata)
+        audio = media.audio_stream(container, video_info)
+        num_channels = audio.layout.nb_channels if audio else 0
+    start_frame, is_drop_frame = parse_timecode(timecode, rate_fps)
+    reference = MediaReference(
+        path=absolute_path(video_path),
+        rate_fps=rate_fps,
+        is_drop_frame=is_drop_frame,
+        start_frame=start_frame,
+        num_frames=int(frame_of[-1]),
+        width_px=video_info.width_px,
+        height_px=video_info.height_px,
+        num_channels=num_channels,
+        is_exact=is_exact,
+    )
+    scores = [None] * len(sections) if scores is None else scores
+    clips = [
+        Clip(reference, int(frame_of[start]), int(frame_of[end]), None if score is None else float(score))
+        for (start, end), score in zip(sections, scores, strict=True)
+        if frame_of[end] > frame_of[start]
+    ]
+    return reference, clips
+
+
+def find_timebase(frame_rate_fps: float, relative_sec: np.ndarray) -> tuple[Fraction, bool]:
+    """Choose the rate of RATES_FPS to cut a video at.
+
+    Args:
+        frame_rate_fps: The video's average frame rate. The median distance between frames is tried as well, for videos
+            whose rate varies.
+        relative_sec: (num_frames + 1,) float64, presentation times relative to the first frame, and the end.
+
+    Returns:
+        The rate, and whether each frame of the video is one frame at that rate.
+    """
+    for estimate_fps in (frame_rate_fps, 1 / np.median(np.diff(relative_sec))):
+        rate_fps = min(RATES_FPS, key=lambda rate: abs(math.log(rate / estimate_fps)))
+        error = np.abs(relative_sec * float(rate_fps) - np.arange(len(relative_sec)))
+        if error.max() < 0.5:
+            return rate_fps, True
+    return rate_fps, False
