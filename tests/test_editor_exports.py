@@ -192,8 +192,8 @@ def test_the_files_own_timecode_counts(tmp_path, rate, timecode, start_frame, is
 def test_without_opentimelineio_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentimelineio", None)
     timeline = timeline_of(footage("25"), CUTS)
-    with pytest.raises(ExportError, match="pip install opentimelineio otio-cmx3600-adapter, then run"):
+    with pytest.raises(ExportError, match="pip install opentimelineio otio-cmx3600-adapter otio-fcp-adapter, then run"):
         write_edl(timeline)
-    with pytest.raises(ExportError, match="pip install opentimelineio, then run"):
+    with pytest.raises(ExportError, match="pip install opentimelineio otio-cmx3600-adapter otio-fcp-adapter, then run"):
         write_otio(timeline, FOLDER)
     assert write_fcpxml(timeline, FOLDER).startswith(b"<?xml")

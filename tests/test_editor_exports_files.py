@@ -174,6 +174,6 @@ def test_scores_and_sections_of_different_number_are_refused():
 
 def test_without_the_adapter_for_edls_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(opentimelineio.adapters, "available_adapter_names", lambda: ["otio_json"])
-    with pytest.raises(ExportError, match="pip install opentimelineio otio-cmx3600-adapter"):
+    with pytest.raises(ExportError, match="pip install opentimelineio otio-cmx3600-adapter otio-fcp-adapter, then run"):
         write_edl(timeline_of(footage(), CUTS))
     assert write_otio(timeline_of(footage(), CUTS), FOLDER).startswith(b"{")

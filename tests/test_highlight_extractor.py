@@ -302,7 +302,7 @@ def test_a_match_without_sections(extract, match, tmp_path, capsys, caplog):
 def test_without_opentimelineio_the_rest_is_written(extract, match, tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "opentimelineio", None)
     assert extract(match) == 0
-    assert "match.edl is not written: .otio and .edl files need OpenTimelineIO" in caplog.text
+    assert "match.edl is not written: it needs OpenTimelineIO, which is not installed: pip install" in caplog.text
     assert {path.suffix for path in (tmp_path / "out").iterdir()} >= {".mp4", ".html", ".fcpxml", ".vtt"}
     assert not (tmp_path / "out" / "match.edl").exists()
 

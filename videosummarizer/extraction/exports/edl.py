@@ -24,7 +24,7 @@ def write_edl(timeline: Timeline) -> bytes:
             for (rate_fps, is_drop_frame), reference in counts.items()
         )
         raise ExportError(f"an EDL counts all timecode alike, received {counted}: use another format")
-    otio = import_otio("cmx_3600", "opentimelineio", "otio-cmx3600-adapter")
+    otio = import_otio("cmx_3600")
     rate_fps, is_drop_frame = next(iter(counts), (timeline.settings.rate_fps, timeline.settings.is_drop_frame))
     rate_fps = rate_fps if is_drop_frame else math.ceil(rate_fps)
     result = otio_timeline(otio, timeline, lambda reference: reference.path.name, lambda reference: rate_fps)

@@ -10,6 +10,8 @@ from pathlib import Path
 from videosummarizer.extraction.exports.media_url import relative_url
 from videosummarizer.extraction.exports.timeline import Clip, ExportError, MediaReference, Timeline
 
+# The packages of OpenTimelineIO that the exports need.
+PACKAGES = "opentimelineio otio-cmx3600-adapter otio-fcp-adapter"
 # The name under which the clips' scores are stored in an OpenTimelineIO file.
 METADATA_NAME = "video_summarizer"
 
@@ -26,7 +28,7 @@ def write_otio(timeline: Timeline, folder: Path) -> bytes:
     Raises:
         ExportError: OpenTimelineIO is not installed.
     """
-    otio = import_otio("otio_json", "opentimelineio")
+    otio = import_otio("otio_json")
     result = otio_timeline(otio, timeline, lambda reference: relative_url(reference.path, folder))
     if any(clip.reference.num_channels for clip in timeline.clips):
         result.tracks.append(audio_track(otio, result.tracks[0], timeline.clips, "Highlights audio"))
@@ -87,12 +89,11 @@ def audio_track(otio, video_track, clips: list[Clip], name: str, channel: int = 
     return track
 
 
-def import_otio(adapter: str, *packages: str):
+def import_otio(adapter: str):
     """Return the module opentimelineio.
 
     Args:
         adapter: The name of the adapter that is needed.
-        packages: The packages to install for it.
 
     Raises:
         ExportError: The module or the adapter is not installed.
@@ -103,7 +104,6 @@ def import_otio(adapter: str, *packages: str):
         opentimelineio = None
     if opentimelineio is None or adapter not in opentimelineio.adapters.available_adapter_names():
         raise ExportError(
-            f"it needs OpenTimelineIO, which is not installed: pip install {' '.join(packages)}, then run the same "
-            "command again"
+            f"it needs OpenTimelineIO, which is not installed: pip install {PACKAGES}, then run the same command again"
         )
     return opentimelineio
