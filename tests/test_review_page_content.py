@@ -98,6 +98,11 @@ def test_the_command_has_paths_as_the_user_gave_them(video, page_dir, labels_dir
     assert review_page.command_paths(video, page_dir) == expected
 
 
+def test_a_folder_whose_name_is_not_utf8_arrives_in_the_command(tmp_path):
+    content = content_of(render(tmp_path / os.fsdecode(b"caf\xe9")))
+    assert content["command"]["labels_dir"] == f"{tmp_path}/caf\udce9/matches/"
+
+
 def test_the_page_plays_a_preview_where_there_is_one(tmp_path):
     info = info_of(np.arange(8) / 8 + 0.5, 1.625)
     given = (tmp_path / "out", info, np.array([[1, 3]]), None, SCORES, DECODED_SCORES, 0.4, 0.37)

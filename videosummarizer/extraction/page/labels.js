@@ -45,7 +45,7 @@ function parseLabelLine(line) {
   if (end <= start) throw new Error(`received a section from ${fields[0]} to ${fields[1]}, expected its end after its start`);
   const limit = hasTimes ? edges[numFrames] : numFrames;
   if (start >= limit)
-    throw new Error(`the section begins at ${fields[0]}, after the match's end (${numFrames} frames, ${preciseTime(edges[numFrames])}): is the file of this match?`);
+    throw new Error(`the section begins at ${fields[0]}, after the match's end (${numFrames} frames, ${preciseTime(edges[numFrames])}), expected a file of this match`);
   const warning = end > limit + (hasTimes ? 2e-6 : 0) ? "ends after the match: clipped" : null;
   if (hasTimes) {
     const [first, after] = [frameFrom(start), frameFrom(Math.min(end, limit))];
