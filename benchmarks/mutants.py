@@ -71,7 +71,7 @@ FURTHER_TEST_FILES = {
         "test_hostile_segments.py",
         "test_hostile_checkpoints.py",
     ],
-    "nal_units": ["test_media_frames.py", "test_formats.py"],
+    "nal_units": ["test_nal_units.py", "test_media_frames.py", "test_formats.py"],
     "optimization": ["test_model_training.py", "test_model.py"],
     "output_folder": ["test_data_converter.py", "test_interruption.py"],
     "outputs": ["test_highlight_extractor.py"],

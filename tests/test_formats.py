@@ -56,10 +56,13 @@ X264 = {
 @pytest.mark.parametrize("parameters", X264.values(), ids=X264.keys())
 def test_leaving_out_h264_pictures_changes_no_sampled_pixel(tmp_path, monkeypatch, parameters):
     path = encode(tmp_path / "clip.mp4", "-c:v", "libx264", "-preset", "veryfast", "-x264-params", parameters, "-an")
-    received = sample(path)
     assert (num_left_out(path) > 20) == (parameters != "bframes=0")
+    start_codes = encode(tmp_path / "clip.ts", "-c", "copy", source=path)
+    assert (num_left_out(start_codes) > 20) == (parameters not in ("bframes=0", X264["interlaced"]))
+    received = sample(path), sample(start_codes)
     monkeypatch.setattr(media, "disposable_test", lambda stream: lambda packet: False)
-    np.testing.assert_array_equal(received, sample(path))
+    expected = sample(path)
+    np.testing.assert_array_equal(received, [expected, expected])
 
 
 X265 = {
@@ -74,10 +77,12 @@ X265 = {
 def test_leaving_out_hevc_pictures_changes_no_sampled_pixel(tmp_path, monkeypatch, parameters, leaves_out):
     path = encode(tmp_path / "clip.mp4", "-c:v", "libx265", "-preset", "ultrafast", "-an",
                   "-x265-params", f"log-level=none:{parameters}")  # fmt: skip
-    received = sample(path)
-    assert (num_left_out(path) > 20) == leaves_out
+    start_codes = encode(tmp_path / "clip.ts", "-c", "copy", source=path)
+    assert (num_left_out(path) > 20) == (num_left_out(start_codes) > 20) == leaves_out
+    received = sample(path), sample(start_codes)
     monkeypatch.setattr(media, "disposable_test", lambda stream: lambda packet: False)
-    np.testing.assert_array_equal(received, sample(path))
+    expected = sample(path)
+    np.testing.assert_array_equal(received, [expected, expected])
 
 
 OTHER_CODECS = {

@@ -134,7 +134,7 @@ def test_a_file_is_sought_by_decoding_time_and_read_from_the_restart_on(first_pt
     # After a seek a demuxer may begin before the restart, with pictures that are shown later or earlier than it.
     random_access_points = np.array([[0, -2], [40, 38], [80, 78]])
     shown = [84, 36, 37, *range(0, 90, 2)]
-    packets, seeks, stream = [SimpleNamespace(pts=pts) for pts in shown], [], object()
+    packets, seeks, stream = [SimpleNamespace(pts=pts) for pts in shown], [], SimpleNamespace(type="audio")
     container = SimpleNamespace(
         seek=lambda place, **how: seeks.append((place, how)),
         demux=lambda wanted: iter(packets if wanted is stream else ()),

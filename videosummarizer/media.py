@@ -21,7 +21,7 @@ import numpy as np
 from videosummarizer import timestamps, tracks
 from videosummarizer.frame_scaling import Scaler, displayed_size_px
 from videosummarizer.nal_units import disposable_test, random_access_test
-from videosummarizer.packet_decoding import decode, decoder_delay
+from videosummarizer.packet_decoding import decode, decoder_delay, lacks_display_times
 
 
 class MediaError(Exception):
@@ -36,6 +36,11 @@ class TimestampError(MediaError):
 TIME_TOLERANCE_SEC = 1e-6
 # FFmpeg's names of formats that are texts with the names of other files, which FFmpeg would read instead.
 PLAYLIST_FORMATS = ("concat", "concatf", "hls", "dash", "imf")
+
+# The largest error of timestamps in the formats that round them to milliseconds.
+ROUNDING_ERROR_SEC = {"matroska,webm": 0.0005, "flv": 0.0005}
+# FFmpeg's names of formats that do not store how long a frame is shown. FFmpeg's guess may be a tick of the encoder.
+FORMATS_WITHOUT_DURATIONS = ("mpegts", "flv", "avi")
 
 
 @dataclass(frozen=True)
@@ -136,12 +141,16 @@ def audio_stream(container: av.container.InputContainer, video_info: VideoInfo) 
 
 
 def demux(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
-    """Yield the packets of some streams.
+    """Yield the packets of some streams. Those without a time of display get one, see `lacks_display_times`.
 
     PyAV 18.1 raises IndexError at the end of a file in which further streams appear on the way.
     """
     with contextlib.suppress(IndexError):
-        yield from container.demux(*streams)
+        reordered = {stream.index for stream in streams if lacks_display_times(stream)}
+        for packet in container.demux(*streams):
+            if reordered and packet.stream.index in reordered:
+                packet.pts = packet.dts  # the frames are displayed at these times, in an order that decoding finds
+            yield packet
 
 
 def start_time_sec(container: av.container.InputContainer) -> float:
@@ -184,6 +193,8 @@ def probe(path: str | os.PathLike) -> VideoInfo:
         if first_frame is None:
             raise no_frame_error(path)
         last_duration_sec = durations_sec[times_sec.argmax()] or float(1 / (stream.average_rate or 25))
+        if container.format.name in FORMATS_WITHOUT_DURATIONS and len(times_sec) > 1:
+            last_duration_sec = float(np.median(np.diff(np.sort(times_sec))))
         duration_sec = float(times_sec.max() + last_duration_sec)
         if problem := timestamps.describe_restart(
             path, container, video_times, *audio_times
@@ -230,7 +241,7 @@ def read_packets(
         keyframe_pts: The presentation timestamps of the keyframes.
         random_access_points: As in `VideoInfo`, in the order in which they are stored.
     """
-    is_random_access_point = random_access_test(stream)
+    is_random_access_point, is_reordered = random_access_test(stream), lacks_display_times(stream)
     first_frame, keyframe_pts, random_access_points = None, array("q"), []
     for packet in demux(container, stream, *audio_choice.candidates):
         if packet.stream.index != stream.index:
@@ -242,9 +253,14 @@ def read_packets(
         if first_frame is None:
             first_frame = next(decode([packet]), None)
         if packet.pts is not None and packet.is_keyframe:
-            keyframe_pts.append(packet.pts)
-            if packet.dts is not None and not packet.is_discard and is_random_access_point(packet):
+            is_idr = is_random_access_point(packet)
+            if is_idr or not is_reordered:
+                keyframe_pts.append(packet.pts)
+            if packet.dts is not None and not packet.is_discard and is_idr:
                 random_access_points.append((packet.pts, packet.dts))
+    codec = stream.codec_context.codec
+    if container.format.name == "avi" and len(keyframe_pts) == len(video_times.pts) and not codec.intra_only:
+        del keyframe_pts[1:]  # a file without an index says of each packet that it is a keyframe
     return first_frame, keyframe_pts, random_access_points
 
 
@@ -273,8 +289,8 @@ def read_frames(
 
     Yields:
         n arrays (height_px, width_px, 3) uint8 RGB. Each is the last frame whose presentation time is not later than
-        the given time, or the first frame for times before it. A damaged frame is replaced by the last undamaged one
-        before it.
+        the given time, except for rounding of timestamps, or the first frame for times before it. A damaged frame is
+        replaced by the last undamaged one before it.
 
     Raises:
         MediaError: The file cannot be read, or no frame of it decodes.
@@ -288,16 +304,18 @@ def read_frames(
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = num_threads
         start_sec = start_time_sec(container)
-        wanted_pts = shown_pts(video_info, times_sec, start_sec, float(stream.time_base))
+        tolerance_sec = ROUNDING_ERROR_SEC.get(container.format.name, 0) + TIME_TOLERANCE_SEC
+        wanted_pts = shown_pts(video_info, times_sec, start_sec, float(stream.time_base), tolerance_sec)
         is_disposable = disposable_test(stream)
         packets = demux_from(container, stream, video_info.random_access_points, min(wanted_pts))
-        packets = (p for p in packets if p.pts in wanted_pts or not is_disposable(p))
+        if not lacks_display_times(stream):
+            packets = (p for p in packets if p.pts in wanted_pts or not is_disposable(p))
         scale = Scaler(width_px, height_px)
         shown, scaled = None, None  # the last decoded frame, and its pixels once they are needed
         on_damage = None if damaged_sec is None else lambda time_sec: damaged_sec.add(int(time_sec))
         for frame in decode_to_end(path, packets, video_info.random_access_points, start_sec, on_damage):
             frame_time_sec = frame.time - start_sec
-            while shown is not None and time_sec < frame_time_sec - TIME_TOLERANCE_SEC:
+            while shown is not None and time_sec < frame_time_sec - tolerance_sec:
                 scaled = scale(shown) if scaled is None else scaled
                 yield scaled
                 time_sec = next(times, None)
@@ -312,7 +330,13 @@ def read_frames(
             time_sec = next(times, None)
 
 
-def shown_pts(video_info: VideoInfo, times_sec: np.ndarray, start_sec: float, time_base_sec: float) -> set[int]:
+def shown_pts(
+    video_info: VideoInfo,
+    times_sec: np.ndarray,
+    start_sec: float,
+    time_base_sec: float,
+    tolerance_sec: float = TIME_TOLERANCE_SEC,
+) -> set[int]:
     """Return the presentation timestamps of the frames shown at given times.
 
     Args:
@@ -320,8 +344,9 @@ def shown_pts(video_info: VideoInfo, times_sec: np.ndarray, start_sec: float, ti
         times_sec: (n,) float64.
         start_sec: The container's start time.
         time_base_sec: Seconds of a tick.
+        tolerance_sec: By how much a frame may be later than a time at which it is shown.
     """
-    indices = np.searchsorted(video_info.frame_times_sec, times_sec + TIME_TOLERANCE_SEC, side="right") - 1
+    indices = np.searchsorted(video_info.frame_times_sec, times_sec + tolerance_sec, side="right") - 1
     shown_times_sec = video_info.frame_times_sec[np.maximum(np.unique(indices), 0)]
     return set(np.rint((shown_times_sec + start_sec) / time_base_sec).astype(np.int64).tolist())
 

@@ -5,8 +5,45 @@ from collections.abc import Callable, Iterator
 
 import av.error
 
+from videosummarizer.nal_units import SPS_TYPES, random_access_test
+
 # A decoder has at most this many threads, and reports an error at most so many packets late.
 MAX_DECODER_DELAY = 256
+
+
+def lacks_display_times(stream: av.VideoStream) -> bool:
+    """Return whether the timestamps of a stream's packets do not say when their frames are displayed.
+
+    An avi file stores none. FFmpeg counts its packets, which are in decoding order,
+    and puts those of older codecs into the order of display.
+    """
+    return stream.type == "video" and stream.container.format.name == "avi" and stream.codec_context.name in SPS_TYPES
+
+
+class DisplayOrder:
+    """Gives the frames of a stream the timestamps of its packets in the order of display.
+
+    A frame that is lost makes those after it early, up to the next IDR picture, before which all earlier ones are
+    displayed.
+    """
+
+    def __init__(self, stream: av.VideoStream):
+        self.is_random_access_point = random_access_test(stream)
+        self.pending_pts: deque[int] = deque()
+        self.random_access_pts: set[int] = set()
+
+    def add(self, packet: av.Packet) -> None:
+        """Add the next packet."""
+        if packet.pts is not None:
+            self.pending_pts.append(packet.pts)
+            if self.is_random_access_point(packet):
+                self.random_access_pts.add(packet.pts)
+
+    def correct(self, frame: av.VideoFrame) -> None:
+        """Set the timestamp of the next decoded frame, which has that of its packet."""
+        while frame.pts in self.random_access_pts and self.pending_pts[0] < frame.pts:
+            self.pending_pts.popleft()
+        frame.pts = self.pending_pts.popleft()
 
 
 def decode(
@@ -22,8 +59,13 @@ def decode(
         on_damage: Called with the time in seconds of each packet that does not decode.
     """
     recent_pts: deque[int | None] = deque(maxlen=MAX_DECODER_DELAY)
-    for packet in packets:
+    order: DisplayOrder | None = None
+    for number, packet in enumerate(packets):
         recent_pts.append(packet.pts)
+        if number == 0 and lacks_display_times(packet.stream):
+            order = DisplayOrder(packet.stream)
+        if order is not None:
+            order.add(packet)
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -33,7 +75,11 @@ def decode(
                 and (pts := recent_pts[-1 - min(decoder_delay(packet), len(recent_pts) - 1)]) is not None
             ):
                 on_damage(max(0.0, float(pts * packet.time_base) - start_sec))
-        yield from (frame for frame in frames if frame.pts is not None)
+        for frame in frames:
+            if frame.pts is not None:
+                if order is not None:
+                    order.correct(frame)
+                yield frame
 
 
 def decoder_delay(packet: av.Packet) -> int:
