@@ -85,6 +85,23 @@ def test_each_file_without_a_counterpart_is_refused_alone(tmp_path):
     ]
 
 
+def test_a_label_file_named_by_a_browser_is_refused_with_the_cause(tmp_path):
+    names = ["arena_02 (1).txt", "경기(12).txt", "b_starred.txt", "c (1).txt", "d (x).txt", "e_starred.txt"]
+    folder = touch(
+        tmp_path / "in", "arena_02.mp4", "arena_02.txt", "경기.mkv", "b.mp4", "b.txt", "d.mp4", "d.txt", *names
+    )
+    paths, refused = input_folder.find_matches(folder)
+    assert [path.name for path in paths] == ["arena_02.mp4", "b.mp4", "d.mp4"]
+    browsers = "browsers name a download like this where {0} was taken: rename it to {0} if its labels are the newer "
+    browsers += "ones, otherwise move it elsewhere"
+    starred = "it has the starred sections of a review page, for a reel and not for training: move it elsewhere"
+    plain = "add it, or move the txt elsewhere"
+    advices = [browsers.format("arena_02.txt"), browsers.format("경기.txt"), starred, plain, plain, plain]
+    for name, advice in zip(names, advices, strict=True):
+        assert refused[name.removesuffix(".txt")] == f"{folder / name} has no video: {advice}"
+    assert refused["경기"].startswith(f"{folder / '경기.mkv'} has no 경기.txt: add it")
+
+
 def test_every_kind_of_recording_is_found_and_a_second_file_of_a_title_is_refused(tmp_path, caplog):
     suffixes = ("mp4", "m4v", "mov", "MKV", "webm", "ts", "mts", "flv", "avi")
     folder = touch(tmp_path / "in", *(f"{suffix}.{suffix}" for suffix in suffixes), *(f"{s}.txt" for s in suffixes))

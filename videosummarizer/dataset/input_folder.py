@@ -1,9 +1,15 @@
 """Find the matches in the folder that is converted: each video and its label file."""
 
+import re
 from pathlib import Path
 
 from videosummarizer import match_files
 from videosummarizer.dataset import output_folder
+
+# What browsers call a download whose name was taken: "match (1).txt", in Firefox "match(1).txt".
+NUMBERED_NAME = re.compile(r"(.+?) ?\(\d+\)")
+# The end of the name under which the review page saves starred sections.
+STARRED_ENDING = "_starred"
 
 
 class InputError(Exception):
@@ -62,5 +68,19 @@ def describe_missing_labels(title: str, video_path: Path) -> str:
 
 
 def describe_missing_video(label_path: Path) -> str:
-    """Return the error message about a label file without a video."""
-    return f"{label_path} has no video: add it, or move the txt elsewhere"
+    """Return the error message about a label file without a video, with the cause where its name shows it."""
+    advice, stem = "add it, or move the txt elsewhere", label_path.stem
+    if (numbered := NUMBERED_NAME.fullmatch(stem)) and has_video(label_path.parent, numbered[1]):
+        advice = (
+            f"browsers name a download like this where {numbered[1]}.txt was taken: rename it to {numbered[1]}.txt if "
+            "its labels are the newer ones, otherwise move it elsewhere"
+        )
+    elif stem.endswith(STARRED_ENDING) and has_video(label_path.parent, stem.removesuffix(STARRED_ENDING)):
+        advice = "it has the starred sections of a review page, for a reel and not for training: move it elsewhere"
+    return f"{label_path} has no video: {advice}"
+
+
+def has_video(folder: Path, title: str) -> bool:
+    """Return whether a folder has a video with a title."""
+    videos = (path for path in folder.iterdir() if path.suffix.lower() in match_files.VIDEO_SUFFIXES)
+    return any(match_files.title_of(path) == match_files.compose(title) for path in videos)
