@@ -23,7 +23,7 @@ class FakePacket(bytes):
         packet = super().__new__(cls, content)
         packet.pts, packet.dts, packet.duration = pts, pts if dts is None else dts, duration
         packet.is_keyframe, packet.is_discard = is_keyframe, is_discard
-        packet.time_base, packet.stream = Fraction(1, TICKS_PER_SEC), SimpleNamespace(index=0)
+        packet.time_base, packet.stream = Fraction(1, TICKS_PER_SEC), SimpleNamespace(index=0, type="data")
         packet.pos, packet.size = None, len(content)
         return packet
 
@@ -46,7 +46,7 @@ def probe(monkeypatch):
                 "duration": 0,
                 "type": "video",
                 "disposition": 0,
-                "codec_context": SimpleNamespace(name="h264", extradata=b"\x01\x64\0\x1f\xff"),
+                "codec_context": SimpleNamespace(name="h264", extradata=b"\x01\x64\0\x1f\xff", codec=None),
                 **of_stream,
             }
         )
@@ -58,6 +58,8 @@ def probe(monkeypatch):
             size=0,
             demux=lambda *wanted: iter(packets),
         )
+
+        stream.container = container
 
         @contextmanager
         def open_media(path):
@@ -246,7 +248,8 @@ def packet(pts, *frame_times, error=None, delay=0):
             raise error or av.error.InvalidDataError(errno.EINVAL, "damaged")
         return [SimpleNamespace(pts=frame_pts) for frame_pts in frame_times]
 
-    stream = SimpleNamespace(type="video", codec_context=SimpleNamespace(delay=delay))
+    container = SimpleNamespace(format=SimpleNamespace(name="mov"))
+    stream = SimpleNamespace(type="video", container=container, codec_context=SimpleNamespace(delay=delay))
     return SimpleNamespace(pts=pts, time_base=Fraction(1, 10), decode=decode, stream=stream)
 
 
