@@ -156,7 +156,7 @@ def packet(pts, *frames, error=None):
         return list(frames)
 
     stream = SimpleNamespace(type="audio", codec_context=SimpleNamespace(delay=3840))
-    return SimpleNamespace(pts=pts, time_base=Fraction(1, 8000), decode=decode, stream=stream)
+    return SimpleNamespace(pts=pts, time_base=Fraction(1, 8000), decode=decode, stream=stream, size=0)
 
 
 @pytest.mark.parametrize("sample_format", ["s16", "s16p", "flt", "fltp", "dbl", "u8"])

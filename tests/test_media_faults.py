@@ -250,7 +250,7 @@ def packet(pts, *frame_times, error=None, delay=0):
 
     container = SimpleNamespace(format=SimpleNamespace(name="mov"))
     stream = SimpleNamespace(type="video", container=container, codec_context=SimpleNamespace(delay=delay))
-    return SimpleNamespace(pts=pts, time_base=Fraction(1, 10), decode=decode, stream=stream)
+    return SimpleNamespace(pts=pts, time_base=Fraction(1, 10), decode=decode, stream=stream, size=0)
 
 
 def test_what_does_not_decode_is_passed_over_and_its_time_noted():

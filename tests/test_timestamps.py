@@ -136,7 +136,7 @@ def test_parts_of_which_only_the_first_can_be_read_are_named(tmp_path, suffix):
     path = tmp_path / "two.mp4"
     options = {"qp": "1"}  # tens of kilobytes
     clips = [
-        write_clip(tmp_path / f"{name}{suffix}", num_frames=300, options=options, audio=tone(440, 2))
+        write_clip(tmp_path / f"{name}{suffix}", num_frames=300, options=options, audio=tone(440, 10))
         for name in ("a", "b")
     ]
     content = clips[1].read_bytes()

@@ -63,6 +63,7 @@ class VideoInfo:
         keyframe_times_sec: (num_keyframes,) float64, ascending presentation times.
         video_gaps_sec: (start, end) of the gaps between frames, see `timestamps.find_gaps`.
         audio_gaps_sec: (start, end) of the gaps in the audio, from time 0 to the end of the video.
+        missing_audio_sec: The whole seconds of shorter gaps in the audio, see `timestamps.find_missing_audio`.
         unread_bytes: The length of the file behind the last packet, such as an index.
         num_bytes: The length of the file.
     """
@@ -79,6 +80,7 @@ class VideoInfo:
     keyframe_times_sec: np.ndarray = field(default_factory=lambda: np.zeros(0))
     video_gaps_sec: tuple[tuple[float, float], ...] = ()
     audio_gaps_sec: tuple[tuple[float, float], ...] = ()
+    missing_audio_sec: tuple[int, ...] = ()
     unread_bytes: int = 0
     num_bytes: int = 0
     audio_index: int | None = None
@@ -215,6 +217,9 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             keyframe_times_sec=np.sort(np.array(keyframe_pts, np.int64)) * time_base - start_sec,
             video_gaps_sec=timestamps.find_gaps([0, *times_sec.tolist(), duration_sec]),
             audio_gaps_sec=timestamps.find_audio_gaps(duration_sec, *audio_times),
+            missing_audio_sec=timestamps.find_missing_audio(
+                duration_sec, *audio_times, codec=audio.codec_context.name if audio else ""
+            ),
             unread_bytes=container.size - max(times.end_position for times in (video_times, *audio_times)),
             num_bytes=container.size,
             audio_index=audio and audio.index,

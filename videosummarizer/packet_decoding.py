@@ -9,6 +9,10 @@ from videosummarizer.nal_units import SPS_TYPES, random_access_test
 
 # A decoder has at most this many threads, and reports an error at most so many packets late.
 MAX_DECODER_DELAY = 256
+# Beginnings of the names of uncompressed and nearly uncompressed codecs, in which zeros are silence or black.
+UNCOMPRESSED_CODECS = ("pcm", "adpcm", "dsd", "raw", "v210", "v410", "r210", "r10k", "yuv4", "bitpacked")
+# Shorter packets may be zeros in intact files, such as one byte of Vorbis for silence.
+MIN_ZEROED_BYTES = 16
 
 
 def lacks_display_times(stream: av.VideoStream) -> bool:
@@ -51,7 +55,8 @@ def decode(
 ) -> Iterator[av.VideoFrame | av.AudioFrame]:
     """Decode packets, skipping frames without a presentation time and packets that are damaged.
 
-    Whatever error a decoder has with a packet is damage. Errors while packets are read are not, and are raised.
+    Whatever error a decoder has with a packet is damage, and so is a packet of zeros, as in an unfinished download:
+    many decoders pass over it. Errors while packets are read are not damage, and are raised.
 
     Args:
         packets: The packets of one stream.
@@ -66,6 +71,10 @@ def decode(
             order = DisplayOrder(packet.stream)
         if order is not None:
             order.add(packet)
+        if is_zeroed(packet):
+            if on_damage is not None and packet.pts is not None:
+                on_damage(max(0.0, float(packet.pts * packet.time_base) - start_sec))
+            continue
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -80,6 +89,13 @@ def decode(
                 if order is not None:
                     order.correct(frame)
                 yield frame
+
+
+def is_zeroed(packet: av.Packet) -> bool:
+    """Return whether a packet of a compressed stream holds nothing but zeros."""
+    if packet.size < MIN_ZEROED_BYTES or any(bytes(packet)):
+        return False
+    return not packet.stream.codec_context.name.startswith(UNCOMPRESSED_CODECS)
 
 
 def decoder_delay(packet: av.Packet) -> int:

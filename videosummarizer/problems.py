@@ -1,7 +1,7 @@
 """Describe the problems of a video that can be read nevertheless, as warnings of all stages."""
 
 import os
-from collections.abc import Set
+from collections.abc import Collection, Set
 
 from videosummarizer import media, timestamps
 
@@ -66,9 +66,14 @@ def describe_problems(
         ("the audio channels are in antiphase", cancelled_audio_sec, "they cancel to silence in mono, invert one"),
     ):
         if seconds:
-            named = ", ".join(map(str, sorted(seconds)[:20])) + (" and more" if len(seconds) > 20 else "")
-            problems.append(f"{path}: {kind} at {named} s: {consequence}")
+            problems.append(describe_seconds(path, kind, seconds, consequence))
     return problems
+
+
+def describe_seconds(path: str | os.PathLike, kind: str, seconds: Collection[int], consequence: str) -> str:
+    """Return the warning about a problem in some seconds of a video, of which the first 20 are named."""
+    named = ", ".join(map(str, sorted(seconds)[:20])) + (" and more" if len(seconds) > 20 else "")
+    return f"{path}: {kind} at {named} s: {consequence}"
 
 
 def describe_file(path: str | os.PathLike, info: media.VideoInfo) -> list[str]:
@@ -84,4 +89,7 @@ def describe_file(path: str | os.PathLike, info: media.VideoInfo) -> list[str]:
             f"{path}: nothing is read from the last {info.unread_bytes / info.num_bytes:.0%} of the file: if it was "
             f"joined from parts, join them with {timestamps.join_command(path)}"
         )
-    return problems + timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec, bool(info.audio))
+    problems += timestamps.describe_gaps(path, info.video_gaps_sec, info.audio_gaps_sec, bool(info.audio))
+    if info.missing_audio_sec:
+        problems.append(describe_seconds(path, "the audio is missing", info.missing_audio_sec, "it is silent there"))
+    return problems

@@ -3,9 +3,11 @@
 A match's length decides how much is computed and written, so it must not come from damaged timestamps.
 """
 
+import math
 import os
 import shlex
 from array import array
+from collections import Counter
 from pathlib import Path
 
 import av
@@ -23,6 +25,14 @@ MAX_SEC_PER_FRAME = 1.0
 MAX_TOTAL_GAP_SEC = 86_400.0
 # The duration that an audio packet states counts up to this much.
 MAX_PACKET_DURATION_SEC = 10.0
+# Audio that begins or ends within this much of the video is complete, as recorders do not start and stop both at once.
+MAX_MISSING_EDGE_SEC = 1.0
+# Timestamps of intact recordings jitter by less. A lost packet of AAC takes 0.021 s at 48 kHz.
+MAX_JITTER_SEC = 0.015
+# A second is reported if so much of its audio has no packets.
+MIN_MISSING_SEC = 0.15
+# Codecs whose packets have different durations, also in intact files.
+VARIABLE_DURATION_CODECS = ("vorbis", "pcm", "adpcm")
 # A message names at most this many gaps.
 MAX_NAMED_GAPS = 5
 # Stands for a timestamp that a packet lacks.
@@ -97,6 +107,36 @@ def find_audio_gaps(end_sec: float, audio: PacketTimes | None = None) -> tuple[t
     if times_sec[0] >= end_sec:
         return ((0.0, end_sec),)
     return find_gaps(np.clip([0, *times_sec, end_sec], 0, end_sec))
+
+
+def find_missing_audio(end_sec: float, audio: PacketTimes | None = None, codec: str = "") -> tuple[int, ...]:
+    """Return the seconds, rounded down, in which at least MIN_MISSING_SEC of the audio has no packets.
+
+    Gaps that `find_audio_gaps` returns are left out.
+
+    Args:
+        end_sec: The end of the video.
+        audio: The timestamps of the audio, None without audio.
+        codec: Its codec.
+    """
+    if audio is None or not len(starts_sec := audio.shown_sec()) or starts_sec.min() >= end_sec:
+        return ()
+    durations_sec = audio.shown_durations_sec()
+    if not codec.startswith(VARIABLE_DURATION_CODECS):  # in an mp4, the last packet before a gap lasts until its end
+        usual_sec = float(np.median(durations_sec))
+        if np.mean(np.abs(durations_sec - usual_sec) <= audio.time_base_sec) >= 0.5:
+            durations_sec = np.minimum(durations_sec, usual_sec)
+    order = np.argsort(starts_sec, kind="stable")
+    gap_starts_sec = np.maximum.accumulate(np.append(0, (starts_sec + durations_sec)[order]))
+    gap_ends_sec = np.append(starts_sec[order], end_sec)
+    lengths_sec = np.minimum(gap_ends_sec, end_sec) - gap_starts_sec
+    is_gap = (lengths_sec > MAX_JITTER_SEC) & (lengths_sec <= MIN_GAP_SEC)
+    is_gap[[0, -1]] &= lengths_sec[[0, -1]] > MAX_MISSING_EDGE_SEC
+    missing_sec: Counter[int] = Counter()
+    for start_sec, length_sec in zip(gap_starts_sec[is_gap].tolist(), lengths_sec[is_gap].tolist(), strict=True):
+        for second in range(int(start_sec), math.ceil(start_sec + length_sec)):
+            missing_sec[second] += min(second + 1, start_sec + length_sec) - max(second, start_sec)
+    return tuple(sorted(second for second, length_sec in missing_sec.items() if length_sec >= MIN_MISSING_SEC))
 
 
 def describe_restart(
