@@ -56,6 +56,7 @@ def test_the_page_holds_what_it_was_given(tmp_path):
         "command": {
             "video": f"{tmp_path}/matches/a match.mp4",
             "labels_dir": f"{tmp_path}/matches/",
+            "page_dir": f"{tmp_path}/out/",
             "output_dir": f"{tmp_path}/out/corrected",
             "shell": "posix",
         },
@@ -86,15 +87,16 @@ def test_corrections_are_kept_for_the_match_and_for_the_sections_that_were_found
 
 
 @pytest.mark.parametrize(
-    ("video", "page_dir", "labels_dir", "output_dir"),
+    ("video", "page_dir", "labels_dir", "starred_dir", "output_dir"),
     [
-        ("match.mp4", "highlights", "", "highlights/corrected"),
-        ("a/b c/match.mp4", ".", "a/b c/", "corrected"),
-        ("../match.mp4", "highlights/corrected", "../", "highlights/corrected"),
+        ("match.mp4", "highlights", "", "highlights/", "highlights/corrected"),
+        ("a/b c/match.mp4", ".", "a/b c/", "", "corrected"),
+        ("../match.mp4", "highlights/corrected", "../", "highlights/corrected/", "highlights/corrected"),
     ],
 )
-def test_the_command_has_paths_as_the_user_gave_them(video, page_dir, labels_dir, output_dir):
-    expected = {"video": video, "labels_dir": labels_dir, "output_dir": output_dir, "shell": "posix"}
+def test_the_command_has_paths_as_the_user_gave_them(video, page_dir, labels_dir, starred_dir, output_dir):
+    dirs = {"labels_dir": labels_dir, "page_dir": starred_dir, "output_dir": output_dir}
+    expected = {"video": video, **dirs, "shell": "posix"}
     assert review_page.command_paths(video, page_dir) == expected
 
 

@@ -16,6 +16,7 @@ from videosummarizer.sections import to_frames
 
 pytest_plugins = ["review_page_browser"]
 
+NAME = "a _b_ & 100% #1 (1).txt"  # as the browser may name a download of the page
 ONE_COLUMN = "received 1 columns, expected 4 (start_frame,end_frame,start_time,end_time) or 2 (start,end)"
 
 
@@ -46,10 +47,10 @@ def notice(page):
     ],
 )  # fmt: skip
 def test_a_label_file_is_opened_in_every_form(page, tmp_path, content, expected):
-    open_file(page, tmp_path / "labels.txt", content)
+    open_file(page, tmp_path / NAME, content)
     page.wait_until("return element.status.textContent.startsWith('Opened')")
     assert page.sections == expected
-    assert page.status == f"Opened {len(expected)} sections of labels.txt"
+    assert page.status == f"Opened {len(expected)} sections of {NAME}"
     assert notice(page) is None
     assert page("return labelText() === savedText")
     page.press(Keys.CONTROL, "z")
@@ -64,17 +65,17 @@ def test_a_label_file_is_opened_in_every_form(page, tmp_path, content, expected)
     [
         ("60,90\n10,20\n", [[10, 20], [60, 90]], None),
         ("10,20\n15,300\n", [[10, 220]], "#2: ends after the match: clipped; #2: overlaps "
-         "another section: merged."),
+         "another section: merged"),
         ("30,60,00:00:09,00:00:10", [[30, 60]], "#1: its frames and its times differ by 8.0 s: the frames "
-         "are used."),
-        ("9.0,11.5", [[190, 220]], "#1: ends after the match: clipped."),
+         "are used"),
+        ("9.0,11.5", [[190, 220]], "#1: ends after the match: clipped"),
     ],
 )  # fmt: skip
 def test_what_is_corrected_while_opening_is_named(page, tmp_path, content, expected, message):
-    open_file(page, tmp_path / "labels.txt", content)
+    open_file(page, tmp_path / NAME, content)
     page.wait_until("return element.status.textContent.startsWith('Opened')")
     assert page.sections == expected
-    assert notice(page) == (message and message.replace("#", "labels.txt, line "))
+    assert notice(page) == (message and message.replace("#", f"{NAME}, line "))
 
 
 @pytest.mark.parametrize(
@@ -94,16 +95,23 @@ def test_what_is_corrected_while_opening_is_named(page, tmp_path, content, expec
          "this match."),
         ("1\n2\n3\n4\n5\n", f"#1: {ONE_COLUMN}; #2: {ONE_COLUMN}; #3: {ONE_COLUMN}; and 2 more."),
         (b"10,20\n\xff",
-         "labels.txt: received bytes that are not UTF-8 text, expected a label file: save it as UTF-8."),
-        (b"1" * (2**20 + 1), "labels.txt: received 1048577 bytes, expected a label file."),
+         "FILE: received bytes that are not UTF-8 text, expected a label file: save it as UTF-8."),
+        (b"1" * (2**20 + 1), "FILE: received 1048577 bytes, expected a label file."),
     ],
 )  # fmt: skip
 def test_a_file_with_errors_is_named_and_nothing_is_changed(page, tmp_path, content, message):
-    open_file(page, tmp_path / "labels.txt", content)
+    open_file(page, tmp_path / NAME, content)
     page.wait_until("return !notice.hidden")
-    assert notice(page) == f"{message.replace('#', 'labels.txt, line ')} Nothing is opened."
+    assert notice(page) == f"{message.replace('#', f'{NAME}, line ').replace('FILE', NAME)} Nothing is opened."
     assert page.sections == SECTIONS
     assert not page.find("#undo").is_enabled()
+
+
+def test_a_file_with_the_name_of_another_match_is_asked_about(page, tmp_path):
+    open_file(page, tmp_path / "another match.txt", "10,20\n")
+    page.wait_until("return !notice.hidden")
+    assert notice(page) == f"another match.txt does not have the name of the match, {TITLE}: are these its labels?"
+    assert page.sections == [[10, 20]]
 
 
 def test_the_page_reads_label_files_as_the_toolkit_does(page, page_clip, tmp_path):
@@ -145,7 +153,7 @@ def joined(sections):
 def test_an_opened_file_keeps_the_marks_of_sections_that_stay(page, tmp_path):
     page("select(sections[1].id)")
     page.press("b")
-    open_file(page, tmp_path / "labels.txt", "5,8\n90,120\n")
+    open_file(page, tmp_path / NAME, "5,8\n90,120\n")
     page.wait_until("return sections.length === 2")
     assert page("return sections.map(({isStarred}) => !!isStarred)") == [False, True]
 
@@ -213,13 +221,15 @@ def test_the_starred_sections_can_be_saved_alone(page):
     for index in (0, 2):
         page(f"select(sections[{index}].id)")
         page.press("b")
-    assert page.find("#summary").text == "3 sections, 00:04.67 of 00:00:10, 2 starred"
+    assert page.find("#summary").text == "3 sections, 00:04.67 of 00:10.00, 2 starred"
     page("moveEdge('end', 219)")
     page.click("#saveStarred")
     assert downloaded(page, f"{TITLE}_starred.txt") == b"30,60,00:00:01,00:00:02\n160,219,00:00:08,00:00:09\n"
     assert page.status == f"Downloaded 2 sections as {TITLE}_starred.txt"
     assert "This file is for a reel, not for training." in notice(page)
-    assert f"{TITLE}_starred.txt' --output_dir" in page.find("#command").text
+    expected = f"{page('return match.command.page_dir')}{TITLE}_starred.txt"  # where stage 1 does not find it
+    assert f"To cut from it, move it to {expected} and run" in notice(page)
+    assert f" --sections '{expected}' --output_dir " in page.find("#command").text
     assert page("return labelText() !== savedText")  # the labels themselves are not saved yet
 
 
@@ -234,7 +244,7 @@ def test_the_command_means_the_same_to_a_shell(page, name):
     page("window.given = match.command")
     paths = {"video": f"{name}.mp4", "labels_dir": f"{name}/", "output_dir": f"{name} out/corrected", "shell": "posix"}
     page(f"match.command = {json.dumps(paths)}")
-    command = page(f"return cutCommand(labelPath({json.dumps(f'{name}.txt')}))")
+    command = page(f"return cutCommand({json.dumps(f'{name}/{name}.txt')})")
     page("match.command = given")
     program = f"{shlex.quote(sys.executable)} -c 'import json, sys; print(json.dumps(sys.argv[1:]))'"
     line = command.replace("python highlight_extractor.py", program, 1)

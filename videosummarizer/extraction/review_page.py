@@ -104,13 +104,14 @@ def command_paths(video_path: str | os.PathLike, page_dir: str | os.PathLike) ->
     The new files go to a folder below that of the page, so that they do not replace the sections that were found.
 
     Returns:
-        "video"; "labels_dir", the match's folder, to which the name of a label file can be appended; "output_dir"; and
-        "shell", which is "posix" or "windows".
+        "video"; "labels_dir", the match's folder, and "page_dir", that of the page, to which the name of a file can be
+        appended; "output_dir"; and "shell", which is "posix" or "windows".
     """
     video_path, page_dir = Path(video_path), Path(page_dir)
     return {
         "video": str(video_path),
         "labels_dir": str(video_path).removesuffix(video_path.name),
+        "page_dir": str(page_dir / "_").removesuffix("_"),
         "output_dir": str(page_dir if page_dir.name == CORRECTED_DIR else page_dir / CORRECTED_DIR),
         "shell": "windows" if os.name == "nt" else "posix",
     }

@@ -86,6 +86,12 @@ function parseLabels(text, name) {
   return { rows: merged, errors, warnings };
 }
 
+/** Whether a label file may be this match's by its name; browsers replace some characters and append numbers. */
+function hasTitle(name) {
+  const lettersOf = (text) => text.normalize().replace(/[^\p{L}\p{N}]+/gu, "");
+  return lettersOf(name).startsWith(lettersOf(match.title));
+}
+
 const firstOf = (messages) => messages.slice(0, 3).join("; ") + (messages.length > 3 ? `; and ${messages.length - 3} more` : "");
 
 /** Shows the sections of a label file instead of the present ones; Undo brings those back. */
@@ -104,5 +110,6 @@ async function openLabels(file) {
   const opened = rows.map(({ start, end }) => ({ ...marksOf.get(`${start},${end}`), id: nextId++, start, end }));
   savedText = textOf(opened);
   change(opened, null, `Opened ${opened.length} sections of ${file.name}`);
-  if (warnings.length) showNotice(`${firstOf(warnings)}.`);
+  if (!hasTitle(file.name)) warnings.unshift(`${file.name} does not have the name of the match, ${match.title}: are these its labels?`);
+  if (warnings.length) showNotice(firstOf(warnings));
 }

@@ -31,7 +31,7 @@ async function save({ isStarredOnly = false } = {}) {
   if (savedName === null) sentences.push(describeDownload(name));
   if (isStarredOnly) sentences.push("This file is for a reel, not for training.");
   else if (savedName !== null && savedName !== name) sentences.push(`Training expects the name ${name}.`);
-  const path = labelPath(savedName ?? name);
+  const path = (isStarredOnly ? match.command.page_dir : match.command.labels_dir) + (savedName ?? name);
   sentences.push(`To cut from it, move it to ${path} and run this in the folder of highlight_extractor.py:`);
   showNotice(sentences.join(" "), [["Copy the command", copyCommand]], cutCommand(path));
 }
@@ -56,8 +56,6 @@ function describeDownload(name) {
 }
 
 // ---- The command that cuts from a label file
-
-const labelPath = (name) => match.command.labels_dir + name;
 
 /** Quotes a path for the shell of the computer on which the page was written. */
 function quoteForShell(path) {

@@ -25,12 +25,20 @@ video.addEventListener("loadedmetadata", () => {
   );
 });
 
+function decodedUrl() {
+  try {
+    return decodeURIComponent(match.video_url);
+  } catch {
+    return match.video_url; // a folder whose name is not UTF-8
+  }
+}
+
 video.addEventListener("error", () => {
   hasVideo = false;
   element.missing.hidden = false;
   element.missingText.textContent = chosenFile
     ? `This browser does not play ${chosenFile.name}. The sections can be edited without it.`
-    : `The video cannot be played: ${decodeURIComponent(match.video_url)}. It has to be where it was when this page was written, in a format that this browser plays. The sections can be edited without it.`;
+    : `The video cannot be played: ${decodedUrl()}. It has to be where it was when this page was written, in a format that this browser plays. The sections can be edited without it.`;
 });
 
 element.videoFile.addEventListener("change", () => {
