@@ -77,6 +77,47 @@ def test_the_first_default_audio_track_is_read_in_every_stage(tmp_path, two_tone
     assert info.track_problems == ()
 
 
+def overwrite_track(path, number, is_noise):
+    """Overwrite the packets of an audio track with noise where is_noise(index of the packet) says so."""
+    content, rng = bytearray(path.read_bytes()), np.random.default_rng(0)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(container.streams.audio[number]) if packet.size]
+        for index, packet in enumerate(packets):
+            if is_noise(index):
+                content[packet.pos : packet.pos + packet.size] = rng.bytes(packet.size)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("noisy_tracks", "intact_packets", "expected_hz", "absent"),
+    [
+        ([0], range(3), 1500, ["audio track 1 (aac) is damaged nearly everywhere: it counts as absent"]),
+        ([0], range(30, 60), 440, []),  # of 87
+        ([0, 1], range(40, 50), 440, []),  # no track is better
+    ],
+)
+def test_a_track_of_which_hardly_any_packet_decodes_counts_as_absent(
+    tmp_path, two_tones, noisy_tracks, intact_packets, expected_hz, absent
+):
+    path = tmp_path / "match.mp4"
+    ffmpeg("-i", str(two_tones), "-map", "0", "-c:v", "copy", "-c:a", "aac", "-disposition:a", "default", str(path))
+    for number in noisy_tracks:
+        overwrite_track(path, number, lambda index: index not in intact_packets)
+    info = media.probe(path)
+    assert list(info.track_problems) == absent
+    audio = np.concatenate(list(audio_track.read_audio(path, info, 8000)))
+    first = round(intact_packets[0] * 0.02322 * 8000) + 400 if not absent else 0
+    assert pitch_hz(audio[first : first + 1200]) == pytest.approx(expected_hz, rel=0.1)
+
+
+def test_a_track_that_is_damaged_only_at_its_beginning_is_read(tmp_path, two_tones):
+    path = tmp_path / "match.mp4"
+    loop = ("-stream_loop", "9", "-i", str(two_tones), "-map", "0:a:0", "-map", "0:a:1", "-map", "0:v")
+    ffmpeg(*loop, "-c:v", "copy", "-c:a", "aac", str(path))
+    overwrite_track(path, 0, lambda index: index < 300)  # of 860
+    assert media.probe(path).track_problems == ()
+
+
 @pytest.mark.parametrize(("code", "name"), [(b"mhm1", "mpegh_3d_audio"), (b"ac-4", "ac4"), (b"apac", "apac")])
 def test_audio_without_a_decoder_counts_as_absent_and_is_named(tmp_path, clip, code, name):
     content = clip.read_bytes()

@@ -238,7 +238,7 @@ def read_packets(
     Args:
         container: The open file.
         stream: Its video.
-        audio_choice: Takes the packets of the audio, and which tracks decode.
+        audio_choice: Takes the packets of the audio.
         video_times: Takes the timestamps of the video.
 
     Returns:
@@ -251,8 +251,6 @@ def read_packets(
     for packet in demux(container, stream, *audio_choice.candidates):
         if packet.stream.index != stream.index:
             audio_choice.add(packet)
-            if audio_choice.needs_frame(packet) and next(decode([packet]), None) is not None:
-                audio_choice.decoded.add(packet.stream.index)
             continue
         video_times.add(packet)
         if first_frame is None:

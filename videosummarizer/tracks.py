@@ -4,18 +4,28 @@ That is the first track flagged as default that can be decoded, or without one t
 FFmpeg's own choice (`av_find_best_stream`) prefers the highest bit rate.
 """
 
+import itertools
 import re
+from collections import Counter
 
 import av
 import av.logging
 from av.stream import Disposition
 
+from videosummarizer.packet_decoding import decode
 from videosummarizer.timestamps import PacketTimes
 
 # The codecs of covers.
 PICTURE_CODECS = ("mjpeg", "png", "bmp", "webp", "gif")
 # A line of FFmpeg's description of a file, such as "  Stream #0:1[0x2](und): Audio: ac4 (ac-4 / 0x342D6361), 44100 Hz".
 TRACK_LINE = r"^  Stream #0:{index}\b.*?: (?:Audio|Video): (\w+)[^,\n]*?(?:\((.{{4,16}}) / 0x|,|$)"
+# Of a file with several audio tracks, so many packets of each are decoded to find out which tracks decode.
+NUM_FIRST_TRIED = 512
+# After these, so many consecutive packets in each period.
+NUM_TRIED_PER_PERIOD = 4
+SAMPLING_PERIOD = 512
+# At least this ratio of a track's packets has to decode. Of noise, an eighth decodes as Vorbis, less as other codecs.
+MIN_DECODED_RATIO = 0.25
 
 
 def by_preference(container: av.container.InputContainer, kind: str) -> list[av.stream.Stream]:
@@ -53,42 +63,49 @@ def codec_name(stream: av.stream.Stream) -> str:
 class AudioChoice:
     """Finds the audio track to read from all packets of a file.
 
-    A track without a decoder, without packets, or of which no packet decodes, counts as absent.
+    A track without a decoder, without packets, or of which no packet decodes, counts as absent. If there is another
+    track, this includes a track of which hardly any packet decodes: packets of noise may decode by chance.
 
     Attributes:
         tracks: All audio tracks, see `by_preference`.
         candidates: Those that have a decoder.
         times: The timestamps of each candidate's packets, by its index among the file's streams.
-        decoded: The indices of the tracks that decode.
+        num_tried: How many packets of each candidate were decoded for a trial, by its index.
+        num_decoded: How many of these gave a frame.
     """
 
     def __init__(self, container: av.container.InputContainer, start_sec: float):
         self.tracks = by_preference(container, "audio")
         self.candidates = [track for track in self.tracks if track.codec_context is not None]
         self.times = {track.index: PacketTimes(float(track.time_base), start_sec) for track in self.candidates}
-        self.decoded: set[int] = set()
+        self.num_tried: Counter[int] = Counter()
+        self.num_decoded: Counter[int] = Counter()
 
     def add(self, packet: av.Packet) -> None:
-        """Add the next packet of a candidate."""
-        self.times[packet.stream.index].add(packet)
-
-    def needs_frame(self, packet: av.Packet) -> bool:
-        """Return whether it is not known yet that the track of a packet decodes."""
-        return packet.stream.index not in self.decoded
+        """Add the next packet of a candidate, and decode it if that is needed to choose a track."""
+        index = packet.stream.index
+        self.times[index].add(packet)
+        number = len(self.times[index].pts)
+        is_sample = number <= NUM_FIRST_TRIED or number % SAMPLING_PERIOD < NUM_TRIED_PER_PERIOD
+        if not self.num_decoded[index] or (len(self.candidates) > 1 and is_sample):
+            self.num_tried[index] += 1
+            self.num_decoded[index] += next(decode([packet]), None) is not None
 
     @property
     def chosen(self) -> tuple[av.AudioStream, PacketTimes] | tuple[None]:
         """Return the track to read and its timestamps, (None,) where all are absent."""
-        found = ((track, self.times[track.index]) for track in self.candidates if track.index in self.decoded)
-        return next(found, (None,))
+        for min_ratio in (MIN_DECODED_RATIO, 0.0):
+            for track in self.candidates:
+                num_decoded = self.num_decoded[track.index]
+                if num_decoded and num_decoded >= min_ratio * self.num_tried[track.index]:
+                    return track, self.times[track.index]
+        return (None,)
 
     def problems(self) -> list[str]:
         """Return a message for each track that would be read if it were not absent."""
         messages = []
-        for track in self.tracks:
-            if track.index in self.decoded:
-                break
-            why = "cannot be decoded"
+        for track in itertools.takewhile(lambda track: track is not self.chosen[0], self.tracks):
+            why = "is damaged nearly everywhere" if self.num_decoded[track.index] else "cannot be decoded"
             if track not in self.candidates:
                 why = "has no decoder in FFmpeg"
             elif not self.times[track.index].pts:
