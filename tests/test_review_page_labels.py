@@ -207,7 +207,7 @@ def test_a_dialog_that_is_left_or_fails_saves_nothing_and_says_so(page):
 
 def test_the_names_that_a_browser_may_give_a_download_are_said(page):
     for expected in (
-        f"If this name was taken in the folder of downloads, the browser calls it {TITLE} (1).txt: rename it to",
+        f"If this name was taken, the browser calls it {TITLE} (1).txt: rename it to",
         f"As this name was taken by the download before, the browser probably calls it {TITLE} (1).txt: rename it",
         f"As this name was taken by the download before, the browser probably calls it {TITLE} (2).txt: rename it",
     ):

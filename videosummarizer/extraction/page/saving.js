@@ -52,7 +52,7 @@ function describeDownload(name) {
   const numbered = name.replace(/\.txt$/, ` (${earlier || 1}).txt`);
   return earlier
     ? `As this name was taken by the download before, the browser probably calls it ${numbered}: rename it to ${name}.`
-    : `If this name was taken in the folder of downloads, the browser calls it ${numbered}: rename it to ${name}.`;
+    : `If this name was taken, the browser calls it ${numbered}: rename it to ${name}.`;
 }
 
 // ---- The command that cuts from a label file
