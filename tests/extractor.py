@@ -15,7 +15,7 @@ from videosummarizer.training import inference
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
 
 ENDINGS = [".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", ".fcpxml", ".otio", ".edl"]
-ENDINGS += ["_highlights.mp4"]
+ENDINGS += [".xml", "_lossless.csv", "_chapters.txt", "_highlights.mp4"]
 CONFIG = DataConfig(0.5, 2, 16, 16, 4000, False)
 POINT = {"threshold": 0.5, "section_penalty": 0.0}
 SCORES = [0.1234567, 0.8765434, 0.4999996, 0.25, 0.7]

@@ -32,11 +32,13 @@ def test_a_linked_match_keeps_the_name_and_the_path_that_were_given(extract, tmp
     page = match_of_page(extract.out / "final.html")
     assert (page["title"], page["labels_name"], page["video_url"]) == ("final", "final.txt", "../place/final.mp4")
     assert page["labelled"] == [[0, 30]]
-    url = (tmp_path / "place" / "final.mp4").as_uri()
+    url = "../place/final.mp4"
     xml = ElementTree.parse(extract.out / "final.fcpxml")
     assert [(asset.get("name"), asset.get("src")) for asset in xml.iter("asset")] == [("final", url)]
     otio = opentimelineio.adapters.read_from_file(str(extract.out / "final.otio"))
     assert {clip.media_reference.target_url for clip in otio.find_clips()} == {url}
+    premiere = ElementTree.parse(extract.out / "final.xml")
+    assert [path.text for path in premiere.iter("pathurl")] == [(tmp_path / "place" / "final.mp4").as_uri()]
     assert "FROM CLIP NAME:  final.mp4" in (extract.out / "final.edl").read_text()
     report = json.loads((extract.out / "final.json").read_text())
     assert (report["title"], list(report["scored_with"]["source"])) == ("final", ["final.mp4"])
@@ -79,7 +81,9 @@ def test_folders_whose_names_are_not_utf_8(extract, tmp_path):
     assert extract.names() == all_files("match")
     assert match_of_page(extract.out / "match.html")["video_url"] == "../match.mp4"
     xml = ElementTree.parse(extract.out / "match.fcpxml")
-    assert next(xml.iter("asset")).get("src").endswith("/%B0%E1%BD%C2/match.mp4")
+    assert next(xml.iter("asset")).get("src") == "../match.mp4"
+    premiere = ElementTree.parse(extract.out / "match.xml")
+    assert next(premiere.iter("pathurl")).text.endswith("/%B0%E1%BD%C2/match.mp4")
 
 
 def test_composed_and_decomposed_names_are_one_match(extract, capsys, caplog):

@@ -230,7 +230,7 @@ def test_the_report_comes_first_and_the_reel_last(extract, monkeypatch):
     monkeypatch.setattr(reel, "render_reel", record_reel)
     assert extract(extract.match()) == 0
     assert (written[0], written[-1]) == ("match.json", "match_highlights.mp4")
-    assert len(written) == 10
+    assert len(written) == len(ENDINGS)
     assert set(written) == all_files("match")
 
 

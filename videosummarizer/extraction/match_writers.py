@@ -12,7 +12,8 @@ from pathlib import Path
 
 from videosummarizer.atomic_file import atomic_write, discard
 from videosummarizer.extraction import decoding_process, outputs, reel, review_page
-from videosummarizer.extraction.exports import chapters, edl, fcpxml, otio
+from videosummarizer.extraction.exports import chapters, edl, fcp7_xml, fcpxml, losslesscut, otio
+from videosummarizer.extraction.exports.chapters import section_names
 from videosummarizer.extraction.exports.timeline import Timeline, describe_match
 from videosummarizer.extraction.outputs import MatchResult
 from videosummarizer.extraction.progress_bar import progress
@@ -93,11 +94,26 @@ def write_reel(cut: Cut, path: Path) -> None:
     """Cut the reel."""
     result = cut.result
     with progress("Cutting", total_sec(result.sections_sec)) as add_sec:
-        arguments = (result.video_path, result.info, result.sections, path, cut.args.reel_height)
+        names = section_names(len(result.sections))
+        arguments = (result.video_path, result.info, result.sections, path, cut.args.reel_height, names)
         try:
             decoding_process.call(result.video_path, reel.render_reel, *arguments, on_progress=add_sec)
         finally:
             discard(f"{path}.part")  # of a process that was ended
+
+
+def write_youtube_chapters(cut: Cut) -> bytes:
+    """Return the reel's chapters for YouTube."""
+    edges_sec = reel.reel_edges_sec(cut.result.info, cut.result.sections)
+    return chapters.write_youtube_chapters(edges_sec, section_names(len(cut.result.sections)))
+
+
+def write_losslesscut(cut: Cut) -> bytes:
+    """Return the segments for LosslessCut."""
+    result = cut.result
+    return losslesscut.write_losslesscut(
+        result.sections_sec, section_names(len(result.sections), result.section_scores)
+    )
 
 
 WRITERS = (
@@ -111,6 +127,9 @@ WRITERS = (
     ),
     FileWriter(".otio", content(lambda cut: otio.write_otio(cut.timeline, cut.args.output_dir)), needs_sections=True),
     FileWriter(".edl", content(lambda cut: edl.write_edl(cut.timeline)), needs_sections=True),
+    FileWriter(".xml", content(lambda cut: fcp7_xml.write_fcp7_xml(cut.timeline)), needs_sections=True),
+    FileWriter("_lossless.csv", content(write_losslesscut), needs_sections=True),
+    FileWriter("_chapters.txt", content(write_youtube_chapters), needs_sections=True),
     FileWriter("_highlights.mp4", write_reel, needs_sections=True),
 )
 

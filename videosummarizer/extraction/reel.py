@@ -15,6 +15,7 @@ import numpy as np
 
 from videosummarizer import audio_track, media, timestamps
 from videosummarizer.atomic_file import discard, replace_durably
+from videosummarizer.extraction.exports.chapters import mp4_chapters
 from videosummarizer.extraction.section_frames import SectionFrames
 from videosummarizer.frame_scaling import is_mirrored, num_quarter_turns
 
@@ -49,6 +50,7 @@ def render_reel(
     sections: np.ndarray,
     reel_path: str | os.PathLike,
     height_px: int | None = None,
+    chapter_names: list[str] | None = None,
     on_progress: Callable[[float], object] = lambda seconds: None,
 ) -> None:
     """Write the sections of a video one after another into an mp4; the file appears when it is complete.
@@ -65,6 +67,7 @@ def render_reel(
         reel_path: The mp4.
         height_px: The height of the reel after rotation; by default the source's. The width is scaled accordingly, and
             both become even numbers.
+        chapter_names: The names of the sections, which become the reel's chapters; None for no chapters.
         on_progress: Called with the seconds of the reel that were added.
 
     Raises:
@@ -79,6 +82,8 @@ def render_reel(
             ReelWriter(part_path, video, media.audio_stream(audio, video_info), height_px) as writer,
         ):
             frames = SectionFrames(video, video_info)
+            if chapter_names:  # which are written before the first packet
+                writer.output.set_chapters(mp4_chapters(reel_edges_sec(video_info, sections), chapter_names))
             for edges_sec in split_at_jumps(video_info, sections):
                 render_section(writer, frames, audio, edges_sec, on_progress)
         replace_durably(part_path, reel_path)
@@ -105,6 +110,17 @@ def split_at_jumps(video_info: media.VideoInfo, sections: np.ndarray) -> Iterato
                 first = last + 1
         if first < end:
             yield edges_sec[[first, end]].tolist()
+
+
+def reel_edges_sec(video_info: media.VideoInfo, sections: np.ndarray) -> np.ndarray:
+    """Return (num_sections + 1,) float64: where each section starts in the reel, and the reel's end.
+
+    Args:
+        video_info: The result of `media.probe`.
+        sections: (num_sections, 2) int64, see `render_reel`.
+    """
+    parts = (split_at_jumps(video_info, section[np.newaxis]) for section in sections)
+    return np.cumsum([0.0, *(sum(end_sec - start_sec for start_sec, end_sec in part) for part in parts)])
 
 
 def render_section(

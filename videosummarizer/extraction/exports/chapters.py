@@ -1,33 +1,94 @@
-"""Write chapters: of a match for video players (WebVTT)."""
+"""Write chapters: of a match as WebVTT, and of a reel for the description of a YouTube video and inside its mp4."""
 
+import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 
+from videosummarizer.labels import format_time
+
 # A time this close above a millisecond is that millisecond: the difference is float rounding.
 MILLISECOND_TOLERANCE = 1e-3
+# What YouTube requires of chapters, besides ascending times from 0:00. Source: YouTube Help, "Video chapters".
+YOUTUBE_MIN_CHAPTERS = 3
+YOUTUBE_MIN_SEC = 10
 
 
-def write_webvtt(sections_sec: np.ndarray, scores: np.ndarray) -> bytes:
+def write_webvtt(sections_sec: np.ndarray, scores: np.ndarray | None) -> bytes:
     """Return WebVTT chapters of the match, one per section.
 
     Times are rounded up to a millisecond, so that a player that seeks to one shows the section's first frame.
 
     Args:
         sections_sec: (num_sections, 2) float64, seconds of the match.
-        scores: (num_sections,) float in [0, 1].
+        scores: (num_sections,) float in [0, 1], None if the match was not scored.
     """
     cues = [
-        f"{number}\n{webvtt_time(start_sec)} --> {webvtt_time(end_sec)}\nHighlight {number} (score {score:.2f})\n"
-        for number, ((start_sec, end_sec), score) in enumerate(zip(sections_sec, scores, strict=True), start=1)
+        f"{number}\n{webvtt_time(start_sec)} --> {webvtt_time(end_sec)}\n{name}\n"
+        for number, ((start_sec, end_sec), name) in enumerate(
+            zip(sections_sec, section_names(len(sections_sec), scores), strict=True), start=1
+        )
     ]
     return "\n".join(["WEBVTT\n", *cues]).encode()
 
 
+def write_youtube_chapters(edges_sec: np.ndarray, names: list[str]) -> bytes:
+    """Return the chapters of a reel as lines for the description of a YouTube video, or a line that says why not.
+
+    Times are whole seconds, rounded down, so that no start of a section is skipped.
+
+    Args:
+        edges_sec: (num_sections + 1,) float64, where each section starts in the reel, and the reel's end.
+        names: The names of the sections.
+    """
+    edges_sec = np.floor(np.asarray(edges_sec) + MILLISECOND_TOLERANCE).astype(int)
+    lengths_sec = np.diff(edges_sec)
+    rule = f"YouTube shows chapters only for at least {YOUTUBE_MIN_CHAPTERS} of at least {YOUTUBE_MIN_SEC} seconds"
+    if len(names) < YOUTUBE_MIN_CHAPTERS:
+        lines = [f"No chapters: {rule}, and the reel has {len(names)} section{'s' * (len(names) != 1)}."]
+    elif lengths_sec.min() < YOUTUBE_MIN_SEC:
+        short = ", ".join(itertools.compress(names, lengths_sec < YOUTUBE_MIN_SEC))
+        lines = [f"No chapters: {rule}, and these sections are shorter: {short}. --padding makes sections longer."]
+    else:
+        lines = [f"{youtube_time(edge_sec)} {name}" for edge_sec, name in zip(edges_sec, names, strict=False)]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def mp4_chapters(edges_sec: np.ndarray, names: list[str]) -> list[dict]:
+    """Return the chapters of a reel as PyAV's `set_chapters` takes them, in milliseconds, rounded up as in WebVTT.
+
+    Args:
+        edges_sec: (num_sections + 1,) float64, where each section starts in the reel, and the reel's end.
+        names: The names of the sections.
+    """
+    edges_ms = [round_up_to_milliseconds(edge_sec) for edge_sec in edges_sec]
+    return [
+        {"id": number, "start": start, "end": end, "time_base": Fraction(1, 1000), "metadata": {"title": name}}
+        for number, (start, end, name) in enumerate(zip(edges_ms[:-1], edges_ms[1:], names, strict=True))
+    ]
+
+
+def section_names(num_sections: int, scores: np.ndarray | None = None) -> list[str]:
+    """Return the names of sections, with their scores if they are given."""
+    names = [f"Highlight {number}" for number in range(1, num_sections + 1)]
+    if scores is None:
+        return names
+    return [f"{name} (score {score:.2f})" for name, score in zip(names, scores, strict=True)]
+
+
 def webvtt_time(seconds: float) -> str:
     """Format a time as `HH:MM:SS.mmm`, rounded up."""
-    milliseconds = math.ceil(seconds * 1000 - MILLISECOND_TOLERANCE)
-    return (
-        f"{milliseconds // 3_600_000:02d}:{milliseconds // 60_000 % 60:02d}:"
-        f"{milliseconds // 1000 % 60:02d}.{milliseconds % 1000:03d}"
-    )
+    milliseconds = round_up_to_milliseconds(seconds)
+    return f"{format_time(milliseconds // 1000)}.{milliseconds % 1000:03d}"
+
+
+def youtube_time(seconds: int) -> str:
+    """Format a time as YouTube does: `M:SS`, from an hour on `H:MM:SS`."""
+    minutes = f"{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return f"{seconds // 3600}:{minutes}" if seconds >= 3600 else minutes.removeprefix("0")
+
+
+def round_up_to_milliseconds(seconds: float) -> int:
+    """Return a time in whole milliseconds, at which a player shows the frame that starts then."""
+    return math.ceil(seconds * 1000 - MILLISECOND_TOLERANCE)

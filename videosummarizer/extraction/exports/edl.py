@@ -20,7 +20,7 @@ def write_edl(timeline: Timeline) -> bytes:
     counts = {(reference.rate_fps, reference.is_drop_frame): reference for reference in timeline.references}
     if len(counts) > 1:
         counted = ", ".join(
-            f"{reference.name} at {float(rate_fps):.6g} fps{' drop-frame' * is_drop_frame}"
+            f"{reference.name} at {float(rate_fps):.4g} fps{' drop-frame' * is_drop_frame}"
             for (rate_fps, is_drop_frame), reference in counts.items()
         )
         raise ExportError(f"an EDL counts all timecode alike, received {counted}: use another format")

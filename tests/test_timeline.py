@@ -1,7 +1,7 @@
-"""Rates, timecodes and variable frame rates in exports, against opentimelineio, plain loops and exact fractions."""
+"""The cut that all exports are written from: rates, variable frame rates, clips of several matches."""
 
+import dataclasses
 import math
-import re
 from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,13 +11,12 @@ import numpy as np
 import opentimelineio
 import pytest
 from clips import tone, write_clip
-from timelines import FOLDER, Cut, timeline_of
+from timelines import FOLDER, RATES, SHORT_CUTS, recording, timeline_of
 
 from videosummarizer import media
 from videosummarizer.extraction.exports.edl import write_edl
 from videosummarizer.extraction.exports.fcpxml import write_fcpxml
 from videosummarizer.extraction.exports.otio import write_otio
-from videosummarizer.extraction.exports.timecode import parse_timecode
 from videosummarizer.extraction.exports.timeline import (
     Clip,
     MediaReference,
@@ -26,7 +25,42 @@ from videosummarizer.extraction.exports.timeline import (
     find_timebase,
 )
 
-RATES = ["24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"]
+
+def seconds(text):
+    return Fraction(text.removesuffix("s"))
+
+
+def describe(path, info, sections, scores=None):
+    scores = [0.5] * len(sections) if scores is None else scores
+    return describe_match(path, info, np.array(sections), np.array(scores))
+
+
+def test_footage_of_a_clip(tmp_path):
+    path = write_clip(tmp_path / "a.mp4")
+    match, cuts = describe(path, media.probe(path), [[3, 10], [20, 60]], [0.25, 0.75])
+    assert (match.rate_fps, match.num_frames, match.start_frame, match.is_drop_frame) == (30, 60, 0, False)
+    assert (match.width_px, match.height_px, match.num_channels, match.is_exact) == (160, 64, 0, True)
+    assert cuts == [Clip(match, 3, 10, 0.25), Clip(match, 20, 60, 0.75)]
+
+
+def test_a_variable_frame_rate_is_cut_by_time(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", ticks=[*range(0, 20), *range(20, 60, 2), *range(60, 90)])
+    match, cuts = describe(clip, media.probe(clip), [[10, 20], [25, 40], [45, 70]])
+    assert not match.is_exact
+    assert match.rate_fps == 30  # most frames are that far apart; there are 70 in 3 s
+    assert [(cut.start_frame, cut.end_frame) for cut in cuts] == [(10, 20), (30, 60), (65, 90)]
+
+
+def test_times_in_whole_milliseconds_are_a_constant_rate():
+    places_sec = np.round(np.arange(30000) * 1001 / 30000, 3)
+    assert find_timebase(30000 / 1001, places_sec) == (Fraction(30000, 1001), True)
+
+
+def test_footage_and_cuts_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recording().start_frame = 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        timeline_of(recording(), SHORT_CUTS).clips[0].start_frame = 1
 
 
 def info_of(times_sec, end_sec):
@@ -40,15 +74,6 @@ def info_of(times_sec, end_sec):
 def clip(tmp_path_factory):
     """A file to open: what its frames' times are is told by `info_of`."""
     return write_clip(tmp_path_factory.mktemp("clip") / "a.mp4", num_frames=3)
-
-
-def describe(path, info, sections, scores=None):
-    scores = [0.5] * len(sections) if scores is None else scores
-    return describe_match(path, info, np.array(sections), np.array(scores))
-
-
-def seconds(text):
-    return Fraction(text.removesuffix("s"))
 
 
 def ranges_in_exports(footage, cuts):
@@ -127,56 +152,6 @@ def test_the_rate_to_cut_at(frame_rate_fps, times_sec, expected):
     assert find_timebase(frame_rate_fps, times_sec) == (Fraction(expected[0]), expected[1])
 
 
-TIMECODES = ["00:00:00:01", "00:00:59:23", "00:01:00:02", "00:09:59:20", "00:10:00:00", "01:02:03:04", "23:59:59:22"]
-
-
-@pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize("mark", [":", ";", "."])
-def test_timecodes_count_as_opentimelineio_counts_them(rate, mark):
-    rate_fps = Fraction(rate)
-    drops = mark != ":" and rate in ("30000/1001", "60000/1001")
-    for timecode in TIMECODES:
-        if drops:  # with ";" it counts drop-frame
-            expected = opentimelineio.opentime.from_timecode(timecode[:8] + ";" + timecode[9:], float(rate_fps)).value
-        else:
-            expected = opentimelineio.opentime.from_timecode(timecode, math.ceil(rate_fps)).value
-        text = timecode[:8] + mark + timecode[9:]
-        assert parse_timecode(text, rate_fps) == (expected, drops), text
-
-
-def test_drop_frame_numbers_follow_each_other_over_every_minute():
-    for rate, num_dropped, num_numbers in (("30000/1001", 2, 30), ("60000/1001", 4, 60)):
-        count = 0
-        for minute in range(21):
-            first = num_dropped if minute % 10 else 0
-            for second in (0, 59):
-                number = first if second == 0 else 0
-                text = f"00:{minute:02d}:{second:02d};{number:02d}"
-                expected = count + (second * num_numbers - first if second else 0)
-                assert parse_timecode(text, Fraction(rate)) == (expected, True), text
-            count += 60 * num_numbers - first
-
-
-@pytest.mark.parametrize("text", ["", "1:00:00:00", "01:00:00", "01:00:00:000", "01:00:00:00 ", "01:00:00,00", "x"])
-def test_what_is_no_timecode_counts_from_zero(text):
-    assert parse_timecode(text, Fraction(25)) == (0, False)
-
-
-@pytest.mark.parametrize(("suffix", "codec"), [("mov", "libx264"), ("mkv", "libx264"), ("mxf", "mpeg2video")])
-def test_a_timecode_is_found_wherever_a_format_keeps_it(tmp_path, suffix, codec):
-    path = tmp_path / f"a.{suffix}"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        (container if suffix == "mkv" else stream).metadata["timecode"] = "10:00:00:05"
-        for _ in range(10):
-            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    footage, _ = describe(path, media.probe(path), [[0, 5]])
-    assert (footage.start_frame, footage.is_drop_frame) == ((10 * 3600) * 25 + 5, False)
-
-
 @pytest.mark.parametrize("num_channels", [0, 1, 2, 6])
 def test_media_reference_holds_the_files_audio_size_and_absolute_path(tmp_path, monkeypatch, num_channels):
     audio = np.tile(tone(440, 1), (num_channels, 1)) if num_channels else None
@@ -196,16 +171,3 @@ def test_a_file_without_a_frame_is_refused(tmp_path):
         container.mux(stream.encode(block))
     with pytest.raises(media.MediaError, match="without a video stream"):
         describe(path, info_of(np.arange(10) / 25, 0.4), [[0, 5]])
-
-
-def test_cuts_around_dropped_numbers_are_neither_a_frame_short_nor_long(clip):
-    match = MediaReference(Path("/a.mp4"), Fraction(30000, 1001), True, 107892, 200_000, 16, 9, 2, True)
-    cuts = [Cut(first, first + length, 0) for first in (1798, 1799, 1800, 17981, 17982) for length in (1, 2, 1801)]
-    text = write_edl(timeline_of(match, cuts)).decode()
-    rows = re.findall(r"C +(\S+) (\S+) (\S+) (\S+)\n", text)
-    frames = [[opentimelineio.opentime.from_timecode(code, 30000 / 1001).value for code in row] for row in rows]
-    record = 0
-    for (start, end, record_start, record_end), cut in zip(frames, cuts, strict=True):
-        assert (start - 107892, end - 107892) == (cut.start_frame, cut.end_frame)
-        assert (record_start, record_end) == (record, record + cut.end_frame - cut.start_frame)
-        record = record_end
