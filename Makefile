@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 DATASET := dataset_sl5_vsr3_vw64_vh64_asr11025
-CHECKPOINTS := checkpoints
+CHECKPOINTS := checkpoints_demo
 HIGHLIGHTS := highlights
 UNSEEN_MATCH := data/raw/arena_02.mp4
 
@@ -35,7 +35,7 @@ $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 
 demo: $(INSTALLED)
 	$(BIN)/python data_converter.py data/raw 5 3 64 64 11025 0 --overwrite
-	$(BIN)/python main.py --data_dir $(DATASET) --ckpt_dir $(CHECKPOINTS)
+	$(BIN)/python main.py --data_dir $(DATASET) --ckpt_dir $(CHECKPOINTS) --overwrite
 	$(BIN)/python highlight_extractor.py $(UNSEEN_MATCH) --output_dir $(HIGHLIGHTS) --overwrite \
 	    --ckpt "$$(ls -t $(CHECKPOINTS)/*.hdf5 | head -n 1)"
 

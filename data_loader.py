@@ -4,7 +4,6 @@ loader = DataLoader("dataset_sl5_vsr3_vw64_vh64_asr11025")
 inputs, targets, weights = loader.batches("train")[0]      # inputs["video"], inputs["audio"]
 """
 
-import hashlib
 import itertools
 import math
 import os
@@ -16,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from videosummarizer import prefetching
-from videosummarizer.dataset import storage
+from videosummarizer.dataset import split, storage
 from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError, Match, parse_match, segment_counts
+from videosummarizer.dataset.split import assign_fold_subsets, assign_subset
 from videosummarizer.dataset.storage import SegmentFile, open_dataset
 from videosummarizer.dataset.temporal_context import choose_temporal_context
 from videosummarizer.dataset.time_shift import count_shifts, shift_batch
-from videosummarizer.match_files import compose
 from videosummarizer.prefetching import NUM_READERS
 from videosummarizer.sections import coverage
 
@@ -38,29 +37,6 @@ NUM_BATCHES_AHEAD = 2
 Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]
 
 
-def assign_subset(title: str, train_ratio: float = 0.6, valid_ratio: float = 0.2) -> str:
-    """Return the subset of a video, which depends on its title only.
-
-    The 64 bytes of the SHA-512 of the title, in composed characters (Unicode NFC) and UTF-8, are XORed into one byte,
-    which is divided by 255. Existing datasets depend on exactly this formula.
-
-    Args:
-        title: of the video.
-        train_ratio: the fraction of the range [0, 1] that is "train", from 0 on.
-        valid_ratio: the fraction of the range that is "valid", from `train_ratio` on.
-
-    Returns:
-        "train", "valid" or "test".
-    """
-    xor_byte = 0
-    for byte in hashlib.sha512(compose(title).encode("utf-8")).digest():
-        xor_byte ^= byte
-    position = xor_byte / 255
-    if position < train_ratio:
-        return "train"
-    return "valid" if position < train_ratio + valid_ratio else "test"
-
-
 class DataLoader:
     """Split a dataset by source video and read its segments in batches.
 
@@ -72,11 +48,15 @@ class DataLoader:
         train_ratio: the fraction of the hash's range that is train.
         valid_ratio: the fraction of the hash's range that is valid. The rest is test.
         seed: of the order, the offsets and the time shifts of the training segments.
+        fold: (number, num_folds), to split the videos as for this fold, numbered from 1 on, instead of by the ratios.
 
     Attributes:
         config: the dataset's metadata.DataConfig.
         data_shape: the shapes of a segment's arrays, {"video": (T, H, W, 3), "audio": shape}.
         metadata: the dataset's metadata, a dict.
+        fold: as given.
+        classes_of: for each title whether its video has segments labelled 1, and whether it has segments labelled 0.
+        subset_of: each title's subset.
         segment_files: each subset's SegmentFiles, by title and index.
         num_videos: the number of videos in each subset.
         num_segments: the number of segments in each subset.
@@ -100,6 +80,7 @@ class DataLoader:
         train_ratio: float = 0.6,
         valid_ratio: float = 0.2,
         seed: int = 0,
+        fold: tuple[int, int] | None = None,
     ):
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size: received {batch_size}, expected 1 or more")
@@ -113,13 +94,24 @@ class DataLoader:
         self.config = DataConfig(**self.metadata["config"])
         self.data_shape = self.metadata["data_shape"]
         self.seed = seed
-        self.train_ratio, self.valid_ratio = train_ratio, valid_ratio
+        self.train_ratio, self.valid_ratio, self.fold = train_ratio, valid_ratio, fold
         self.video_records = {video["title"]: video for video in self.metadata.get("videos", ())}
         self.segment_files = {subset: [] for subset in SUBSETS}
         self.num_videos = dict.fromkeys(SUBSETS, 0)
-        for title, num_segments in segment_counts(self.metadata).items():
-            subset = assign_subset(title, train_ratio, valid_ratio)
-            self.segment_files[subset] += storage.list_segments(files, title, num_segments)
+        files_of = {
+            title: storage.list_segments(files, title, num_segments)
+            for title, num_segments in segment_counts(self.metadata).items()
+        }
+        self.classes_of = {
+            title: tuple(any(file.label == label for file in files) for label in (1, 0))
+            for title, files in files_of.items()
+        }
+        if fold:
+            self.subset_of = assign_fold_subsets(self.classes_of, *fold)
+        else:
+            self.subset_of = {title: assign_subset(title, train_ratio, valid_ratio) for title in files_of}
+        for title, subset in self.subset_of.items():
+            self.segment_files[subset] += files_of[title]
             self.num_videos[subset] += 1
         self.num_steps = max(1, round(self.config.segment_length / STEP_SEC))
         lengths_sec = [match.sections_sec[:, 1] - match.sections_sec[:, 0] for match in self.matches("train")]
@@ -198,15 +190,23 @@ class DataLoader:
         lacking = [s for s in subsets if not 0 < self.num_highlights[s] < self.num_segments[s]]
         if not lacking:
             return
+        if problem := split.describe_missing_class(self.classes_of, list(self.video_records.values())):
+            raise DatasetError(f"{self.dataset_dir}: {problem}")
         counts = "; ".join(
             f"{s}: {self.num_videos[s]} videos, {self.num_segments[s]} segments, {self.num_highlights[s]} highlights"
             for s in SUBSETS
         )
+        ratios = self.train_ratio, self.valid_ratio
+        if self.fold:
+            flag, advice = "--folds {1}, here fold {0}".format(*self.fold), split.advise_on_folds(self.classes_of)
+        else:
+            flag, advice = "--split, here {:g} {:g}".format(*ratios), split.ADDING
+            if set(subsets) == set(SUBSETS):
+                advice = split.advise_on_split(self.classes_of, ratios)
         raise DatasetError(
             f"{self.dataset_dir}: expected segments of both classes in {' and '.join(subsets)}, but "
             f"{' and '.join(lacking)} {'lacks' if len(lacking) == 1 else 'lack'} one ({counts}). A video's title "
-            "decides its subset: add videos and convert again, or choose other ratios (--split, here "
-            f"{self.train_ratio:g} {self.valid_ratio:g})"
+            f"decides its subset ({flag}): {advice}"
         )
 
 

@@ -1,6 +1,6 @@
 """Make the images of the docs from the files of the demo, with headless Chromium.
 
-    python benchmarks/make_pictures.py checkpoints highlights/arena_02
+    python benchmarks/make_pictures.py checkpoints_demo highlights/arena_02
 
 Writes docs/history.png, docs/timeline.png and docs/page.png.
 """

@@ -348,6 +348,9 @@ def test_a_run_on_the_drive_is_resumed(tmp_path, num_done, line, capsys):
     settings = {"--epochs": 3, "--batch_size": 4, "--learning_rate": 0.1}
     assert colab.resume_flags(tmp_path, settings) == []
     assert capsys.readouterr().out == "No earlier run was found: training starts.\n"
+    (tmp_path / "history.csv").write_bytes(b"copied before the resume point, which never was")
+    assert colab.resume_flags(tmp_path, settings) == ["--overwrite"]
+    assert capsys.readouterr().out == "No earlier run was found: training starts.\n"
     history = [{"epoch": epoch + 1, "loss": 0.5, "val_loss": 0.6} for epoch in range(num_done)]
     resume_point.write(tmp_path, resume_point.TrainingState(settings, history, "ckpt", None, []))
     assert (tmp_path / resume_point.FILE_NAME).exists()

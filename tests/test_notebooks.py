@@ -78,8 +78,10 @@ def rows_of(html):
 
 def test_history_and_test_are_those_of_the_shell_to_the_last_digit(folder, executed, shell):
     for name in ("history.csv", "predictions.csv"):
-        assert (folder / "checkpoints" / name).read_bytes() == (folder / "shell" / name).read_bytes()
-    reports = [json.loads((folder / name / "test_report.json").read_text()) for name in ("checkpoints", "shell")]
+        assert (folder / "checkpoints_notebook" / name).read_bytes() == (folder / "shell" / name).read_bytes()
+    reports = [
+        json.loads((folder / name / "test_report.json").read_text()) for name in ("checkpoints_notebook", "shell")
+    ]
     for report in reports:
         assert report.pop("checkpoint").startswith("ckpt-")
     assert reports[0] == reports[1]
@@ -113,19 +115,21 @@ def test_the_network_is_described(executed):
 
 
 def test_curves_are_drawn_in_place_while_training_runs(folder, executed):
-    assert plots_of(executed["training"]) == [(folder / "checkpoints" / "history.png").read_bytes()]
+    assert plots_of(executed["training"]) == [(folder / "checkpoints_notebook" / "history.png").read_bytes()]
     assert text_of(executed["training"]).count("Training: 100%") == 1
     assert {output.name for output in executed["training"].outputs if output.output_type == "stream"} == {"stdout"}
 
 
 def test_plots_of_the_test_are_shown(folder, executed):
-    assert plots_of(executed["precision-recall"]) == [(folder / "checkpoints/precision_recall.png").read_bytes()]
-    assert plots_of(executed["matches"]) == [(folder / "checkpoints/test_matches.png").read_bytes()]
+    assert plots_of(executed["precision-recall"]) == [
+        (folder / "checkpoints_notebook/precision_recall.png").read_bytes()
+    ]
+    assert plots_of(executed["matches"]) == [(folder / "checkpoints_notebook/test_matches.png").read_bytes()]
     assert text_of(executed["validation"]).startswith("Valid: 3 videos, 36 segments")
 
 
 def test_misclassified_segments_are_those_of_the_predictions(folder, executed):
-    lines = [line.split(",") for line in (folder / "checkpoints/predictions.csv").read_text().splitlines()[1:]]
+    lines = [line.split(",") for line in (folder / "checkpoints_notebook/predictions.csv").read_text().splitlines()[1:]]
     misclassified = {(title, start) for title, _, _, _, start, _, label, _, predicted in lines if label != predicted}
     rows = rows_of(html_of(executed["wrong"]))
     assert len(rows) == min(20, len(misclassified))
@@ -134,7 +138,7 @@ def test_misclassified_segments_are_those_of_the_predictions(folder, executed):
 
 
 def test_a_reel_of_a_test_match_is_in_the_notebook(folder, executed):
-    reel = (folder / "checkpoints/highlights/arena_02_highlights.mp4").read_bytes()
+    reel = (folder / "checkpoints_notebook/highlights/arena_02_highlights.mp4").read_bytes()
     assert base64.b64encode(reel).decode() in html_of(executed["reel"])
 
 

@@ -152,7 +152,7 @@ def test_settings_that_changed_are_named_with_both_values(tmp_path):
         resume_point.read(tmp_path, {**SETTINGS, "--seed": 4, "segments": [4, 3, 1], "--new": None})
     assert str(refused.value) == (
         f"{tmp_path / 'resume.npz'}: this run was started with --seed 3, segments [4, 3, 2], received --seed 4, "
-        "segments [4, 3, 1]: give the same flags, or start from scratch, without --resume or in another folder"
+        "segments [4, 3, 1]: give the same flags, or start from scratch, with --overwrite or in another folder"
     )
 
 
@@ -181,7 +181,7 @@ def with_a_hole(path):
 @pytest.mark.parametrize("damage", [without_rest, with_another_rest, with_objects, cut_short, with_a_hole])
 def test_a_damaged_file_is_named(tmp_path, damage):
     damage(tmp_path / FILE_NAME)
-    with pytest.raises(ResumeError, match=r"resume\.npz: cannot be read \(.+\): train without --resume"):
+    with pytest.raises(ResumeError, match=r"resume\.npz: cannot be read \(.+\): start again with --overwrite"):
         resume_point.read(tmp_path, SETTINGS)
 
 
@@ -208,7 +208,10 @@ def test_where_there_is_no_point_that_is_said(tmp_path):
 )
 def test_a_state_that_no_run_has_is_named(tmp_path, more):
     resume_point.write(tmp_path, a_point(**more))
-    with pytest.raises(ResumeError, match=r"resume\.npz: cannot be read \(.{1,85}\): train without --resume$"):
+    with pytest.raises(
+        ResumeError,
+        match=r"resume\.npz: cannot be read \(.{1,85}\): start again with --overwrite$",
+    ):
         resume_point.read(tmp_path, SETTINGS)
 
 
@@ -216,10 +219,10 @@ def test_a_point_is_read_in_memory_of_its_size(tmp_path):
     path = tmp_path / FILE_NAME
     np.savez_compressed(path, np.zeros(10**7), rest=np.frombuffer(b"{}", np.uint8))
     assert path.stat().st_size < 200_000
-    with pytest.raises(ResumeError, match=r"cannot be read \(its part 'rest\.npy' is compressed or too long\): train"):
+    with pytest.raises(ResumeError, match=r"cannot be read \(its part 'rest\.npy' is compressed or too long\): start"):
         resume_point.read(tmp_path, SETTINGS)
     path.write_bytes(b"")
-    with pytest.raises(ResumeError, match=r"resume\.npz: cannot be read \(.+\): train without --resume$"):
+    with pytest.raises(ResumeError, match=r"resume\.npz: cannot be read \(.+\): start again with --overwrite$"):
         resume_point.read(tmp_path, SETTINGS)
 
 

@@ -378,7 +378,7 @@ def test_the_log_of_a_run_is_closed_however_it_ends(play, monkeypatch):
         keras.callbacks.TensorBoard, "on_train_end", lambda log, logs=None: closed.append(log) or plain(log, logs)
     )
     assert play([scores_with(0.7)]).status == 0
-    assert play([scores_with(0.7)], stop_in=1).status == 130
+    assert play([scores_with(0.7)], "--overwrite", stop_in=1).status == 130
     assert len(closed) == 2
 
 

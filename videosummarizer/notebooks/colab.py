@@ -20,7 +20,7 @@ from packaging.version import InvalidVersion, Version
 from tqdm import tqdm
 
 from videosummarizer.match_files import find_file, find_label_path, is_system_file
-from videosummarizer.training import resume_point
+from videosummarizer.training import earlier_run, resume_point
 
 
 class DriveError(Exception):
@@ -304,6 +304,8 @@ def is_ignored(relative_path: Path) -> bool:
 def resume_flags(ckpt_dir: Path, settings: dict[str, float]) -> list[str]:
     """Return the flags with which main.py resumes the run in a folder, and print its progress.
 
+    A run of which no epoch was copied completely is started again. Its files on the Drive stay.
+
     Args:
         ckpt_dir: folder of the run.
         settings: flags that are given, such as --epochs; they have to be those that the run was started with.
@@ -313,7 +315,7 @@ def resume_flags(ckpt_dir: Path, settings: dict[str, float]) -> list[str]:
     """
     if not (ckpt_dir / resume_point.FILE_NAME).exists():
         print("No earlier run was found: training starts.")
-        return []
+        return ["--overwrite"] if earlier_run.find_files(ckpt_dir) else []
     state = resume_point.read(ckpt_dir, settings)
     num_done, num_epochs = len(state.history), state.settings["--epochs"]
     rest = "training is finished" if num_done == num_epochs else f"training resumes with epoch {num_done + 1}"

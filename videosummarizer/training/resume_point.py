@@ -89,7 +89,7 @@ def restore(network, average, values: list[np.ndarray]) -> None:
     if [value.shape for value in values] != shapes:
         raise ResumeError(
             f"{FILE_NAME}: received the values of another version's network or another KERAS_BACKEND, expected "
-            "this network's: train without --resume"
+            "this network's: start again with --overwrite"
         )
     average.num_updates = int(values[0])
     average.values = [np.copy(value) for value in values[1 : 1 + num_averaged]]
@@ -160,7 +160,7 @@ def read(ckpt_dir: Path, settings: dict) -> TrainingState:
     except FileNotFoundError as error:
         raise ResumeError(f"{path}: nothing to resume, no epoch was finished: train without --resume") from error
     except READING_ERRORS as error:
-        raise ResumeError(f"{path}: cannot be read ({excerpt(str(error))}): train without --resume") from error
+        raise ResumeError(f"{path}: cannot be read ({excerpt(str(error))}): start again with --overwrite") from error
     changed = [name for name, value in settings.items() if state.settings.get(name) != value]
     if changed:
         raise ResumeError(
@@ -168,6 +168,6 @@ def read(ckpt_dir: Path, settings: dict) -> TrainingState:
             + ", ".join(f"{name} {excerpt(str(state.settings.get(name)))}" for name in changed)
             + ", received "
             + ", ".join(f"{name} {settings[name]}" for name in changed)
-            + ": give the same flags, or start from scratch, without --resume or in another folder"
+            + ": give the same flags, or start from scratch, with --overwrite or in another folder"
         )
     return state
