@@ -156,6 +156,53 @@ def test_parts_of_which_only_the_first_can_be_read_are_named(tmp_path, suffix):
     assert problems.describe_problems(clips[0], media.probe(clips[0]), set()) == []
 
 
+@pytest.mark.parametrize(
+    ("encoder", "container_format", "codec"), [("copy", "h264", "h264"), ("libx265", "hevc", "hevc")]
+)
+def test_a_raw_stream_is_refused_with_a_command_that_gives_it_timestamps(tmp_path, encoder, container_format, codec):
+    clip = write_clip(tmp_path / "clip.mp4", num_frames=60)
+    path, ffmpeg = tmp_path / "raw stream.mp4", [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"]
+    options = ("-c:v", encoder, "-x265-params", "log-level=none") if encoder != "copy" else ("-c", "copy")
+    subprocess.run([*ffmpeg, "-i", str(clip), *options, "-f", container_format, str(path)], check=True)
+    with pytest.raises(media.TimestampError) as raised:
+        media.probe(path)
+    timed = tmp_path / "raw stream_timed.mp4"
+    assert str(raised.value) == (
+        f"{path}: received {codec} video without timestamps (a raw stream without a container), expected them: make a "
+        f"file with ffmpeg -r RATE -i '{path}' -crf 16 '{timed}', where RATE is the number of frames per second"
+    )
+    command = shlex.split(str(raised.value).partition(" with ")[2].partition(", where")[0].replace("RATE", "30"))
+    subprocess.run([*ffmpeg, *command[1:]], check=True)
+    info = media.probe(timed)
+    np.testing.assert_allclose(info.frame_times_sec, np.arange(60) / 30, atol=1e-4)
+    assert [read_number(frame) for frame in media.read_frames(timed, info, info.frame_times_sec, 40, 16)] == [
+        *range(60)
+    ]
+
+
+def test_ogg_files_that_were_joined_by_cat_are_refused_with_a_command(tmp_path):
+    contents, ffmpeg = [], [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"]
+    for name, first in (("a", 0), ("b", 100)):
+        clip = write_clip(tmp_path / f"{name}.mp4", num_frames=45, audio=tone(440, 1.5), first_number=first)
+        part = tmp_path / f"{name}.ogv"
+        codecs = ("-c:v", "libvpx", "-b:v", "2M", "-c:a", "libvorbis")
+        subprocess.run([*ffmpeg, "-i", str(clip), *codecs, str(part)], check=True)
+        contents.append(part.read_bytes())
+    path = tmp_path / "two parts.mp4"
+    path.write_bytes(b"".join(contents))
+    with pytest.raises(media.TimestampError) as raised:
+        media.probe(path)
+    message, joined = str(raised.value), tmp_path / "two parts_joined.mkv"
+    assert message.startswith(f"{path}: received an Ogg file in which another one begins, which FFmpeg cannot read, ")
+    (tmp_path / "parts.txt").write_text("file 'a.ogv'\nfile 'b.ogv'\n")
+    command = shlex.split(message.partition(" with ")[2].partition(", where")[0])
+    subprocess.run([*ffmpeg, *command[1:]], check=True, cwd=tmp_path)
+    info = media.probe(joined)
+    numbers = [read_number(frame) for frame in media.read_frames(joined, info, info.frame_times_sec, 40, 16)]
+    assert numbers == [*range(45), *range(100, 145)]
+    assert problems.describe_problems(joined, info, set()) == []
+
+
 # ---- Gaps
 
 

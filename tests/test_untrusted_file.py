@@ -17,6 +17,13 @@ def test_a_file_is_read_up_to_its_limit(tmp_path):
         read_limited(path, 9)
 
 
+def test_a_file_is_complete_also_if_the_system_returns_it_in_parts(tmp_path, monkeypatch):
+    path, read = tmp_path / "file", os.read
+    path.write_bytes(b"0123456789" * 20_000)
+    monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 70_000)))
+    assert read_limited(path, 200_000) == path.read_bytes()
+
+
 def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):

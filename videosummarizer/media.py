@@ -106,7 +106,12 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
         with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
             if container.format.name in PLAYLIST_FORMATS:
                 raise MediaError(f"{path}: cannot be read as a video (it is a list of other files)")
-            yield container
+            try:
+                yield container
+            except av.error.PatchWelcomeError as error:
+                if container.format.name != "ogg":
+                    raise
+                raise TimestampError(timestamps.describe_chain(path)) from error
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: cannot be read as a video ({error.strerror or error})") from error
     finally:
@@ -190,6 +195,8 @@ def probe(path: str | os.PathLike) -> VideoInfo:
         first_frame, keyframe_pts, random_access_points = read_packets(container, stream, audio_choice, video_times)
         audio, *audio_times = audio_choice.chosen
         times_sec, durations_sec = video_times.shown_sec(), video_times.shown_durations_sec()
+        if not len(video_times.pts) and video_times.end_position:
+            raise TimestampError(timestamps.describe_raw_stream(path, stream.codec_context.name))
         if not (times_sec >= -TIME_TOLERANCE_SEC).any():
             raise MediaError(f"{path}: received a video stream without a frame, expected at least one")
         if first_frame is None:

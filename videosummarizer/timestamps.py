@@ -172,16 +172,34 @@ def argument(path: str | os.PathLike) -> str:
     return shlex.quote(str(Path(path).absolute() if is_ambiguous else path))
 
 
-def joined_path(path: str | os.PathLike) -> Path:
+def joined_path(path: str | os.PathLike, suffix: str = ".mp4") -> Path:
     """Return a name for the file in which the parts of a file have one clock."""
-    return Path(path).with_name(f"{Path(path).stem}_joined.mp4")
+    return Path(path).with_name(f"{Path(path).stem}_joined{suffix}")
 
 
-def join_command(path: str | os.PathLike) -> str:
-    """Return the command that joins the parts of which a file was made."""
+def join_command(path: str | os.PathLike, suffix: str = ".mp4") -> str:
+    """Return the command that joins the parts of which a file was made, into a file with a suffix."""
     return (
-        f"ffmpeg -f concat -safe 0 -i parts.txt -c copy {argument(joined_path(path))}, where parts.txt has a "
+        f"ffmpeg -f concat -safe 0 -i parts.txt -c copy {argument(joined_path(path, suffix))}, where parts.txt has a "
         "line file 'NAME' for each part"
+    )
+
+
+def describe_chain(path: str | os.PathLike) -> str:
+    """Return the error message for an Ogg file in which another file begins."""
+    return (
+        f"{path}: received an Ogg file in which another one begins, which FFmpeg cannot read, expected one stream: "
+        f"join its parts with {join_command(path, '.mkv')}"
+    )
+
+
+def describe_raw_stream(path: str | os.PathLike, codec: str) -> str:
+    """Return the error message for a file whose video has no timestamps, and so no frame rate."""
+    timed_path = Path(path).with_name(f"{Path(path).stem}_timed.mp4")
+    return (
+        f"{path}: received {codec} video without timestamps (a raw stream without a container), expected them: make a "
+        f"file with ffmpeg -r RATE -i {argument(path)} -crf 16 {argument(timed_path)}, where RATE is the number of "
+        "frames per second"
     )
 
 

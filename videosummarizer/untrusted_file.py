@@ -29,7 +29,8 @@ def read_limited(path: str | os.PathLike, max_bytes: int) -> bytes:
             raise ValueError("received something other than a regular file")
         if state.st_size > max_bytes:
             raise ValueError(f"received {state.st_size} bytes, expected at most {max_bytes}")
-        return os.read(descriptor, state.st_size)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(state.st_size)  # also where the system returns less than it is asked for
     finally:
         os.close(descriptor)
 
