@@ -29,7 +29,7 @@ import threadpoolctl
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from videosummarizer import match_files, media, problems
+from videosummarizer import audio_track, match_files, media, problems
 from videosummarizer.argument_types import number_between, positive_number
 from videosummarizer.atomic_file import atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
@@ -103,7 +103,11 @@ def find_labels(
             result.warnings += problems.describe_file(path, info)
         # One BLAS thread: the products are small, and several matches run in parallel.
         with threadpoolctl.threadpool_limits(1):
-            shots = find_shots(match_path, match_info, highlight_path, highlight_info)
+            damages = audio_track.AudioDamage(), audio_track.AudioDamage()
+            shots = find_shots(match_path, match_info, highlight_path, highlight_info, *damages)
+        for path, info, damage in zip((match_path, highlight_path), (match_info, highlight_info), damages, strict=True):
+            cancelled_sec = damage.antiphase.cancelled_sec(info.duration_sec)
+            result.warnings += problems.describe_audio(path, damage.seconds(info.duration_sec), cancelled_sec)
         confident = [shot for shot in shots if shot.confidence >= min_confidence]
         sections_sec = merge_sections([(shot.match_start_sec, shot.match_end_sec) for shot in confident])
         text = label_text(sections_sec, match_info.frame_edges_sec)

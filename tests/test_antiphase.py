@@ -4,7 +4,9 @@ import av
 import numpy as np
 import pytest
 from clips import tone, write_clip
+from test_missing_audio import zero_packets
 
+import label_finder
 from videosummarizer.antiphase import AntiphaseMeter
 from videosummarizer.dataset import conversion, input_check
 from videosummarizer.dataset.metadata import DataConfig
@@ -58,6 +60,19 @@ def test_the_check_and_the_conversion_warn_of_the_same_seconds(tmp_path, first, 
     (tmp_path / "dataset").mkdir()
     result = conversion.convert_match(path, DataConfig(1, 2, 8, 8, 8000, False), tmp_path / "dataset", 1)
     assert result.warnings == warnings
+
+
+def test_the_label_finder_names_antiphase_and_damage_of_either_video(tmp_path):
+    sound = tone(440, 3)
+    cancelled = write_clip(tmp_path / "match.mp4", num_frames=90, audio=np.stack([sound, -sound]))
+    damaged = write_clip(tmp_path / "highlights.mp4", num_frames=90, audio=sound)
+    damaged.write_bytes(zero_packets(damaged, "audio", 1, 2))
+    for videos in ((cancelled, damaged), (damaged, cancelled)):
+        warnings = label_finder.find_labels("match", *videos, tmp_path, 0.5).warnings
+        assert sorted(warnings)[:2] == [
+            f"{damaged}: the audio is damaged at 1 s: it is silent there",
+            f"{cancelled}: {MESSAGE.format('0, 1, 2')}",
+        ]
 
 
 def test_all_seconds_of_long_frames_are_measured():

@@ -39,7 +39,7 @@ def test_audio_of_any_length_is_read_to_its_end(monkeypatch, duration_sec):
 
     monkeypatch.setattr(audio_track, "read_audio", read_audio)
     actual = fingerprints.read_audio_features("a.mp4", "its info")
-    assert asked == [("a.mp4", "its info", 8000)]
+    assert asked == [("a.mp4", "its info", 8000, None)]
     np.testing.assert_allclose(actual, reference_features(samples), atol=2e-3)
 
 

@@ -168,7 +168,7 @@ def test_the_match_and_the_highlight_video_are_not_swapped(folders, tmp_path, mo
     asked = []
     monkeypatch.setattr(label_finder, "find_shots", lambda *arguments: asked.append(arguments) or [])
     find_labels(folders, tmp_path, 0.5)
-    ((match, match_info, edit, edit_info),) = asked
+    ((match, match_info, edit, edit_info, *_),) = asked
     assert (match, edit) == tuple(folder / "a.mp4" for folder in folders)
     assert (len(match_info.frame_times_sec), len(edit_info.frame_times_sec)) == (90, 105)
 

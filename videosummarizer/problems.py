@@ -60,13 +60,19 @@ def describe_problems(
             f"{path}: the video ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that the "
             "header states: converted up to there"
         )
-    for kind, seconds, consequence in (
-        ("damaged", damaged_sec, "the last undamaged frame is repeated there"),
-        ("the audio is damaged", damaged_audio_sec, "it is silent there"),
-        ("the audio channels are in antiphase", cancelled_audio_sec, "they cancel to silence in mono, invert one"),
-    ):
-        if seconds:
-            problems.append(describe_seconds(path, kind, seconds, consequence))
+    if damaged_sec:
+        problems.append(describe_seconds(path, "damaged", damaged_sec, "the last undamaged frame is repeated there"))
+    return problems + describe_audio(path, damaged_audio_sec, cancelled_audio_sec)
+
+
+def describe_audio(path: str | os.PathLike, damaged_sec: Set[int], cancelled_sec: Set[int]) -> list[str]:
+    """Return the warnings about the audio of a video, see `describe_problems`."""
+    problems = []
+    if damaged_sec:
+        problems.append(describe_seconds(path, "the audio is damaged", damaged_sec, "it is silent there"))
+    if cancelled_sec:
+        consequence = "they cancel to silence in mono, invert one"
+        problems.append(describe_seconds(path, "the audio channels are in antiphase", cancelled_sec, consequence))
     return problems
 
 

@@ -59,7 +59,9 @@ VIDEO_REGULARISATION = 1.0
 NORM_OFFSET_RATIO = 0.5
 
 
-def read_audio_features(path: str | os.PathLike, video_info: VideoInfo) -> np.ndarray:
+def read_audio_features(
+    path: str | os.PathLike, video_info: VideoInfo, damage: audio_track.AudioDamage | None = None
+) -> np.ndarray:
     """Return the log-mel spectrogram of a video's audio without its moving average.
 
     Row i describes the audio around i * HOP_SEC. Each row's own mean is subtracted as well.
@@ -67,6 +69,7 @@ def read_audio_features(path: str | os.PathLike, video_info: VideoInfo) -> np.nd
     Args:
         path: the video.
         video_info: the result of `media.probe`.
+        damage: as for `audio_track.read_audio`.
 
     Returns:
         (num_steps, 32) float32, natural logarithms of amplitudes; 0 in silence.
@@ -88,7 +91,7 @@ def read_audio_features(path: str | os.PathLike, video_info: VideoInfo) -> np.nd
         ).T  # fmt: skip
 
     waiting, num_waiting, bands = [np.zeros(FFT_LENGTH // 2, np.float32)], FFT_LENGTH // 2, []
-    for samples in audio_track.read_audio(path, video_info, SAMPLE_RATE_HZ):
+    for samples in audio_track.read_audio(path, video_info, SAMPLE_RATE_HZ, damage):
         waiting.append(samples)
         num_waiting += len(samples)
         while num_waiting >= block_length:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videosummarizer import media
+from videosummarizer import audio_track, media
 from videosummarizer.labelling import fingerprints
 from videosummarizer.labelling.dissolves import DissolveRefiner
 from videosummarizer.labelling.fingerprints import FrameDescriber
@@ -63,7 +63,12 @@ class Shot:
 
 
 def find_shots(
-    match_path: Path, match_info: media.VideoInfo, highlight_path: Path, highlight_info: media.VideoInfo
+    match_path: Path,
+    match_info: media.VideoInfo,
+    highlight_path: Path,
+    highlight_info: media.VideoInfo,
+    match_damage: audio_track.AudioDamage | None = None,
+    highlight_damage: audio_track.AudioDamage | None = None,
 ) -> list[Shot]:
     """Find where the shots of a highlight video were cut from a match.
 
@@ -75,6 +80,8 @@ def find_shots(
         match_info: of the match.
         highlight_path: the highlight video.
         highlight_info: of the highlight video.
+        match_damage: takes the damage in the audio of the match, if its audio is compared.
+        highlight_damage: likewise of the highlight video.
 
     Returns:
         The shots that were found, in the order of the highlight video.
@@ -86,8 +93,8 @@ def find_shots(
 
     has_audio = match_info.audio and highlight_info.audio
     with ThreadPoolExecutor() as pool:  # FFmpeg decodes without holding Python's global lock
-        videos = ((highlight_path, match_path), (highlight_info, match_info)) if has_audio else ((), ())
-        features = pool.map(fingerprints.read_audio_features, *videos)
+        videos = (highlight_path, highlight_info, highlight_damage), (match_path, match_info, match_damage)
+        features = pool.map(fingerprints.read_audio_features, *zip(*videos, strict=True)) if has_audio else ()
         query = read_thumbnails(highlight_path)
         reference, has_keyframes = read_reference(match_path, match_info)
         audio = fingerprints.describe_audio(*features) if has_audio else None
