@@ -57,7 +57,8 @@ def test_the_page_holds_what_it_was_given(tmp_path):
             "video": f"{tmp_path}/matches/a match.mp4",
             "labels_dir": f"{tmp_path}/matches/",
             "page_dir": f"{tmp_path}/out/",
-            "output_dir": f"{tmp_path}/out/corrected",
+            "output_dir": f"{tmp_path}/out",
+            "starred_output_dir": f"{tmp_path}/out/starred",
             "shell": "posix",
         },
         "video_url": "../matches/a%20match.mp4",
@@ -87,17 +88,17 @@ def test_corrections_are_kept_for_the_match_and_for_the_sections_that_were_found
 
 
 @pytest.mark.parametrize(
-    ("video", "page_dir", "labels_dir", "starred_dir", "output_dir"),
+    ("video", "output_dir", "labels_dir", "page_dir", "starred_output_dir"),
     [
-        ("match.mp4", "highlights", "", "highlights/", "highlights/corrected"),
-        ("a/b c/match.mp4", ".", "a/b c/", "", "corrected"),
-        ("../match.mp4", "highlights/corrected", "../", "highlights/corrected/", "highlights/corrected"),
+        ("match.mp4", "highlights", "", "highlights/", "highlights/starred"),
+        ("a/b c/match.mp4", ".", "a/b c/", "", "starred"),
+        ("../match.mp4", "highlights/starred", "../", "highlights/starred/", "highlights/starred"),
     ],
 )
-def test_the_command_has_paths_as_the_user_gave_them(video, page_dir, labels_dir, starred_dir, output_dir):
-    dirs = {"labels_dir": labels_dir, "page_dir": starred_dir, "output_dir": output_dir}
-    expected = {"video": video, **dirs, "shell": "posix"}
-    assert review_page.command_paths(video, page_dir) == expected
+def test_the_command_has_paths_as_the_user_gave_them(video, output_dir, labels_dir, page_dir, starred_output_dir):
+    expected = {"video": video, "labels_dir": labels_dir, "page_dir": page_dir, "output_dir": output_dir}
+    expected |= {"starred_output_dir": starred_output_dir, "shell": "posix"}
+    assert review_page.command_paths(video, output_dir) == expected
 
 
 def test_a_folder_whose_name_is_not_utf8_arrives_in_the_command(tmp_path):

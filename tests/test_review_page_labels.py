@@ -229,7 +229,9 @@ def test_the_starred_sections_can_be_saved_alone(page):
     assert "This file is for a reel, not for training." in notice(page)
     expected = f"{page('return match.command.page_dir')}{TITLE}_starred.txt"  # where stage 1 does not find it
     assert f"To cut from it, move it to {expected} and run" in notice(page)
-    assert f" --sections '{expected}' --output_dir " in page.find("#command").text
+    output_dir = page("return match.command.output_dir")
+    command = page.find("#command").text
+    assert command.endswith(f" --sections '{expected}' --output_dir {output_dir}/starred --overwrite")
     assert page("return labelText() !== savedText")  # the labels themselves are not saved yet
 
 
@@ -242,9 +244,8 @@ def test_the_starred_sections_can_be_saved_alone(page):
 )
 def test_the_command_means_the_same_to_a_shell(page, name):
     page("window.given = match.command")
-    paths = {"video": f"{name}.mp4", "labels_dir": f"{name}/", "output_dir": f"{name} out/corrected", "shell": "posix"}
-    page(f"match.command = {json.dumps(paths)}")
-    command = page(f"return cutCommand({json.dumps(f'{name}/{name}.txt')})")
+    page(f"match.command = {{video: {json.dumps(f'{name}.mp4')}, shell: 'posix'}}")
+    command = page(f"return cutCommand({json.dumps(f'{name}/{name}.txt')}, {json.dumps(f'{name} out')})")
     page("match.command = given")
     program = f"{shlex.quote(sys.executable)} -c 'import json, sys; print(json.dumps(sys.argv[1:]))'"
     line = command.replace("python highlight_extractor.py", program, 1)
@@ -252,7 +253,7 @@ def test_the_command_means_the_same_to_a_shell(page, name):
     prefix = "./" if name.startswith("-") else ""
     assert answer == [
         f"{prefix}{name}.mp4", "--sections", f"{prefix}{name}/{name}.txt",
-        "--output_dir", f"{prefix}{name} out/corrected", "--overwrite",
+        "--output_dir", f"{prefix}{name} out", "--overwrite",
     ]  # fmt: skip
 
 

@@ -19,8 +19,8 @@ from videosummarizer import media
 from videosummarizer.match_files import absolute_path, title_of
 
 PAGE_DIR = Path(__file__).with_name("page")
-# The folder for what is cut from corrected sections, below that of the page.
-CORRECTED_DIR = "corrected"
+# The folder for what is cut from starred sections, below that of the page.
+STARRED_DIR = "starred"
 SCRIPTS = (
     "match.js", "draft.js", "labels.js", "saving.js", "playing.js", "video_file.js", "timeline.js", "pointer.js",
     "controls.js", "keys.js",
@@ -101,18 +101,20 @@ def match_id(title: str, video_path: str | os.PathLike, video_info: media.VideoI
 def command_paths(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> dict[str, str]:
     """Return the parts of the command that cuts from saved labels, with paths as the user gave them.
 
-    The new files go to a folder below that of the page, so that they do not replace the sections that were found.
+    What is cut from corrected labels replaces the files in the page's folder, so that the scores there are used again.
+    What is cut from the starred sections alone goes to a folder below it.
 
     Returns:
         "video"; "labels_dir", the match's folder, and "page_dir", that of the page, to which the name of a file can be
-        appended; "output_dir"; and "shell", which is "posix" or "windows".
+        appended; "output_dir"; "starred_output_dir"; and "shell", which is "posix" or "windows".
     """
     video_path, page_dir = Path(video_path), Path(page_dir)
     return {
         "video": str(video_path),
         "labels_dir": str(video_path).removesuffix(video_path.name),
         "page_dir": str(page_dir / "_").removesuffix("_"),
-        "output_dir": str(page_dir if page_dir.name == CORRECTED_DIR else page_dir / CORRECTED_DIR),
+        "output_dir": str(page_dir),
+        "starred_output_dir": str(page_dir if page_dir.name == STARRED_DIR else page_dir / STARRED_DIR),
         "shell": "windows" if os.name == "nt" else "posix",
     }
 

@@ -33,7 +33,8 @@ async function save({ isStarredOnly = false } = {}) {
   else if (savedName !== null && savedName !== name) sentences.push(`Training expects the name ${name}.`);
   const path = (isStarredOnly ? match.command.page_dir : match.command.labels_dir) + (savedName ?? name);
   sentences.push(`To cut from it, move it to ${path} and run this in the folder of highlight_extractor.py:`);
-  showNotice(sentences.join(" "), [["Copy the command", copyCommand]], cutCommand(path));
+  const outputDir = isStarredOnly ? match.command.starred_output_dir : match.command.output_dir;
+  showNotice(sentences.join(" "), [["Copy the command", copyCommand]], cutCommand(path, outputDir));
 }
 const saveStarred = () => save({ isStarredOnly: true });
 
@@ -68,9 +69,9 @@ function quoteForShell(path) {
   return `'${text.replaceAll("'", `'"'"'`)}'`;
 }
 
-function cutCommand(labels) {
-  const { video, output_dir } = match.command;
-  return `python highlight_extractor.py ${quoteForShell(video)} --sections ${quoteForShell(labels)} --output_dir ${quoteForShell(output_dir)} --overwrite`;
+function cutCommand(labels, outputDir) {
+  const paths = [match.command.video, labels, outputDir].map(quoteForShell);
+  return `python highlight_extractor.py ${paths[0]} --sections ${paths[1]} --output_dir ${paths[2]} --overwrite`;
 }
 
 /** Copies the command that is shown; returns true, so that it stays on the screen. */
