@@ -36,16 +36,21 @@ function parseLabelLine(line) {
     throw new Error(`received ${fields.length} columns, expected 4 (start_frame,end_frame,start_time,end_time) or 2 (start,end)`);
   const read = (field, isTime) => {
     const value = isTime ? parseTime(field) : parseFrame(field);
-    if (value === null) throw new Error(`received ${field.slice(0, 60) || "nothing"}, expected ${isTime ? "a time such as 00:00:16" : "a frame number such as 589"}`);
+    const expected = isTime ? "a time such as 00:00:16" : "a frame number such as 589";
+    if (value === null) throw new Error(`received ${field.slice(0, 60) || "nothing"}, expected ${expected}`);
     return value;
   };
   const hasTimes = fields.length === 2 && fields.some(isTimeText);
-  if (hasTimes && !fields.every(isTimeText)) throw new Error(`received ${fields.join(",")}, expected two times (with a colon or a point) or two frame numbers`);
+  if (hasTimes && !fields.every(isTimeText))
+    throw new Error(`received ${fields.join(",")}, expected two times (with a colon or a point) or two frame numbers`);
   const [start, end] = fields.slice(0, 2).map((field) => read(field, hasTimes));
   if (end <= start) throw new Error(`received a section from ${fields[0]} to ${fields[1]}, expected its end after its start`);
   const limit = hasTimes ? edges[numFrames] : numFrames;
   if (start >= limit)
-    throw new Error(`the section begins at ${fields[0]}, after the match's end (${numFrames} frames, ${preciseTime(edges[numFrames])}), expected a file of this match`);
+    throw new Error(
+      `the section begins at ${fields[0]}, after the match's end (${numFrames} frames, ${preciseTime(edges[numFrames])}), ` +
+        "expected a file of this match"
+    );
   const warning = end > limit + (hasTimes ? 2e-6 : 0) ? "ends after the match: clipped" : null;
   if (hasTimes) {
     const [first, after] = [frameFrom(start), frameFrom(Math.min(end, limit))];
@@ -56,7 +61,8 @@ function parseLabelLine(line) {
   if (fields.length === 4) {
     const [startSec, endSec] = fields.slice(2).map((field) => read(field, true));
     const apart = Math.max(Math.abs(edges[placed.start] - startSec), Math.abs(edges[placed.end] - Math.min(endSec, edges[numFrames])));
-    if (apart > MAX_FRAME_TIME_MISMATCH_SEC) placed.warning ??= `its frames and its times differ by ${apart.toFixed(1)} s: the frames are used`;
+    if (apart > MAX_FRAME_TIME_MISMATCH_SEC)
+      placed.warning ??= `its frames and its times differ by ${apart.toFixed(1)} s: the frames are used`;
   }
   return placed;
 }

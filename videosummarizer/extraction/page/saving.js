@@ -10,14 +10,16 @@ async function save({ isStarredOnly = false } = {}) {
   let savedName = null;
   if (window.showSaveFilePicker) {
     try {
-      const handle = await showSaveFilePicker({ id: "labels", suggestedName: name, types: [{ description: "Label file", accept: { "text/plain": [".txt"] } }] });
+      const types = [{ description: "Label file", accept: { "text/plain": [".txt"] } }];
+      const handle = await showSaveFilePicker({ id: "labels", suggestedName: name, types });
       const file = await handle.createWritable();
       await file.write(text);
       await file.close();
       savedName = handle.name;
     } catch (error) {
       if (error.name === "AbortError") return announce("Not saved");
-      if (error.name !== "SecurityError") return showNotice(`${name} could not be written (${error.message}): nothing is saved. Save it in another folder.`);
+      if (error.name !== "SecurityError")
+        return showNotice(`${name} could not be written (${error.message}): nothing is saved. Save it in another folder.`);
     }
   }
   if (savedName === null) download(text, name);
@@ -63,9 +65,12 @@ function quoteForShell(path) {
   const text = path.startsWith("-") ? `./${path}` : path;
   if (/^[\w@%+=:,./-]+$/.test(text)) return text;
   if (match.command.shell === "windows") return `"${text}"`; // no name there contains a quotation mark
-  // A byte that is not UTF-8, in the name of a folder, is half of a surrogate pair here (PEP 383).
-  if (/[\udc80-\udcff]/.test(text.replace(/[\ud800-\udbff][\udc00-\udfff]/g, "")))
-    return `$'${[...text].map((character) => (/^[\udc80-\udcff]$/.test(character) ? `\\x${(character.charCodeAt(0) - 0xdc00).toString(16)}` : character.replace(/[\\']/g, "\\$&"))).join("")}'`;
+  const characters = [...text]; // a byte that is not UTF-8, in the name of a folder, is half a surrogate pair (PEP 383)
+  const escaped = characters.map((character) => {
+    if (!/^[\udc80-\udcff]$/.test(character)) return character.replace(/[\\']/, "\\$&");
+    return `\\x${(character.charCodeAt(0) - 0xdc00).toString(16)}`;
+  });
+  if (characters.some((character) => /^[\udc80-\udcff]$/.test(character))) return `$'${escaped.join("")}'`;
   return `'${text.replaceAll("'", `'"'"'`)}'`;
 }
 

@@ -20,7 +20,8 @@ video.addEventListener("loadedmetadata", () => {
   if (!chosenFile) return;
   if (Math.abs(video.duration - edges[numFrames]) <= CHOSEN_DURATION_TOLERANCE_SEC) return announce(`Plays ${chosenFile.name}`);
   showNotice(
-    `${chosenFile.name} lasts ${preciseTime(video.duration)}, but the match ${preciseTime(edges[numFrames])}: the sections do not fit it, unless it is the same match. Choose the file from which this page was made.`,
+    `${chosenFile.name} lasts ${preciseTime(video.duration)}, but the match ${preciseTime(edges[numFrames])}: the sections do not fit it, ` +
+      "unless it is the same match. Choose the file from which this page was made.",
     [["Choose another video", () => element.videoFile.click()]]
   );
 });
@@ -38,7 +39,8 @@ video.addEventListener("error", () => {
   element.missing.hidden = false;
   element.missingText.textContent = chosenFile
     ? `This browser does not play ${chosenFile.name}. The sections can be edited without it.`
-    : `The video cannot be played: ${decodedUrl()}. It has to be where it was when this page was written, in a format that this browser plays. The sections can be edited without it.`;
+    : `The video cannot be played: ${decodedUrl()}. It has to be where it was when this page was written, ` +
+      "in a format that this browser plays. The sections can be edited without it.";
 });
 
 element.videoFile.addEventListener("change", () => {
