@@ -67,12 +67,10 @@ def test_the_label_finder_names_antiphase_and_damage_of_either_video(tmp_path):
     cancelled = write_clip(tmp_path / "match.mp4", num_frames=90, audio=np.stack([sound, -sound]))
     damaged = write_clip(tmp_path / "highlights.mp4", num_frames=90, audio=sound)
     damaged.write_bytes(zero_packets(damaged, "audio", 1, 2))
-    for videos in ((cancelled, damaged), (damaged, cancelled)):
-        warnings = label_finder.find_labels("match", *videos, tmp_path, 0.5).warnings
-        assert sorted(warnings)[:2] == [
-            f"{damaged}: the audio is damaged at 1 s: it is silent there",
-            f"{cancelled}: {MESSAGE.format('0, 1, 2')}",
-        ]
+    assert sorted(label_finder.find_labels("match", cancelled, damaged, tmp_path, 0.5).warnings)[:2] == [
+        f"{damaged}: the audio is damaged at 1 s: it is silent there",
+        f"{cancelled}: {MESSAGE.format('0, 1, 2')}",
+    ]
 
 
 def test_all_seconds_of_long_frames_are_measured():
