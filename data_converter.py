@@ -27,7 +27,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from videosummarizer.argument_types import positive_number, zero_or_one
+from videosummarizer.argument_types import audio_choice, positive_number, zero_or_one
 from videosummarizer.dataset import cluster, conversion, input_check, output_folder
 from videosummarizer.dataset.conversion import Conversion
 from videosummarizer.dataset.input_folder import InputError, find_files, find_matches
@@ -160,7 +160,7 @@ def convert_folder(args: argparse.Namespace) -> int:
     input_video_dir = Path(args.input_video_dir)
     if args.check:
         with WorkerPool(args.workers or num_cores()) as pool:
-            status = input_check.check_matches(*find_files(input_video_dir), args.decode, pool)
+            status = input_check.check_matches(*find_files(input_video_dir), args.decode, pool, config.audio_track)
         output_folder.check_folder(dataset_dir)
         return status
     video_paths, refused = find_matches(input_video_dir)
@@ -287,7 +287,7 @@ def check_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
             f"{args.segment_length:g} s, so that a segment has no sample"
         )
     try:
-        parse_config(vars(config))
+        parse_config(config.to_dict())
     except ValueError as error:
         parser.error(f"received settings that make {error}, expected segments of at most 1 GB: lower them")
 
@@ -301,6 +301,7 @@ def config_of(args: argparse.Namespace) -> DataConfig:
         video_height=args.video_height,
         audio_sample_rate=args.audio_sample_rate,
         apply_mfcc=args.apply_mfcc,
+        audio_track=args.audio_track,
     )
 
 
@@ -310,8 +311,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         prog="data_converter.py",
         usage="python data_converter.py input_video_dir segment_length(sec) video_sample_rate(fps) video_width(px)\n"
         "       video_height(px) audio_sample_rate(hz) apply_mfcc(0 or 1) [output_dataset_dir]\n"
-        "       [--workers N] [--scheduler ADDRESS] [--check [--decode]] [--overwrite]\n"
-        "       [--debug]",
+        "       [--audio_track N|mix] [--workers N] [--scheduler ADDRESS] [--check [--decode]]\n"
+        "       [--overwrite] [--debug]",
         description="Divide the match videos of a folder (<title>.mp4, .m4v, .mov, .mkv, .webm, .ts, .mts, .flv or "
         ".avi, with its highlight sections next to it in <title>.txt) into labelled segments that main.py trains on.",
         epilog=EXAMPLES,
@@ -323,13 +324,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         "output_dataset_dir",
         nargs="?",
-        help="Where to write the dataset (default: dataset_sl<sec>_vsr<fps>_vw<px>_vh<px>_asr<hz>[_mfcc]).",
+        help="Where to write the dataset (default: dataset_sl<sec>_vsr<fps>_vw<px>_vh<px>_asr<hz>[_mfcc][_at<track>]).",
     )
     add(
         "--workers",
         metavar="N",
         type=positive_number(int),
         help="Number of cores. Matches, and parts of a long match, are converted in parallel (default: all cores).",
+    )
+    add(
+        "--audio_track",
+        metavar="N|mix",
+        type=audio_choice,
+        help="Read the Nth audio track of each match, or the sum of all (default: the first one flagged as default, or "
+        "else the first). --check lists them.",
     )
     add(
         "--scheduler",

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from videosummarizer import audio_track, match_files, media, problems
-from videosummarizer.argument_types import number_between, positive_number
+from videosummarizer.argument_types import audio_choice, number_between, positive_number
 from videosummarizer.atomic_file import atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
@@ -82,7 +82,12 @@ class LabelResult:
 
 
 def find_labels(
-    title: str, match_path: Path, highlight_path: Path, output_dir: Path, min_confidence: float
+    title: str,
+    match_path: Path,
+    highlight_path: Path,
+    output_dir: Path,
+    min_confidence: float,
+    track: int | str | None = None,
 ) -> LabelResult:
     """Write the label file, the report and the plot of one match; no label file where nothing is found.
 
@@ -92,13 +97,14 @@ def find_labels(
         highlight_path: the highlight video.
         output_dir: folder for the files.
         min_confidence: shots with a lower confidence are only listed in the report.
+        track: which audio of the match is compared, see `tracks.AudioChoice`.
 
     Returns:
         The result. Whatever goes wrong is the result's error, so that only this match fails.
     """
     result = LabelResult(title)
     try:
-        match_info, highlight_info = media.probe(match_path), media.probe(highlight_path)
+        match_info, highlight_info = media.probe(match_path, track), media.probe(highlight_path)
         for path, info in ((match_path, match_info), (highlight_path, highlight_info)):
             result.warnings += problems.describe_file(path, info)
         # One BLAS thread: the products are small, and several matches run in parallel.
@@ -172,7 +178,11 @@ def plot_alignment(
 
 
 def find_all(
-    pairs: dict[str, tuple[Path, Path]], output_dir: Path, min_confidence: float, num_workers: int
+    pairs: dict[str, tuple[Path, Path]],
+    output_dir: Path,
+    min_confidence: float,
+    num_workers: int,
+    track: int | str | None = None,
 ) -> Iterator[LabelResult]:
     """Find the labels of several matches in parallel, with a progress bar and one line per finished match.
 
@@ -181,11 +191,12 @@ def find_all(
         output_dir: folder for the files.
         min_confidence: as in `find_labels`.
         num_workers: the most processes.
+        track: as in `find_labels`.
 
     Yields:
         The results in the order in which the matches finish.
     """
-    calls = [(title, *paths, output_dir, min_confidence) for title, paths in pairs.items()]
+    calls = [(title, *paths, output_dir, min_confidence, track) for title, paths in pairs.items()]
     with (
         tqdm(total=len(pairs), desc="Finding labels", unit="match") as bar,
         logging_redirect_tqdm(),
@@ -236,7 +247,8 @@ def find_folder(args: argparse.Namespace) -> int:
     results = []
     if todo:
         prepare_folder(output_dir, "correct its permissions, make room, or give another output_dir")
-        results = find_all(todo, output_dir, args.min_confidence, args.workers or joblib.cpu_count())
+        num_workers = args.workers or joblib.cpu_count()
+        results = find_all(todo, output_dir, args.min_confidence, num_workers, args.audio_track)
     failed = sorted([*(result.title for result in results if result.error), *map(match_files.escape, refused)])
     if failed:
         num_matches = len(todo) + len(refused)
@@ -270,6 +282,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=DEFAULT_MIN_CONFIDENCE,
         help="Lowest confidence of a labelled shot, 0 to 1. Other shots are only listed in the report "
         "(default: %(default)s).",
+    )
+    add(
+        "--audio_track",
+        metavar="N|mix",
+        type=audio_choice,
+        help="Compare the Nth audio track of each match, or the sum of all (default: the first one flagged as default, "
+        "or else the first). Of highlight videos, the default one is compared.",
     )
     add(
         "--workers",

@@ -174,7 +174,7 @@ def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
         "--seed": args.seed,
         "--split": [loader.train_ratio, loader.valid_ratio],
         "--init_ckpt": args.init_ckpt,
-        "data config": vars(loader.config),
+        "data config": loader.config.to_dict(),
         "segments": [loader.num_segments[subset] for subset in SUBSETS],
     }
 
@@ -186,7 +186,7 @@ def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
     backend = keras.backend.backend()
     return {
         "schema_version": SCHEMA_VERSION,
-        "config": vars(loader.config),
+        "config": loader.config.to_dict(),
         "data_shape": loader.data_shape,
         "split": [loader.train_ratio, loader.valid_ratio],
         "learning_rate": args.learning_rate,

@@ -131,7 +131,7 @@ def test_a_match_that_a_worker_of_a_killed_converter_finished_too_late_is_replac
 def test_an_exception_of_any_type_costs_only_its_match(matches_dir, tmp_path, monkeypatch, caplog, error):
     probe = media.probe
 
-    def fail(path):
+    def fail(path, track):
         if path.stem == "match_1":
             raise error
         return probe(path)

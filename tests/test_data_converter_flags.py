@@ -225,6 +225,7 @@ def test_the_least_settings_that_are_accepted():
         "video_height": 1,
         "audio_sample_rate": 4,
         "apply_mfcc": True,
+        "audio_track": None,
     }
     flags = {
         name: value for name, value in vars(args).items() if name in ("workers", "scheduler", "output_dataset_dir")

@@ -86,7 +86,7 @@ def test_a_label_file_that_is_edited_meanwhile_makes_the_match_unfinished(match,
     before = label_path.stat()
     probe = media.probe
 
-    def edit_and_probe(path):
+    def edit_and_probe(path, track):
         label_path.write_text("0.5,1.0\n")
         return probe(path)
 

@@ -28,7 +28,7 @@ def check(tmp_path, monkeypatch):
 
     def check(info, labels, decode=False, damaged_sec=()):
         asked = []
-        monkeypatch.setattr(media, "probe", lambda path: info)
+        monkeypatch.setattr(media, "probe", lambda path, track: info)
         monkeypatch.setattr(problems, "find_damage", lambda path, info: asked.append(path) or set(damaged_sec))
         label_path = tmp_path / "match.txt"
         label_path.write_text(labels)
@@ -128,7 +128,7 @@ def test_a_broken_video_and_its_label_files_errors_are_reported_together(tmp_pat
 
 
 def test_a_label_file_that_is_no_text_is_an_error(check, tmp_path, monkeypatch):
-    monkeypatch.setattr(media, "probe", lambda path: info_of([0, 0.5], 1))
+    monkeypatch.setattr(media, "probe", lambda path, track: info_of([0, 0.5], 1))
     (tmp_path / "match.txt").write_bytes(b"\xff\xfe1\x00")
     result = input_check.check_match("match", tmp_path / "match.mp4", tmp_path / "match.txt", False)
     assert len(result.errors) == 1
@@ -141,18 +141,18 @@ def test_a_label_file_that_is_no_text_is_an_error(check, tmp_path, monkeypatch):
 
 
 def test_the_table_and_the_messages_below_it(tmp_path, monkeypatch, capsys):
-    def check_match(title, video_path, label_path, decode):
-        assert decode
+    def check_match(title, video_path, label_path, decode, track):
+        assert (decode, track) == (True, "mix")
         cells = [title, "1", "22", "333", "4", "", "6", "77" if title == "b" else "-"]
         has_both = video_path is not None and label_path is not None
         errors = [] if has_both else [f"{title} lacks a file", f"{title} is no match"]
-        return input_check.MatchCheck(cells, errors, [f"{title} is short"])
+        return input_check.MatchCheck(cells, errors, [f"{title} is short"], ["two tracks"] if title == "b" else [])
 
     monkeypatch.setattr(input_check, "check_match", check_match)
     videos = {title: tmp_path / f"{title}.mp4" for title in ("long title", "b")}
     labels = {title: tmp_path / f"{title}.txt" for title in ("a", "b")}
     refused = {"\udcb0": "a name is refused"}
-    assert input_check.check_matches(videos, labels, refused, True, WorkerPool(1)) == 1
+    assert input_check.check_matches(videos, labels, refused, True, WorkerPool(1), "mix") == 1
     assert capsys.readouterr().out.splitlines() == [
         "title       length  frame rate  size  codec  audio  sections  highlight",
         "a           1       22          333   4             6         -",
@@ -163,13 +163,14 @@ def test_the_table_and_the_messages_below_it(tmp_path, monkeypatch, capsys):
         "error: a is no match",
         "warning: a is short",
         "warning: b is short",
+        "note: two tracks",
         "error: long title lacks a file",
         "error: long title is no match",
         "warning: long title is short",
         "error: a name is refused",
         "1 of 4 matches can be converted",
     ]
-    assert input_check.check_matches({"b": videos["b"]}, {"b": labels["b"]}, {}, True, WorkerPool(1)) == 0
+    assert input_check.check_matches({"b": videos["b"]}, {"b": labels["b"]}, {}, True, WorkerPool(1), "mix") == 0
     assert capsys.readouterr().out.endswith("\n1 of 1 matches can be converted\n")
 
 

@@ -151,7 +151,9 @@ def test_what_is_wrong_with_the_tracks_and_the_clock_of_either_video_is_a_warnin
     monkeypatch.setattr(
         label_finder.media,
         "probe",
-        lambda path: replace(probe(path), track_problems=("a track is passed over",), video_gaps_sec=((1.0, 2.9),)),
+        lambda path, track=None: replace(
+            probe(path), track_problems=("a track is passed over",), video_gaps_sec=((1.0, 2.9),)
+        ),
     )
     result = find_labels(folders, tmp_path, 0.5)
     assert result.error is None
@@ -198,8 +200,8 @@ def asked(monkeypatch):
     """Record the calls of find_labels, which writes a label file, or fails for titles that begin with bad."""
     calls = []
 
-    def find_labels(title, match, edit, output_dir, min_confidence):
-        calls.append((title, match, edit, output_dir, min_confidence))
+    def find_labels(title, match, edit, output_dir, min_confidence, track):
+        calls.append((title, match, edit, output_dir, min_confidence, track))
         if title.startswith("bad"):
             return label_finder.LabelResult(title, error=f"{title} cannot be read", error_traceback="the traceback")
         Path(output_dir / f"{title}.txt").write_text("new\n")
@@ -225,11 +227,11 @@ def test_options_reach_every_match_of_the_two_folders(tmp_path, asked, capsys, c
     matches, highlights = make_folders(tmp_path, ["b.mp4", "a.MP4", "c.mp4", ".d.mp4", "e.txt"], ["b.mp4", "a.mp4"])
     (highlights / ".d.mp4").touch()
     (highlights / "e.txt").touch()
-    assert run(matches, highlights, tmp_path / "new" / "out", "--min_confidence", "0.8") == 0
+    assert run(matches, highlights, tmp_path / "new" / "out", "--min_confidence", "0.8", "--audio_track=2") == 0
     out = tmp_path / "new" / "out"
     assert asked == [
-        ("a", matches / "a.MP4", highlights / "a.mp4", out, 0.8),
-        ("b", matches / "b.mp4", highlights / "b.mp4", out, 0.8),
+        ("a", matches / "a.MP4", highlights / "a.mp4", out, 0.8, 2),
+        ("b", matches / "b.mp4", highlights / "b.mp4", out, 0.8, 2),
     ]
     assert "a: 3 sections, 62 s, 46% of the highlight video found" in capsys.readouterr().out
     assert f"{matches / 'c.mp4'}: there is no video of this name in the other folder: left out" in caplog.text
@@ -242,7 +244,7 @@ def test_existing_labels_are_kept_unless_overwrite_is_given(tmp_path, asked, cap
     (matches / "b.txt").write_text("old\n")
     assert run(matches, highlights, *options) == 0
     assert [call[0] for call in asked] == (["a", "b"] if options else ["a"])
-    assert asked[0][3:] == (matches, 0.5)
+    assert asked[0][3:] == (matches, 0.5, None)
     assert (matches / "b.txt").read_text() == ("new\n" if options else "old\n")
     assert ("1 label files already exist" in capsys.readouterr().out) == (not options)
 

@@ -165,10 +165,11 @@ def test_random_access_points_are_idr_pictures_that_are_keyframes_and_have_both_
 def test_the_audio_is_named_for_people(probe):
     sound = SimpleNamespace(codec_context=SimpleNamespace(name="opus"), layout=SimpleNamespace(name="5.1"), rate=48_000)
     sound.index, sound.type, sound.disposition, sound.time_base = 1, "audio", 0, Fraction(1, 48_000)
+    sound.metadata = {}
     block = FakePacket(0)
     block.stream = sound
     info = probe([FakePacket(0), block], audio=sound)
-    assert (info.audio, info.audio_index, info.track_problems) == ("opus 5.1 48000 Hz", 1, ())
+    assert (info.audio, info.audio_indices, info.track_problems) == ("opus 5.1 48000 Hz", (1,), ())
 
 
 def test_the_header_alone_gives_a_length(tmp_path):

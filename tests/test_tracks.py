@@ -288,8 +288,14 @@ def test_a_codec_without_a_decoder_is_named_by_ffmpegs_description(line, name):
 
 
 def test_the_label_finder_names_tracks_that_it_cannot_hear(tmp_path, clip, monkeypatch):
-    monkeypatch.setattr(label_finder, "find_shots", lambda *_: [])
+    heard = []
+    monkeypatch.setattr(label_finder, "find_shots", lambda *videos: heard.append(videos[1].audio_indices) or [])
     silent = write_with_empty_audio(tmp_path / "match.mp4")
     result = label_finder.find_labels("match", silent, clip, tmp_path, 0.5)
     assert f"{silent}: audio track 1 (aac) is empty: it counts as absent" in result.warnings
     assert label_finder.find_labels("match", clip, clip, tmp_path, 0.5).warnings == []
+    both = tmp_path / "both.mkv"
+    ffmpeg("-i", str(clip), "-i", str(clip), "-map", "0", "-map", "1:a", "-c", "copy", str(both))
+    for track in (2, "mix", None):
+        assert label_finder.find_labels("match", both, clip, tmp_path, 0.5, track).warnings == []
+    assert heard[2:] == [(2,), (1, 2), (1,)]

@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable
 
 from videosummarizer.labels import parse_time
+from videosummarizer.tracks import MIX
 
 # Numbers from here on are typing errors, and products of them are not finite.
 NUMBER_LIMIT = 1e9
+# Stands for every audio track.
+ALL_TRACKS = "all"
 
 
 def positive_number(kind: type) -> Callable[[str], float]:
@@ -63,6 +66,25 @@ def zero_or_one(text: str) -> bool:
     if text not in ("0", "1"):
         raise argparse.ArgumentTypeError(f"received {text!r}, expected 0 (waveform) or 1 (MFCC)")
     return text == "1"
+
+
+def audio_choice(text: str) -> int | str:
+    """Parse the number of an audio track, counted from 1, or the word mix."""
+    if text == MIX:
+        return MIX
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < NUMBER_LIMIT):
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected the number of an audio track, from 1 on, or mix")
+    return int(text)
+
+
+def audio_choice_or_all(text: str) -> int | str:
+    """Parse what `audio_choice` does, or the word all."""
+    if text == ALL_TRACKS:
+        return ALL_TRACKS
+    try:
+        return audio_choice(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or all".replace(", or mix, or", ", mix or")) from error
 
 
 def length_sec(text: str) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from videosummarizer import media
+from videosummarizer import audio_mix, media
 from videosummarizer.antiphase import AntiphaseMeter
 from videosummarizer.timestamps import MIN_GAP_SEC
 
@@ -42,6 +42,12 @@ class AudioDamage:
         if end_sec - start_sec < MIN_GAP_SEC:
             self.tenths.update(range(int(start_sec * 10), int(end_sec * 10)))
 
+    def of_track(self) -> "AudioDamage":
+        """Return one for a track that is mixed with others. What it collects is in this one, too."""
+        part = AudioDamage()
+        part.tenths, part.antiphase.powers = self.tenths, self.antiphase.powers
+        return part
+
     def seconds(self, end_sec: float) -> set[int]:
         """Return the damaged seconds, rounded down, before end_sec."""
         return {tenth // 10 for tenth in self.tenths if tenth < end_sec * 10}
@@ -53,7 +59,7 @@ def read_audio(
     """Read a file's audio from time 0 on: mono, low-pass filtered and resampled by FFmpeg, placed by its timestamps.
 
     A gap between timestamps is filled with silence, and so is damage. Where timestamps overlap, the earlier audio is
-    kept.
+    kept. Several tracks are added up, each at its own level.
 
     Args:
         path: The video.
@@ -62,29 +68,48 @@ def read_audio(
         damage: Takes the times of damage.
 
     Yields:
-        (n,) float32 blocks, nominally in [-1, 1], that follow each other without a gap; sample i is at
+        (n,) float32 blocks, nominally in [-1, 1] for each track, that follow each other without a gap; sample i is at
         i / sample_rate_hz seconds.
 
     Raises:
         media.MediaError: The file cannot be read, or has no audio track.
     """
     with media.open_media(path) as container:
-        stream = media.audio_stream(container, video_info)
-        if stream is None:
+        streams = media.audio_streams(container, video_info)
+        if not streams:
             raise media.MediaError(f"{path}: received a file without an audio stream, expected one")
         start_sec = media.start_time_sec(container)
-        num_yielded = 0
-        packets = media.demux(container, stream)
-        for run_start_sec, run in audio_runs(decode_audio(packets, start_sec, damage), start_sec):
-            position = round(run_start_sec * sample_rate_hz)
-            for num_silent in split_silence(position - num_yielded):
-                yield np.zeros(num_silent, np.float32)
+        packets = media.demux(container, *streams)
+        if len(streams) == 1:
+            yield from read_track(packets, start_sec, sample_rate_hz, damage)
+            return
+        damage = AudioDamage() if damage is None else damage
+        parts = audio_mix.split_by_track(packets, streams)
+        yield from audio_mix.add_up([read_track(part, start_sec, sample_rate_hz, damage.of_track()) for part in parts])
+
+
+def read_track(
+    packets: Iterator[av.Packet], start_sec: float, sample_rate_hz: int, damage: AudioDamage | None
+) -> Iterator[np.ndarray]:
+    """Yield the audio of one track as `read_audio` does.
+
+    Args:
+        packets: The packets of the track.
+        start_sec: The container's start time.
+        sample_rate_hz: The sample rate of the returned audio.
+        damage: Takes the times of damage.
+    """
+    num_yielded = 0
+    for run_start_sec, run in audio_runs(decode_audio(packets, start_sec, damage), start_sec):
+        position = round(run_start_sec * sample_rate_hz)
+        for num_silent in split_silence(position - num_yielded):
+            yield np.zeros(num_silent, np.float32)
+        num_yielded = max(num_yielded, position)
+        for block in resample_audio(run, sample_rate_hz):
+            num_late = max(0, min(num_yielded - position, len(block)))
+            position += len(block)
             num_yielded = max(num_yielded, position)
-            for block in resample_audio(run, sample_rate_hz):
-                num_late = max(0, min(num_yielded - position, len(block)))
-                position += len(block)
-                num_yielded = max(num_yielded, position)
-                yield block[num_late:]
+            yield block[num_late:]
 
 
 def split_silence(num_samples: int) -> Iterator[int]:
@@ -104,11 +129,11 @@ def find_damage(path: str | os.PathLike, video_info: media.VideoInfo) -> AudioDa
         media.MediaError: The file cannot be read.
     """
     damage = AudioDamage()
-    with media.open_media(path) as container:
-        stream = media.audio_stream(container, video_info)
-        packets = media.demux(container, stream) if stream else ()
-        for _ in decode_audio(packets, media.start_time_sec(container), damage):
-            pass
+    for index in range(len(video_info.audio_indices)):
+        with media.open_media(path) as container:
+            packets = media.demux(container, media.audio_streams(container, video_info)[index])
+            for _ in decode_audio(packets, media.start_time_sec(container), damage.of_track()):
+                pass
     return damage
 
 

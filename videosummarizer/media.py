@@ -28,6 +28,10 @@ class MediaError(Exception):
     """A video file cannot be read; the message names the file and FFmpeg's error."""
 
 
+class TrackError(MediaError):
+    """A video file lacks the audio track that is wanted; the message says which it has."""
+
+
 class TimestampError(MediaError):
     """The timestamps of a video file cannot be used; the message says what to do."""
 
@@ -55,7 +59,8 @@ class VideoInfo:
         height_px: The height as shown, after any rotation.
         codec: The name of the video codec.
         audio: Codec, layout and sample rate of the audio in words, None without an audio track.
-        audio_index: The index of the audio track among the file's streams, None without one.
+        audio_indices: The indices of the audio tracks that are read, among the file's streams. Several are mixed.
+        audio_tracks: A description of each audio track in the order of the file.
         track_problems: Why preferred audio tracks are not read.
         frame_times_sec: (num_frames,) float64, ascending presentation times.
         random_access_points: (num_points, 2) int64, ascending presentation and decoding timestamps in the stream's time
@@ -83,8 +88,14 @@ class VideoInfo:
     missing_audio_sec: tuple[int, ...] = ()
     unread_bytes: int = 0
     num_bytes: int = 0
-    audio_index: int | None = None
+    audio_indices: tuple[int, ...] = ()
+    audio_tracks: tuple[str, ...] = ()
     track_problems: tuple[str, ...] = ()
+
+    @property
+    def audio_index(self) -> int | None:
+        """Return the index of the first audio track that is read, None without one."""
+        return self.audio_indices[0] if self.audio_indices else None
 
     @property
     def frame_edges_sec(self) -> np.ndarray:
@@ -143,8 +154,13 @@ def video_stream(container: av.container.InputContainer, path: str | os.PathLike
 
 
 def audio_stream(container: av.container.InputContainer, video_info: VideoInfo) -> av.AudioStream | None:
-    """Return the audio track that `probe` chose, None without one."""
+    """Return the first of the audio tracks that `probe` chose, None without one."""
     return None if video_info.audio_index is None else container.streams[video_info.audio_index]
+
+
+def audio_streams(container: av.container.InputContainer, video_info: VideoInfo) -> list[av.AudioStream]:
+    """Return the audio tracks that `probe` chose."""
+    return [container.streams[index] for index in video_info.audio_indices]
 
 
 def demux(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
@@ -180,20 +196,27 @@ def probe_duration_sec(path: str | os.PathLike) -> float:
         return (container.duration or 0) / av.time_base
 
 
-def probe(path: str | os.PathLike) -> VideoInfo:
+def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> VideoInfo:
     """Read all video and audio packets of a file. Only the first frame of each track is decoded.
+
+    Args:
+        path: The video.
+        audio_track: Which audio is read: see `tracks.AudioChoice`.
 
     Raises:
         MediaError: The file cannot be read, or no video frame of it decodes.
+        TrackError: It lacks the audio track.
         TimestampError: Its clock restarts, or it has too few packets for its length.
     """
     with open_media(path) as container:
         stream, start_sec = video_stream(container, path), start_time_sec(container)
         time_base = float(stream.time_base)
         video_times = timestamps.PacketTimes(time_base, start_sec)
-        audio_choice = tracks.AudioChoice(container, start_sec)
+        audio_choice = tracks.AudioChoice(container, start_sec, audio_track)
         first_frame, keyframe_pts, random_access_points = read_packets(container, stream, audio_choice, video_times)
-        audio, *audio_times = audio_choice.chosen
+        audio = audio_choice.chosen
+        audio_times = [audio_choice.times[track.index] for track in audio]
+        longest_audio = max(audio_times, key=lambda times: times.shown_sec().max(initial=0), default=None)
         times_sec, durations_sec = video_times.shown_sec(), video_times.shown_durations_sec()
         if not len(video_times.pts) and video_times.end_position:
             raise TimestampError(timestamps.describe_raw_stream(path, stream.codec_context.name))
@@ -201,13 +224,15 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             raise MediaError(f"{path}: received a video stream without a frame, expected at least one")
         if first_frame is None:
             raise no_frame_error(path)
+        if problem := audio_choice.describe_missing():
+            raise TrackError(f"{path}: {problem}, expected {audio_choice.describe_choices()}")
         last_duration_sec = durations_sec[times_sec.argmax()] or float(1 / (stream.average_rate or 25))
         if container.format.name in FORMATS_WITHOUT_DURATIONS and len(times_sec) > 1:
             last_duration_sec = float(np.median(np.diff(np.sort(times_sec))))
         duration_sec = float(times_sec.max() + last_duration_sec)
         if problem := timestamps.describe_restart(
             path, container, video_times, *audio_times
-        ) or timestamps.describe_implausible_end(path, video_times, duration_sec, *audio_times):
+        ) or timestamps.describe_implausible_end(path, video_times, duration_sec, longest_audio):
             raise TimestampError(problem)
         times_sec = np.sort(times_sec[times_sec >= -TIME_TOLERANCE_SEC])
         width_px, height_px = displayed_size_px(first_frame)
@@ -218,20 +243,30 @@ def probe(path: str | os.PathLike) -> VideoInfo:
             width_px=width_px,
             height_px=height_px,
             codec=stream.codec_context.name,
-            audio=audio and f"{audio.codec_context.name} {audio.layout.name} {audio.rate} Hz",
+            audio=" + ".join(map(tracks.describe_audio, audio)) or None,
             frame_times_sec=times_sec,
             random_access_points=np.array(random_access_points, np.int64).reshape(-1, 2),
             keyframe_times_sec=np.sort(np.array(keyframe_pts, np.int64)) * time_base - start_sec,
             video_gaps_sec=timestamps.find_gaps([0, *times_sec.tolist(), duration_sec]),
             audio_gaps_sec=timestamps.find_audio_gaps(duration_sec, *audio_times),
-            missing_audio_sec=timestamps.find_missing_audio(
-                duration_sec, *audio_times, codec=audio.codec_context.name if audio else ""
-            ),
+            missing_audio_sec=find_missing_audio(duration_sec, audio, audio_times),
             unread_bytes=container.size - max(times.end_position for times in (video_times, *audio_times)),
             num_bytes=container.size,
-            audio_index=audio and audio.index,
+            audio_indices=tuple(track.index for track in audio),
+            audio_tracks=tuple(audio_choice.descriptions()),
             track_problems=tuple(audio_choice.problems()),
         )
+
+
+def find_missing_audio(
+    end_sec: float, audio: list[av.AudioStream], audio_times: list[timestamps.PacketTimes]
+) -> tuple[int, ...]:
+    """Return the whole seconds in which no track has audio, see `timestamps.find_missing_audio`."""
+    missing_sec = [
+        set(timestamps.find_missing_audio(end_sec, times, track.codec_context.name))
+        for track, times in zip(audio, audio_times, strict=True)
+    ]
+    return tuple(sorted(set.intersection(*missing_sec))) if missing_sec else ()
 
 
 def read_packets(

@@ -97,12 +97,15 @@ def find_gaps(times_sec: np.ndarray) -> tuple[tuple[float, float], ...]:
     return tuple((float(times_sec[index]), float(times_sec[index + 1])) for index in indices)
 
 
-def find_audio_gaps(end_sec: float, audio: PacketTimes | None = None) -> tuple[tuple[float, float], ...]:
-    """Return (start, end) in seconds of the gaps in the audio from time 0 to end_sec, none without audio.
+def find_audio_gaps(end_sec: float, *audio: PacketTimes) -> tuple[tuple[float, float], ...]:
+    """Return (start, end) in seconds of the gaps from time 0 to end_sec in which no track has audio.
+
+    There are none without audio.
 
     Audio that begins after end_sec is one gap, however short it is.
     """
-    if audio is None or not len(times_sec := np.sort(audio.shown_sec())):
+    times_sec = np.sort(np.concatenate([[], *(times.shown_sec() for times in audio)]))
+    if not len(times_sec):
         return ()
     if times_sec[0] >= end_sec:
         return ((0.0, end_sec),)
@@ -143,7 +146,7 @@ def describe_restart(
     path: str | os.PathLike,
     container: av.container.InputContainer,
     video: PacketTimes,
-    audio: PacketTimes | None = None,
+    *audio: PacketTimes,
 ) -> str | None:
     """Return the error message for a file whose clock restarts, None where it does not.
 
@@ -151,9 +154,9 @@ def describe_restart(
         path: The file.
         container: The open file.
         video: The timestamps of its video.
-        audio: The timestamps of its audio, None without audio.
+        audio: The timestamps of its audio tracks.
     """
-    restarts = [times.find_restart() for times in (video, audio) if times is not None]
+    restarts = [times.find_restart() for times in (video, *audio)]
     if not any(restarts):
         return None
     before_sec, after_sec = (max(0.0, time_sec) for time_sec in next(filter(None, restarts)))

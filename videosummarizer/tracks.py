@@ -1,10 +1,10 @@
 """Choose which video and which audio track of a file is read. All stages read the same tracks as players play.
 
 That is the first track flagged as default that can be decoded, or without one the first track that can be decoded.
+Another audio track, or the sum of all, is read where it is wanted.
 FFmpeg's own choice (`av_find_best_stream`) prefers the highest bit rate.
 """
 
-import itertools
 import re
 from collections import Counter
 
@@ -15,6 +15,10 @@ from av.stream import Disposition
 from videosummarizer.packet_decoding import decode
 from videosummarizer.timestamps import PacketTimes
 
+# Stands for the sum of all audio tracks.
+MIX = "mix"
+# What FFmpeg calls the layouts of uncompressed audio, and what they are played as.
+UNNAMED_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
 # The codecs of covers.
 PICTURE_CODECS = ("mjpeg", "png", "bmp", "webp", "gif")
 # A line of FFmpeg's description of a file, such as "  Stream #0:1[0x2](und): Audio: ac4 (ac-4 / 0x342D6361), 44100 Hz".
@@ -61,10 +65,16 @@ def codec_name(stream: av.stream.Stream) -> str:
 
 
 class AudioChoice:
-    """Finds the audio track to read from all packets of a file.
+    """Finds the audio tracks to read from all packets of a file.
 
     A track without a decoder, without packets, or of which no packet decodes, counts as absent. If there is another
     track, this includes a track of which hardly any packet decodes: packets of noise may decode by chance.
+
+    Args:
+        container: The open file.
+        start_sec: The container's start time.
+        wanted: The number of a track, counted from 1 in the order of the file; MIX for the sum of all tracks; None for
+            the first one that is flagged as default, or without one the first.
 
     Attributes:
         tracks: All audio tracks, see `by_preference`.
@@ -74,7 +84,8 @@ class AudioChoice:
         num_decoded: How many of these gave a frame.
     """
 
-    def __init__(self, container: av.container.InputContainer, start_sec: float):
+    def __init__(self, container: av.container.InputContainer, start_sec: float, wanted: int | str | None = None):
+        self.wanted = wanted
         self.tracks = by_preference(container, "audio")
         self.candidates = [track for track in self.tracks if track.codec_context is not None]
         self.times = {track.index: PacketTimes(float(track.time_base), start_sec) for track in self.candidates}
@@ -92,24 +103,80 @@ class AudioChoice:
             self.num_decoded[index] += next(decode([packet]), None) is not None
 
     @property
-    def chosen(self) -> tuple[av.AudioStream, PacketTimes] | tuple[None]:
-        """Return the track to read and its timestamps, (None,) where all are absent."""
-        for min_ratio in (MIN_DECODED_RATIO, 0.0):
-            for track in self.candidates:
-                num_decoded = self.num_decoded[track.index]
-                if num_decoded and num_decoded >= min_ratio * self.num_tried[track.index]:
-                    return track, self.times[track.index]
-        return (None,)
+    def in_file_order(self) -> list[av.stream.Stream]:
+        """Return all audio tracks in the order of the file, in which they are counted."""
+        return sorted(self.tracks, key=lambda track: track.index)
+
+    @property
+    def readable(self) -> list[av.AudioStream]:
+        """Return the candidates that decode, of which a plausible part does if that is true of any, in their order."""
+        decoding = [track for track in self.candidates if self.num_decoded[track.index]]
+        plausible = [
+            track
+            for track in decoding
+            if self.num_decoded[track.index] >= MIN_DECODED_RATIO * self.num_tried[track.index]
+        ]
+        return plausible or decoding
+
+    @property
+    def chosen(self) -> list[av.AudioStream]:
+        """Return the tracks to read, in the order of the file; none where all are absent."""
+        if isinstance(self.wanted, int):
+            named = self.in_file_order[self.wanted - 1 : self.wanted]
+            return [track for track in named if self.num_decoded[track.index]]
+        readable = self.readable
+        return sorted(readable, key=lambda track: track.index) if self.wanted == MIX else readable[:1]
+
+    def describe_absence(self, track: av.stream.Stream) -> str | None:
+        """Return why a track counts as absent, None for one that can be read."""
+        if track not in self.candidates:
+            return "has no decoder in FFmpeg"
+        if not self.times[track.index].pts:
+            return "is empty"
+        if track in self.readable:
+            return None
+        return "is damaged nearly everywhere" if self.num_decoded[track.index] else "cannot be decoded"
 
     def problems(self) -> list[str]:
         """Return a message for each track that would be read if it were not absent."""
-        messages = []
-        for track in itertools.takewhile(lambda track: track is not self.chosen[0], self.tracks):
-            why = "is damaged nearly everywhere" if self.num_decoded[track.index] else "cannot be decoded"
-            if track not in self.candidates:
-                why = "has no decoder in FFmpeg"
-            elif not self.times[track.index].pts:
-                why = "is empty"
-            number = 1 + sum(other.index < track.index for other in self.tracks)
-            messages.append(f"audio track {number} ({codec_name(track)}) {why}: it counts as absent")
+        chosen, messages = self.chosen, []
+        if isinstance(self.wanted, int):
+            return messages
+        for number, track in enumerate(self.in_file_order, start=1):
+            why = self.describe_absence(track)
+            is_preferred = not chosen or self.tracks.index(track) < self.tracks.index(chosen[0])
+            if why and (self.wanted == MIX or is_preferred):
+                messages.append(f"audio track {number} ({codec_name(track)}) {why}: it counts as absent")
         return messages
+
+    def describe_missing(self) -> str | None:
+        """Return what is wrong where a track is wanted that cannot be read, None otherwise."""
+        if not isinstance(self.wanted, int) or self.chosen:
+            return None
+        tracks = self.in_file_order
+        if self.wanted <= len(tracks):
+            track = tracks[self.wanted - 1]
+            return f"received --audio_track {self.wanted} ({codec_name(track)}), which {self.describe_absence(track)}"
+        number = {0: "no audio track", 1: "one audio track"}.get(len(tracks), f"{len(tracks)} audio tracks")
+        return f"received --audio_track {self.wanted} for a file with {number}"
+
+    def describe_choices(self) -> str:
+        """Return which tracks can be read, for a message."""
+        return f"the number of one of {', '.join(self.descriptions())}" if self.tracks else "a file that has it"
+
+    def descriptions(self) -> list[str]:
+        """Return a description of each audio track in the order of the file, with its number."""
+        chosen, texts = self.chosen, []
+        for number, track in enumerate(self.in_file_order, start=1):
+            parts = [describe_audio(track) if track in self.candidates else codec_name(track)]
+            names = [track.metadata.get(name, "und") for name in ("title", "language")]
+            parts += [repr(name) for name in names if name != "und"]
+            parts += [self.describe_absence(track) or ""] + ["in use"] * (track in chosen)
+            texts.append(f"{number} ({', '.join(filter(None, parts))})")
+        return texts
+
+
+def describe_audio(track: av.AudioStream) -> str:
+    """Return codec, layout and sample rate of an audio track that has a decoder."""
+    layout = UNNAMED_LAYOUTS.get(track.layout.name, track.layout.name)
+    return f"{track.codec_context.name} {layout} {track.rate} Hz"

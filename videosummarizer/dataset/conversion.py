@@ -78,7 +78,7 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
         label_path = find_label_path(video_path)
         source_files = output_folder.file_signature(video_path, label_path)
         rows = read_label_file(label_path)
-        info = media.probe(video_path)
+        info = media.probe(video_path, config.audio_track)
         sections_sec, result.warnings = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec)
         labels = label_segments(sections_sec, config.num_segments(info.duration_sec), config.segment_length).tolist()
         (dataset_dir / output_folder.PART_DIR_NAME).mkdir(exist_ok=True)

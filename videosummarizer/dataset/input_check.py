@@ -29,11 +29,13 @@ class MatchCheck:
         cells: its row of the table, in the order of COLUMNS.
         errors: problems because of which it cannot be converted.
         warnings: problems that a conversion corrects.
+        notes: what else there is to know.
     """
 
     cells: list[str]
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def empty_cells(title: str) -> list[str]:
@@ -41,7 +43,9 @@ def empty_cells(title: str) -> list[str]:
     return [title] + ["-"] * (len(COLUMNS) - 1)
 
 
-def check_match(title: str, video_path: Path | None, label_path: Path | None, decode: bool) -> MatchCheck:
+def check_match(
+    title: str, video_path: Path | None, label_path: Path | None, decode: bool, track: int | str | None = None
+) -> MatchCheck:
     """Check a match and its label file.
 
     Args:
@@ -49,6 +53,7 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
         video_path: its video, or None if that is missing.
         label_path: its label file, or None if that is missing.
         decode: whether to decode all frames. Otherwise only the video's packets are read.
+        track: which audio is read, see `tracks.AudioChoice`.
     """
     check = MatchCheck(empty_cells(title))
     if video_path is None:
@@ -65,13 +70,13 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
         except OSError as error:
             label_errors.append(describe_match_error(video_path, CANNOT_BE_CONVERTED, error))
     try:
-        info = media.probe(video_path)
+        info = media.probe(video_path, track)
         damaged_sec = problems.find_damage(video_path, info) if decode else set()
         audio_damage = audio_track.AudioDamage()
         if decode and info.audio:
             audio_damage = audio_track.find_damage(video_path, info)
     except media.MediaError as error:
-        has_advice = isinstance(error, media.TimestampError)
+        has_advice = isinstance(error, media.TimestampError | media.TrackError)
         advice = "" if has_advice else ": record or download it again, or move it elsewhere"
         check.errors += [f"{error}{advice}", *map(str, label_errors)]
         return check
@@ -82,6 +87,8 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
     check.warnings += warnings + problems.describe_problems(
         video_path, info, damaged_sec, damaged_audio_sec, cancelled_sec
     )
+    if len(info.audio_tracks) > 1:
+        check.notes.append(f"{video_path}: the audio tracks are {', '.join(info.audio_tracks)}")
     intervals_sec = np.diff(info.frame_times_sec)
     is_constant = np.ptp(intervals_sec) <= MAX_FRAME_JITTER_SEC if len(intervals_sec) else True
     highlight_sec = float(np.diff(sections_sec, axis=1).sum())
@@ -98,9 +105,14 @@ def check_match(title: str, video_path: Path | None, label_path: Path | None, de
 
 
 def check_matches(
-    videos: dict[str, Path], labels: dict[str, Path], refused: dict[str, str], decode: bool, pool: WorkerPool
+    videos: dict[str, Path],
+    labels: dict[str, Path],
+    refused: dict[str, str],
+    decode: bool,
+    pool: WorkerPool,
+    track: int | str | None = None,
 ) -> int:
-    """Print a table of all matches, and their errors and warnings below.
+    """Print a table of all matches, and their errors, warnings and audio tracks below.
 
     Args:
         videos: paths of the videos by title.
@@ -108,11 +120,13 @@ def check_matches(
         refused: error messages about matches whose names cannot be used, by title.
         decode: as for `check_match`.
         pool: the processes that check, so that one that ends costs only its match.
+        track: as for `check_match`.
 
     Returns:
         1 if any match cannot be converted, otherwise 0.
     """
-    calls = [(title, videos.get(title), labels.get(title), decode) for title in sorted(videos.keys() | labels.keys())]
+    titles = sorted(videos.keys() | labels.keys())
+    calls = [(title, videos.get(title), labels.get(title), decode, track) for title in titles]
     checks_by_title = {}
     with closing(pool.run(check_match, calls)) as outcomes:
         for (title, video_path, *_), outcome in tqdm(outcomes, desc="Checking", unit="match", total=len(calls)):
@@ -130,6 +144,8 @@ def check_matches(
             print(f"error: {message}")
         for message in check.warnings:
             print(f"warning: {message}")
+        for message in check.notes:
+            print(f"note: {message}")
     num_failing = sum(bool(check.errors) for check in checks)
     print(f"{len(checks) - num_failing} of {len(checks)} matches can be converted")
     return 1 if num_failing else 0

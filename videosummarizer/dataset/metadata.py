@@ -16,6 +16,7 @@ from videosummarizer import untrusted_file
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.match_files import MAX_NAME_BYTES
 from videosummarizer.sections import runs_of
+from videosummarizer.tracks import MIX
 
 # The schema version that this version writes. The toolkit's first version wrote no schema version.
 SCHEMA_VERSION = 2
@@ -50,6 +51,7 @@ class DataConfig:
         video_height: height of a frame in pixels.
         audio_sample_rate: samples per second.
         apply_mfcc: True for MFCCs, False for the waveform.
+        audio_track: which audio of a match is read, see `tracks.AudioChoice`.
     """
 
     segment_length: float
@@ -58,6 +60,12 @@ class DataConfig:
     video_height: int
     audio_sample_rate: int
     apply_mfcc: bool
+    audio_track: int | str | None = None
+
+    def to_dict(self) -> dict:
+        """Return the settings as they are stored, without an audio track where none was chosen."""
+        settings = asdict(self)
+        return settings if self.audio_track is not None else {n: v for n, v in settings.items() if n != "audio_track"}
 
     @property
     def num_frames(self) -> int:
@@ -88,6 +96,7 @@ class DataConfig:
             f"dataset_sl{self.segment_length:.10g}_vsr{self.video_sample_rate:.10g}"
             f"_vw{self.video_width}_vh{self.video_height}_asr{self.audio_sample_rate}"
             f"{'_mfcc' if self.apply_mfcc else ''}"
+            f"{'' if self.audio_track is None else f'_at{self.audio_track}'}"
         )
 
     def num_segments(self, duration_sec: float) -> int:
@@ -131,7 +140,7 @@ def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], mi
     metadata = {
         "schema_version": SCHEMA_VERSION,
         **more,
-        "config": asdict(config),
+        "config": config.to_dict(),
         "data_shape": config.data_shape,
         "total_segment_count": sum(video["segment_count"] for video in videos),
         "videos": sorted(videos, key=lambda video: video["title"]),
@@ -212,7 +221,10 @@ def parse_config(config: dict) -> DataConfig:
         ValueError: a value is not a number, or such segments would be empty or too large for memory.
     """
     parsed = DataConfig(**config)
-    if not all(isinstance(value, int | float) and 0 <= value < 1e9 for value in config.values()):
+    numbers = [value for name, value in config.items() if name != "audio_track"]
+    if not all(isinstance(value, int | float) and 0 <= value < 1e9 for value in numbers):
+        raise ValueError(f"config {config}")
+    if parsed.audio_track not in (None, MIX) and not (is_count(parsed.audio_track) and 0 < parsed.audio_track < 1e9):
         raise ValueError(f"config {config}")
     sizes = (parsed.video_width, parsed.video_height, parsed.audio_sample_rate)
     if parsed.segment_length > MAX_SEGMENT_SEC or not all(size == int(size) for size in sizes):

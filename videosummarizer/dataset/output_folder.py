@@ -158,10 +158,10 @@ def finished_matches(
             f"{dataset_dir}: contains a dataset of schema version {excerpt(str(version))}, expected "
             f"{SCHEMA_VERSION}: give --overwrite to replace it, or another output_dataset_dir"
         )
-    if metadata["config"] != vars(config):
+    if metadata["config"] != config.to_dict():
         raise DatasetError(
             f"{dataset_dir}: contains a dataset made with {format_config(metadata['config'])}, expected "
-            f"{format_config(vars(config))}: give --overwrite to replace it, or another output_dataset_dir"
+            f"{format_config(config.to_dict())}: give --overwrite to replace it, or another output_dataset_dir"
         )
     videos = metadata.get("videos", [])
     damaged = [video["title"] for video in videos if not is_complete_record(video)]

@@ -163,10 +163,10 @@ def load_initial_weights(network: keras.Model, ckpt_path: str, loader) -> None:
         TrainingError: The checkpoint was trained on data of another shape, or holds another network.
         checkpoint.CheckpointError: The checkpoint cannot be read.
     """
-    config = read_checkpoint_attributes(ckpt_path).get("config")
-    if config != vars(loader.config):
+    config, expected = read_checkpoint_attributes(ckpt_path).get("config"), loader.config.to_dict()
+    if config != expected:
         raise TrainingError(
-            f"--init_ckpt: received {ckpt_path} trained on a dataset with {config}, expected {vars(loader.config)} as "
+            f"--init_ckpt: received {ckpt_path} trained on a dataset with {config}, expected {expected} as "
             f"{loader.dataset_dir} has"
         )
     try:
