@@ -2,8 +2,8 @@
 
     python benchmarks/bench_page.py
 
-For each of four things that an editor does it prints the frames drawn in a second, and the milliseconds of the page's
-main thread for each of them. No video is played: decoding it is the browser's work.
+For each of four things that an editor does it prints the frames drawn in a second, and the milliseconds of processor
+time that the page's main thread takes for each of them. No video is played: decoding it is the browser's work.
 """
 
 import argparse
@@ -28,8 +28,8 @@ STEP_SEC = 0.5
 SECTION_FRAMES = 22 * RATE_FPS
 NUM_SECTIONS = 200
 MEASURED_SEC = 5
-# Lowest accepted rate: the smoothness of a film.
-MIN_FPS = 24
+# Most accepted processor time of a frame: a screen shows 60 of them in a second.
+MAX_FRAME_MS = 16
 
 # What happens before each frame is drawn; `n` counts the frames.
 ACTIVITIES = {
@@ -69,7 +69,7 @@ def write_page(folder: Path) -> Path:
 
 
 def measure(browser: webdriver.Chrome, begin: str, before_frame: str) -> tuple[float, float]:
-    """Return the frames drawn in a second, and the milliseconds of the main thread for each."""
+    """Return the frames drawn in a second, and the processor milliseconds of the main thread for each."""
 
     def busy_sec() -> float:
         metrics = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
@@ -101,19 +101,18 @@ def main() -> int:
     options.binary_location = shutil.which("chromium") or shutil.which("google-chrome")
     for switch in ("headless=new", "no-sandbox", "window-size=1360,900"):
         options.add_argument(f"--{switch}")
-    rates_fps = []
+    frames_ms = []
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     with tempfile.TemporaryDirectory() as folder, webdriver.Chrome(options=options, service=service) as browser:
-        browser.execute_cdp_cmd("Performance.enable", {})
+        browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
         browser.get(write_page(Path(folder)).as_uri())
         WebDriverWait(browser, 20).until(lambda _: browser.execute_script("return edges !== null && !missing.hidden"))
         for name, (begin, before_frame) in ACTIVITIES.items():
             rate_fps, busy_ms = measure(browser, begin, before_frame)
-            rates_fps.append(rate_fps)
+            frames_ms.append(busy_ms)
             print(f"{name:36} {rate_fps:5.1f} frames/s {busy_ms:7.1f} ms each", flush=True)
-        browser.execute_script("saved = sections")
-    if min(rates_fps) < MIN_FPS:
-        print(f"FAILED: fewer than {MIN_FPS} frames in a second")
+    if max(frames_ms) > MAX_FRAME_MS:
+        print(f"FAILED: more than {MAX_FRAME_MS} ms for a frame")
         return 1
     return 0
 

@@ -80,18 +80,18 @@ def test_history_goes_back_and_forth_and_a_change_ends_what_was_undone(page):
 
 def test_an_end_that_cannot_move_leaves_no_step_of_history(page):
     page("select(sections[0].id)")
-    for typed, expected in (("5000", 90), ("5000", 90), ("12", 31), ("0", 31), ("41", 41)):
+    for typed, expected in (("5000", 90), ("5000", 90), ("12", 45), ("0", 45), ("61", 61)):
         type_frame(page, "end", typed)
         assert page.sections == [[30, expected], *SECTIONS[1:]]
         assert page.find("#end").get_attribute("value") == str(expected)
         assert page.clock[1] == expected - 1
     type_frame(page, "end", "")
-    assert page.find("#end").get_attribute("value") == "41"
+    assert page.find("#end").get_attribute("value") == "61"
     type_frame(page, "start", "0")
-    assert page.sections[0] == [0, 41]
+    assert page.sections[0] == [0, 61]
     assert page.clock == ("00:00.01", 0)
     assert page.find("#startTime").text == "00:00.00"
-    assert page.find("#endTime").text == "00:01.37"
+    assert page.find("#endTime").text == "00:02.10"
     for _ in range(4):
         page.click("#undo")
     assert page.sections == SECTIONS
@@ -139,10 +139,10 @@ def test_without_a_selected_section_the_page_says_so(page):
 def test_a_section_is_added_where_none_is_and_sorted_in(page):
     for frame, expected in (
         (60, [60, 90]),  # the frame after a section's last
-        (29, [29, 30]),
-        (0, [0, 29]),
-        (159, [159, 160]),
-        (120, [120, 159]),
+        (15, [15, 30]),
+        (0, [0, 15]),
+        (145, [145, 160]),
+        (120, [120, 145]),
     ):
         page(f"goToFrame({frame})")
         page.click("#add")
@@ -162,17 +162,81 @@ def test_an_added_section_lasts_5_seconds_or_to_the_end_of_the_match(open_page, 
     assert page.find("#empty").is_displayed()
     assert not page.find("#playAll").is_enabled()
     assert page.find("#summary").text == "0 sections, 00:00.00 of 00:10.00"
-    page("goToFrame(10)")
+    page("goToFrame(20)")
     page.press("n")
-    assert page.sections == [[10, 93]]  # 0.33 s to 5.33 s: frame 93 begins at 5.3 s
+    assert page.sections == [[20, 97]]  # 0.67 s to 5.67 s: frame 97 begins at 5.7 s
     assert not page.find("#empty").is_displayed()
     page("goToFrame(150)")
     page.press("n")
-    assert page.sections == [[10, 93], [150, 220]]
+    assert page.sections == [[20, 97], [150, 220]]
     page.click("#remove")
     page("goToFrame(5)")
     page.press("n")
-    assert page.sections == [[5, 10], [10, 93]]
+    assert page.sections == [[5, 20], [20, 97]]
+
+
+def test_no_section_becomes_shorter_than_half_a_second(page):
+    page("select(sections[1].id)")  # 5 to 6.67 s; up to 6 s a frame lasts 0.1 s, from then on 1/30 s
+    page.press(Keys.SHIFT, "s")
+    page.press(Keys.SHIFT, "s")
+    assert page.sections[1] == [105, 120]
+    assert page.status == "Starts at 00:06.17: a section lasts 0.5 s at least"
+    page("announce('')")
+    page.press("s")
+    page.press("d")
+    assert page.sections[1] == [105, 120]
+    assert page.status == "Ends at 00:06.67: a section lasts 0.5 s at least"
+    page.press(Keys.CONTROL, "z")
+    page.press(Keys.CONTROL, "z")
+    assert page.sections == SECTIONS
+    assert not page.find("#undo").is_enabled()
+
+
+def test_a_section_neither_starts_after_its_end_nor_ends_before_its_start(page):
+    page("select(sections[1].id)")
+    for frame, key, status in (
+        (120, "i", "The frame shown is after the section: it cannot start here"),
+        (150, "i", "The frame shown is after the section: it cannot start here"),
+        (89, "o", "The frame shown is before the section: it cannot end here"),
+    ):
+        page(f"announce(''); goToFrame({frame})")
+        page.press(key)
+        assert page.status == status
+        assert page.frame == frame
+    assert page.sections == SECTIONS
+    page("goToFrame(119)")
+    page.press("i")
+    assert page.sections[1] == [105, 120]
+    page("goToFrame(105)")
+    page.press("o")
+    assert page.sections[1] == [105, 120]
+
+
+def test_a_section_is_not_added_where_less_than_half_a_second_is_left(page):
+    for frame, status in (
+        (29, "There is no room here: the next section begins in less than 0.5 s"),
+        (16, "There is no room here: the next section begins in less than 0.5 s"),
+    ):
+        page(f"goToFrame({frame})")
+        page.press("n")
+        assert page.status == status
+    page("select(sections[2].id)")
+    type_frame(page, "end", "210")
+    page("document.activeElement.blur(); goToFrame(210)")
+    page.press("n")
+    assert page.status == "There is no room here: the match ends in less than 0.5 s"
+    assert page.sections == [*SECTIONS[:2], [160, 210]]
+
+
+def test_a_shorter_section_that_is_opened_stays_as_it_is(open_page, page_clip):
+    page = open_page(video_path=page_clip, sections=[[30, 33], [90, 120]])
+    page("select(sections[0].id)")
+    page.press("s")
+    assert page.sections[0] == [30, 33]
+    page.press("f")
+    page.press("d")
+    page.press("d")
+    assert page.sections[0] == [30, 34]
 
 
 def test_an_added_section_is_a_frame_long_at_least(open_page):

@@ -65,14 +65,14 @@ def test_while_it_plays_the_view_follows_the_playhead(page):
 
 def test_audio_is_switched_off_and_on(page):
     for press, is_muted, text in (
-        (lambda: page.press("m"), True, "Sound on"),
+        (lambda: page.press("m"), True, "Unmute"),
         (lambda: page.click("#mute"), False, "Mute"),
-        (lambda: page.click("#mute"), True, "Sound on"),
+        (lambda: page.click("#mute"), True, "Unmute"),
         (lambda: page.press("m"), False, "Mute"),
     ):
         press()
         assert page("return video.muted") is is_muted
-        assert page.find("#mute").get_attribute("aria-pressed") == str(is_muted).lower()
+        assert page.find("#mute").get_attribute("aria-pressed") is None  # it would contradict the text
         assert page.find("#mute").text == text
 
 

@@ -346,9 +346,19 @@ def test_long_matches_show_hours_and_every_peak_of_the_scores(open_page):
     assert sum(highest > 0.9) == 3
     assert sum(highest - lowest > 0.9) == 3
     for tone in ("score", "found"):
-        line = np.array([rectangle for rectangle in line_of(page, tone) if rectangle[2] == 1])
-        expected = np.stack([np.arange(width), highest, np.ones(width), (highest - lowest) * 114], 1)
-        assert line == pytest.approx(expected, abs=1e-6)
+        drawn = np.array(line_of(page, tone))
+        band, line = drawn[:-width], drawn[-width:]
+        is_drop = highest > lowest
+        expected = [
+            np.flatnonzero(is_drop),
+            highest[is_drop],
+            np.ones(is_drop.sum()),
+            (highest - lowest)[is_drop] * 114,
+        ]
+        assert band + np.array([0, LINE_PX / 2 / 114, 0, LINE_PX]) == pytest.approx(np.stack(expected, 1), abs=1e-6)
+        before = np.append(highest[0], highest[:-1])
+        rise = [np.arange(width), np.maximum(highest, before), np.ones(width), np.abs(highest - before) * 114]
+        assert line == pytest.approx(np.stack(rise, 1), abs=1e-6)
     area = [(x, y) for canvas, _, x, y in page.drawn("lineTo") if canvas == "curves"]
     assert area[0 : 2 * width : 2] == [pytest.approx((x, 186 - score * 114)) for x, score in enumerate(highest)]
     assert area[1 : 2 * width : 2] == [pytest.approx((x + 1, 186 - score * 114)) for x, score in enumerate(highest)]

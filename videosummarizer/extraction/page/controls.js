@@ -28,6 +28,8 @@ function showSections() {
   element.undo.disabled = !undoStack.length;
   element.redo.disabled = !redoStack.length;
   element.playAll.disabled = !sections.length;
+  revealRow();
+  speakSelection();
   changed = true;
 }
 
@@ -73,9 +75,36 @@ function showRow(row, section, index) {
   length.textContent = `${(end - start).toFixed(1)} s`;
   meter.textContent = score.toFixed(2);
   meter.style.setProperty("--fill", `${Math.round(score * 100)}%`);
-  if (isSelected && !row.hasAttribute("aria-current")) row.scrollIntoView({ block: "nearest" });
-  row.toggleAttribute("aria-current", isSelected);
   if (isSelected) row.setAttribute("aria-current", "true");
+  else row.removeAttribute("aria-current");
+  // The tabulator reaches the buttons of the selected row: with 200 rows, those of all would be in the way.
+  for (const button of row.querySelectorAll("button")) button.tabIndex = isSelected ? 0 : -1;
+}
+
+let revealedRow = ""; // the row that the list was scrolled to: the section's id, its place and the number of rows
+
+/** Scrolls the list, and not the page, so that the whole row of the selected section is in view. */
+function revealRow() {
+  const { list } = element;
+  const index = [...list.children].findIndex((row) => row.ariaCurrent);
+  const place = [selected, index, list.children.length].join();
+  if (index < 0 || place === revealedRow) return;
+  revealedRow = place;
+  const { offsetTop, offsetHeight } = list.children[index];
+  const lowest = offsetTop + offsetHeight - list.clientHeight;
+  list.scrollTop = Math.max(lowest, Math.min(list.scrollTop, offsetTop));
+}
+
+let spokenId = null;
+
+/** Tells those who do not see the list which section is selected. */
+function speakSelection() {
+  if (selected === spokenId) return;
+  spokenId = selected;
+  const section = selectedSection();
+  element.selection.textContent = section
+    ? `Section ${sections.indexOf(section) + 1} of ${sections.length} selected: ${preciseTime(edges[section.start])} to ${preciseTime(edges[section.end])}, score ${scoreOf(section).toFixed(2)}`
+    : "No section selected";
 }
 
 function showClock() {
@@ -112,8 +141,15 @@ const step = (frames) => {
   goToFrame(frameAt(now()) + frames);
 };
 const jump = (seconds) => goTo(now() + seconds);
-const startHere = () => moveEdge("start", frameAt(now()));
-const endHere = () => moveEdge("end", frameAt(now()) + 1); // the frame shown is the last one in it
+/** Lets the section start or end at the frame shown, which is the last one in it. */
+function setHere(side) {
+  const [section, frame] = [selectedSection(), frameAt(now())];
+  if (section && side === "start" && frame >= section.end) return announce("The frame shown is after the section: it cannot start here");
+  if (section && side === "end" && frame < section.start) return announce("The frame shown is before the section: it cannot end here");
+  moveEdge(side, side === "start" ? frame : frame + 1);
+}
+const startHere = () => setHere("start");
+const endHere = () => setHere("end");
 const playSelected = () => (selectedSection() ? playSection(selectedSection()) : announce("Select a section first"));
 const playAll = () => {
   const index = Math.max(0, sections.findIndex(({ end }) => edges[end] > now()));
@@ -128,8 +164,7 @@ const zoomSection = () => {
 };
 const mute = () => {
   video.muted = !video.muted;
-  element.mute.setAttribute("aria-pressed", video.muted);
-  element.mute.textContent = video.muted ? "Sound on" : "Mute";
+  element.mute.textContent = video.muted ? "Unmute" : "Mute";
 };
 const showKeys = () => element.keys.showModal();
 
@@ -191,6 +226,11 @@ const noteShown = (_, { mediaTime }) => {
 };
 if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(noteShown);
 addEventListener("resize", () => (changed = true));
+// A message above takes room from the list, for example.
+new ResizeObserver(() => {
+  revealedRow = "";
+  revealRow();
+}).observe(element.list);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColors);
 addEventListener("beforeunload", (event) => {
   if (labelText() !== savedText) event.preventDefault();

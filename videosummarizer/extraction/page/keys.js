@@ -36,6 +36,10 @@ function keyName(event) {
 document.addEventListener("keydown", (event) => {
   const name = keyName(event);
   const [action, { target }] = [KEYS[name], event];
+  if (event.key === "Escape" && target.matches("#editor input, select")) {
+    showSections(); // what was typed is dropped
+    target.blur();
+  }
   if (!action || event.altKey || element.keys.open) return;
   if (target.matches("input") && !event.ctrlKey && !event.metaKey) return;
   if (target.matches("select") && !letterOf(event)) return;

@@ -8,6 +8,7 @@ const match = JSON.parse(document.getElementById("match").textContent);
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((e) => [e.id, e]));
 const video = element.video;
 const NEW_SECTION_SEC = 5;
+const MIN_SECTION_SEC = 0.5; // no shorter ones are found
 const HANDLE_PX = 9;
 const MIN_VIEW_SEC = 2;
 
@@ -102,22 +103,29 @@ function withEdges(id, start, end) {
   return sections.map((section) => (section.id === id ? { ...section, start, end } : section));
 }
 
-/** Limits a new boundary, so that the section keeps at least one frame and does not overlap its neighbors. */
+/** Limits a new boundary, so that the section does not overlap its neighbors and is not shorter than half a second. */
 function clampEdge(section, side, edge) {
   const [lowest, highest] = freeRange(section.id);
+  const [start, end] = [edges[section.start], edges[section.end]];
+  const shortest = Math.min(MIN_SECTION_SEC, end - start); // one that was shorter may stay so
   return side === "start"
-    ? Math.max(lowest, Math.min(edge, section.end - 1))
-    : Math.min(highest, Math.max(edge, section.start + 1));
+    ? Math.max(lowest, Math.min(edge, frameAt(end - shortest)))
+    : Math.min(highest, Math.max(edge, frameAt(start + shortest - 4e-6) + 1));
 }
 
 function moveEdge(side, edge) {
   const section = selectedSection();
   if (!section) return announce("Select a section first");
   const placed = clampEdge(section, side, edge);
+  const isTooShort = side === "start" ? placed < edge : placed > edge;
+  const message = `${side === "start" ? "Starts" : "Ends"} at ${preciseTime(edges[placed])}${isTooShort ? `: a section lasts ${MIN_SECTION_SEC} s at least` : ""}`;
   if (placed !== section[side]) {
     const moved = { ...section, [side]: placed };
-    change(withEdges(section.id, moved.start, moved.end), section.id, `${side === "start" ? "Starts" : "Ends"} at ${preciseTime(edges[placed])}`);
-  } else showSections();
+    change(withEdges(section.id, moved.start, moved.end), section.id, message);
+  } else {
+    showSections();
+    if (isTooShort) announce(message);
+  }
   showEdge(side, placed);
 }
 
@@ -133,6 +141,8 @@ function addSection() {
     return announce("There is a section here already");
   const following = sections.find((section) => section.start > start);
   const end = Math.max(start + 1, Math.min(edgeNear(edges[start] + NEW_SECTION_SEC), following ? following.start : numFrames));
+  if (edges[end] - edges[start] < MIN_SECTION_SEC - 2e-6)
+    return announce(`There is no room here: ${following ? "the next section begins" : "the match ends"} in less than ${MIN_SECTION_SEC} s`);
   const section = { id: nextId++, start, end };
   change([...sections, section].sort((a, b) => a.start - b.start), section.id, `Added at ${preciseTime(edges[start])}`);
 }

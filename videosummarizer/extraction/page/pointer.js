@@ -163,7 +163,8 @@ element.axis.addEventListener("wheel", (event) => {
 
 // ---- Events of the strip
 
-function scrollTo(event) {
+/** Shows the part of the match around a point of the strip. */
+function centerView(event) {
   const box = element.overview.getBoundingClientRect();
   const middle = ((event.clientX - box.left) / box.width) * edges[numFrames];
   const half = (view.end - view.start) / 2;
@@ -171,9 +172,9 @@ function scrollTo(event) {
 }
 element.overview.addEventListener("pointerdown", (event) => {
   element.overview.setPointerCapture(event.pointerId);
-  if (event.pointerType !== "touch") scrollTo(event);
+  if (event.pointerType !== "touch") centerView(event);
 });
 element.overview.addEventListener("pointermove", (event) => {
-  if (event.buttons) scrollTo(event);
+  if (event.buttons) centerView(event);
 });
-element.overview.addEventListener("pointerup", scrollTo);
+element.overview.addEventListener("pointerup", centerView);

@@ -92,19 +92,24 @@ function envelope(scores, width) {
 }
 
 /**
- * Draws scores as a line, of rectangles, which are quicker to draw than a path. Where several steps lie in a pixel, it goes
- * from the highest of them to the lowest.
+ * Draws scores as a line, of rectangles, which are quicker to draw than a path. Where several steps lie in a pixel, it follows
+ * the highest of them, and a lighter band goes down to the lowest.
  */
 function drawLine(context, columns, y, color) {
   context.fillStyle = color;
+  context.globalAlpha = 0.35;
+  for (const [left, right, lowest, highest] of columns)
+    if (lowest < highest) context.fillRect(left, y(highest), right - left, y(lowest) - y(highest));
+  context.globalAlpha = 1;
   let before = null;
-  for (const [left, right, lowest, highest] of columns) {
-    const [top, bottom] = [y(highest) - LINE_PX / 2, y(lowest) + LINE_PX / 2];
-    context.fillRect(left, top, right - left, bottom - top);
-    // The upright from the step before.
-    const [from, to] = before ? [Math.min(top, before[0]), Math.max(bottom, before[1])] : [top, bottom];
-    if (to - from > bottom - top) context.fillRect(left - LINE_PX / 2, from, LINE_PX, to - from);
-    before = [top, bottom];
+  for (const [left, right, , highest] of columns) {
+    const level = y(highest);
+    const [top, height] = [Math.min(level, before ?? level), Math.abs(level - (before ?? level))];
+    const isWide = right - left > 1;
+    if (isWide) context.fillRect(left, level - LINE_PX / 2, right - left, LINE_PX);
+    // The upright from the step before; in a column of one pixel it is all that there is.
+    if (height || !isWide) context.fillRect(isWide ? left - LINE_PX / 2 : left, top - LINE_PX / 2, isWide ? LINE_PX : 1, height + LINE_PX);
+    before = level;
   }
 }
 
