@@ -4,6 +4,7 @@ The stages run in this process: a worker pool that makes the calls itself takes 
 the scores of a network are made up. A crash of a decoder therefore ends the process, which fuzz.py reports.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ import data_converter
 import highlight_extractor
 import label_finder
 from videosummarizer import worker_processes
+from videosummarizer.extraction import decoding_process
 from videosummarizer.training import checkpoint
 
 CONVERSION, FINDER_MATCH, FINDER_CUT, EXTRACTOR = TARGET_NAMES = (
@@ -286,6 +288,7 @@ def prepare_extractor(clips: Path) -> Callable[[Path], None]:
         stand_in.load_network = lambda checkpoint: None
         stand_in.score_segments = lambda network, arrays, *_: (np.array([0.9, 0.2, 0.9]) for _ in arrays)
         sys.modules[stand_in.__name__] = stand_in
+        decoding_process.running = contextlib.nullcontext  # the limits hold for this process
 
     return prepare
 
