@@ -59,6 +59,10 @@ class Extractor:
         arguments = [*map(str, arguments), "--ckpt", str(ckpt or self.ckpt), "--output_dir", str(self.out)]
         return highlight_extractor.main(arguments)
 
+    def cut(self, *arguments):
+        """Run the command without a checkpoint."""
+        return highlight_extractor.main([*map(str, arguments), "--output_dir", str(self.out)])
+
     def labels(self, title="match"):
         return (self.out / f"{title}.txt").read_text()
 

@@ -146,7 +146,7 @@ def test_a_checkpoint_is_needed(capsys):
     with pytest.raises(SystemExit) as exit_info:
         parse_args(["a.mp4"])
     assert exit_info.value.code == 2
-    assert "the following arguments are required: --ckpt" in capsys.readouterr().err
+    assert "one of the arguments --ckpt --sections is required" in capsys.readouterr().err
 
 
 # ---- Several matches

@@ -209,6 +209,7 @@ def resolve_sections(
     frame_times_sec: np.ndarray,
     duration_sec: float,
     errors: list[LabelError] | None = None,
+    keep_touching: bool = False,
 ) -> tuple[np.ndarray, list[str]]:
     """Return the highlight sections of a video in seconds, and a warning for each problem that was corrected.
 
@@ -218,6 +219,7 @@ def resolve_sections(
         frame_times_sec: (num_frames,) float64, ascending presentation times of the video's frames.
         duration_sec: The video's length, which is also the time of the frame number num_frames, one past the last.
         errors: Takes the errors of all rows, which are then left out; by default the first error is raised.
+        keep_touching: As for `merge_sections`.
 
     Returns:
         sections_sec: (num_sections, 2) float64, disjoint, ascending, half-open, within [0, duration_sec].
@@ -245,7 +247,7 @@ def resolve_sections(
             warnings.append(f"{location}: the section overlaps one above it: merged")
         previous_start, previous_end = start, max(previous_end, end)
         sections.append((start, end))
-    return merge_sections(sections), warnings
+    return merge_sections(sections, keep_touching), warnings
 
 
 def row_to_seconds(location: str, row: LabelRow, frame_edges_sec: np.ndarray) -> tuple[tuple[float, float], list[str]]:

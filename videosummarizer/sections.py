@@ -9,22 +9,36 @@ import numpy as np
 from videosummarizer.media import TIME_TOLERANCE_SEC
 
 
-def merge_sections(sections: list[tuple[float, float]]) -> np.ndarray:
+def merge_sections(sections: list[tuple[float, float]], keep_touching: bool = False) -> np.ndarray:
     """Return the union of half-open sections.
 
     Args:
         sections: (start, end) in seconds, in any order.
+        keep_touching: Whether a section that begins where another ends stays one of its own.
 
     Returns:
         (num_sections, 2) float64, ascending, disjoint.
     """
     merged: list[list[float]] = []
+    tolerance_sec = -TIME_TOLERANCE_SEC if keep_touching else TIME_TOLERANCE_SEC
     for start, end in sorted(sections):
-        if merged and start <= merged[-1][1] + TIME_TOLERANCE_SEC:
+        if merged and start <= merged[-1][1] + tolerance_sec:
             merged[-1][1] = max(merged[-1][1], end)
         else:
             merged.append([start, end])
     return np.array(merged, dtype=np.float64).reshape(-1, 2)
+
+
+def extend_sections(sections_sec: np.ndarray, padding_sec: float, duration_sec: float) -> np.ndarray:
+    """Extend sections at both ends, within [0, duration_sec]; those that then meet are merged."""
+    padded_sec = np.clip(sections_sec + np.array([-padding_sec, padding_sec]), 0, duration_sec)
+    return merge_sections(padded_sec.tolist())
+
+
+def join_touching(sections: np.ndarray) -> np.ndarray:
+    """Join each section that begins where the one before it ends with that one; (num_sections, 2) int64 frames."""
+    is_first = np.append(True, sections[1:, 0] != sections[:-1, 1])[: len(sections)]
+    return np.stack([sections[is_first, 0], sections[np.append(is_first[1:], True)[: len(sections)], 1]], axis=1)
 
 
 def label_segments(sections_sec: np.ndarray, num_segments: int, segment_length: float) -> np.ndarray:

@@ -181,15 +181,17 @@ def to_png(figure) -> bytes:
 
 def plot_timeline(
     axes,
-    scores: np.ndarray,
-    decoded_scores: np.ndarray,
-    step_sec: float,
+    scores: np.ndarray | None,
+    decoded_scores: np.ndarray | None,
+    step_sec: float | None,
     duration_sec: float,
-    threshold: float,
+    threshold: float | None,
     predicted_sec: np.ndarray,
     labelled_sec: np.ndarray | None,
 ) -> None:
     """Plot a match over time: its scores, alone and in context, the threshold, predicted sections and labelled ones.
+
+    Without scores, only the sections are plotted; `scores` and what belongs to them are then None.
 
     Args:
         axes: The matplotlib axes to draw on.
@@ -201,6 +203,29 @@ def plot_timeline(
         predicted_sec: (num_sections, 2) float64 seconds.
         labelled_sec: (num_sections, 2) float64 seconds, None without labels.
     """
+    if scores is not None:
+        plot_scores(axes, scores, decoded_scores, step_sec, duration_sec, threshold)
+    lanes = [("found", predicted_sec, PREDICTED_COLOR, 1.1)]
+    if labelled_sec is not None:
+        lanes.append(("labelled", labelled_sec, LABELLED_COLOR, 1.03))
+    for name, sections_sec, color, bottom in lanes:
+        bars = np.stack([sections_sec[:, 0], sections_sec[:, 1] - sections_sec[:, 0]], axis=1)
+        axes.broken_barh(bars, (bottom, 0.06), color=color, label=name)
+    bars = np.stack([predicted_sec[:, 0], predicted_sec[:, 1] - predicted_sec[:, 0]], axis=1)
+    axes.broken_barh(bars, (0, 1), color=PREDICTED_COLOR, alpha=0.12, linewidth=0)
+    axes.set(xlim=(0, duration_sec), ylim=(0, 1.2), yticks=[])
+    if scores is not None:
+        axes.set(yticks=[0, 0.25, 0.5, 0.75, 1], ylabel="score")
+    axes.xaxis.set_major_locator(clock_locator(duration_sec))
+    axes.xaxis.set_major_formatter(lambda seconds, _: format_time(seconds))
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def plot_scores(
+    axes, scores: np.ndarray, decoded_scores: np.ndarray, step_sec: float, duration_sec: float, threshold: float
+) -> None:
+    """Plot the scores of `plot_timeline` and the threshold."""
     from matplotlib.patches import StepPatch
 
     edges_sec = np.minimum(np.arange(len(scores) + 1) * step_sec, duration_sec)
@@ -212,19 +237,6 @@ def plot_timeline(
         # axes.stairs draws the same, but computes the limits of the axes in Python: 26 s for 150,000 segments.
         axes.add_artist(StepPatch(values, edges_sec[: len(values) + 1], baseline=0, **style))
     axes.axhline(threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")
-    lanes = [("found", predicted_sec, PREDICTED_COLOR, 1.1)]
-    if labelled_sec is not None:
-        lanes.append(("labelled", labelled_sec, LABELLED_COLOR, 1.03))
-    for name, sections_sec, color, bottom in lanes:
-        bars = np.stack([sections_sec[:, 0], sections_sec[:, 1] - sections_sec[:, 0]], axis=1)
-        axes.broken_barh(bars, (bottom, 0.06), color=color, label=name)
-    bars = np.stack([predicted_sec[:, 0], predicted_sec[:, 1] - predicted_sec[:, 0]], axis=1)
-    axes.broken_barh(bars, (0, 1), color=PREDICTED_COLOR, alpha=0.12, linewidth=0)
-    axes.set(xlim=(0, duration_sec), ylim=(0, 1.2), yticks=[0, 0.25, 0.5, 0.75, 1], ylabel="score")
-    axes.xaxis.set_major_locator(clock_locator(duration_sec))
-    axes.xaxis.set_major_formatter(lambda seconds, _: format_time(seconds))
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
 
 
 def clock_locator(duration_sec: float):

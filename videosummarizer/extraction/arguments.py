@@ -8,6 +8,7 @@ from videosummarizer.argument_types import length_sec, number_between
 EXAMPLES = """\
 examples:
   python highlight_extractor.py match.mp4 --ckpt checkpoints/ckpt-20261124-120000-0007-0.4321.hdf5
+  python highlight_extractor.py match.mp4 --sections match.txt
   python highlight_extractor.py first.mp4 second.mp4 --ckpt best.hdf5 --output_dir reels --length 8:00
 """
 
@@ -34,7 +35,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def add_section_arguments(group: argparse._ArgumentGroup) -> None:
     """Add the arguments that decide which sections are cut."""
     group.add_argument(
-        "--ckpt", type=Path, required=True, metavar="FILE", help="The checkpoint, a .hdf5 file that main.py saved."
+        "--ckpt",
+        type=Path,
+        metavar="FILE",
+        help="The checkpoint, a .hdf5 file that main.py saved. It is required unless --sections says what to cut.",
+    )
+    group.add_argument(
+        "--sections",
+        type=Path,
+        metavar="LABELS",
+        help="Cut the sections of this label file instead of detecting any: a .txt file such as the review page saves "
+        "or, for several matches, a folder that has a <title>.txt for each. With --ckpt as well, the match is scored "
+        "and the scores are shown under these sections.",
     )
     amount = group.add_mutually_exclusive_group()
     amount.add_argument(
@@ -83,4 +95,9 @@ def add_file_arguments(group: argparse._ArgumentGroup) -> None:
 
 def describe_conflict_of_arguments(args: argparse.Namespace) -> str | None:
     """Return the error message about arguments that cannot work together, None if all can."""
+    if args.ckpt is None and args.sections is None:
+        return "one of the arguments --ckpt --sections is required"
+    for name in ("threshold", "length"):
+        if args.sections and getattr(args, name) is not None:
+            return f"argument --{name}: not allowed with argument --sections, whose label file says what is cut"
     return None

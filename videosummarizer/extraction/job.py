@@ -4,12 +4,14 @@ A finished match is skipped, an interrupted one continues, files made in another
 `--overwrite`, and scores are read again where checkpoint and match are the same.
 """
 
+import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from videosummarizer.evaluation.operating_point import parse_operating_point
 from videosummarizer.extraction import outputs
 from videosummarizer.extraction.match_writers import WRITERS, FileWriter
 from videosummarizer.match_files import describe_bad_name, title_of
@@ -36,11 +38,13 @@ class Job:
     Attributes:
         video_path: The match.
         path_of: The paths of its files, by SUFFIXES.
-        scored_with: The checkpoint and the version of the match, which decide the scores.
+        scored_with: The version of the match and, unless there is none, the checkpoint, which decide the scores.
         settings: The arguments that decide everything else; those that are None are not in use.
         previous_report: The content of `<title>.json` from a previous run, empty without one.
         writers: The writers of the files that the match has, apart from `<title>.json`, if its sections and scores
             are those of the previous run.
+        sections_path: The label file whose sections are cut; None if they are detected.
+        labels_sha256: The hash of the label file next to the match, which some files show; None without one.
     """
 
     video_path: Path
@@ -49,16 +53,22 @@ class Job:
     settings: dict
     previous_report: dict
     writers: list[FileWriter]
+    sections_path: Path | None = None
+    labels_sha256: str | None = None
 
     @property
     def existing_files(self) -> list[Path]:
-        """Return the files of the match that exist."""
-        return [path for path in self.path_of.values() if path.exists()]
+        """Return the files of the match that exist, apart from the label file that the sections are read from."""
+        kept = self.sections_path
+        return [path for path in self.path_of.values() if path.exists() and not (kept and path.samefile(kept))]
 
     @property
     def has_same_scores(self) -> bool:
-        """Return whether the previous run's scores are those that this run would compute."""
-        return self.previous_report.get("scored_with") == self.scored_with
+        """Return whether the previous run's scores are those that this run would compute.
+
+        Without a checkpoint these are the ones of any checkpoint.
+        """
+        return self.scored_with.items() <= self.previous_report.get("scored_with", {}).items()
 
     @property
     def is_up_to_date(self) -> bool:
@@ -69,7 +79,15 @@ class Job:
     def is_finished(self) -> bool:
         """Return whether all files exist and are up to date."""
         suffixes = [".json", *(writer.suffix for writer in self.writers)]
-        return self.is_up_to_date and all(self.path_of[suffix].exists() for suffix in suffixes)
+        return self.is_up_to_date and not self.stale_files and all(self.path_of[name].exists() for name in suffixes)
+
+    @property
+    def stale_files(self) -> list[Path]:
+        """Return the existing files that show the labels next to the match as they were before a change."""
+        if self.previous_report.get("labels_sha256", self.labels_sha256) == self.labels_sha256:
+            return []
+        paths = [self.path_of[writer.suffix] for writer in self.writers if writer.shows_labels]
+        return [path for path in paths if path.exists()]
 
 
 def refuse_paths(video_paths: list[Path], output_dir: Path) -> dict[Path, str]:
@@ -128,6 +146,19 @@ def in_use(settings: dict) -> dict:
     return {name: value for name, value in settings.items() if value is not None}
 
 
+def read_kept_scores(job: Job, duration_sec: float) -> outputs.MatchScores | None:
+    """Read the scores of a previous run of any checkpoint, with its operating point; None where there are none."""
+    report = job.previous_report
+    try:
+        segment_length = float(report["segment_length"])
+        point = replace(parse_operating_point(report["operating_point"]), threshold=float(report["threshold"]))
+        num_segments = math.ceil(round(duration_sec / segment_length, 6))
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError):
+        return None
+    scores = read_previous_scores(job, num_segments) if 0 <= point.threshold <= 1 else None
+    return None if scores is None else outputs.MatchScores(segment_length, *scores, point)
+
+
 def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Read the scores of a previous run.
 
@@ -159,15 +190,28 @@ def describe_conflict(job: Job) -> str:
     before, differences = {**previous["settings"], **previous["scored_with"]}, []
     for name in dict.fromkeys((*job.settings, *previous["settings"])):
         old, new = before.get(name), job.settings.get(name)
-        if old != new:
+        if old != new and name == "sections":
+            differences.append(describe_other_sections(job, old, new))
+        elif old != new:
             differences.append(f"{describe_setting(name, old)}, not {describe_setting(name, new)}")
-    for name, difference in (("checkpoint_sha256", "another checkpoint"), ("source", "another version of the match")):
-        if before.get(name) != job.scored_with[name]:
-            differences.append(difference)
+    if (
+        "checkpoint_sha256" in job.scored_with
+        and before.get("checkpoint_sha256") != job.scored_with["checkpoint_sha256"]
+    ):
+        differences.append("another checkpoint" if "checkpoint_sha256" in before else "no --ckpt")
+    if before.get("source") != job.scored_with["source"]:
+        differences.append("another version of the match")
     return (
         f"{path}: was made with {' and '.join(differences)}: --overwrite replaces it and the match's other files, "
         "another --output_dir keeps them"
     )
+
+
+def describe_other_sections(job: Job, old: str | None, new: str | None) -> str:
+    """Return what is different about the label file whose sections are cut, of which the hashes are given."""
+    if old is None:
+        return f"detected sections, not those of {job.sections_path}"
+    return "the sections of a label file" if new is None else f"other sections than {job.sections_path} has now"
 
 
 def describe_setting(name: str, value: float | str | bool | None) -> str:

@@ -59,6 +59,7 @@ class FileWriter:
         write: A function that writes it, of the cut and the path.
         needs_sections: Whether it is left out for a match without sections.
         needs_scores: Whether it is left out for a match without scores.
+        shows_labels: Whether it shows the label file next to the match: it is written again when that changes.
         argument: The argument that asks for it; without one it is always written.
     """
 
@@ -66,6 +67,7 @@ class FileWriter:
     write: Callable[[Cut, Path], None]
     needs_sections: bool = False
     needs_scores: bool = False
+    shows_labels: bool = False
     argument: str | None = None
 
 
@@ -77,16 +79,16 @@ def content(make: Callable[[Cut], bytes]) -> Callable[[Cut, Path], None]:
 def render_page(cut: Cut) -> bytes:
     """Return the review page."""
     result, scores = cut.result, cut.result.scores
+    curve = (None, None, None, None)
+    if scores is not None:
+        curve = (scores.steps.ravel(), result.decoded_scores, scores.step_sec, scores.point.threshold)
     return review_page.render_page(
         result.video_path,
         cut.args.output_dir,
         result.info,
         result.sections,
         result.labelled_sections,
-        scores.steps.ravel(),
-        result.decoded_scores,
-        scores.step_sec,
-        scores.point.threshold,
+        *curve,
     )
 
 
@@ -120,8 +122,8 @@ WRITERS = (
     FileWriter("_scores.csv", content(lambda cut: outputs.write_scores(cut.result)), needs_scores=True),
     FileWriter(".txt", content(lambda cut: outputs.write_labels(cut.result))),
     FileWriter(".vtt", content(lambda cut: chapters.write_webvtt(cut.result.sections_sec, cut.result.section_scores))),
-    FileWriter(".html", content(render_page)),
-    FileWriter("_timeline.png", content(lambda cut: outputs.draw_timeline(cut.result))),
+    FileWriter(".html", content(render_page), shows_labels=True),
+    FileWriter("_timeline.png", content(lambda cut: outputs.draw_timeline(cut.result)), shows_labels=True),
     FileWriter(
         ".fcpxml", content(lambda cut: fcpxml.write_fcpxml(cut.timeline, cut.args.output_dir)), needs_sections=True
     ),

@@ -85,13 +85,15 @@ class MatchResult:
         return to_seconds(self.sections, self.info.frame_times_sec, self.info.duration_sec)
 
     @property
-    def decoded_scores(self) -> np.ndarray:
-        """Return (num_steps,) float64 scores in context, see `MatchScores.decode`."""
-        return self.scores.decode(self.info.duration_sec)
+    def decoded_scores(self) -> np.ndarray | None:
+        """Return (num_steps,) float64 scores in context, see `MatchScores.decode`; None without scores."""
+        return None if self.scores is None else self.scores.decode(self.info.duration_sec)
 
     @property
-    def section_scores(self) -> np.ndarray:
-        """Return (num_sections,) float64: the mean score of each section over time."""
+    def section_scores(self) -> np.ndarray | None:
+        """Return (num_sections,) float64: the mean score of each section over time; None without scores."""
+        if self.scores is None:
+            return None
         return mean_scores(self.sections_sec, self.scores.steps.ravel(), self.scores.step_sec)
 
 
@@ -136,6 +138,8 @@ def write_labels(result: MatchResult) -> bytes:
 def write_report(result: MatchResult, provenance: dict) -> bytes:
     """Return the JSON file: the match, its sections with times and scores, and the scores of the time steps.
 
+    Without scores, the file has no fields for them.
+
     Args:
         result: The match's scores and sections.
         provenance: How and when the result was made; its keys are written between those of the match and the sections.
@@ -149,28 +153,30 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
             "end_sec": round(float(end_sec), 6),
             "start_time": format_time(start_sec),
             "end_time": format_time(end_sec),
-            "score": round(float(score), NUM_SCORE_DECIMALS),
         }
-        for (start, end), (start_sec, end_sec), score in zip(
-            result.sections, result.sections_sec, result.section_scores, strict=True
-        )
+        for (start, end), (start_sec, end_sec) in zip(result.sections, result.sections_sec, strict=True)
     ]
+    scores = result.scores
+    for section, score in zip(sections, [] if scores is None else result.section_scores, strict=scores is not None):
+        section["score"] = round(float(score), NUM_SCORE_DECIMALS)
     report = {
         "title": result.title,
         "duration_sec": info.duration_sec,
         "frame_rate_fps": info.frame_rate_fps,
         **provenance,
-        "threshold": result.scores.point.threshold,
+        **({} if scores is None else {"threshold": scores.point.threshold, "segment_length": scores.segment_length}),
         "num_sections": len(sections),
         "sections_sec": total_sec(result.sections_sec),
         "sections": sections,
     }
     text = json.dumps(report, indent=2, ensure_ascii=False).removesuffix("\n}")
-    return f'{text},\n  "step_scores": {json.dumps(result.scores.steps.tolist())}\n}}\n'.encode()  # in one line
+    if scores is None:
+        return f"{text}\n}}\n".encode()
+    return f'{text},\n  "step_scores": {json.dumps(scores.steps.tolist())}\n}}\n'.encode()  # in one line
 
 
 def draw_timeline(result: MatchResult) -> bytes:
-    """Return a PNG file with the step scores over time, alone and in context, the threshold, and the sections."""
+    """Return a PNG file with the sections over time and, if there are any, the step scores and the threshold."""
     from matplotlib.figure import Figure  # takes half a second
 
     info, labelled_sec = result.info, None
@@ -178,15 +184,9 @@ def draw_timeline(result: MatchResult) -> bytes:
         labelled_sec = to_seconds(result.labelled_sections, info.frame_times_sec, info.duration_sec)
     figure = Figure(figsize=(13, 3.6), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    plots.plot_timeline(
-        axes,
-        result.scores.steps.ravel(),
-        result.decoded_scores,
-        result.scores.step_sec,
-        info.duration_sec,
-        result.scores.point.threshold,
-        result.sections_sec,
-        labelled_sec,
-    )
+    scores, steps, threshold = result.scores, (None, None, None), None
+    if scores is not None:
+        steps, threshold = (scores.steps.ravel(), result.decoded_scores, scores.step_sec), scores.point.threshold
+    plots.plot_timeline(axes, *steps, info.duration_sec, threshold, result.sections_sec, labelled_sec)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)
     return plots.to_png(figure)

@@ -18,6 +18,7 @@ from videosummarizer.atomic_file import discard, replace_durably
 from videosummarizer.extraction.exports.chapters import mp4_chapters
 from videosummarizer.extraction.section_frames import SectionFrames
 from videosummarizer.frame_scaling import is_mirrored, num_quarter_turns
+from videosummarizer.sections import join_touching
 
 
 class ReelError(Exception):
@@ -56,7 +57,7 @@ def render_reel(
     """Write the sections of a video one after another into an mp4; the file appears when it is complete.
 
     Frames keep their distances in time, so that a variable frame rate is preserved. The audio fades in and out over
-    10 ms at each cut. A source without audio makes a reel without audio. Where the source's clock jumps by more than a
+    10 ms at each cut; sections that touch have no cut between them. A source without audio makes a reel without audio. Where the source's clock jumps by more than a
     minute, the frame before is shown for JUMP_SEC.
 
     Args:
@@ -84,7 +85,7 @@ def render_reel(
             frames = SectionFrames(video, video_info)
             if chapter_names:  # which are written before the first packet
                 writer.output.set_chapters(mp4_chapters(reel_edges_sec(video_info, sections), chapter_names))
-            for edges_sec in split_at_jumps(video_info, sections):
+            for edges_sec in split_at_jumps(video_info, join_touching(sections)):
                 render_section(writer, frames, audio, edges_sec, on_progress)
         replace_durably(part_path, reel_path)
     finally:

@@ -33,10 +33,10 @@ def render_page(
     video_info: media.VideoInfo,
     sections: np.ndarray,
     labelled_sections: np.ndarray | None,
-    scores: np.ndarray,
-    decoded_scores: np.ndarray,
-    step_sec: float,
-    threshold: float,
+    scores: np.ndarray | None,
+    decoded_scores: np.ndarray | None,
+    step_sec: float | None,
+    threshold: float | None,
     preview_path: str | os.PathLike | None = None,
 ) -> bytes:
     """Return the review page of a match, in UTF-8.
@@ -47,7 +47,8 @@ def render_page(
         video_info: The result of `media.probe`.
         sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
         labelled_sections: (num_labelled, 2) int64, the same for the match's label file; None without one.
-        scores: (num_steps,) float in [0, 1], of consecutive time steps.
+        scores: (num_steps,) float in [0, 1], of consecutive time steps. None for a match without scores, as are the
+            three that follow; the page then shows no curve.
         decoded_scores: Float in [0, 1] of the steps that begin before the match's end, as of `decoding.decoded_scores`.
         step_sec: Seconds of a step.
         threshold: The threshold at which the sections were detected, in [0, 1].
@@ -63,8 +64,8 @@ def render_page(
         "video_url": relative_url(preview_path or video_path, page_dir),
         "frame_times": pack_frame_times(video_info.frame_times_sec, video_info.duration_sec),
         "step_sec": step_sec,
-        "scores": np.round(scores, 4).tolist(),
-        "decoded_scores": np.round(decoded_scores, 4).tolist(),
+        "scores": [] if scores is None else np.round(scores, 4).tolist(),
+        "decoded_scores": [] if decoded_scores is None else np.round(decoded_scores, 4).tolist(),
         "threshold": threshold,
         "sections": np.asarray(sections).tolist(),
         "labelled": None if labelled_sections is None else np.asarray(labelled_sections).tolist(),

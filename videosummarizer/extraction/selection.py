@@ -13,7 +13,7 @@ import numpy as np
 from videosummarizer.evaluation.decoding import MARGIN_TOLERANCE, evidence_per_sec, find_sections, log_odds
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.media import TIME_TOLERANCE_SEC
-from videosummarizer.sections import mean_scores, merge_sections, total_sec
+from videosummarizer.sections import extend_sections, mean_scores, merge_sections, total_sec
 
 # How exactly the threshold of a budget is searched, in nats of log-odds.
 LOG_ODDS_TOLERANCE = 1e-3
@@ -39,8 +39,7 @@ def detect_with_margin(
         (num_sections, 2) float64 seconds, within [0, duration_sec].
     """
     detected_sec = find_sections(scores, step_sec, duration_sec, point.threshold, point.section_penalty)
-    padded_sec = np.clip(detected_sec + np.array([-padding_sec, padding_sec]), 0, duration_sec)
-    return merge_sections(padded_sec.tolist())
+    return extend_sections(detected_sec, padding_sec, duration_sec)
 
 
 def select_within_budget(

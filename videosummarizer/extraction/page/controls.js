@@ -73,7 +73,8 @@ function showRow(row, section, index) {
   number.textContent = index + 1;
   times.textContent = `${preciseTime(start)} – ${preciseTime(end)}`;
   length.textContent = `${(end - start).toFixed(1)} s`;
-  meter.textContent = score.toFixed(2);
+  meter.hidden = score === null;
+  meter.textContent = score === null ? "" : score.toFixed(2);
   meter.style.setProperty("--fill", `${Math.round(score * 100)}%`);
   if (isSelected) row.setAttribute("aria-current", "true");
   else row.removeAttribute("aria-current");
@@ -240,7 +241,10 @@ async function open() {
   edges = await readEdges(match.frame_times);
   numFrames = edges.length - 1;
   element.title.textContent = match.title;
-  element.threshold.textContent = `threshold ${match.threshold.toFixed(2)}`;
+  const hasScores = match.scores.length > 0; // a match that was cut from a label file may have none
+  element.scoreLegend.hidden = element.threshold.hidden = !hasScores;
+  element.foundLegend.textContent = hasScores ? "score in context, sections" : "sections";
+  if (hasScores) element.threshold.textContent = `threshold ${match.threshold.toFixed(2)}`;
   element.labelledLegend.hidden = !match.labelled;
   element.axis.setAttribute("aria-valuemax", edges[numFrames].toFixed(2));
   sections = foundSections();

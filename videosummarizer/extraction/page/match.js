@@ -48,8 +48,9 @@ function edgeNear(seconds) {
   return seconds - edges[frame] > edges[frame + 1] - seconds ? frame + 1 : frame;
 }
 
-/** Returns the mean score of the steps that a section covers, weighted by how much of each it covers. */
+/** Returns the mean score of the steps that a section covers, weighted by how much of each; null without scores. */
 function scoreOf(section) {
+  if (!match.scores.length) return null;
   const [start, end] = [edges[section.start], edges[section.end]];
   const length = match.step_sec;
   let sum = 0;

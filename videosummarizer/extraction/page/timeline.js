@@ -130,6 +130,7 @@ function drawArea(context, columns, y, color) {
 
 function drawCurves(width, height) {
   const context = prepareContext(curves, width, height);
+  if (!match.scores.length) return;
   const [top, bottom] = plotLane();
   const y = (score) => bottom - score * (bottom - top);
   const columns = envelope(match.scores, width);
