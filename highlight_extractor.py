@@ -29,7 +29,7 @@ from videosummarizer import match_files, media
 from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_match_error, describe_os_error
-from videosummarizer.extraction import decoding_process, label_sections, match_writers, outputs, reel
+from videosummarizer.extraction import clip_files, decoding_process, label_sections, match_writers, outputs, reel
 from videosummarizer.extraction.arguments import parse_args
 from videosummarizer.extraction.exports.timeline import ExportError
 from videosummarizer.extraction.job import (
@@ -45,7 +45,7 @@ from videosummarizer.extraction.match_result import score_and_select
 from videosummarizer.extraction.outputs import MatchResult
 from videosummarizer.labels import LabelError, format_time, read_label_file
 from videosummarizer.sections import total_sec
-from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, find_best_checkpoint, read_checkpoint
 
 # The arguments that decide what is in the files, apart from the checkpoint: files made with others are not replaced.
 SETTINGS = ("threshold", "length", "padding", "reel_height")
@@ -119,7 +119,7 @@ def extract_match(
     prepare_folder(args.output_dir, "correct its permissions, make room, or choose another --output_dir")
     result = score_and_select(job, checkpoint, network, args)
     for path in job.existing_files if args.overwrite else job.stale_files:
-        path.unlink()
+        clip_files.remove_clips(path) if path.is_dir() else path.unlink()
     if not job.path_of[".json"].exists() or job.previous_report.get("labels_sha256") != job.labels_sha256:
         atomic_write(job.path_of[".json"], outputs.write_report(result, provenance(job, checkpoint, result)))
     is_complete = True
@@ -127,7 +127,7 @@ def extract_match(
     for writer in match_writers.select_writers(args, len(result.sections) > 0, result.scores is not None):
         path = job.path_of[writer.suffix]
         try:
-            if not path.exists():
+            if writer.is_folder or not path.exists():
                 writer.write(cut, path)
         except ExportError as error:
             logger.warning("%s is not written: %s", path, error)
@@ -178,9 +178,27 @@ def describe_result(result: MatchResult, path_of: dict[str, Path], sections_path
             result.decoded_scores.max(),
             result.scores.point.threshold,
         )
-    for name, suffix in (("reel", "_highlights.mp4"), ("page", ".html"), ("timeline", "_timeline.png")):
+    for name, suffix in (
+        ("reel", "_highlights.mp4"),
+        ("clips", "_clips"),
+        ("page", ".html"),
+        ("timeline", "_timeline.png"),
+    ):
         if path_of[suffix].exists():
             print(f"  {name:9} {path_of[suffix]}")
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint or, of a folder, the one with the lowest validation loss, and say which that is.
+
+    Raises:
+        checkpoint.CheckpointError: There is none that can be read.
+    """
+    if not path.is_dir():
+        return read_checkpoint(path)
+    best_path, val_loss, num_checkpoints = find_best_checkpoint(path)
+    print(f"{best_path}: of {num_checkpoints} checkpoints the one with the lowest validation loss ({val_loss:.4f})")
+    return read_checkpoint(best_path)
 
 
 def extract_matches(args: argparse.Namespace) -> int:
@@ -197,7 +215,7 @@ def extract_matches(args: argparse.Namespace) -> int:
         return 1
     if args.sections and (problem := label_sections.refuse_sections_path(args.sections, len(video_paths))):
         raise ExtractionError(problem)
-    checkpoint = read_checkpoint(args.ckpt) if args.ckpt else None
+    checkpoint = find_checkpoint(args.ckpt) if args.ckpt else None
     needs_point = args.threshold is None and args.length is None and args.sections is None
     if checkpoint and needs_point and not checkpoint.has_operating_point:
         logger.warning(

@@ -38,7 +38,8 @@ def add_section_arguments(group: argparse._ArgumentGroup) -> None:
         "--ckpt",
         type=Path,
         metavar="FILE",
-        help="The checkpoint, a .hdf5 file that main.py saved. It is required unless --sections says what to cut.",
+        help="The checkpoint, a .hdf5 file that main.py saved, or a folder, of which the checkpoint with the lowest "
+        "validation loss is used. It is required unless --sections says what to cut.",
     )
     group.add_argument(
         "--sections",
@@ -88,6 +89,11 @@ def add_file_arguments(group: argparse._ArgumentGroup) -> None:
         default="highlights",
         metavar="DIR",
         help="The folder for the files (default: %(default)s).",
+    )
+    group.add_argument(
+        "--clips",
+        action="store_true",
+        help="Also write each section as a file of its own into the folder <title>_clips, named by rank, score, time.",
     )
     group.add_argument("--overwrite", action="store_true", help="Replace existing files of the matches.")
     group.add_argument("--debug", action="store_true", help="Show a traceback with each error.")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer.evaluation.operating_point import parse_operating_point
-from videosummarizer.extraction import outputs
+from videosummarizer.extraction import clip_files, outputs
 from videosummarizer.extraction.match_writers import WRITERS, FileWriter
 from videosummarizer.match_files import describe_bad_name, title_of
 from videosummarizer.untrusted_file import excerpt, parse_json, read_limited
@@ -78,8 +78,15 @@ class Job:
     @property
     def is_finished(self) -> bool:
         """Return whether all files exist and are up to date."""
-        suffixes = [".json", *(writer.suffix for writer in self.writers)]
-        return self.is_up_to_date and not self.stale_files and all(self.path_of[name].exists() for name in suffixes)
+        has_report = self.path_of[".json"].exists()
+        return self.is_up_to_date and has_report and not self.stale_files and all(map(self.is_written, self.writers))
+
+    def is_written(self, writer: FileWriter) -> bool:
+        """Return whether a file exists; of a folder, whether it has a clip of each section of the previous run."""
+        path = self.path_of[writer.suffix]
+        return path.exists() and not (
+            writer.is_folder and not clip_files.are_complete(path, self.previous_report["sections"])
+        )
 
     @property
     def stale_files(self) -> list[Path]:

@@ -1,8 +1,10 @@
 """Find the scores and the sections of a match: by a checkpoint, from a label file, or from a previous run."""
 
 import argparse
+import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,8 +14,11 @@ from videosummarizer.extraction import decoding_process, label_sections, scoring
 from videosummarizer.extraction.job import Job, read_kept_scores, read_previous_scores
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult, MatchScores
 from videosummarizer.extraction.progress_bar import progress
+from videosummarizer.labels import format_time
 from videosummarizer.sections import extend_sections, to_frames, to_seconds
 from videosummarizer.training.checkpoint import Checkpoint
+
+logger = logging.getLogger(__name__)
 
 
 def score_and_select(
@@ -30,7 +35,7 @@ def score_and_select(
     labelled_sections = label_sections.read_labelled_sections(job.video_path, info, job.sections_path)
     if job.sections_path is None:
         scores = find_scores(job, info, checkpoint, network, args)
-        sections, point = select_sections(scores, info, args)
+        sections, point = select_sections(job.video_path, scores, info, args)
         scores = replace(scores, point=point)
     else:
         sections = label_sections.read_sections(job.sections_path, info)  # before the scores, which take long
@@ -70,7 +75,7 @@ def find_scores(
 
 
 def select_sections(
-    scores: MatchScores, info: media.VideoInfo, args: argparse.Namespace
+    video_path: Path, scores: MatchScores, info: media.VideoInfo, args: argparse.Namespace
 ) -> tuple[np.ndarray, OperatingPoint]:
     """Select sections as the checkpoint and the arguments say.
 
@@ -83,5 +88,12 @@ def select_sections(
     if args.length is None:
         sections_sec = selection.detect_with_margin(*match, point, args.padding)
     else:
+        if args.length > info.duration_sec:
+            logger.warning(
+                "%s: --length %s is longer than the match (%s): all of it is selected",
+                video_path,
+                format_time(args.length),
+                format_time(info.duration_sec),
+            )
         sections_sec, point = selection.select_within_budget(*match, point, args.padding, args.length)
     return to_frames(sections_sec, info.frame_times_sec), point

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from videosummarizer.atomic_file import atomic_write, discard
-from videosummarizer.extraction import decoding_process, outputs, reel, review_page
+from videosummarizer.extraction import clip_files, decoding_process, outputs, reel, review_page
 from videosummarizer.extraction.exports import chapters, edl, fcp7_xml, fcpxml, losslesscut, otio
 from videosummarizer.extraction.exports.chapters import section_names
 from videosummarizer.extraction.exports.timeline import Timeline, describe_match
@@ -59,6 +61,7 @@ class FileWriter:
         write: A function that writes it, of the cut and the path.
         needs_sections: Whether it is left out for a match without sections.
         needs_scores: Whether it is left out for a match without scores.
+        is_folder: Whether it is a folder of files, some of which may exist already.
         shows_labels: Whether it shows the label file next to the match: it is written again when that changes.
         argument: The argument that asks for it; without one it is always written.
     """
@@ -67,6 +70,7 @@ class FileWriter:
     write: Callable[[Cut, Path], None]
     needs_sections: bool = False
     needs_scores: bool = False
+    is_folder: bool = False
     shows_labels: bool = False
     argument: str | None = None
 
@@ -93,15 +97,42 @@ def render_page(cut: Cut) -> bytes:
 
 
 def write_reel(cut: Cut, path: Path) -> None:
-    """Cut the reel."""
+    """Cut the reel, with a chapter for each section."""
+    with progress("Cutting", total_sec(cut.result.sections_sec)) as add_sec:
+        render_sections(cut, cut.result.sections, path, section_names(len(cut.result.sections)), add_sec)
+
+
+def write_clips(cut: Cut, clips_dir: Path) -> None:
+    """Cut each section into a file of its own, unless it exists."""
     result = cut.result
-    with progress("Cutting", total_sec(result.sections_sec)) as add_sec:
-        names = section_names(len(result.sections))
-        arguments = (result.video_path, result.info, result.sections, path, cut.args.reel_height, names)
-        try:
-            decoding_process.call(result.video_path, reel.render_reel, *arguments, on_progress=add_sec)
-        finally:
-            discard(f"{path}.part")  # of a process that was ended
+    clips_dir.mkdir(exist_ok=True)
+    names = clip_files.name_clips(result.sections_sec[:, 0], result.section_scores)
+    with progress("Cutting clips", total_sec(result.sections_sec)) as add_sec:
+        for name, section, (start_sec, end_sec) in zip(names, result.sections, result.sections_sec, strict=True):
+            if (clips_dir / name).exists():
+                add_sec(end_sec - start_sec)
+            else:
+                render_sections(cut, section[np.newaxis], clips_dir / name, None, add_sec)
+
+
+def render_sections(
+    cut: Cut, sections: np.ndarray, path: Path, chapter_names: list[str] | None, add_sec: Callable[[float], object]
+) -> None:
+    """Cut sections of the match into an mp4, as the arguments say.
+
+    Args:
+        cut: The match.
+        sections: (num_sections, 2) int64, the first frame and the frame after the last.
+        path: The mp4.
+        chapter_names: The names of its chapters, one for each section; None for no chapters.
+        add_sec: Called with the seconds that were added to it.
+    """
+    video_path = cut.result.video_path
+    arguments = (video_path, cut.result.info, sections, path, cut.args.reel_height, chapter_names)
+    try:
+        decoding_process.call(video_path, reel.render_reel, *arguments, on_progress=add_sec)
+    finally:
+        discard(f"{path}.part")  # of a process that was ended
 
 
 def write_youtube_chapters(cut: Cut) -> bytes:
@@ -133,6 +164,7 @@ WRITERS = (
     FileWriter("_lossless.csv", content(write_losslesscut), needs_sections=True),
     FileWriter("_chapters.txt", content(write_youtube_chapters), needs_sections=True),
     FileWriter("_highlights.mp4", write_reel, needs_sections=True),
+    FileWriter("_clips", write_clips, needs_sections=True, is_folder=True, argument="clips"),
 )
 
 

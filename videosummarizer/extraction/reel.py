@@ -57,8 +57,8 @@ def render_reel(
     """Write the sections of a video one after another into an mp4; the file appears when it is complete.
 
     Frames keep their distances in time, so that a variable frame rate is preserved. The audio fades in and out over
-    10 ms at each cut; sections that touch have no cut between them. A source without audio makes a reel without audio. Where the source's clock jumps by more than a
-    minute, the frame before is shown for JUMP_SEC.
+    10 ms at each cut; sections that touch have no cut between them. A source without audio makes a reel without audio.
+    Where the source's clock jumps by more than a minute, the frame before is shown for JUMP_SEC.
 
     Args:
         video_path: The source.

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import logging
+import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,12 @@ from videosummarizer.untrusted_file import excerpt, parse_json
 CHECKPOINT_ATTRIBUTE = "video_summarizer"
 # Score from which a segment counts as a highlight, if a checkpoint holds no operating point.
 DEFAULT_THRESHOLD = 0.5
+
+
+# The validation loss at the end of a checkpoint's name.
+LOSS_IN_NAME = re.compile(r"-(\d+\.\d+)\.hdf5$")
+
+logger = logging.getLogger(__name__)
 
 
 class CheckpointError(Exception):
@@ -64,6 +73,38 @@ def read_checkpoint_attributes(path: str | os.PathLike) -> dict:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}), {expected}") from error
     except (KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
         raise CheckpointError(f"{path}: received an HDF5 file without this toolkit's attributes, {expected}") from error
+
+
+def find_best_checkpoint(folder: Path) -> tuple[Path, float, int]:
+    """Find the checkpoint with the lowest validation loss in a folder, the latest of equal ones.
+
+    The loss is the one among a checkpoint's attributes, else the one in its name. Other files are left out; damaged
+    ones with a warning.
+
+    Returns:
+        Its path, its validation loss, and the number of checkpoints.
+
+    Raises:
+        CheckpointError: The folder has no checkpoint with a validation loss.
+    """
+    loss_of = {}
+    for path in sorted(folder.glob("[!.]*.hdf5")):
+        try:
+            val_loss = read_checkpoint_attributes(path).get("val_loss")
+        except CheckpointError as error:
+            logger.warning("%s. It is left out", error)
+            continue
+        if type(val_loss) not in (int, float) and (named := LOSS_IN_NAME.search(path.name)):
+            val_loss = float(named[1])
+        if type(val_loss) in (int, float) and math.isfinite(val_loss):
+            loss_of[path] = val_loss
+    if not loss_of:
+        raise CheckpointError(
+            f"{folder}: received a folder without a checkpoint whose validation loss is known, expected one with a "
+            ".hdf5 file that main.py saved: give the file"
+        )
+    best_path = min(loss_of, key=lambda path: (loss_of[path], -path.stat().st_mtime_ns))
+    return best_path, loss_of[best_path], len(loss_of)
 
 
 def read_operating_point(path: str | os.PathLike, name: str) -> OperatingPoint | None:
