@@ -78,7 +78,9 @@ def make_job(video_path: Path, checkpoint: Checkpoint | None, args: argparse.Nam
     if sections_path:
         read_label_file(sections_path)  # before the match is read, which takes longer
         settings["sections"] = label_sections.hash_label_file(sections_path)
-    scored_with = {"checkpoint_sha256": checkpoint.sha256} if checkpoint else {}
+    scored_with = {}
+    if checkpoint:
+        scored_with = {"checkpoint_sha256": checkpoint.sha256, "from": args.from_sec, "to": args.to_sec}
     return Job(
         video_path,
         path_of,

@@ -38,7 +38,7 @@ class Extractor:
         monkeypatch.setattr(inference, "load_network", lambda checkpoint: self.loaded.append(checkpoint.path.name))
         monkeypatch.setattr(outputs, "draw_timeline", lambda findings: b"a picture")
 
-    def score_match(self, video_path, info, config, network, on_progress, scratch_dir):
+    def score_match(self, video_path, info, config, network, on_progress, scratch_dir, part_sec):
         network()
         on_progress(2.0)
         on_progress(0.5)

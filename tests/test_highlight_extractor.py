@@ -55,7 +55,7 @@ def scored(monkeypatch):
     """Titles of the matches that were scored; the scores are SCORES, of each segment and of its two steps."""
     titles = []
 
-    def score_match(video_path, info, config, network, on_progress, scratch_dir):
+    def score_match(video_path, info, config, network, on_progress, scratch_dir, part_sec):
         titles.append(video_path.stem)
         return np.array(SCORES), np.array(STEP_SCORES)
 

@@ -9,7 +9,7 @@ from videosummarizer import media
 from videosummarizer.extraction import clip_files, reel
 
 # The first section has steps of 0.9, 0.8765434 and 0.4999996, the second has 0.7 and 0.6 (0.15 s of it).
-CLIPS = {"01_0.76_00-00-00.mp4": [*range(15, 38)], "02_0.66_00-00-02.mp4": [*range(60, 72)]}
+CLIPS = {"01_0.75_00-00-00.mp4": [*range(15, 38)], "02_0.66_00-00-02.mp4": [*range(60, 72)]}
 
 
 def test_each_section_becomes_a_clip_with_rank_score_and_time(extract):
@@ -17,7 +17,7 @@ def test_each_section_becomes_a_clip_with_rank_score_and_time(extract):
     clips_dir = extract.out / "match_clips"
     assert extract.names() == {*all_files("match"), "match_clips"}
     assert {path.name: frames_in(path) for path in sorted(clips_dir.iterdir())} == CLIPS
-    info = media.probe(clips_dir / "01_0.76_00-00-00.mp4")
+    info = media.probe(clips_dir / "01_0.75_00-00-00.mp4")
     assert (info.height_px, info.audio_index) == (30, 1)
     assert info.duration_sec == pytest.approx(23 / 30, abs=1e-3)
 
@@ -46,7 +46,7 @@ def test_clips_of_a_label_file_have_no_score_in_their_names(extract):
 def test_clips_continue_after_an_interruption_and_come_to_a_finished_match_later(extract, monkeypatch, capsys, caplog):
     match, render_reel, rendered = extract.match(), reel.render_reel, []
     assert extract(match) == 0
-    finished = contents(extract.out)
+    finished = {name: (extract.out / name).read_bytes() for name in extract.names()}
 
     def fail_at_the_second(*arguments):
         rendered.append(arguments[3].name)
@@ -57,17 +57,17 @@ def test_clips_continue_after_an_interruption_and_come_to_a_finished_match_later
     monkeypatch.setattr(reel, "render_reel", fail_at_the_second)
     assert extract(match, "--clips") == 1
     assert caplog.messages == ["the disk is full"]
-    assert [path.name for path in (extract.out / "match_clips").iterdir()] == ["01_0.76_00-00-00.mp4"]
+    assert [path.name for path in (extract.out / "match_clips").iterdir()] == ["01_0.75_00-00-00.mp4"]
     assert extract(match, "--clips") == 0
-    assert rendered == ["01_0.76_00-00-00.mp4", "02_0.66_00-00-02.mp4", "02_0.66_00-00-02.mp4"]
+    assert rendered == ["01_0.75_00-00-00.mp4", "02_0.66_00-00-02.mp4", "02_0.66_00-00-02.mp4"]
     clips = contents(extract.out / "match_clips")
     assert clips.keys() == CLIPS.keys()
-    assert {name: contents(extract.out)[name] for name in finished if name != "match_clips"} == finished
+    assert {name: (extract.out / name).read_bytes() for name in finished} == finished
     capsys.readouterr()
     for arguments in (["--clips"], []):
         assert extract(match, *arguments) == 0
         assert capsys.readouterr().out == "match: finished already and kept\n"
-    (extract.out / "match_clips" / "01_0.76_00-00-00.mp4").unlink()
+    (extract.out / "match_clips" / "01_0.75_00-00-00.mp4").unlink()
     assert extract(match, "--clips") == 0
     assert contents(extract.out / "match_clips").keys() == CLIPS.keys()
     assert extract.scored == ["match"]
@@ -104,7 +104,8 @@ def test_of_a_folder_the_checkpoint_with_the_lowest_validation_loss_is_used(extr
         extract.write_checkpoint(f"checkpoints/{name}", **attributes)
     (folder / "ckpt-d-0001-0.0100.hdf5").write_bytes(b"half a file")
     (folder / "history.csv").write_text("epoch\n")
-    assert extract(extract.match(), ckpt=folder) == 0
+    match = extract.match()
+    assert extract(match, ckpt=folder) == 0
     (warning,) = caplog.messages
     assert warning.startswith(f"{folder / 'ckpt-d-0001-0.0100.hdf5'}: cannot be read as a checkpoint (")
     assert warning.endswith(". It is left out")
@@ -112,7 +113,7 @@ def test_of_a_folder_the_checkpoint_with_the_lowest_validation_loss_is_used(extr
     best = folder / "ckpt-a-0001-0.9000.hdf5"
     assert first_line == f"{best}: of 3 checkpoints the one with the lowest validation loss (0.3500)"
     assert extract.report()["checkpoint"] == best.name
-    assert extract(extract.match(), ckpt=best) == 0  # the same checkpoint by name: finished
+    assert extract(match, ckpt=best) == 0  # the same checkpoint by name: finished
     assert extract.scored == ["match"]
 
 

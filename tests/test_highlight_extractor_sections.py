@@ -44,7 +44,7 @@ def test_each_form_of_a_label_file_is_cut_to_the_frame_without_a_checkpoint(extr
     assert extract.labels() == "12,30,00:00:00,00:00:01\n45,60,00:00:01,00:00:02\n"
     assert frames_in(extract.out / "match_highlights.mp4") == [*range(12, 30), *range(45, 60)]
     timeline = opentimelineio.adapters.read_from_file(str(extract.out / "match.otio"))
-    ranges = [clip.source_range for clip in timeline.find_clips()]
+    ranges = [clip.source_range for clip in timeline.video_tracks()[0].find_clips()]
     assert [(r.start_time.value, r.duration.value) for r in ranges] == [(12, 18), (45, 15)]
     assert len(re.findall(r"^\d{3} ", (extract.out / "match.edl").read_text(), re.MULTILINE)) == 2
     chapters = (extract.out / "match.vtt").read_text()

@@ -76,7 +76,7 @@ def given(monkeypatch):
             yield np.full((height_px, width_px, 3), round(time_sec * 100) % 251, np.uint8)
 
     def film(duration_sec, *blocks, has_audio=True):
-        def read_audio(path, video_info, sample_rate_hz, damage):
+        def read_audio(path, video_info, sample_rate_hz, damage, from_sec):
             asked.update(sample_rate_hz=sample_rate_hz)
             assert has_audio
             return iter(blocks)

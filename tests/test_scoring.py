@@ -301,7 +301,7 @@ def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog, ave
     info = media.probe(match)
     original = sampling.read_segments
 
-    def damaged(video_path, info, config, damaged_sec, scratch_dir, damaged_audio_sec, cancelled_audio_sec):
+    def damaged(video_path, info, config, damaged_sec, scratch_dir, damaged_audio_sec, cancelled_audio_sec, part_sec):
         yield from original(video_path, info, config, damaged_sec)
         damaged_sec |= {7, 3}
         damaged_audio_sec |= {5}

@@ -98,6 +98,17 @@ def length_sec(text: str) -> float:
     return seconds
 
 
+def time_sec(text: str) -> float:
+    """Parse a time in a match, such as 0:12:00, into seconds."""
+    try:
+        seconds = parse_time(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < NUMBER_LIMIT:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a time such as 0:12:00, 12:00 or 720 (seconds)")
+    return seconds
+
+
 def regular_expression(text: str) -> re.Pattern:
     """Compile a regular expression."""
     try:

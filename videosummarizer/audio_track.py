@@ -14,6 +14,8 @@ from videosummarizer.timestamps import MIN_GAP_SEC
 NUM_SAMPLES_PER_RESAMPLING = 65_536
 # Timestamps of continuous audio jitter by less. A larger jump is silence or an overlap.
 MAX_AUDIO_GAP_SEC = 0.05
+# Audio decoded before the time at which reading begins, since audio codecs refer to earlier packets.
+PREROLL_SEC = 0.5
 # Larger samples are damage. Full scale is 1, and loud audio decodes to up to 2.
 MAX_AMPLITUDE = 4.0
 # The NumPy types of the sample formats that can hold more than full scale.
@@ -54,9 +56,13 @@ class AudioDamage:
 
 
 def read_audio(
-    path: str | os.PathLike, video_info: media.VideoInfo, sample_rate_hz: int, damage: AudioDamage | None = None
+    path: str | os.PathLike,
+    video_info: media.VideoInfo,
+    sample_rate_hz: int,
+    damage: AudioDamage | None = None,
+    from_sec: float = 0.0,
 ) -> Iterator[np.ndarray]:
-    """Read a file's audio from time 0 on: mono, low-pass filtered and resampled by FFmpeg, placed by its timestamps.
+    """Read a file's audio from a time on: mono, low-pass filtered and resampled by FFmpeg, placed by its timestamps.
 
     A gap between timestamps is filled with silence, and so is damage. Where timestamps overlap, the earlier audio is
     kept. Several tracks are added up, each at its own level.
@@ -66,10 +72,11 @@ def read_audio(
         video_info: The result of `media.probe`.
         sample_rate_hz: The sample rate of the returned audio.
         damage: Takes the times of damage.
+        from_sec: Where to begin. What comes before is not decoded, apart from PREROLL_SEC.
 
     Yields:
         (n,) float32 blocks, nominally in [-1, 1] for each track, that follow each other without a gap; sample i is at
-        i / sample_rate_hz seconds.
+        from_sec + i / sample_rate_hz seconds.
 
     Raises:
         media.MediaError: The file cannot be read, or has no audio track.
@@ -79,17 +86,22 @@ def read_audio(
         if not streams:
             raise media.MediaError(f"{path}: received a file without an audio stream, expected one")
         start_sec = media.start_time_sec(container)
+        if from_sec:
+            preroll_pts = int((from_sec + start_sec - PREROLL_SEC) / streams[0].time_base)
+            container.seek(preroll_pts, stream=streams[0], backward=True)
         packets = media.demux(container, *streams)
         if len(streams) == 1:
-            yield from read_track(packets, start_sec, sample_rate_hz, damage)
+            yield from read_track(packets, start_sec, sample_rate_hz, damage, from_sec)
             return
         damage = AudioDamage() if damage is None else damage
         parts = audio_mix.split_by_track(packets, streams)
-        yield from audio_mix.add_up([read_track(part, start_sec, sample_rate_hz, damage.of_track()) for part in parts])
+        yield from audio_mix.add_up(
+            [read_track(part, start_sec, sample_rate_hz, damage.of_track(), from_sec) for part in parts]
+        )
 
 
 def read_track(
-    packets: Iterator[av.Packet], start_sec: float, sample_rate_hz: int, damage: AudioDamage | None
+    packets: Iterator[av.Packet], start_sec: float, sample_rate_hz: int, damage: AudioDamage | None, from_sec: float
 ) -> Iterator[np.ndarray]:
     """Yield the audio of one track as `read_audio` does.
 
@@ -98,10 +110,11 @@ def read_track(
         start_sec: The container's start time.
         sample_rate_hz: The sample rate of the returned audio.
         damage: Takes the times of damage.
+        from_sec: Where to begin.
     """
     num_yielded = 0
     for run_start_sec, run in audio_runs(decode_audio(packets, start_sec, damage), start_sec):
-        position = round(run_start_sec * sample_rate_hz)
+        position = round((run_start_sec - from_sec) * sample_rate_hz)
         for num_silent in split_silence(position - num_yielded):
             yield np.zeros(num_silent, np.float32)
         num_yielded = max(num_yielded, position)

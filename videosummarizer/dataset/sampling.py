@@ -34,6 +34,7 @@ def read_segments(
     scratch_dir: Path | None = None,
     damaged_audio_sec: set[int] | None = None,
     cancelled_audio_sec: set[int] | None = None,
+    part_sec: tuple[float, float] | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the arrays of each segment of a video in order.
 
@@ -47,6 +48,8 @@ def read_segments(
         scratch_dir: as for `SegmentAudio`.
         damaged_audio_sec: collects the seconds in which the audio is damaged.
         cancelled_audio_sec: collects the seconds in which the channels of the audio cancel in mono.
+        part_sec: where to begin and end, by default the whole video. Nothing else is decoded, and the arrays are those
+            of a video that consists of this part.
 
     Yields:
         (frames, audio) of a segment:
@@ -60,13 +63,16 @@ def read_segments(
     Raises:
         media.MediaError: the file cannot be read.
     """
-    with SegmentAudio(video_path, video_info, config, scratch_dir) as segment_audio:
+    with SegmentAudio(video_path, video_info, config, scratch_dir, part_sec) as segment_audio:
         if damaged_audio_sec is not None:
             damaged_audio_sec |= segment_audio.damaged_sec
         if cancelled_audio_sec is not None:
             cancelled_audio_sec |= segment_audio.cancelled_sec
-        indices = range(config.num_segments(video_info.duration_sec))
+        start_sec, end_sec = segment_audio.part_sec
+        indices = range(config.num_segments(end_sec - start_sec))
         yield from read_segment_range(video_path, video_info, config, segment_audio, indices, damaged_sec=damaged_sec)
+    if damaged_sec is not None:  # decoding begins at a keyframe before the part
+        damaged_sec.difference_update(range(int(start_sec)))
 
 
 def read_segment_range(
@@ -91,9 +97,10 @@ def read_segment_range(
         num_threads: threads of the decoder. 0 leaves the number to FFmpeg.
         damaged_sec: as for `read_segments`.
     """
-    starts_sec = np.array(indices)[:, np.newaxis] * config.segment_length
+    part_start_sec, part_end_sec = segment_audio.part_sec
+    starts_sec = part_start_sec + np.array(indices)[:, np.newaxis] * config.segment_length
     times_sec = (starts_sec + np.arange(config.num_frames) / config.video_sample_rate).ravel()
-    times_sec = times_sec[times_sec < video_info.duration_sec - TIME_TOLERANCE_SEC]
+    times_sec = times_sec[times_sec < part_end_sec - TIME_TOLERANCE_SEC]
     sampled_frames = media.read_frames(
         video_path, video_info, times_sec, config.video_width, config.video_height, num_threads, damaged_sec
     )
@@ -127,13 +134,15 @@ class SegmentAudio:
         video_info: the result of `media.probe`.
         config: how to sample the video.
         scratch_dir: the folder for the temporary file if the system's temporary folder is too small, None for no other.
+        part_sec: where to begin and end, by default the whole video.
 
     The audio is scaled by its peak, which is known only once all of it has been decoded. Until then its samples are
     kept in a temporary file (SpoolFile), not in memory. Decode the audio before opening the video for its frames: the
     index of each open file takes 20 MB per hour.
 
     Attributes:
-        peak: the largest absolute value of the samples until the end of the video, not counting damage.
+        part_sec: where it begins and ends.
+        peak: the largest absolute value of the samples until the end of the part, not counting damage.
         damaged_sec: the seconds, rounded down, in which the audio is damaged.
         cancelled_sec: the seconds, rounded down, in which the channels cancel in mono.
     """
@@ -144,16 +153,18 @@ class SegmentAudio:
         video_info: media.VideoInfo,
         config: DataConfig,
         scratch_dir: Path | None = None,
+        part_sec: tuple[float, float] | None = None,
     ):
         self.config = config
+        self.part_sec = start_sec, end_sec = part_sec or (0.0, video_info.duration_sec)
         self.spool = SpoolFile(scratch_dir)
         self.spool_lock = threading.Lock()
         damage = audio_track.AudioDamage()
         peaks = PeaksByTenth(config.audio_sample_rate)
-        num_samples_left = round(video_info.duration_sec * config.audio_sample_rate)
+        num_samples_left = round((end_sec - start_sec) * config.audio_sample_rate)
         blocks = ()
         if video_info.audio:
-            blocks = audio_track.read_audio(video_path, video_info, config.audio_sample_rate, damage)
+            blocks = audio_track.read_audio(video_path, video_info, config.audio_sample_rate, damage, start_sec)
         try:
             for block in blocks:
                 block = block[:num_samples_left]
@@ -165,9 +176,10 @@ class SegmentAudio:
         except BaseException:
             self.spool.close()
             raise
-        self.peak = peaks.peak(damage)
-        self.damaged_sec = damage.seconds(video_info.duration_sec)
-        self.cancelled_sec = damage.antiphase.cancelled_sec(video_info.duration_sec)
+        self.peak = peaks.peak(damage, start_sec)
+        before_sec = range(int(start_sec))
+        self.damaged_sec = damage.seconds(end_sec).difference(before_sec)
+        self.cancelled_sec = damage.antiphase.cancelled_sec(end_sec).difference(before_sec)
 
     def __enter__(self) -> "SegmentAudio":
         return self
@@ -222,9 +234,21 @@ class PeaksByTenth:
             self.peaks[tenth] = max(self.peaks[tenth], peak)
         self.num_samples += len(samples)
 
-    def peak(self, damage: audio_track.AudioDamage) -> float:
-        """Return the largest value, leaving out damaged tenths and the ones next to them, which decode to noise."""
-        noisy = {tenth + offset for tenth in damage.tenths for offset in (-1, 0, 1)}
+    def peak(self, damage: audio_track.AudioDamage, start_sec: float) -> float:
+        """Return the largest value, leaving out damaged tenths and the ones next to them, which decode to noise.
+
+        Args:
+            damage: its times are those of the whole video.
+            start_sec: where the audio begins in the video.
+        """
+        first = start_sec * 10
+        # Where the audio begins within a tenth of the video, one of these overlaps two of its own.
+        noisy = {
+            int(edge) + offset
+            for tenth in damage.tenths
+            for edge in (np.floor(tenth - first), np.ceil(tenth - first))
+            for offset in (-1, 0, 1)
+        }
         peaks = [peak for tenth, peak in enumerate(self.peaks) if tenth not in noisy]
         return max(peaks, default=0.0) or max(self.peaks, default=0.0)
 

@@ -188,6 +188,7 @@ def plot_timeline(
     threshold: float | None,
     predicted_sec: np.ndarray,
     labelled_sec: np.ndarray | None,
+    start_sec: float = 0.0,
 ) -> None:
     """Plot a match over time: its scores, alone and in context, the threshold, predicted sections and labelled ones.
 
@@ -202,9 +203,10 @@ def plot_timeline(
         threshold: In [0, 1].
         predicted_sec: (num_sections, 2) float64 seconds.
         labelled_sec: (num_sections, 2) float64 seconds, None without labels.
+        start_sec: Where the first step begins.
     """
     if scores is not None:
-        plot_scores(axes, scores, decoded_scores, step_sec, duration_sec, threshold)
+        plot_scores(axes, scores, decoded_scores, step_sec, duration_sec, threshold, start_sec)
     lanes = [("found", predicted_sec, PREDICTED_COLOR, 1.1)]
     if labelled_sec is not None:
         lanes.append(("labelled", labelled_sec, LABELLED_COLOR, 1.03))
@@ -223,12 +225,18 @@ def plot_timeline(
 
 
 def plot_scores(
-    axes, scores: np.ndarray, decoded_scores: np.ndarray, step_sec: float, duration_sec: float, threshold: float
+    axes,
+    scores: np.ndarray,
+    decoded_scores: np.ndarray,
+    step_sec: float,
+    duration_sec: float,
+    threshold: float,
+    start_sec: float,
 ) -> None:
     """Plot the scores of `plot_timeline` and the threshold."""
     from matplotlib.patches import StepPatch
 
-    edges_sec = np.minimum(np.arange(len(scores) + 1) * step_sec, duration_sec)
+    edges_sec = np.minimum(start_sec + np.arange(len(scores) + 1) * step_sec, duration_sec)
     for values, style in (
         (scores, {"fill": True, "linewidth": 0, "facecolor": SCORE_COLOR, "alpha": 0.2}),
         (scores, {"fill": False, "linewidth": 1.2, "edgecolor": SCORE_COLOR, "label": "score"}),

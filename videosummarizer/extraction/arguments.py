@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from videosummarizer.argument_types import length_sec, number_between
+from videosummarizer.argument_types import length_sec, number_between, time_sec
 
 EXAMPLES = """\
 examples:
@@ -63,6 +63,21 @@ def add_section_arguments(group: argparse._ArgumentGroup) -> None:
         help="Select the best sections with this total length instead, in minutes:seconds.",
     )
     group.add_argument(
+        "--from",
+        type=time_sec,
+        dest="from_sec",
+        metavar="0:12:00",
+        help="Decode and score each match only from this time on, such as after an hour of talk. All times in the "
+        "files stay those of the whole match.",
+    )
+    group.add_argument(
+        "--to",
+        type=time_sec,
+        dest="to_sec",
+        metavar="0:55:30",
+        help="Decode and score each match only up to this time.",
+    )
+    group.add_argument(
         "--padding",
         type=number_between(0, float("inf")),
         default=0.0,
@@ -103,7 +118,14 @@ def describe_conflict_of_arguments(args: argparse.Namespace) -> str | None:
     """Return the error message about arguments that cannot work together, None if all can."""
     if args.ckpt is None and args.sections is None:
         return "one of the arguments --ckpt --sections is required"
-    for name in ("threshold", "length"):
-        if args.sections and getattr(args, name) is not None:
+    for name, value in (
+        ("threshold", args.threshold),
+        ("length", args.length),
+        ("from", args.from_sec),
+        ("to", args.to_sec),
+    ):
+        if args.sections and value is not None:
             return f"argument --{name}: not allowed with argument --sections, whose label file says what is cut"
+    if args.from_sec is not None and args.to_sec is not None and args.from_sec >= args.to_sec:
+        return f"argument --to: received {args.to_sec:g} s, expected a time after --from {args.from_sec:g} s"
     return None

@@ -19,14 +19,14 @@ def name_clips(starts_sec: np.ndarray, scores: np.ndarray | None) -> list[str]:
 
     Args:
         starts_sec: (num_sections,) float64, where the sections begin.
-        scores: (num_sections,) float64 in [0, 1]; None without scores.
+        scores: (num_sections,) float64 in [0, 1]; None without scores. Sections whose score is NaN come last.
     """
     ranks = np.arange(len(starts_sec))
     if scores is not None:
         ranks[np.argsort(-np.asarray(scores), kind="stable")] = np.arange(len(starts_sec))
     num_digits = max(2, len(str(len(starts_sec))))
     times = [format_time(start_sec).replace(":", "-") for start_sec in starts_sec]
-    parts = [""] * len(times) if scores is None else [f"{score:.2f}_" for score in scores]
+    parts = [""] * len(times) if scores is None else [f"{score:.2f}_" if np.isfinite(score) else "" for score in scores]
     return [f"{rank + 1:0{num_digits}d}_{part}{time}.mp4" for rank, part, time in zip(ranks, parts, times, strict=True)]
 
 
@@ -34,9 +34,9 @@ def are_complete(clips_dir: Path, sections: list[dict]) -> bool:
     """Return whether a folder has the clips of the sections of a previous run's report."""
     try:
         has_scores = any("score" in section for section in sections)
-        scores = np.array([section["score"] for section in sections], float) if has_scores else None
+        scores = np.array([section.get("score", np.nan) for section in sections], float) if has_scores else None
         names = name_clips(np.array([section["start_sec"] for section in sections], float), scores)
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return False
     return all((clips_dir / name).exists() for name in names)
 

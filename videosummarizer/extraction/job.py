@@ -38,7 +38,8 @@ class Job:
     Attributes:
         video_path: The match.
         path_of: The paths of its files, by SUFFIXES.
-        scored_with: The version of the match and, unless there is none, the checkpoint, which decide the scores.
+        scored_with: What decides the scores: the version of the match and, unless there is no checkpoint, that and the
+            part of the match that is scored.
         settings: The arguments that decide everything else; those that are None are not in use.
         previous_report: The content of `<title>.json` from a previous run, empty without one.
         writers: The writers of the files that the match has, apart from `<title>.json`, if its sections and scores
@@ -68,7 +69,8 @@ class Job:
 
         Without a checkpoint these are the ones of any checkpoint.
         """
-        return self.scored_with.items() <= self.previous_report.get("scored_with", {}).items()
+        before = self.previous_report.get("scored_with")
+        return before is not None and all(before.get(name) == value for name, value in self.scored_with.items())
 
     @property
     def is_up_to_date(self) -> bool:
@@ -138,6 +140,8 @@ def read_previous_report(path: Path) -> dict:
     parts = [report.get("settings"), report.get("scored_with")] if isinstance(report, dict) else [None]
     if not all(isinstance(part, dict) for part in parts) or not all(map(is_setting, parts[0].values())):
         return {}
+    if not all(is_setting(parts[1].get(name)) for name in ("from", "to")):
+        return {}
     return report
 
 
@@ -159,11 +163,30 @@ def read_kept_scores(job: Job, duration_sec: float) -> outputs.MatchScores | Non
     try:
         segment_length = float(report["segment_length"])
         point = replace(parse_operating_point(report["operating_point"]), threshold=float(report["threshold"]))
-        num_segments = math.ceil(round(duration_sec / segment_length, 6))
+        start_sec, end_sec = find_part(report["scored_with"], duration_sec)
+        num_segments = math.ceil(round((end_sec - start_sec) / segment_length, 6))
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError):
         return None
     scores = read_previous_scores(job, num_segments) if 0 <= point.threshold <= 1 else None
-    return None if scores is None else outputs.MatchScores(segment_length, *scores, point)
+    return None if scores is None else outputs.MatchScores(segment_length, *scores, point, start_sec, end_sec)
+
+
+def find_part(scored_with: dict, duration_sec: float) -> tuple[float, float]:
+    """Return where the scored part of a match begins and ends.
+
+    Args:
+        scored_with: See `Job`.
+        duration_sec: Seconds of the match.
+
+    Raises:
+        ValueError: The match has no such part.
+    """
+    start_sec, end_sec = scored_with.get("from"), scored_with.get("to")
+    start_sec = 0.0 if start_sec is None else float(start_sec)
+    end_sec = duration_sec if end_sec is None else min(float(end_sec), duration_sec)
+    if not 0 <= start_sec < end_sec:
+        raise ValueError(f"no part of the match from {start_sec} to {end_sec} s")
+    return start_sec, end_sec
 
 
 def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -206,6 +229,9 @@ def describe_conflict(job: Job) -> str:
         and before.get("checkpoint_sha256") != job.scored_with["checkpoint_sha256"]
     ):
         differences.append("another checkpoint" if "checkpoint_sha256" in before else "no --ckpt")
+    for name in ("from", "to"):
+        if (old := before.get(name)) != (new := job.scored_with.get(name, old)):
+            differences.append(f"{describe_setting(name, old)}, not {describe_setting(name, new)}")
     if before.get("source") != job.scored_with["source"]:
         differences.append("another version of the match")
     return (

@@ -11,7 +11,7 @@ import numpy as np
 from videosummarizer import media
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import decoding_process, label_sections, scoring, selection
-from videosummarizer.extraction.job import Job, read_kept_scores, read_previous_scores
+from videosummarizer.extraction.job import ExtractionError, Job, find_part, read_kept_scores, read_previous_scores
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult, MatchScores
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.labels import format_time
@@ -62,16 +62,40 @@ def find_scores(
     """
     if checkpoint is None:
         return read_kept_scores(job, info.duration_sec) if job.has_same_scores else None
-    config = checkpoint.config
-    scores = read_previous_scores(job, config.num_segments(info.duration_sec)) if job.has_same_scores else None
+    config, part_sec = checkpoint.config, select_part(job, info, args)
+    scored_sec = part_sec[1] - part_sec[0]
+    scores = read_previous_scores(job, config.num_segments(scored_sec)) if job.has_same_scores else None
     if scores is None:
-        with progress("Scoring", info.duration_sec) as add_sec:
-            scores = scoring.score_match(job.video_path, info, config, network, add_sec, args.output_dir)
+        with progress("Scoring", scored_sec) as add_sec:
+            match = (job.video_path, info, config, network, add_sec, args.output_dir)
+            scores = scoring.score_match(*match, part_sec)
         scores = tuple(np.round(part, NUM_SCORE_DECIMALS) for part in scores)
         if job.path_of["_scores.csv"].exists():  # the scores in one of these files are damaged
             for suffix in ("_scores.csv", ".json"):
                 job.path_of[suffix].unlink(missing_ok=True)
-    return MatchScores(config.segment_length, *scores, checkpoint.point)
+    return MatchScores(config.segment_length, *scores, checkpoint.point, *part_sec)
+
+
+def select_part(job: Job, info: media.VideoInfo, args: argparse.Namespace) -> tuple[float, float]:
+    """Return where the part of a match that is scored begins and ends, in seconds.
+
+    Raises:
+        ExtractionError: The match ends before it begins.
+    """
+    duration_sec = info.duration_sec
+    if args.from_sec is not None and args.from_sec >= duration_sec:
+        raise ExtractionError(
+            f"{job.video_path}: received --from {format_time(args.from_sec)}, expected a time before the match's end "
+            f"({format_time(duration_sec)})"
+        )
+    if args.to_sec is not None and args.to_sec > duration_sec:
+        logger.warning(
+            "%s: --to %s is after the match's end (%s): it is scored up to there",
+            job.video_path,
+            format_time(args.to_sec),
+            format_time(duration_sec),
+        )
+    return find_part(job.scored_with, duration_sec)
 
 
 def select_sections(
@@ -84,16 +108,19 @@ def select_sections(
         point: The operating point at which they were detected.
     """
     point = scores.point if args.threshold is None else replace(scores.point, threshold=args.threshold)
-    match = (scores.steps.ravel(), scores.step_sec, info.duration_sec)
+    start_sec, end_sec = scores.part_sec(info.duration_sec)
+    scored_sec = end_sec - start_sec
+    match = (scores.steps.ravel(), scores.step_sec, scored_sec)
     if args.length is None:
         sections_sec = selection.detect_with_margin(*match, point, args.padding)
     else:
-        if args.length > info.duration_sec:
+        if args.length > scored_sec:
             logger.warning(
-                "%s: --length %s is longer than the match (%s): all of it is selected",
+                "%s: --length %s is longer than %s (%s): all of it is selected",
                 video_path,
                 format_time(args.length),
-                format_time(info.duration_sec),
+                "the match" if scored_sec == info.duration_sec else "the part from --from to --to",
+                format_time(scored_sec),
             )
         sections_sec, point = selection.select_within_budget(*match, point, args.padding, args.length)
-    return to_frames(sections_sec, info.frame_times_sec), point
+    return to_frames(sections_sec + start_sec, info.frame_times_sec), point

@@ -83,9 +83,9 @@ def content(make: Callable[[Cut], bytes]) -> Callable[[Cut, Path], None]:
 def render_page(cut: Cut) -> bytes:
     """Return the review page."""
     result, scores = cut.result, cut.result.scores
-    curve = (None, None, None, None)
+    curve = (None, None, None, None, 0.0)
     if scores is not None:
-        curve = (scores.steps.ravel(), result.decoded_scores, scores.step_sec, scores.point.threshold)
+        curve = (scores.steps.ravel(), result.decoded_scores, scores.step_sec, scores.point.threshold, scores.start_sec)
     return review_page.render_page(
         result.video_path,
         cut.args.output_dir,

@@ -8,6 +8,7 @@ sections. `<title>.json` holds the sections with their scores, how they were mad
 import csv
 import io
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from videosummarizer.evaluation.decoding import decoded_scores
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.labels import format_sections, format_time
 from videosummarizer.match_files import title_of
+from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.sections import label_segments, mean_scores, to_frames, to_seconds, total_sec
 from videosummarizer.untrusted_file import read_limited
 
@@ -38,22 +40,40 @@ class MatchScores:
         segments: (num_segments,) float64 in [0, 1].
         steps: (num_segments, K) float64 in [0, 1], of the K equal time steps of each segment.
         point: The operating point at which sections are detected.
+        start_sec: Where the first segment begins in the match.
+        end_sec: Where the scored part of the match ends; infinite for the match's end.
     """
 
     segment_length: float
     segments: np.ndarray
     steps: np.ndarray
     point: OperatingPoint
+    start_sec: float = 0.0
+    end_sec: float = math.inf
 
     @property
     def step_sec(self) -> float:
         """Return the length of a time step in seconds."""
         return self.segment_length / self.steps.shape[1]
 
+    def part_sec(self, duration_sec: float) -> tuple[float, float]:
+        """Return where the scored part begins and ends, of a match of duration_sec."""
+        return self.start_sec, min(self.end_sec, duration_sec)
+
     def decode(self, duration_sec: float) -> np.ndarray:
         """Return (num_steps,) float64 scores in context, which are at least the threshold in detected sections."""
-        point = self.point
-        return decoded_scores(self.steps.ravel(), self.step_sec, duration_sec, point.threshold, point.section_penalty)
+        start_sec, end_sec = self.part_sec(duration_sec)
+        point, scored_sec = self.point, end_sec - start_sec
+        return decoded_scores(self.steps.ravel(), self.step_sec, scored_sec, point.threshold, point.section_penalty)
+
+    def mean_scores(self, sections_sec: np.ndarray, duration_sec: float) -> np.ndarray:
+        """Return (num_sections,) float64: the mean score of each section, NaN for one that is not all scored."""
+        start_sec, end_sec = self.part_sec(duration_sec)
+        scores = mean_scores(sections_sec - start_sec, self.steps.ravel(), self.step_sec)
+        is_scored = (sections_sec[:, 0] > start_sec - TIME_TOLERANCE_SEC) & (
+            sections_sec[:, 1] < end_sec + TIME_TOLERANCE_SEC
+        )
+        return np.where(is_scored, scores, np.nan)
 
 
 @dataclass(frozen=True)
@@ -91,19 +111,20 @@ class MatchResult:
 
     @property
     def section_scores(self) -> np.ndarray | None:
-        """Return (num_sections,) float64: the mean score of each section over time; None without scores."""
+        """Return (num_sections,) float64: the mean score of each section, see `MatchScores`; None without scores."""
         if self.scores is None:
             return None
-        return mean_scores(self.sections_sec, self.scores.steps.ravel(), self.scores.step_sec)
+        return self.scores.mean_scores(self.sections_sec, self.info.duration_sec)
 
 
 def write_scores(result: MatchResult) -> bytes:
     """Return the scores file. As in label files, a segment is a highlight where sections cover more than half of it."""
     info, scores, length = result.info, result.scores.segments, result.scores.segment_length
-    starts_sec = np.arange(len(scores)) * length
-    segments_sec = np.stack([starts_sec, np.minimum(starts_sec + length, info.duration_sec)], axis=1)
+    start_sec, end_sec = result.scores.part_sec(info.duration_sec)
+    starts_sec = start_sec + np.arange(len(scores)) * length
+    segments_sec = np.stack([starts_sec, np.minimum(starts_sec + length, end_sec)], axis=1)
     frames = to_frames(segments_sec, info.frame_times_sec)
-    highlights = label_segments(result.sections_sec, len(scores), length)
+    highlights = label_segments(result.sections_sec - start_sec, len(scores), length)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(SCORES_HEADER.split(","))
@@ -158,7 +179,8 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
     ]
     scores = result.scores
     for section, score in zip(sections, [] if scores is None else result.section_scores, strict=scores is not None):
-        section["score"] = round(float(score), NUM_SCORE_DECIMALS)
+        if np.isfinite(score):
+            section["score"] = round(float(score), NUM_SCORE_DECIMALS)
     report = {
         "title": result.title,
         "duration_sec": info.duration_sec,
@@ -187,6 +209,7 @@ def draw_timeline(result: MatchResult) -> bytes:
     scores, steps, threshold = result.scores, (None, None, None), None
     if scores is not None:
         steps, threshold = (scores.steps.ravel(), result.decoded_scores, scores.step_sec), scores.point.threshold
-    plots.plot_timeline(axes, *steps, info.duration_sec, threshold, result.sections_sec, labelled_sec)
+    start_sec = scores.start_sec if scores is not None else 0.0
+    plots.plot_timeline(axes, *steps, info.duration_sec, threshold, result.sections_sec, labelled_sec, start_sec)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)
     return plots.to_png(figure)

@@ -30,8 +30,6 @@ ENCODER_OPTIONS = {"preset": "veryfast", "crf": "18"}
 AUDIO_BIT_RATE_PER_CHANNEL = 96_000
 # The fade at each cut: long enough to avoid a click, short enough to keep every word.
 AUDIO_FADE_SEC = 0.01
-# Audio decoded before a section and dropped, since audio codecs refer to earlier packets.
-AUDIO_PREROLL_SEC = 0.5
 # The sample rate of the reel where AAC does not support the source's.
 FALLBACK_SAMPLE_RATE_HZ = 48_000
 NUM_SAMPLES_PER_AAC_FRAME = 1024
@@ -181,7 +179,7 @@ def read_section_audio(
         (num_channels, n) float32 blocks, num_samples in all.
     """
     origin_sec = media.start_time_sec(container)
-    preroll_pts = int((first_sec + origin_sec - AUDIO_PREROLL_SEC) / source.time_base)
+    preroll_pts = int((first_sec + origin_sec - audio_track.PREROLL_SEC) / source.time_base)
     container.seek(preroll_pts, stream=source, backward=True)
     num_fade, position = AUDIO_FADE_SEC * output.rate, 0
     decoded = audio_track.decode_audio(media.demux(container, source), origin_sec)

@@ -37,6 +37,7 @@ def render_page(
     decoded_scores: np.ndarray | None,
     step_sec: float | None,
     threshold: float | None,
+    start_sec: float = 0.0,
     preview_path: str | os.PathLike | None = None,
 ) -> bytes:
     """Return the review page of a match, in UTF-8.
@@ -51,6 +52,7 @@ def render_page(
             three that follow; the page then shows no curve.
         decoded_scores: Float in [0, 1] of the steps that begin before the match's end, as of `decoding.decoded_scores`.
         step_sec: Seconds of a step.
+        start_sec: Where the first step begins in the match.
         threshold: The threshold at which the sections were detected, in [0, 1].
         preview_path: A file with the match's frames that browsers play; by default they play the match itself.
     """
@@ -64,6 +66,7 @@ def render_page(
         "video_url": relative_url(preview_path or video_path, page_dir),
         "frame_times": pack_frame_times(video_info.frame_times_sec, video_info.duration_sec),
         "step_sec": step_sec,
+        "start_sec": start_sec,
         "scores": [] if scores is None else np.round(scores, 4).tolist(),
         "decoded_scores": [] if decoded_scores is None else np.round(decoded_scores, 4).tolist(),
         "threshold": threshold,

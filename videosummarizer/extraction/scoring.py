@@ -34,6 +34,7 @@ def score_match(
     network: Callable[[], object],
     on_progress: Callable[[float], object] = lambda seconds: None,
     scratch_dir: Path | None = None,
+    part_sec: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score the segments and the time steps of a match.
 
@@ -44,6 +45,7 @@ def score_match(
         network: A function that returns the network; it is called while the match is already being read.
         on_progress: Called with the seconds of the match that were scored.
         scratch_dir: As for `sampling.SegmentAudio`.
+        part_sec: Where to begin and end, by default the whole match. Nothing else is decoded.
 
     Returns:
         scores: (num_segments,) float64 in [0, 1].
@@ -58,7 +60,11 @@ def score_match(
 
     def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         warnings.extend(
-            (yield from decoding_process.iterate(video_path, read_match, video_path, info, config, scratch_dir))
+            (
+                yield from decoding_process.iterate(
+                    video_path, read_match, video_path, info, config, scratch_dir, part_sec
+                )
+            )
         )
 
     with closing(read()) as arrays, prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
@@ -83,10 +89,14 @@ def score_match(
 
 
 def read_match(
-    video_path: Path, info: media.VideoInfo, config: DataConfig, scratch_dir: Path | None
+    video_path: Path,
+    info: media.VideoInfo,
+    config: DataConfig,
+    scratch_dir: Path | None,
+    part_sec: tuple[float, float] | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the arrays of the segments of a match, see `sampling.read_segments`; return its warnings."""
     damaged_sec: set[int] = set()
     audio_problems_sec: tuple[set[int], set[int]] = (set(), set())
-    yield from sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir, *audio_problems_sec)
+    yield from sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir, *audio_problems_sec, part_sec)
     return problems.describe_problems(video_path, info, damaged_sec, *audio_problems_sec)

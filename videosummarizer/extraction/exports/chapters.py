@@ -70,11 +70,12 @@ def mp4_chapters(edges_sec: np.ndarray, names: list[str]) -> list[dict]:
 
 
 def section_names(num_sections: int, scores: np.ndarray | None = None) -> list[str]:
-    """Return the names of sections, with their scores if they are given."""
+    """Return the names of sections, with their scores if they are given and not NaN."""
     names = [f"Highlight {number}" for number in range(1, num_sections + 1)]
     if scores is None:
         return names
-    return [f"{name} (score {score:.2f})" for name, score in zip(names, scores, strict=True)]
+    notes = [f" (score {score:.2f})" if np.isfinite(score) else "" for score in scores]
+    return [name + note for name, note in zip(names, notes, strict=True)]
 
 
 def webvtt_time(seconds: float) -> str:

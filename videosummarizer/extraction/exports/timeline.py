@@ -153,7 +153,12 @@ def describe_match(
     )
     scores = [None] * len(sections) if scores is None else scores
     clips = [
-        Clip(reference, int(frame_of[start]), int(frame_of[end]), None if score is None else float(score))
+        Clip(
+            reference,
+            int(frame_of[start]),
+            int(frame_of[end]),
+            None if score is None or np.isnan(score) else float(score),
+        )
         for (start, end), score in zip(sections, scores, strict=True)
         if frame_of[end] > frame_of[start]
     ]

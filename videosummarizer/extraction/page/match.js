@@ -54,8 +54,10 @@ function scoreOf(section) {
   const [start, end] = [edges[section.start], edges[section.end]];
   const length = match.step_sec;
   let sum = 0;
-  for (let k = Math.floor(start / length); k < match.scores.length && k * length < end; k++)
-    sum += match.scores[k] * (Math.min((k + 1) * length, end) - Math.max(k * length, start));
+  const stepStart = (k) => match.start_sec + k * length;
+  if (start < match.start_sec - 1e-6) return null; // only a part of the match has scores
+  for (let k = Math.floor((start + 1e-6 - match.start_sec) / length); k < match.scores.length && stepStart(k) < end; k++)
+    sum += match.scores[k] * (Math.min(stepStart(k + 1), end) - Math.max(stepStart(k), start));
   return sum / (end - start);
 }
 

@@ -74,15 +74,16 @@ curves.id = "curves";
  */
 function envelope(scores, width) {
   const length = match.step_sec;
-  const first = Math.max(0, Math.floor(view.start / length));
-  const last = Math.min(scores.length, Math.ceil(view.end / length));
+  const stepStart = (k) => match.start_sec + k * length;
+  const first = Math.max(0, Math.floor((view.start - match.start_sec) / length));
+  const last = Math.min(scores.length, Math.ceil((view.end - match.start_sec) / length));
   const isPerStep = toX(length, width) - toX(0, width) >= 1;
   const columns = [];
   let column = null;
   for (let k = first; k < last; k++) {
-    const left = toX(k * length, width);
+    const left = toX(stepStart(k), width);
     const score = scores[k];
-    if (isPerStep) columns.push([left, toX(Math.min((k + 1) * length, edges[numFrames]), width), score, score]);
+    if (isPerStep) columns.push([left, toX(Math.min(stepStart(k + 1), edges[numFrames]), width), score, score]);
     else if (column && column[0] === Math.floor(left)) {
       column[2] = Math.min(column[2], score);
       column[3] = Math.max(column[3], score);
