@@ -1,6 +1,7 @@
 """Timecode, against OpenTimelineIO and plain loops; and where recordings keep it."""
 
 import math
+import struct
 from fractions import Fraction
 
 import av
@@ -96,3 +97,32 @@ def test_a_timecode_is_found_wherever_a_format_keeps_it(tmp_path, suffix, codec)
         container.mux(stream.encode(None))
     footage, _ = describe(path, media.probe(path), [[0, 5]])
     assert (footage.start_frame, footage.is_drop_frame) == ((10 * 3600) * 25 + 5, False)
+
+
+@pytest.mark.parametrize(
+    ("rate", "counted", "drops", "text", "start_frame"),
+    [
+        ("60000/1001", "30000/1001", True, "01:00:00;10", 2 * 107902),
+        ("60000/1001", "30000/1001", True, "00:59:59;29", 2 * 107891),
+        ("60000/1001", "30000/1001", False, "10:00:00:29", 2 * (36_000 * 30 + 29)),
+        ("60000/1001", "60000/1001", True, "01:00:00;10", 215794),
+        ("60", "30", False, "00:00:01:15", 90),
+        ("50", "25", False, "00:01:00:24", 2 * (60 * 25 + 24)),
+        ("50", "50", False, "00:01:00:24", 60 * 50 + 24),
+    ],
+)
+def test_timecode_is_counted_at_the_rate_of_its_track(tmp_path, rate, counted, drops, text, start_frame):
+    path = write_with_timecode(tmp_path / "a.mov", rate, "01:00:00" + (";" if drops else ":") + "10")
+    # FFmpeg counts at the rate of the video: the track's rate and number are replaced.
+    content, counted = bytearray(path.read_bytes()), Fraction(counted)
+    entry = content.rindex(b"tmcd") + 16  # after a reserved field: flags, time scale, frame duration, frames per second
+    number = 215794 if drops else 3600 * math.ceil(Fraction(rate)) + 10
+    expected = opentimelineio.opentime.from_timecode(text, float(counted) if drops else math.ceil(counted)).value
+    content[entry + 4 : entry + 13] = struct.pack(">IIB", counted.numerator, counted.denominator, math.ceil(counted))
+    stored = content.index(struct.pack(">I", number))
+    content[stored : stored + 4] = struct.pack(">I", int(expected))
+    path.write_bytes(content)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].metadata["timecode"] == text
+    match, _ = describe(path, media.probe(path), [[2, 5]])
+    assert (match.start_frame, match.is_drop_frame, match.rate_fps) == (start_frame, drops, Fraction(rate))

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer import media
-from videosummarizer.extraction.exports.timecode import RATES_FPS, find_timecode, parse_timecode
+from videosummarizer.extraction.exports import timecode
+from videosummarizer.extraction.exports.timecode import RATES_FPS
 from videosummarizer.match_files import absolute_path, title_of
 
 
@@ -136,10 +137,9 @@ def describe_match(
     frame_of = np.arange(len(edges_sec)) if is_exact else np.rint(relative_sec * float(rate_fps)).astype(np.int64)
     with media.open_media(video_path) as container:
         stream = media.video_stream(container, video_path)
-        timecode = find_timecode(stream.metadata) or find_timecode(container.metadata)
+        start_frame, is_drop_frame = timecode.read_start(container, stream, rate_fps)
         audio = media.audio_stream(container, video_info)
         num_channels = audio.layout.nb_channels if audio else 0
-    start_frame, is_drop_frame = parse_timecode(timecode, rate_fps)
     reference = MediaReference(
         path=absolute_path(video_path),
         rate_fps=rate_fps,
