@@ -5,8 +5,9 @@
 
 Inputs: match videos, and a checkpoint of main.py or a label file with the sections to cut. Outputs, for each match in
 output_dir: `<title>_highlights.mp4`, the reel; `<title>.html`, a page to review and correct the sections;
-`<title>_timeline.png`; `<title>.txt`, a label file; `<title>_scores.csv`; `<title>.json`; and `.edl`, `.fcpxml`,
-`.otio`, `.vtt` for editing software and players. After an interruption, the same command continues.
+`<title>_timeline.png`; `<title>.txt`, a label file; `<title>_scores.csv`; `<title>.json`; and `.xml`, `.otio`,
+`.fcpxml`, `.edl`, `_lossless.csv`, `_chapters.txt` and `.vtt` for editing software, YouTube and players.
+After an interruption, the same command continues.
 """
 
 from videosummarizer import console, interruption
