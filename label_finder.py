@@ -35,7 +35,12 @@ from videosummarizer.atomic_file import atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
 from videosummarizer.evaluation import plots
-from videosummarizer.labelling.label_report import label_text, make_report, nothing_found_message
+from videosummarizer.labelling.label_report import (
+    label_text,
+    longer_than_match_message,
+    make_report,
+    nothing_found_message,
+)
 from videosummarizer.labelling.pairs import InputError, find_pairs
 from videosummarizer.labelling.shots import Shot, find_shots
 from videosummarizer.sections import merge_sections
@@ -47,6 +52,10 @@ LONGEST_ENDING = "_label_report.json.part"
 DEFAULT_MIN_CONFIDENCE = 0.5
 # Where a smaller fraction of the highlight video is found, a warning asks whether it belongs to this match.
 LOW_FOUND_RATIO = 0.3
+# Where a smaller fraction is found, it is of another match: only an intro or a logo may be the same.
+MIN_FOUND_RATIO = 0.1
+# A highlight video that is longer, in lengths of its match, was not cut from it. Replays and talk may make it longer.
+MAX_LENGTH_RATIO = 1.5
 # What failed, in the message about a match with an unexpected error.
 NO_LABELS_FOUND = "labels cannot be found"
 EXAMPLES = """\
@@ -107,6 +116,8 @@ def find_labels(
         match_info, highlight_info = media.probe(match_path, track), media.probe(highlight_path)
         for path, info in ((match_path, match_info), (highlight_path, highlight_info)):
             result.warnings += problems.describe_file(path, info)
+        if highlight_info.duration_sec > MAX_LENGTH_RATIO * match_info.duration_sec:
+            raise InputError(longer_than_match_message(match_path, highlight_path, match_info, highlight_info))
         # One BLAS thread: the products are small, and several matches run in parallel.
         with threadpoolctl.threadpool_limits(1):
             damages = audio_track.AudioDamage(), audio_track.AudioDamage()
@@ -121,7 +132,7 @@ def find_labels(
         result.num_sections = len(sections_sec)
         result.highlight_sec = float(np.diff(sections_sec, axis=1).sum())
         result.found_ratio = report["found_share"]
-        if text and result.found_ratio < LOW_FOUND_RATIO:
+        if text and MIN_FOUND_RATIO <= result.found_ratio < LOW_FOUND_RATIO:
             result.warnings.append(
                 f"{highlight_path}: only {result.found_ratio:.0%} of it was found in {match_path}: is it of this match?"
             )
@@ -135,9 +146,11 @@ def find_labels(
             output_dir / f"{title}_label_report.json",
             (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode(),
         )
-        if not text:
+        if not text or result.found_ratio < MIN_FOUND_RATIO:
             num_doubtful = len(shots) - len(confident)
-            raise InputError(nothing_found_message(match_path, highlight_path, num_doubtful, min_confidence))
+            raise InputError(
+                nothing_found_message(match_path, highlight_path, result.found_ratio, num_doubtful, min_confidence)
+            )
         atomic_write(label_path_of(title, output_dir), text.encode())
     except (InputError, media.MediaError) as error:
         result.error, result.error_traceback = str(error), traceback.format_exc()

@@ -91,6 +91,13 @@ WRONG_PAIRS = {
     "a,b,c": "line 1: received 3 fields, expected 2",
     "city_03.mp4,none.mp4": "none.mp4, expected the name of a video",
     "": "received no pair",
+    "경기,하이라이트\ncity_03.mp4,city_03.mp4": "line 1: received a header or names without endings "
+    "('경기,하이라이트'), expected match.mp4,highlight_video.mp4: delete the header, or complete the names",
+    "city_03.mp4;city_03.mp4": "line 1: received columns separated by semicolons ('city_03.mp4;city_03.mp4'), expected "
+    "commas: replace them",
+    "city_03.mp4,": "line 1: received 1 field ('city_03.mp4'), expected 2: match.mp4,highlight_video.mp4: add the",
+    ",city_03.mp4": "line 1: received no match for 'city_03.mp4', expected 2",
+    "city_03.mp4,city_03.mp4,done": "line 1: received 3 fields, expected 2: match.mp4,highlight_video.mp4: delete",
     "city_03.mp4,city_03.mp4\ncity_03.mp4,city_03.mp4": "line 2: received city_03.mp4 a second time",
 }
 

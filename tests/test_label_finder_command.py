@@ -179,7 +179,7 @@ def test_labels_at_the_end_of_a_match_of_variable_rate_end_with_its_last_frame(f
     # Frames at 0, 0.1, 0.2, 2 and 5 s; the last one ends at 5.03 s, not 3 s after it began.
     write_clip(folders[0] / "a.mp4", ticks=[0, 3, 6, 60, 150])
     for start_sec, line in ((1.98, "3,5,00:00:02,00:00:05\n"), (4.99, "4,5,00:00:05,00:00:05\n")):
-        shots = [Shot(0.0, 5.02 - start_sec, start_sec, 5.02, 0.9, 1.0, 1.0)]
+        shots = [Shot(0.0, 3.0, start_sec, 5.02, 0.9, 1.0, 1.0)]
         monkeypatch.setattr(label_finder, "find_shots", lambda *_, shots=shots: shots)
         find_labels(folders, tmp_path, 0.5)
         assert (tmp_path / "a.txt").read_text() == line
@@ -278,10 +278,10 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_before_the_search(tmp_p
     assert run(matches, highlights) == 0  # nothing is to be written
 
 
-def test_pairs_of_a_file_may_have_spaces_and_blank_lines(tmp_path, asked):
+def test_pairs_of_a_file_may_have_spaces_and_blank_lines(tmp_path, asked, caplog):
     matches, highlights = make_folders(tmp_path, ["a.mp4", "b.mp4", "c.mp4"], ["x.mp4", "y z.mp4"])
     pairs = tmp_path / "pairs.csv"
-    pairs.write_text("\ufeffb.mp4 , y z.mp4\n\n , \na.mp4,x.mp4\n", encoding="utf-8")
+    pairs.write_text('\ufeffb.mp4 , y z.mp4\n\n , \na.mp4,"x.mp4",,\n', encoding="utf-8")
     assert run(matches, highlights, "--pairs", pairs) == 0
     assert [call[:3] for call in asked] == [
         ("b", matches / "b.mp4", highlights / "y z.mp4"),
@@ -291,8 +291,12 @@ def test_pairs_of_a_file_may_have_spaces_and_blank_lines(tmp_path, asked):
     assert run(matches, highlights, "--pairs", pairs) == 1
     pairs.write_text("a.mp4,x.mp4\na.mp4,y z.mp4\n")  # a match with two highlight videos
     assert run(matches, highlights, "--pairs", pairs) == 1
-    pairs.write_bytes(b"\xff\xfe\xff")
+    pairs.write_bytes("경기.mp4,x.mp4".encode("cp949"))
     assert run(matches, highlights, "--pairs", pairs) == 1
+    assert (
+        "bytes that are not UTF-8 text, expected lines of match.mp4,highlight_video.mp4: save it as UTF-8"
+        in caplog.text
+    )
     assert run(matches, highlights, "--pairs", tmp_path / "none.csv") == 1
     assert len(asked) == 2
 
@@ -395,6 +399,37 @@ def test_a_match_that_cannot_be_read_is_the_error_of_its_result(folders, tmp_pat
     assert "highlights/a.mp4: cannot be read as a video" in result.error
     assert media.__name__ in result.error_traceback
     assert not (tmp_path / "a.txt").exists()
+
+
+def test_a_highlight_video_much_longer_than_its_match_leaves_no_label_file(folders, tmp_path):
+    write_clip(folders[1] / "a.mp4", 134)
+    assert find_labels(folders, tmp_path, 0.5).error is None
+    (out := tmp_path / "out").mkdir()
+    write_clip(folders[1] / "a.mp4", 137)
+    assert find_labels(folders, out, 0.5).error == (
+        f"{folders[1] / 'a.mp4'}: received a highlight video of 5 s, longer than the match {folders[0] / 'a.mp4'} of 3 "
+        "s, so that no label file was written: check that the folders, or the columns of --pairs, are not swapped "
+        "(full matches first)"
+    )
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(("found_sec", "is_written"), [(0.36, True), (0.34, False)])
+def test_a_highlight_video_of_which_next_to_nothing_is_found_leaves_no_label_file(
+    folders, tmp_path, monkeypatch, found_sec, is_written
+):
+    shot = Shot(0, found_sec, 1, 1 + found_sec, 0.9, 0, 0)
+    monkeypatch.setattr(label_finder, "find_shots", lambda *arguments: [shot])
+    result = find_labels(folders, tmp_path, 0.5)
+    assert (tmp_path / "a.txt").exists() == is_written
+    if is_written:
+        assert result.error is None
+        assert "only 10% of it was found in" in result.warnings[-1]
+    else:
+        assert result.error.startswith(
+            f"{folders[1] / 'a.mp4'}: only 10% of it was found in {folders[0] / 'a.mp4'}, so"
+        )
+        assert result.warnings == []
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,46 @@ def test_all_errors_of_a_file_are_reported_and_the_other_lines_kept(tmp_path):
         ("start,end", "received a header or text ('start,end')"),
         ("Anfang,Ende,von,bis", "received a header or text"),
         ("시작,종료", "received a header or text"),
+        ("시작 시간,끝", "received a header or text ('시작 시간,끝')"),
+        ("시,끝", "received a header or text"),
+        ("시작;끝", "received a header or text"),
+        (
+            "00:00:16:10,00:00:19:05",
+            "received the timecode '00:00:16:10', whose last number counts frames, expected HH:MM:SS[.fff]: leave the "
+            "frames out, or write them as a fraction of a second (10 frames of 30 per second are .333)",
+        ),
+        ("589,694,00:00:16,00:00:19;05", "received the timecode '00:00:19;05', whose last number counts frames"),
+        (
+            '"589","694"',
+            'received quotes (\'"589","694"\'), expected numbers or times without them: delete the quotes',
+        ),
+        ("589,'694'", "received quotes ("),
+        (
+            "589;694;00:00:16;00:00:19",
+            "received columns separated by semicolons ('589;694;00:00:16;00:00:19'), expected commas, and points in "
+            "numbers: replace them",
+        ),
+        ("16,5;19,5", "received columns separated by semicolons ('16,5;19,5'), expected commas, and points in numbers"),
+        ("589\t694", "received columns separated by tabs ("),
+        ("589 694", "received columns separated by spaces ('589 694')"),
+        (
+            "589,694,,",
+            "received an empty column ('589,694,,'), expected two frame numbers, two times, or all four: fill it in, "
+            "or leave two out",
+        ),
+        ("589,694,00:00:16,", "received an empty column"),
+        (",,00:00:16,00:00:19", "received an empty column"),
+        (
+            "589,694,00:00:16,00:00:19,펜타킬",
+            "received 5 columns ('589,694,00:00:16,00:00:19,펜타킬'), expected 4 or 2: delete the further ones, such "
+            "as notes",
+        ),
+        ("0:16,0:19,펜타킬", "received 3 columns ('0:16,0:19,펜타킬'), expected 4 or 2: delete the further ones"),
+        (
+            "589.0,694.0,00:00:16,00:00:19",
+            "received frame numbers with .0 ('589.0,694.0,00:00:16,00:00:19'), expected whole numbers: write 589, "
+            "without .0",
+        ),
         ("just text", "received a header or text"),
         ("s,e", "received 's' as start frame number"),  # one letter may be a slip of the finger
         ("start,60", "received 'start' as start frame number"),
@@ -228,3 +268,56 @@ def test_exactly_half_of_a_segment_is_no_highlight_wherever_it_is(length):
         assert not label_segments(across, first + 3, length).any()
         more = halves + np.array([0, 5e-6])
         assert np.flatnonzero(label_segments(more, first + 2, length)).tolist() == [first]
+
+
+# ---- Numbers that may be meant in the other unit
+
+
+HOUR = {"frame_times_sec": np.arange(60 * 3600) / 60, "duration_sec": 3600.0}
+
+
+def read_and_resolve(tmp_path, text, video=HOUR):
+    return resolve(read(tmp_path, text), **video)
+
+
+def test_whole_numbers_that_would_be_short_sections_are_asked_about_once(tmp_path):
+    sections, warnings = read_and_resolve(tmp_path, "16,38\n100,122\n3570,3599\n")
+    assert sections[0] == pytest.approx([16 / 60, 38 / 60])
+    assert warnings == [
+        "a/match.txt: whole numbers are frames, so that its sections last 0.367 s in the median: if seconds are meant, "
+        "write them with a point (16.0,38.0)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "16,38\n100,122\n3590,3601",  # no seconds of this match
+        "16,136\n600,719\n3000,3120",  # two seconds each
+        "16,38,00:00:00,00:00:01",
+        "16,38\n0:16,0:38",
+        "",
+    ],
+)
+def test_whole_numbers_that_are_frames_are_not_asked_about(tmp_path, text):
+    assert read_and_resolve(tmp_path, text)[1] == []
+
+
+def test_numbers_as_pandas_writes_them_are_asked_about(tmp_path):
+    assert read_and_resolve(tmp_path, "589.0,694.0\n1000.0,1400.0\n") == (
+        [[589, 694], [1000, 1400]],
+        [
+            "a/match.txt: numbers with a point are seconds, so that its sections last 252 s in the median: if frames "
+            "are meant, write 589,694"
+        ],
+    )
+    errors = []
+    rows = read(tmp_path, "589.0,694.0\n12000.0,12600.0\n300000.0,300001.0\n")
+    resolve(rows, errors, **HOUR)
+    ends = [str(error).partition("3600.00 s): ")[2] for error in errors]
+    assert ends == ["if frame 12000 is meant, write it without .0", "does the file belong to this video?"]
+
+
+@pytest.mark.parametrize("text", ["16.0,38.0\n100.0,122.0", "589.5,694.0\n1000.0,1400.0", "9:49,11:34\n16:40,23:20"])
+def test_times_that_are_seconds_are_not_asked_about(tmp_path, text):
+    assert read_and_resolve(tmp_path, text)[1] == []

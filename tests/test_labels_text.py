@@ -66,7 +66,7 @@ def test_frame_numbers_turn_to_seconds_through_the_frames_own_times(tmp_path):
         ("30,60.5x,00:00:01,00:00:02", r"line 1: received '60\.5x' as end frame number"),
         ("30,60,00:00:01,00:61:02", r"received '00:61:02' as end time, expected HH:MM:SS\[\.fff\], MM:SS or seconds"),
         ("00:00:01,00:00:75", r"received '00:00:75' as end time"),
-        ("30,60,,00:00:02", r"received '' as start time"),
+        ("30,60,,00:00:02", r"received an empty column \('30,60,,00:00:02'\), expected two frame numbers, two times"),
         ("60,60", r"line 1: received a section from frame number 60 to 60, expected its end after its start"),
         ("\n60,30,00:00:02,00:00:01", r"line 2: received a section from frame number 60 to 30"),
         ("00:00:05,00:00:04", r"received a section from time 00:00:05 to 00:00:04, expected its end after its start"),
@@ -76,7 +76,7 @@ def test_frame_numbers_turn_to_seconds_through_the_frames_own_times(tmp_path):
         ),
         ("11.0,12.0", r"begins at 11\.00 s, expected it to begin before the video's end \(300 frames, 10\.00 s\)"),
         ("30", r"line 1: received 1 column \('30'\), expected 4 \(start_frame,end_frame,start_time,end_time\) or 2"),
-        ("30;60", r"received 1 column \('30;60'\)"),
+        ("30;60", r"received columns separated by semicolons \('30;60'\), expected commas"),
         ("30,60,00:00:01", r"received 3 columns .* expected 4 .* or 2"),
         ("30,60,00:00:01,00:00:02,5", r"received 5 columns"),
         (

@@ -21,8 +21,16 @@ from videosummarizer.untrusted_file import excerpt, read_limited
 MAX_FRAME_TIME_MISMATCH_SEC = 1.0
 # A label file of this size has 30,000 sections.
 MAX_LABEL_BYTES = 2**20
-# A field with two letters in a row is text: no number or time has any.
-HEADER_FIELD = re.compile(r"[^\W\d_]{2,}")
+# A field is text if it has two letters in a row, or a letter that is not of the alphabet, such as a syllable of Hangul.
+HEADER_FIELD = re.compile(r"[^\W\d_]{2,}|(?![\x00-\x7f])[^\W\d_]")
+# Hours, minutes, seconds and a frame number, as editing software writes them.
+TIMECODE = re.compile(r"\d+:\d+:\d+[:;]\d+", re.ASCII)
+# A whole number as pandas writes it in a column with gaps.
+FLOAT_FRAME = re.compile(r"\d+\.0+", re.ASCII)
+# Sections of frame numbers that are shorter may be meant in seconds, if the match is long enough for these.
+MIN_PLAUSIBLE_SEC = 2.0
+# Sections of times with .0 that are longer may be meant as frame numbers.
+MAX_PLAUSIBLE_SEC = 60.0
 
 
 logger = logging.getLogger(__name__)
@@ -40,11 +48,13 @@ class LabelRow:
         line: Its number, counted from 1.
         frames: (start, end), counted in display order, or None.
         times_sec: (start, end), or None.
+        are_floats: Whether the times are whole numbers with .0, as pandas writes frame numbers.
     """
 
     line: int
     frames: tuple[int, int] | None
     times_sec: tuple[float, float] | None
+    are_floats: bool = False
 
 
 def parse_time(text: str) -> float:
@@ -136,6 +146,8 @@ def parse_label_line(location: str, number: int, line: str) -> LabelRow:
             f"{location}: received a header or text ({excerpt(line.strip())!r}), expected a highlight section: "
             "label files have no header, delete the line"
         )
+    if problem := describe_form(line.strip(), fields):
+        raise LabelError(f"{location}: received {problem}")
     if len(fields) not in (2, 4):
         raise LabelError(
             f"{location}: received {len(fields)} column{'s' * (len(fields) != 1)} ({excerpt(line.strip())!r}), "
@@ -151,8 +163,41 @@ def parse_label_line(location: str, number: int, line: str) -> LabelRow:
             "(with a colon or a decimal point: 00:00:16 or 16.0) or two frame numbers (589)"
         )
     if any(are_times):
-        return LabelRow(number, None, parse_pair(location, "time", fields, parse_time))
+        are_floats = all(map(FLOAT_FRAME.fullmatch, fields))
+        return LabelRow(number, None, parse_pair(location, "time", fields, parse_time), are_floats)
     return LabelRow(number, parse_pair(location, "frame number", fields, parse_frame), None)
+
+
+def describe_form(line: str, fields: list[str]) -> str | None:
+    """Return the message about a line in a form of other programs, from the word after "received" on.
+
+    Args:
+        line: The line, not a header.
+        fields: Its columns, if commas separate them.
+
+    Returns:
+        What was received, what was expected, and what to do; None for any other line.
+    """
+    shown = f"({excerpt(line)!r})"
+    if timecode := next(filter(TIMECODE.fullmatch, fields), None):
+        return (
+            f"the timecode {excerpt(timecode)!r}, whose last number counts frames, expected HH:MM:SS[.fff]: leave the "
+            "frames out, or write them as a fraction of a second (10 frames of 30 per second are .333)"
+        )
+    if '"' in line or "'" in line:
+        return f"quotes {shown}, expected numbers or times without them: delete the quotes"
+    separators = [name for sign, name in ((";", "semicolons"), ("\t", "tabs"), (" ", "spaces")) if sign in line]
+    if separators and (";" in line or len(fields) == 1):
+        return f"columns separated by {separators[0]} {shown}, expected commas, and points in numbers: replace them"
+    if len(fields) == 4 and "" in fields:
+        return (
+            f"an empty column {shown}, expected two frame numbers, two times, or all four: fill it in, or leave two out"
+        )
+    if len(fields) > 4 or (len(fields) == 3 and HEADER_FIELD.search(fields[2])):
+        return f"{len(fields)} columns {shown}, expected 4 or 2: delete the further ones, such as notes"
+    if len(fields) == 4 and any(map(FLOAT_FRAME.fullmatch, fields[:2])):
+        return f"frame numbers with .0 {shown}, expected whole numbers: write {fields[0].partition('.')[0]}, without .0"
+    return None
 
 
 def is_time(text: str) -> bool:
@@ -247,7 +292,37 @@ def resolve_sections(
             warnings.append(f"{location}: the section overlaps one above it: merged")
         previous_start, previous_end = start, max(previous_end, end)
         sections.append((start, end))
+    if warning := warn_of_unit(path, rows, sections, duration_sec):
+        warnings.append(warning)
     return merge_sections(sections, keep_touching), warnings
+
+
+def warn_of_unit(
+    path: str | os.PathLike, rows: list[LabelRow], sections: list[tuple[float, float]], duration_sec: float
+) -> str | None:
+    """Return a warning if the numbers of a label file may be meant in the other unit, None otherwise.
+
+    Args:
+        path: The label file.
+        rows: Its rows.
+        sections: Their (start, end) in seconds.
+        duration_sec: The video's length.
+    """
+    if not sections:
+        return None
+    median_sec = float(np.median([end - start for start, end in sections]))
+    lasting = f"so that its sections last {median_sec:.3g} s in the median"
+    frames = [row.frames for row in rows if row.frames and not row.times_sec]
+    if len(frames) == len(rows) and median_sec < MIN_PLAUSIBLE_SEC and max(end for _, end in frames) <= duration_sec:
+        start, end = frames[0]
+        return (
+            f"{path}: whole numbers are frames, {lasting}: if seconds are meant, write them with a point "
+            f"({start}.0,{end}.0)"
+        )
+    if all(row.are_floats for row in rows) and median_sec > MAX_PLAUSIBLE_SEC:
+        start, end = rows[0].times_sec
+        return f"{path}: numbers with a point are seconds, {lasting}: if frames are meant, write {start:.0f},{end:.0f}"
+    return None
 
 
 def row_to_seconds(location: str, row: LabelRow, frame_edges_sec: np.ndarray) -> tuple[tuple[float, float], list[str]]:
@@ -265,9 +340,12 @@ def row_to_seconds(location: str, row: LabelRow, frame_edges_sec: np.ndarray) ->
     start, end = row.frames or row.times_sec
     limit, unit = (num_frames, "frame ") if row.frames else (duration_sec, "")
     if start >= limit:
+        question = "does the file belong to this video?"
+        if row.are_floats and start < num_frames:
+            question = f"if frame {start:.0f} is meant, write it without .0"
         raise LabelError(
             f"{location}: received a section that begins at {unit}{describe_boundary(row, 0)}, expected it to begin "
-            f"before the video's end ({num_frames} frames, {duration_sec:.2f} s): does the file belong to this video?"
+            f"before the video's end ({num_frames} frames, {duration_sec:.2f} s): {question}"
         )
     warnings = []
     if end > limit + (0 if row.frames else TIME_TOLERANCE_SEC):

@@ -68,18 +68,33 @@ def make_report(
     }
 
 
-def nothing_found_message(match_path: Path, highlight_path: Path, num_doubtful: int, min_confidence: float) -> str:
+def longer_than_match_message(
+    match_path: Path, highlight_path: Path, match_info: VideoInfo, highlight_info: VideoInfo
+) -> str:
+    """Return the line about a highlight video that is longer than the match, and what to do."""
+    return (
+        f"{highlight_path}: received a highlight video of {highlight_info.duration_sec:.0f} s, longer than the match "
+        f"{match_path} of {match_info.duration_sec:.0f} s, so that no label file was written: check that the folders, "
+        "or the columns of --pairs, are not swapped (full matches first)"
+    )
+
+
+def nothing_found_message(
+    match_path: Path, highlight_path: Path, found_ratio: float, num_doubtful: int, min_confidence: float
+) -> str:
     """Return the line that says why a match gets no label file, and what to do.
 
     Args:
         match_path: the full match.
         highlight_path: the highlight video.
+        found_ratio: fraction of the highlight video that was found.
         num_doubtful: shots with a confidence below `min_confidence`.
         min_confidence: the lowest confidence of a labelled shot.
     """
     doubtful = f" ({num_doubtful} shots are below --min_confidence {min_confidence:g})" if num_doubtful else ""
+    found = f"only {found_ratio:.0%}" if found_ratio >= 0.005 else "nothing"
     return (
-        f"{highlight_path}: nothing of it was found in {match_path}{doubtful}, so that no label file was written: "
+        f"{highlight_path}: {found} of it was found in {match_path}{doubtful}, so that no label file was written: "
         "check that it was cut from this match (--pairs for other names) and keeps the match's audio or most of its "
         "frame for some seconds, or label the match by hand"
     )

@@ -83,19 +83,31 @@ def read_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path) -> d
     """
     try:
         lines = list(csv.reader(read_limited(pairs_path, MAX_PAIRS_BYTES).decode("utf-8-sig").splitlines()))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{pairs_path}: received bytes that are not UTF-8 text, expected lines of match.mp4,highlight_video.mp4: "
+            "save it as UTF-8 (in Excel, as CSV UTF-8)"
+        ) from error
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{pairs_path}: cannot be read ({error}), expected lines of match,highlight_video") from error
     pairs: dict[str, tuple[Path, Path]] = {}
     for number, line in enumerate(lines, start=1):
         names = [name.strip() for name in line]
-        if not any(names):
+        while names and not names[-1]:
+            names.pop()  # spreadsheets write empty columns
+        if not names:
             continue
         source = f"{pairs_path}, line {number}"
-        if len(names) != 2:
-            raise InputError(f"{source}: received {len(names)} fields, expected 2: match.mp4,highlight_video.mp4")
+        if problem := describe_form(names):
+            raise InputError(f"{source}: received {problem}")
         paths = match_files.find_file(full_match_dir / names[0]), match_files.find_file(highlight_dir / names[1])
         for path, name in zip(paths, names, strict=True):
             if not os.path.isfile(path):  # False for a name that is too long, too
+                if not any(Path(part).suffix for part in names):
+                    raise InputError(
+                        f"{source}: received a header or names without endings ({excerpt(','.join(names))!r}), "
+                        "expected match.mp4,highlight_video.mp4: delete the header, or complete the names"
+                    )
                 raise InputError(
                     f"{source}: no such file {path.parent / excerpt(name)}, expected the name of a video in its folder"
                 )
@@ -106,3 +118,18 @@ def read_pairs(full_match_dir: Path, highlight_dir: Path, pairs_path: Path) -> d
     if not pairs:
         raise InputError(f"{pairs_path}: received no pair, expected lines of match.mp4,highlight_video.mp4")
     return pairs
+
+
+def describe_form(names: list[str]) -> str | None:
+    """Return the message about a line that does not have two columns, from the word after "received" on, or None."""
+    expected = "expected 2: match.mp4,highlight_video.mp4"
+    separator = next((name for sign, name in ((";", "semicolons"), ("\t", "tabs")) if sign in names[0]), None)
+    if len(names) == 1 and separator:
+        return f"columns separated by {separator} ({excerpt(names[0])!r}), expected commas: replace them"
+    if len(names) == 1:
+        return f"1 field ({excerpt(names[0])!r}), {expected}: add the highlight video, or delete the line"
+    if not names[0]:
+        return f"no match for {excerpt(names[1])!r}, {expected}: add the match, or delete the line"
+    if len(names) > 2:
+        return f"{len(names)} fields, {expected}: delete the others, such as notes, and put names with commas in quotes"
+    return None
