@@ -11,7 +11,7 @@ from test_highlight_extractor import frames_in
 import highlight_extractor
 from highlight_extractor import parse_args
 from videosummarizer import media
-from videosummarizer.extraction import progress_bar
+from videosummarizer.extraction import label_sections, progress_bar
 
 
 @pytest.fixture(scope="session")
@@ -283,6 +283,6 @@ def test_labels_by_time_are_shown_as_frames_next_to_detected_sections(extract):
 def test_without_a_label_file_nothing_is_shown_as_labelled(extract):
     match = extract.match()
     info = media.probe(match)
-    assert highlight_extractor.read_labelled_sections(match, info) is None
+    assert label_sections.read_labelled_sections(match, info) is None
     match.with_suffix(".txt").write_text("")
-    np.testing.assert_array_equal(highlight_extractor.read_labelled_sections(match, info), np.empty((0, 2)))
+    np.testing.assert_array_equal(label_sections.read_labelled_sections(match, info), np.empty((0, 2)))

@@ -203,6 +203,8 @@ def test_the_report_says_what_the_files_were_made_with(extract):
     assert before <= datetime.fromisoformat(report["created"]) <= datetime.now(UTC)
     assert report["settings"] == {"threshold": 0.8, "length": None, "padding": 0.125, "reel_height": 32}
     assert report["scored_with"] == {
+        "from": None,
+        "to": None,
         "checkpoint_sha256": hashlib.sha256(extract.ckpt.read_bytes()).hexdigest(),
         "source": {"match.mp4": [state.st_size, state.st_mtime_ns]},
     }
