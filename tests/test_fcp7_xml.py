@@ -1,5 +1,6 @@
 """Final Cut Pro 7 XML, read back with OpenTimelineIO and compared frame by frame; and what only Premiere reads."""
 
+import dataclasses
 from fractions import Fraction
 from xml.etree import ElementTree
 
@@ -150,3 +151,12 @@ def test_clips_of_matches_of_several_rates_follow_one_another(rate):
 def test_without_clips_the_file_is_empty_but_readable():
     content = write_fcp7_xml(timeline_of(recording(), [])).decode()
     assert list(opentimelineio.adapters.read_from_string(content, "fcp_xml").find_clips()) == []
+
+
+def test_of_a_file_with_several_audio_tracks_the_one_that_is_read_is_cut():
+    match = dataclasses.replace(recording(), first_channel=3, channels_of_tracks=(2, 1, 2))
+    root = ElementTree.fromstring(write_fcp7_xml(timeline_of(match, SHORT_CUTS)))
+    tracks = root.findall(".//sequence/media/audio/track")
+    received = [{item.findtext("sourcetrack/trackindex") for item in track.findall("clipitem")} for track in tracks]
+    assert received == [{"4"}, {"5"}]
+    assert [part.text for part in root.findall(".//file/media/audio/channelcount")] == ["2", "1", "2"]

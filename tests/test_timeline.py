@@ -158,7 +158,9 @@ def test_media_reference_holds_the_files_audio_size_and_absolute_path(tmp_path, 
     path = write_clip(tmp_path / "a match.mp4", num_frames=30, audio=audio)
     monkeypatch.chdir(tmp_path)
     footage, _ = describe(Path("a match.mp4"), media.probe(path), [[0, 5]])
-    assert footage == MediaReference(path, Fraction(30), False, 0, 30, 160, 64, num_channels, True)
+    expected = MediaReference(path, Fraction(30), False, 0, 30, 160, 64, num_channels, True)
+    assert dataclasses.replace(footage, channels_of_tracks=()) == expected
+    assert footage.channels_of_tracks == (num_channels,) * (num_channels > 0)
     assert footage.name == "a match"
 
 
@@ -171,3 +173,31 @@ def test_a_file_without_a_frame_is_refused(tmp_path):
         container.mux(stream.encode(block))
     with pytest.raises(media.MediaError, match="without a video stream"):
         describe(path, info_of(np.arange(10) / 25, 0.4), [[0, 5]])
+
+
+def write_tracks(path, layouts):
+    """Write a file with 10 frames and an audio track of a second per layout."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=30)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        tracks = [container.add_stream("pcm_s16le", rate=8000, layout=layout) for layout in layouts]
+        for _ in range(10):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for track in tracks:
+            samples = np.zeros((1, 8000 * track.layout.nb_channels), np.int16)
+            block = av.AudioFrame.from_ndarray(samples, format="s16", layout=track.layout.name)
+            block.sample_rate = 8000
+            container.mux(track.encode(block))
+
+
+@pytest.mark.parametrize(
+    ("audio_track", "first_channel", "num_channels"), [(None, 0, 2), (1, 0, 2), (2, 2, 1), (3, 3, 2), ("mix", 0, 5)]
+)
+def test_the_channels_of_the_audio_tracks_that_are_read(tmp_path, audio_track, first_channel, num_channels):
+    path = tmp_path / "a.mkv"
+    write_tracks(path, ["stereo", "mono", "stereo"])
+    match, _ = describe(path, media.probe(path, audio_track), [[0, 5]])
+    assert (match.first_channel, match.num_channels) == (first_channel, num_channels)
+    assert match.channels_of_tracks == (2, 1, 2)

@@ -42,10 +42,11 @@ def write_fcp7_xml(timeline: Timeline) -> bytes:
     for channel in range(num_channels):
         track = audio_track(otio, video_track, timeline.clips, f"Highlights audio {channel + 1}", channel)
         track.metadata[METADATA_NAME] = audio_track_metadata(channel, num_channels)
-        for audio_clip in track.find_clips():
+        for audio_clip, clip in zip(track, timeline.clips, strict=True):
+            source_channel = str(clip.reference.first_channel + channel + 1)
             audio_clip.metadata[METADATA_NAME] = {
                 "enabled": "TRUE",
-                "sourcetrack": {"mediatype": "audio", "trackindex": str(channel + 1)},
+                "sourcetrack": {"mediatype": "audio", "trackindex": source_channel},
             }
         result.tracks.append(track)
     root = ElementTree.fromstring(otio.adapters.write_to_string(result, "fcp_xml"))
@@ -74,8 +75,10 @@ def file_metadata(reference: MediaReference) -> dict:
     """Return the size, rate, audio and count of timecode of a match."""
     streams = {"video": {"samplecharacteristics": video_characteristics(reference)}}
     if reference.num_channels:
-        channel_count = {"channelcount": str(reference.num_channels)}
-        streams["audio"] = {"samplecharacteristics": AUDIO_CHARACTERISTICS, **channel_count}
+        streams["audio"] = [
+            {"samplecharacteristics": AUDIO_CHARACTERISTICS, "channelcount": str(num_channels)}
+            for num_channels in reference.channels_of_tracks or (reference.num_channels,)
+        ]
     return {"media": streams, "timecode": {"displayformat": display_format(reference)}}
 
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 
+import av
 import numpy as np
 
 from videosummarizer import media
@@ -34,9 +35,11 @@ class MediaReference:
         num_frames: Its length.
         width_px: Its width as shown.
         height_px: Its height as shown.
-        num_channels: Its audio channels, 0 without audio.
+        num_channels: The channels of the audio tracks that are read, 0 without audio.
         is_exact: Whether each frame of the video is one frame at rate_fps. If not (a variable frame rate, or 35 fps),
             clips are cut by time, at the nearest frame at rate_fps.
+        first_channel: The number of channels in the audio tracks before those that are read.
+        channels_of_tracks: The number of channels of each audio track of the file.
     """
 
     path: Path
@@ -48,6 +51,8 @@ class MediaReference:
     height_px: int
     num_channels: int
     is_exact: bool
+    first_channel: int = 0
+    channels_of_tracks: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -138,8 +143,7 @@ def describe_match(
     with media.open_media(video_path) as container:
         stream = media.video_stream(container, video_path)
         start_frame, is_drop_frame = timecode.read_start(container, stream, rate_fps)
-        audio = media.audio_stream(container, video_info)
-        num_channels = audio.layout.nb_channels if audio else 0
+        channels_of = {track.index: count_channels(track) for track in container.streams.audio}
     reference = MediaReference(
         path=absolute_path(video_path),
         rate_fps=rate_fps,
@@ -148,8 +152,12 @@ def describe_match(
         num_frames=int(frame_of[-1]),
         width_px=video_info.width_px,
         height_px=video_info.height_px,
-        num_channels=num_channels,
+        num_channels=sum(channels_of[index] for index in video_info.audio_indices),
         is_exact=is_exact,
+        first_channel=sum(
+            count for index, count in channels_of.items() if index < min(video_info.audio_indices, default=0)
+        ),
+        channels_of_tracks=tuple(channels_of.values()),
     )
     scores = [None] * len(sections) if scores is None else scores
     clips = [
@@ -163,6 +171,11 @@ def describe_match(
         if frame_of[end] > frame_of[start]
     ]
     return reference, clips
+
+
+def count_channels(track: av.AudioStream) -> int:
+    """Return the number of channels of an audio track, 0 if FFmpeg has no decoder for it."""
+    return track.layout.nb_channels if track.codec_context else 0
 
 
 def find_timebase(frame_rate_fps: float, relative_sec: np.ndarray) -> tuple[Fraction, bool]:
