@@ -30,7 +30,15 @@ from videosummarizer import match_files, media
 from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_match_error, describe_os_error
-from videosummarizer.extraction import clip_files, decoding_process, label_sections, match_writers, outputs, reel
+from videosummarizer.extraction import (
+    captions,
+    clip_files,
+    decoding_process,
+    label_sections,
+    match_writers,
+    outputs,
+    reel,
+)
 from videosummarizer.extraction.arguments import parse_args
 from videosummarizer.extraction.exports.timeline import ExportError
 from videosummarizer.extraction.job import (
@@ -49,10 +57,10 @@ from videosummarizer.sections import total_sec
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, find_best_checkpoint, read_checkpoint
 
 # The arguments that decide what is in the files, apart from the checkpoint: files made with others are not replaced.
-SETTINGS = ("threshold", "length", "padding", "reel_height")
+SETTINGS = ("threshold", "length", "padding", "reel_height", "aspect", "fit", "transition", "captions", "intro")
 
 # Errors whose message names the file and says what to do.
-DESCRIBED_ERRORS = (ExtractionError, FolderError, LabelError, media.MediaError, reel.ReelError)
+DESCRIBED_ERRORS = (ExtractionError, FolderError, LabelError, captions.FontError, media.MediaError, reel.ReelError)
 
 logger = logging.getLogger("highlight_extractor")
 
@@ -65,6 +73,7 @@ def make_job(video_path: Path, checkpoint: Checkpoint | None, args: argparse.Nam
 
     Raises:
         ExtractionError: There is no such file, or its title is too long.
+        captions.FontError: No font has the letters of its captions.
         LabelError: The label file with the sections cannot be used.
     """
     if not video_path.exists():
@@ -72,6 +81,7 @@ def make_job(video_path: Path, checkpoint: Checkpoint | None, args: argparse.Nam
     if problem := match_files.describe_long_name(video_path, args.output_dir, LONGEST_ENDING):
         raise ExtractionError(problem)
     title = match_files.title_of(video_path)
+    captions.require_fonts(title if args.captions else "", args.intro or "", str(video_path))
     path_of = {suffix: match_files.find_file(args.output_dir / f"{title}{suffix}") for suffix in SUFFIXES}
     previous = read_previous_report(path_of[".json"])
     settings = {name: getattr(args, name) for name in SETTINGS}

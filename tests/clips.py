@@ -1,5 +1,6 @@
 """Make small videos whose frames show their number, and audio of known pitch, for the tests."""
 
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -123,6 +124,53 @@ def write_exact_audio(
                 block.pts = round(start_sec * sample_rate_hz) + first
                 packets += audio_stream.encode(block)
         packets += audio_stream.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    return path
+
+
+def write_pictures(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    rate_fps: Fraction | int = FRAME_RATE_FPS,
+    audio: np.ndarray | None = None,
+    sample_rate_hz: int = 48000,
+    **attributes,
+) -> Path:
+    """Write an mp4 of any pictures (H, W, 3) uint8 at a constant frame rate, with uncompressed-like quality.
+
+    Args:
+        audio: (num_samples,) or (num_channels, num_samples) float32, encoded as AAC; None for no sound track.
+        attributes: of the video's codec context, such as colorspace.
+    """
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate_fps, options={"crf": "6", "preset": "veryfast", "g": "40"})
+        audio_stream = None
+        if audio is not None:
+            audio = np.atleast_2d(audio)
+            layout = {1: "mono", 2: "stereo"}[len(audio)]
+            audio_stream = container.add_stream("aac", rate=sample_rate_hz, layout=layout)
+            audio_stream.bit_rate = 192_000
+        packets = []
+        for index, picture in enumerate(pictures):
+            if index == 0:
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                for name, value in attributes.items():
+                    setattr(stream.codec_context, name, value)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace=attributes.get("colorspace"), dst_color_range=1)
+            frame.pts, frame.time_base = index, 1 / Fraction(rate_fps)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        if audio is not None:
+            for first in range(0, audio.shape[1], 1024):
+                block = av.AudioFrame.from_ndarray(
+                    np.ascontiguousarray(audio[:, first : first + 1024]), format="fltp", layout=layout
+                )
+                block.sample_rate, block.time_base, block.pts = sample_rate_hz, Fraction(1, sample_rate_hz), first
+                packets += audio_stream.encode(block)
+            packets += audio_stream.encode(None)
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             container.mux(packet)
     return path

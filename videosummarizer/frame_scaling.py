@@ -28,6 +28,12 @@ def is_mirrored(frame: av.VideoFrame) -> bool:
     return a * d - b * c < 0
 
 
+def displayed_aspect_ratio(frame: av.VideoFrame, stream: av.VideoStream) -> float:
+    """Return width by height of a frame as it is displayed: with the stream's pixel shape, and rotated."""
+    ratio = frame.width / frame.height * float(stream.sample_aspect_ratio or 1)
+    return 1 / ratio if num_quarter_turns(frame) % 2 else ratio
+
+
 class Scaler:
     """Scale decoded frames, turned and mirrored as the file's display matrix says.
 

@@ -4,12 +4,16 @@ import argparse
 from pathlib import Path
 
 from videosummarizer.argument_types import length_sec, number_between, time_sec
+from videosummarizer.extraction.reel_style import ASPECTS, FITS, MAX_TRANSITION_SEC
 
+# The longest text of the title card.
+MAX_INTRO_LENGTH = 200
 EXAMPLES = """\
 examples:
   python highlight_extractor.py match.mp4 --ckpt checkpoints/ckpt-20261124-120000-0007-0.4321.hdf5
   python highlight_extractor.py match.mp4 --sections match.txt
   python highlight_extractor.py first.mp4 second.mp4 --ckpt best.hdf5 --output_dir reels --length 8:00
+  python highlight_extractor.py match.mp4 --ckpt best.hdf5 --output_dir phone --aspect 9:16 --transition 0.5 --captions
 """
 
 
@@ -29,6 +33,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if problem := describe_conflict_of_arguments(args):
         parser.error(problem)
+    if args.aspect and args.fit is None:
+        args.fit = FITS[0]
+    args.transition = args.transition or None  # 0 is no transition
     return args
 
 
@@ -94,6 +101,33 @@ def add_reel_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="PX",
         help="The height of the reel (default: the match's height).",
     )
+    group.add_argument(
+        "--aspect",
+        choices=ASPECTS,
+        help="Make a reel of this shape, for example 9:16 for phones (default: the match's shape).",
+    )
+    group.add_argument(
+        "--fit",
+        choices=FITS,
+        help="How the picture fits into --aspect: crop follows the motion with a part of the picture, blur shows the "
+        "whole picture in front of a blurred copy, pad shows it on black (default: crop).",
+    )
+    group.add_argument(
+        "--transition",
+        type=number_between(0, MAX_TRANSITION_SEC),
+        metavar="SECONDS",
+        help="Cross-fade the picture and the audio of successive sections over this time, at most half of the shorter "
+        "one (default: cuts).",
+    )
+    group.add_argument(
+        "--captions",
+        action="store_const",
+        const=True,
+        help="Show the match's title, its clock, and the section's rank by score in the reel.",
+    )
+    group.add_argument(
+        "--intro", type=title_card, metavar="TEXT", help="Begin the reel with a title card of 3 seconds with this text."
+    )
 
 
 def add_file_arguments(group: argparse._ArgumentGroup) -> None:
@@ -108,10 +142,25 @@ def add_file_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--clips",
         action="store_true",
-        help="Also write each section as a file of its own into the folder <title>_clips, named by rank, score, time.",
+        help="Also write each section as a file of its own into the folder <title>_clips, named by rank, score, time, in "
+        "the reel's shape and with its captions.",
     )
     group.add_argument("--overwrite", action="store_true", help="Replace existing files of the matches.")
     group.add_argument("--debug", action="store_true", help="Show a traceback with each error.")
+
+
+def title_card(text: str) -> str:
+    """Parse the text of the title card.
+
+    Raises:
+        argparse.ArgumentTypeError: It is empty or too long.
+    """
+    text = " ".join(text.split())
+    if not 0 < len(text) <= MAX_INTRO_LENGTH:
+        raise argparse.ArgumentTypeError(
+            f"received a text of {len(text)} characters, expected from 1 to {MAX_INTRO_LENGTH}"
+        )
+    return text
 
 
 def describe_conflict_of_arguments(args: argparse.Namespace) -> str | None:
@@ -128,4 +177,6 @@ def describe_conflict_of_arguments(args: argparse.Namespace) -> str | None:
             return f"argument --{name}: not allowed with argument --sections, whose label file says what is cut"
     if args.from_sec is not None and args.to_sec is not None and args.from_sec >= args.to_sec:
         return f"argument --to: received {args.to_sec:g} s, expected a time after --from {args.from_sec:g} s"
+    if args.fit and not args.aspect:
+        return f"argument --fit: received {args.fit} without --aspect, expected both: --aspect 9:16, for example"
     return None

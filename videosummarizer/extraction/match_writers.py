@@ -7,18 +7,19 @@ import argparse
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from videosummarizer.atomic_file import atomic_write, discard
-from videosummarizer.extraction import clip_files, decoding_process, outputs, reel, review_page
+from videosummarizer.extraction import clip_files, decoding_process, outputs, reel, reel_sections, review_page
 from videosummarizer.extraction.exports import chapters, edl, fcp7_xml, fcpxml, losslesscut, otio
 from videosummarizer.extraction.exports.chapters import section_names
 from videosummarizer.extraction.exports.timeline import Timeline, describe_match
 from videosummarizer.extraction.outputs import MatchResult
 from videosummarizer.extraction.progress_bar import progress
+from videosummarizer.extraction.reel_style import ReelStyle
 from videosummarizer.sections import total_sec
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,26 @@ class Cut:
                 reference.rate_fps,
             )
         return Timeline(result.title, reference, clips)
+
+    @property
+    def style(self) -> ReelStyle:
+        """Return the style of the reel."""
+        return ReelStyle.from_arguments(self.args)
+
+    @property
+    def styled_sections(self) -> list[reel_sections.ReelSection]:
+        """Return the sections of a reel that is not plain."""
+        result = self.result
+        return reel_sections.list_sections(
+            result.video_path, result.info, result.sections, result.title, result.section_scores
+        )
+
+    @property
+    def reel_edges_sec(self) -> np.ndarray:
+        """Return (num_sections + 1,) float64: where each section starts in the reel, and the reel's end."""
+        if self.style.is_plain:
+            return reel.reel_edges_sec(self.result.info, self.result.sections)
+        return reel_sections.styled_edges_sec(self.styled_sections, self.style)
 
 
 @dataclass(frozen=True)
@@ -98,47 +119,60 @@ def render_page(cut: Cut) -> bytes:
 
 def write_reel(cut: Cut, path: Path) -> None:
     """Cut the reel, with a chapter for each section."""
-    with progress("Cutting", total_sec(cut.result.sections_sec)) as add_sec:
-        render_sections(cut, cut.result.sections, path, section_names(len(cut.result.sections)), add_sec)
+    num_sections = len(cut.result.sections)
+    with progress("Cutting", float(cut.reel_edges_sec[-1])) as add_sec:
+        render_sections(cut, cut.style, range(num_sections), path, section_names(num_sections), add_sec)
 
 
 def write_clips(cut: Cut, clips_dir: Path) -> None:
-    """Cut each section into a file of its own, unless it exists."""
-    result = cut.result
+    """Cut each section into a file of its own, unless it exists. Clips have no title card."""
+    result, style = cut.result, replace(cut.style, transition_sec=0.0, intro=None)
     clips_dir.mkdir(exist_ok=True)
     names = clip_files.name_clips(result.sections_sec[:, 0], result.section_scores)
     with progress("Cutting clips", total_sec(result.sections_sec)) as add_sec:
-        for name, section, (start_sec, end_sec) in zip(names, result.sections, result.sections_sec, strict=True):
+        for index, (name, (start_sec, end_sec)) in enumerate(zip(names, result.sections_sec, strict=True)):
             if (clips_dir / name).exists():
                 add_sec(end_sec - start_sec)
             else:
-                render_sections(cut, section[np.newaxis], clips_dir / name, None, add_sec)
+                render_sections(cut, style, range(index, index + 1), clips_dir / name, None, add_sec)
 
 
 def render_sections(
-    cut: Cut, sections: np.ndarray, path: Path, chapter_names: list[str] | None, add_sec: Callable[[float], object]
+    cut: Cut,
+    style: ReelStyle,
+    indices: range,
+    path: Path,
+    chapter_names: list[str] | None,
+    add_sec: Callable[[float], object],
 ) -> None:
-    """Cut sections of the match into an mp4, as the arguments say.
+    """Cut sections of the match into an mp4.
 
     Args:
         cut: The match.
-        sections: (num_sections, 2) int64, the first frame and the frame after the last.
+        style: The style of the mp4.
+        indices: The numbers of its sections, from 0.
         path: The mp4.
         chapter_names: The names of its chapters, one for each section; None for no chapters.
         add_sec: Called with the seconds that were added to it.
     """
-    video_path = cut.result.video_path
-    arguments = (video_path, cut.result.info, sections, path, cut.args.reel_height, chapter_names)
+    result = cut.result
+    render = reel.render_reel
+    arguments = (result.video_path, result.info, result.sections[indices.start : indices.stop], path)
+    if not style.is_plain:
+        from videosummarizer.extraction import styled_reel  # moviepy takes a second
+
+        render = styled_reel.render_styled_reel
+        arguments = ([section for section in cut.styled_sections if section.index in indices], path, style)
+    arguments = (*arguments, cut.args.reel_height, chapter_names)
     try:
-        decoding_process.call(video_path, reel.render_reel, *arguments, on_progress=add_sec)
+        decoding_process.call(result.video_path, render, *arguments, on_progress=add_sec)
     finally:
         discard(f"{path}.part")  # of a process that was ended
 
 
 def write_youtube_chapters(cut: Cut) -> bytes:
     """Return the reel's chapters for YouTube."""
-    edges_sec = reel.reel_edges_sec(cut.result.info, cut.result.sections)
-    return chapters.write_youtube_chapters(edges_sec, section_names(len(cut.result.sections)))
+    return chapters.write_youtube_chapters(cut.reel_edges_sec, section_names(len(cut.result.sections)))
 
 
 def write_losslesscut(cut: Cut) -> bytes:

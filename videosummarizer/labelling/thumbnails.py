@@ -3,23 +3,17 @@
 import os
 from dataclasses import dataclass, replace
 
-import av
 import numpy as np
 
 from videosummarizer import media
-from videosummarizer.frame_scaling import Scaler, num_quarter_turns
+from videosummarizer.frame_scaling import Scaler, displayed_aspect_ratio
+from videosummarizer.hard_cuts import find_hard_cuts
 from videosummarizer.sections import merge_sections
 
 THUMBNAIL_WIDTH_PX = 48
 THUMBNAIL_HEIGHT_PX = 27
 # Decoder options that save a quarter to a third of the time; a thumbnail's grey levels hardly change.
 FAST_DECODING = {"skip_loop_filter": "all", "flags2": "+fast"}
-# A cut changes the frame by more than this mean absolute difference, in grey levels.
-MIN_CUT_CHANGE = 6.0
-# A cut changes the frame by more than this many times the median change around it.
-MIN_CHANGE_TO_MEDIAN = 4.0
-# A cut may also be a change of more than this many times the largest of the two changes before and two after it.
-MIN_CHANGE_TO_NEIGHBOUR = 2.0
 
 
 @dataclass
@@ -99,12 +93,6 @@ def read_thumbnails(
     return Thumbnails(np.array(times), np.array(thumbnails, np.uint8).reshape(shape), aspect_ratio)
 
 
-def displayed_aspect_ratio(frame: av.VideoFrame, stream: av.VideoStream) -> float:
-    """Return width by height of a frame as it is displayed: with the stream's pixel shape, and rotated."""
-    ratio = frame.width / frame.height * float(stream.sample_aspect_ratio or 1)
-    return 1 / ratio if num_quarter_turns(frame) % 2 else ratio
-
-
 def read_thumbnails_near(
     path: str | os.PathLike, regions_sec: list[tuple[float, float]], rate_fps: float
 ) -> Thumbnails:
@@ -141,18 +129,11 @@ def find_cuts(thumbnails: Thumbnails) -> np.ndarray:
     Returns:
         (num_cuts,) float64, the presentation time of the first frame after each cut.
     """
-    from scipy.ndimage import maximum_filter, median_filter
-
     changes = np.zeros(max(len(thumbnails.times_sec) - 1, 0), np.float32)
     for index in range(len(changes)):  # one by one: the difference of all frames at once takes much memory
         before, after = thumbnails.thumbnails[index : index + 2].astype(np.int16)
         changes[index] = np.abs(after - before).mean()
-    if not len(changes):
-        return np.zeros(0)
-    median = median_filter(changes, min(31, len(changes) | 1))
-    neighbour = maximum_filter(changes, footprint=[1, 1, 0, 1, 1])
-    is_cut = (changes > MIN_CHANGE_TO_MEDIAN * median) | (changes > MIN_CHANGE_TO_NEIGHBOUR * neighbour)
-    return thumbnails.times_sec[1:][is_cut & (changes > MIN_CUT_CHANGE)]
+    return thumbnails.times_sec[1:][find_hard_cuts(changes)]
 
 
 def shown_at(times_sec: np.ndarray, wanted_sec: np.ndarray) -> np.ndarray:
