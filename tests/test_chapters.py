@@ -76,19 +76,45 @@ def test_three_chapters_of_ten_seconds_are_enough_for_youtube():
 
 
 @pytest.mark.parametrize(
+    ("edges_sec", "expected"),
+    [
+        ([0, 10, 19.9, 30, 60], "0:00 1|0:10 2 to 3|0:30 4"),
+        ([0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 46], "0:00 1 to 3|0:12 4 to 6|0:24 7 to 9|0:36 10 to 12"),
+        ([0, 20, 40, 60, 69.9], "0:00 1|0:20 2|0:40 3 to 4"),
+        ([0, 3, 20, 40, 60], "0:00 1 to 2|0:20 3|0:40 4"),
+    ],
+)
+def test_sections_that_are_too_short_for_youtube_share_a_chapter(edges_sec, expected):
+    names = [str(number) for number in range(1, len(edges_sec))]
+    assert write_youtube_chapters(edges_sec, names).decode().splitlines() == expected.split("|")
+
+
+@pytest.mark.parametrize(
     ("edges_sec", "reason"),
     [
-        ([0, 30, 60], "and the reel has 2 sections."),
-        ([0, 30], "and the reel has 1 section."),
-        ([0, 10, 19.9, 30, 60], "and these sections are shorter: Highlight 2. --padding makes sections longer."),
-        ([0, 10, 20, 29.9], "and these sections are shorter: Highlight 3. --padding makes sections longer."),
-        ([0, 9.5, 19.99, 40], "and these sections are shorter: Highlight 1. --padding makes sections longer."),
+        ([0, 30, 60], "2 sections of 60 seconds in all"),
+        ([0, 30], "1 section of 30 seconds in all"),
+        ([0, 10, 20, 29.9], "3 sections of 29 seconds in all"),
+        ([0, 9.5, 19.99, 40], "3 sections of 40 seconds in all"),
+        ([0, 3, 6, 9, 12, 15], "5 sections of 15 seconds in all"),
     ],
 )
 def test_where_youtube_would_show_no_chapters_the_file_says_why(edges_sec, reason):
     content = write_youtube_chapters(edges_sec, section_names(len(edges_sec) - 1)).decode()
-    rule = "No chapters: YouTube shows chapters only for at least 3 of at least 10 seconds, "
-    assert content == f"{rule}{reason}\n"
+    rule = "No chapters: YouTube shows them only if there are at least 3, each of at least 10 seconds, "
+    assert content == f"{rule}and the reel has {reason}.\n"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_youtube_chapters_keep_the_rules_whatever_the_sections_are(seed):
+    edges_sec = np.cumsum([0, *np.random.default_rng(seed).uniform(0.5, 25, 40)])
+    lines = write_youtube_chapters(edges_sec, section_names(40)).decode().splitlines()
+    starts_sec = [60 * int(line.split(":")[0]) + int(line.split(":")[1][:2]) for line in lines]
+    assert (starts_sec[0], len(starts_sec) >= 3) == (0, True)
+    assert np.diff([*starts_sec, int(edges_sec[-1])]).min() >= 10
+    named = re.findall(r"Highlight (\d+)(?: to Highlight (\d+))?$", "\n".join(lines), re.MULTILINE)
+    covered = [range(int(first), int(last or first) + 1) for first, last in named]
+    assert [number for part in covered for number in part] == list(range(1, 41))
 
 
 def test_chapters_in_the_reel_start_with_the_first_frames_of_its_sections(tmp_path):

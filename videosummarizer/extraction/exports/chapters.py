@@ -1,6 +1,5 @@
 """Write chapters: of a match as WebVTT, and of a reel for the description of a YouTube video and inside its mp4."""
 
-import itertools
 import math
 from fractions import Fraction
 
@@ -36,23 +35,31 @@ def write_webvtt(sections_sec: np.ndarray, scores: np.ndarray | None) -> bytes:
 def write_youtube_chapters(edges_sec: np.ndarray, names: list[str]) -> bytes:
     """Return the chapters of a reel as lines for the description of a YouTube video, or a line that says why not.
 
-    Times are whole seconds, rounded down, so that no start of a section is skipped.
+    Times are whole seconds, rounded down, so that no start of a section is skipped. Sections that are too short for
+    YouTube share a chapter with the next ones.
 
     Args:
         edges_sec: (num_sections + 1,) float64, where each section starts in the reel, and the reel's end.
         names: The names of the sections.
     """
-    edges_sec = np.floor(np.asarray(edges_sec) + MILLISECOND_TOLERANCE).astype(int)
-    lengths_sec = np.diff(edges_sec)
-    rule = f"YouTube shows chapters only for at least {YOUTUBE_MIN_CHAPTERS} of at least {YOUTUBE_MIN_SEC} seconds"
-    if len(names) < YOUTUBE_MIN_CHAPTERS:
-        lines = [f"No chapters: {rule}, and the reel has {len(names)} section{'s' * (len(names) != 1)}."]
-    elif lengths_sec.min() < YOUTUBE_MIN_SEC:
-        short = ", ".join(itertools.compress(names, lengths_sec < YOUTUBE_MIN_SEC))
-        lines = [f"No chapters: {rule}, and these sections are shorter: {short}. --padding makes sections longer."]
-    else:
-        lines = [f"{youtube_time(edge_sec)} {name}" for edge_sec, name in zip(edges_sec, names, strict=False)]
-    return "".join(f"{line}\n" for line in lines).encode()
+    *starts_sec, end_sec = np.floor(np.asarray(edges_sec) + MILLISECOND_TOLERANCE).astype(int).tolist()
+    firsts = []  # the first sections of the chapters
+    for section, start_sec in enumerate(starts_sec):
+        is_long = not firsts or start_sec - starts_sec[firsts[-1]] >= YOUTUBE_MIN_SEC
+        if is_long and end_sec - start_sec >= YOUTUBE_MIN_SEC:
+            firsts.append(section)
+    if len(firsts) < YOUTUBE_MIN_CHAPTERS:
+        sections = f"{len(names)} section{'s' * (len(names) != 1)} of {end_sec} seconds in all"
+        return (
+            f"No chapters: YouTube shows them only if there are at least {YOUTUBE_MIN_CHAPTERS}, each of at least "
+            f"{YOUTUBE_MIN_SEC} seconds, and the reel has {sections}.\n"
+        ).encode()
+    lasts = [first - 1 for first in firsts[1:]] + [len(names) - 1]
+    chapters = zip(firsts, lasts, strict=True)
+    return "".join(
+        f"{youtube_time(starts_sec[first])} {names[first]}{f' to {names[last]}' * (first != last)}\n"
+        for first, last in chapters
+    ).encode()
 
 
 def mp4_chapters(edges_sec: np.ndarray, names: list[str]) -> list[dict]:
