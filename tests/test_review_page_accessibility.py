@@ -70,14 +70,16 @@ def test_all_text_has_enough_contrast(scheme, full_page):
         + """
         const found = [];
         for (const part of document.querySelectorAll("body *")) {
-          const hasText = [...part.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-          if (!(hasText || part.matches("input, select")) || !part.checkVisibility() || part.matches("option")) continue;
+          const isText = [...part.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+          if (!(isText || part.matches("input, select")) || !part.checkVisibility() || part.matches("option")) continue;
           const style = getComputedStyle(part);
           const grounds = [layersBelow(part)];
           const filled = /^linear-gradient\\(to right, (.*?\\)) /.exec(style.backgroundImage);
           if (filled) grounds.push([...grounds[0], filled[1]]);
-          for (const ground of grounds)
-            found.push([part.id || part.className, contrast(paint([...ground, style.color]), paint(ground)), style.opacity]);
+          for (const ground of grounds) {
+            const ratio = contrast(paint([...ground, style.color]), paint(ground));
+            found.push([part.id || part.className, ratio, style.opacity]);
+          }
         }
         return found;
         """
