@@ -1,5 +1,6 @@
 """OpenTimelineIO files, read back and compared frame by frame."""
 
+import subprocess
 import sys
 from fractions import Fraction
 
@@ -89,3 +90,9 @@ def test_clips_without_scores_have_none():
     content = write_otio(timeline_of(recording(), [Cut(3, 5, None)]), FOLDER).decode()
     clip = next(iter(opentimelineio.adapters.read_from_string(content, "otio_json").find_clips()))
     assert dict(clip.metadata) == {}
+
+
+def test_the_library_is_imported_when_it_is_needed():
+    code = "import sys; from videosummarizer.extraction import match_writers; print('opentimelineio' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"

@@ -15,6 +15,7 @@ from timelines import FOLDER, RATES, SHORT_CUTS, recording, timeline_of
 
 from videosummarizer import media
 from videosummarizer.extraction.exports.edl import write_edl
+from videosummarizer.extraction.exports.fcp7_xml import write_fcp7_xml
 from videosummarizer.extraction.exports.fcpxml import write_fcpxml
 from videosummarizer.extraction.exports.otio import write_otio
 from videosummarizer.extraction.exports.timeline import (
@@ -94,6 +95,8 @@ def ranges_in_exports(footage, cuts):
     clips = ElementTree.fromstring(write_fcpxml(timeline, FOLDER)).iter("asset-clip")
     pairs = [(seconds(clip.get("start")), seconds(clip.get("duration"))) for clip in clips]
     ranges.append([(start * footage.rate_fps, (start + length) * footage.rate_fps) for start, length in pairs])
+    premiere = ElementTree.fromstring(write_fcp7_xml(timeline)).findall(".//video/track/clipitem")
+    ranges.append([(int(item.findtext("in")), int(item.findtext("out"))) for item in premiere])
     return ranges
 
 

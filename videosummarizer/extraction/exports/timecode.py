@@ -55,7 +55,7 @@ def read_counted_frames(container: av.container.InputContainer, text: str) -> in
         return None
     packets = itertools.islice(media.demux(container), MAX_TIMECODE_PACKETS)
     content = next((bytes(packet) for packet in packets if packet.stream.index == tracks[0].index), b"")
-    return int.from_bytes(content[:4], "big") if len(content) >= 4 else None
+    return int.from_bytes(content, "big") if len(content) == 4 else None
 
 
 def find_timecode(metadata: dict[str, str]) -> str:
