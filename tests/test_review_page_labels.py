@@ -247,7 +247,8 @@ def test_the_starred_sections_can_be_saved_alone(page):
 )
 def test_the_command_means_the_same_to_a_shell(page, name):
     page("window.given = match.command")
-    page(f"match.command = {{video: {json.dumps(f'{name}.mp4')}, shell: 'posix'}}")
+    given = {"video": f"{name}.mp4", "shell": "posix", "options": ["--intro", name]}
+    page(f"match.command = {json.dumps(given)}")
     command = page(f"return cutCommand({json.dumps(f'{name}/{name}.txt')}, {json.dumps(f'{name} out')})")
     page("match.command = given")
     program = f"{shlex.quote(sys.executable)} -c 'import json, sys; print(json.dumps(sys.argv[1:]))'"
@@ -256,7 +257,7 @@ def test_the_command_means_the_same_to_a_shell(page, name):
     prefix = "./" if name.startswith("-") else ""
     assert answer == [
         f"{prefix}{name}.mp4", "--sections", f"{prefix}{name}/{name}.txt",
-        "--output_dir", f"{prefix}{name} out", "--overwrite",
+        "--output_dir", f"{prefix}{name} out", "--intro", name, "--overwrite",
     ]  # fmt: skip
 
 

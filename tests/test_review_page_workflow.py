@@ -37,7 +37,7 @@ def run_in_shell(command):
 
 def test_the_command_that_the_page_shows_cuts_reel_and_edl_as_the_saved_labels_say(extract, browser):
     match = extract.match(TITLE)
-    assert extract(match) == 0  # finds 15 to 38 and 60 to 72
+    assert extract(match, "--reel_height", 32, "--clips") == 0  # finds 15 to 38 and 60 to 72
     page = Page(browser, extract.out / f"{TITLE}.html")
     page("select(sections[0].id)")
     duration_sec = media.probe(match).duration_sec
@@ -58,6 +58,8 @@ def test_the_command_that_the_page_shows_cuts_reel_and_edl_as_the_saved_labels_s
     printed = run_in_shell(page.find("#command").text)
     assert printed.startswith(f"{TITLE}: 2 sections, 00:00:01 of 00:00:02\n")
     assert frames_in(extract.out / f"{TITLE}_highlights.mp4") == [*range(15, 45), *range(59, 72)]
+    assert media.probe(extract.out / f"{TITLE}_highlights.mp4").height_px == 32  # as it was asked for
+    assert len([*(extract.out / f"{TITLE}_clips").glob("*.mp4")]) == 2
     timeline = opentimelineio.adapters.read_from_file(str(extract.out / f"{TITLE}.edl"), rate=30)
     video = timeline.video_tracks()[0]
     cuts = [clip.source_range for clip in video.find_clips()]

@@ -16,6 +16,15 @@ examples:
   python highlight_extractor.py match.mp4 --ckpt best.hdf5 --output_dir phone --aspect 9:16 --transition 0.5 --captions
 """
 
+# What a command that cuts the same match from a label file does not take over: which matches and sections, where the
+# files go, and what concerns one run.
+NOT_REPEATED = frozenset(
+    (
+        "videos", "ckpt", "sections", "threshold", "length", "from_sec", "to_sec", "padding", "output_dir", "overwrite",
+        "debug", "together", "order",
+    )
+)  # fmt: skip
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the arguments. Wrong ones exit with status 2 and a message that names them."""
@@ -180,3 +189,17 @@ def describe_conflict_of_arguments(args: argparse.Namespace) -> str | None:
     if args.fit and not args.aspect:
         return f"argument --fit: received {args.fit} without --aspect, expected both: --aspect 9:16, for example"
     return None
+
+
+def repeated_options(args: argparse.Namespace) -> list[str]:
+    """Return the options that a command for the same match with other sections has to repeat, as words of a shell."""
+    words = []
+    for name, value in vars(args).items():
+        if name in NOT_REPEATED or value is None or value is False:
+            continue
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        if value is True:
+            words.append(f"--{name}")
+        else:
+            words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
+    return words

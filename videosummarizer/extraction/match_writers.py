@@ -14,6 +14,7 @@ import numpy as np
 
 from videosummarizer.atomic_file import atomic_write, discard
 from videosummarizer.extraction import clip_files, decoding_process, outputs, reel, reel_sections, review_page
+from videosummarizer.extraction.arguments import repeated_options
 from videosummarizer.extraction.exports import chapters, edl, fcp7_xml, fcpxml, losslesscut, otio
 from videosummarizer.extraction.exports.chapters import section_names
 from videosummarizer.extraction.exports.timeline import Timeline, describe_match
@@ -114,6 +115,7 @@ def render_page(cut: Cut) -> bytes:
         result.sections,
         result.labelled_sections,
         *curve,
+        options=repeated_options(cut.args),
     )
 
 

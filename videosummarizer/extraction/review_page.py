@@ -10,6 +10,7 @@ import html
 import json
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -39,6 +40,7 @@ def render_page(
     threshold: float | None,
     start_sec: float = 0.0,
     preview_path: str | os.PathLike | None = None,
+    options: Sequence[str] = (),
 ) -> bytes:
     """Return the review page of a match, in UTF-8.
 
@@ -55,6 +57,7 @@ def render_page(
         start_sec: Where the first step begins in the match.
         threshold: The threshold at which the sections were detected, in [0, 1].
         preview_path: A file with the match's frames that browsers play; by default they play the match itself.
+        options: Further words of the command that cuts from saved labels, such as `--captions`.
     """
     title = title_of(Path(video_path))
     match = {
@@ -62,7 +65,7 @@ def render_page(
         "labels_name": f"{title}.txt",
         "match_id": match_id(title, video_path, video_info),
         "sections_id": hashlib.sha256(json.dumps(np.asarray(sections).tolist()).encode()).hexdigest()[:16],
-        "command": command_paths(video_path, page_dir),
+        "command": command_paths(video_path, page_dir) | {"options": list(options)},
         "video_url": relative_url(preview_path or video_path, page_dir),
         "frame_times": pack_frame_times(video_info.frame_times_sec, video_info.duration_sec),
         "step_sec": step_sec,

@@ -60,9 +60,8 @@ function describeDownload(name) {
 
 // ---- The command that cuts from a label file
 
-/** Quotes a path for the shell of the computer on which the page was written. */
-function quoteForShell(path) {
-  const text = path.startsWith("-") ? `./${path}` : path;
+/** Quotes a word for the shell of the computer on which the page was written. */
+function quoteForShell(text) {
   if (/^[\w@%+=:,./-]+$/.test(text)) return text;
   if (match.command.shell === "windows") return `"${text}"`; // no name there contains a quotation mark
   const characters = [...text]; // a byte that is not UTF-8, in the name of a folder, is half a surrogate pair (PEP 383)
@@ -75,8 +74,9 @@ function quoteForShell(path) {
 }
 
 function cutCommand(labels, outputDir) {
-  const paths = [match.command.video, labels, outputDir].map(quoteForShell);
-  return `python highlight_extractor.py ${paths[0]} --sections ${paths[1]} --output_dir ${paths[2]} --overwrite`;
+  const [video, sectionsPath, folder] = [match.command.video, labels, outputDir].map((path) => (path.startsWith("-") ? `./${path}` : path));
+  const words = ["python", "highlight_extractor.py", video, "--sections", sectionsPath, "--output_dir", folder, ...match.command.options];
+  return [...words.map(quoteForShell), "--overwrite"].join(" ");
 }
 
 /** Copies the command that is shown; returns true, so that it stays on the screen. */
