@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from videosummarizer import match_files, media
+from videosummarizer.argument_types import ALL_TRACKS
 from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_match_error, describe_os_error
@@ -57,7 +58,10 @@ from videosummarizer.sections import total_sec
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, find_best_checkpoint, read_checkpoint
 
 # The arguments that decide what is in the files, apart from the checkpoint: files made with others are not replaced.
-SETTINGS = ("threshold", "length", "padding", "reel_height", "aspect", "fit", "transition", "captions", "intro")
+SETTINGS = (
+    *("threshold", "length", "padding", "reel_height", "aspect", "fit", "transition", "captions", "intro"),
+    "audio_track",
+)
 
 # Errors whose message names the file and says what to do.
 DESCRIBED_ERRORS = (ExtractionError, FolderError, LabelError, captions.FontError, media.MediaError, reel.ReelError)
@@ -89,9 +93,10 @@ def make_job(video_path: Path, checkpoint: Checkpoint | None, args: argparse.Nam
     if sections_path:
         read_label_file(sections_path)  # before the match is read, which takes longer
         settings["sections"] = label_sections.hash_label_file(sections_path)
-    scored_with = {}
+    scored_with, track_number = {}, None if args.audio_track == ALL_TRACKS else args.audio_track
     if checkpoint:
         scored_with = {"checkpoint_sha256": checkpoint.sha256, "from": args.from_sec, "to": args.to_sec}
+        scored_with["scored_track"] = track_number or checkpoint.config.audio_track
     return Job(
         video_path,
         path_of,

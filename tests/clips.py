@@ -1,10 +1,12 @@
 """Make small videos whose frames show their number, and audio of known pitch, for the tests."""
 
+import subprocess
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 
 NUM_BITS = 10  # frame numbers up to 1023, one vertical bar a bit
@@ -173,4 +175,23 @@ def write_pictures(
             packets += audio_stream.encode(None)
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             container.mux(packet)
+    return path
+
+
+def write_recording(path: Path) -> Path:
+    """Write an .mkv of 2.4 s as a recorder does, with three audio tracks of 8000 Hz that are read back exactly.
+
+    They are 440 Hz; 1000 Hz, flagged as default; and 2500 Hz in stereo from 1 s on. All end at 2 s. Their amplitudes
+    are 0.1, 0.2 and 0.3.
+    """
+    inputs = ["-i", write_clip(path.with_name("video.mp4"), num_frames=72)]
+    for number, hz in enumerate((440, 1000, 2500)):
+        start_sec, num_channels = (1, 2) if number == 2 else (0, 1)
+        samples = np.tile(tone(hz, 2 - start_sec, 8000, 0.1 * (number + 1)), (num_channels, 1))
+        inputs += ["-i", write_exact_audio(path.with_name(f"{hz}.mkv"), [(start_sec, samples)], 8000, [])]
+    maps = ["-map", "0:v", *(part for number in (1, 2, 3) for part in ("-map", f"{number}:a"))]
+    flags = ["-disposition:a:0", "0", "-disposition:a:1", "default", "-disposition:a:2", "0"]
+    names = ["-metadata:s:a:1", "title=Game", "-metadata:s:a:2", "title=마이크", "-metadata:s:a:2", "language=kor"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-copyts", *inputs, *maps, "-c", "copy"]
+    subprocess.run([*map(str, command), *flags, *names, str(path)], check=True)
     return path

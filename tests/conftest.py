@@ -5,7 +5,7 @@ import signal
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as model.py does; JAX, imported by Keras, would set another first
 
 import pytest
-from clips import tone, write_clip
+from clips import tone, write_clip, write_recording
 from dataset_files import contents
 from edits import make_edit
 from extractor import Extractor
@@ -75,6 +75,12 @@ def undisturbed(request, matches_dir, tmp_path_factory):
 def clip(tmp_path_factory):
     """Make a clip of 2.4 s for `extract`."""
     return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", num_frames=72, audio=tone(440, 2.4))
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory):
+    """Make a recording with three audio tracks."""
+    return write_recording(tmp_path_factory.mktemp("recording") / "match.mkv")
 
 
 @pytest.fixture

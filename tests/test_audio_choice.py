@@ -2,12 +2,10 @@
 
 import json
 import pickle
-import subprocess
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import tone, write_clip, write_exact_audio
+from clips import tone, write_clip
 
 import data_converter
 from videosummarizer import audio_mix, audio_track, media
@@ -15,28 +13,6 @@ from videosummarizer.argument_types import audio_choice_or_all
 from videosummarizer.dataset.metadata import DataConfig, parse_config
 
 RATE_HZ = 8000
-PITCHES_HZ = (440, 1000, 2500)
-
-
-def ffmpeg(*arguments):
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)], check=True)
-
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory):
-    """Make a recording of two seconds with three tracks: 440 Hz; 1000 Hz, flagged as default; 2500 Hz from 1 s on."""
-    folder = tmp_path_factory.mktemp("recording")
-    write_clip(folder / "video.mp4")
-    inputs = ["-i", folder / "video.mp4"]
-    for number, hz in enumerate(PITCHES_HZ):
-        start_sec, num_channels = (1, 2) if number == 2 else (0, 1)
-        samples = np.tile(tone(hz, 2 - start_sec, RATE_HZ, 0.1 * (number + 1)), (num_channels, 1))
-        inputs += ["-i", write_exact_audio(folder / f"{hz}.mkv", [(start_sec, samples)], RATE_HZ, [])]
-    maps = ["-map", "0:v", *(part for number in (1, 2, 3) for part in ("-map", f"{number}:a"))]
-    flags = ["-disposition:a:0", "0", "-disposition:a:1", "default", "-disposition:a:2", "0"]
-    names = ["-metadata:s:a:1", "title=Game", "-metadata:s:a:2", "title=마이크", "-metadata:s:a:2", "language=kor"]
-    ffmpeg("-copyts", *inputs, *maps, "-c", "copy", *flags, *names, folder / "match.mkv")
-    return folder / "match.mkv"
 
 
 def read(path, track, rate_hz=RATE_HZ):

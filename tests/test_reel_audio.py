@@ -6,7 +6,7 @@ import pytest
 from clips import tone, write_clip, write_exact_audio
 
 from videosummarizer import audio_track, media
-from videosummarizer.extraction import reel
+from videosummarizer.extraction import reel, reel_audio
 
 RATE_HZ = 8000
 MATCH_SEC = 4
@@ -32,7 +32,8 @@ def read(path, first_sec, num_samples, rate_hz=RATE_HZ, layout="mono"):
     with media.open_media(path) as container, av.open("/dev/null", "w", format="mp4") as output:
         stream = output.add_stream("aac", rate=rate_hz, layout=layout)
         return np.concatenate(
-            list(reel.read_section_audio(container, container.streams.audio[0], first_sec, num_samples, stream)), axis=1
+            list(reel_audio.read_section_audio(container, container.streams.audio[0], first_sec, num_samples, stream)),
+            axis=1,
         )
 
 
@@ -129,7 +130,7 @@ def test_audio_is_decoded_from_half_a_second_before_the_section_on(tmp_path):
 
     with media.open_media(path) as container, av.open("/dev/null", "w", format="mp4") as output:
         stream = output.add_stream("aac", rate=RATE_HZ, layout="mono")
-        list(reel.read_section_audio(Watched(), container.streams.audio[0], 2.0, 100, stream))
+        list(reel_audio.read_section_audio(Watched(), container.streams.audio[0], 2.0, 100, stream))
         # AAC begins with 1024 samples of its own, so that the file begins 128 ms before 30 s.
         assert seeks == pytest.approx([30 - 0.128 + 2 - 0.5], abs=2e-3)
 
@@ -138,7 +139,7 @@ def test_rounding_to_samples_does_not_add_up_over_many_sections(tmp_path):
     # A frame at 30 fps has 1470 samples at 44100 Hz, but 367.5 at 11025 Hz.
     path = write_clip(tmp_path / "a.mp4", num_frames=9, audio=tone(440, 0.3, 11_025), sample_rate_hz=11_025)
     with media.open_media(path) as video_container, media.open_media(path) as audio_container:
-        writer = reel.ReelWriter(tmp_path / "reel.mp4", video_container, audio_container.streams.audio[0], None)
+        writer = reel.ReelWriter(tmp_path / "reel.mp4", video_container, [audio_container.streams.audio[0]], None)
         num_pts = round(1 / 30 / float(video_container.streams.video[0].time_base))
         numbers = [writer.start_section(num_pts) for _ in range(8)]
         assert np.cumsum(numbers).tolist() == [368, 735, 1102, 1470, 1838, 2205, 2572, 2940]  # halves to the even one

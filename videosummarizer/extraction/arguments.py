@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from videosummarizer.argument_types import length_sec, number_between, time_sec
-from videosummarizer.extraction.reel_style import ASPECTS, FITS, MAX_TRANSITION_SEC
+from videosummarizer.argument_types import ALL_TRACKS, audio_choice_or_all, length_sec, number_between, time_sec
+from videosummarizer.extraction.reel_style import ASPECTS, FITS, MAX_TRANSITION_SEC, ReelStyle
 
 # The longest text of the title card.
 MAX_INTRO_LENGTH = 200
@@ -137,6 +137,13 @@ def add_reel_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--intro", type=title_card, metavar="TEXT", help="Begin the reel with a title card of 3 seconds with this text."
     )
+    group.add_argument(
+        "--audio_track",
+        metavar="N|mix|all",
+        type=audio_choice_or_all,
+        help="Score and cut the Nth audio track of the match, or the sum of all; or keep every track in the reel, and "
+        "score as without this (default: what the checkpoint was trained on).",
+    )
 
 
 def add_file_arguments(group: argparse._ArgumentGroup) -> None:
@@ -188,6 +195,11 @@ def describe_conflict_of_arguments(args: argparse.Namespace) -> str | None:
         return f"argument --to: received {args.to_sec:g} s, expected a time after --from {args.from_sec:g} s"
     if args.fit and not args.aspect:
         return f"argument --fit: received {args.fit} without --aspect, expected both: --aspect 9:16, for example"
+    if args.audio_track == ALL_TRACKS and not ReelStyle.from_arguments(args).is_plain:
+        return (
+            "argument --audio_track: received all together with --aspect, --transition, --captions or --intro, whose "
+            "reels have one track: expected the number of a track, or mix"
+        )
     return None
 
 

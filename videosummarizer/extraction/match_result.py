@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer import media
+from videosummarizer.argument_types import ALL_TRACKS
+from videosummarizer.dataset.metadata import is_count
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import decoding_process, label_sections, scoring, selection
 from videosummarizer.extraction.job import ExtractionError, Job, find_part, read_kept_scores, read_previous_scores
@@ -16,6 +18,7 @@ from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult, 
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.labels import format_time
 from videosummarizer.sections import extend_sections, to_frames, to_seconds
+from videosummarizer.tracks import MIX
 from videosummarizer.training.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
@@ -31,7 +34,7 @@ def score_and_select(
         media.MediaError: The match cannot be read.
         checkpoint.CheckpointError: The network cannot be read.
     """
-    info = decoding_process.call(job.video_path, media.probe, job.video_path)
+    info = decoding_process.call(job.video_path, media.probe, job.video_path, find_audio_track(job, args))
     labelled_sections = label_sections.read_labelled_sections(job.video_path, info, job.sections_path)
     if job.sections_path is None:
         scores = find_scores(job, info, checkpoint, network, args)
@@ -44,6 +47,18 @@ def score_and_select(
             sections_sec = to_seconds(sections, info.frame_times_sec, info.duration_sec)
             sections = to_frames(extend_sections(sections_sec, args.padding, info.duration_sec), info.frame_times_sec)
     return MatchResult(job.video_path, info, sections, labelled_sections, scores)
+
+
+def find_audio_track(job: Job, args: argparse.Namespace) -> int | str | None:
+    """Return which audio of a match is scored and cut, see `tracks.AudioChoice`.
+
+    Without a checkpoint it is what the previous run scored, unless another one is asked for.
+    """
+    if args.audio_track not in (None, ALL_TRACKS):
+        return args.audio_track
+    before = job.previous_report.get("scored_with", {}) if job.has_same_scores else {}
+    track = job.scored_with.get("scored_track", before.get("scored_track"))
+    return track if track == MIX or is_count(track) else None
 
 
 def find_scores(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from videosummarizer import media
+from videosummarizer.argument_types import ALL_TRACKS
 from videosummarizer.atomic_file import atomic_write, discard
 from videosummarizer.extraction import clip_files, decoding_process, outputs, reel, reel_sections, review_page
 from videosummarizer.extraction.arguments import repeated_options
@@ -22,6 +24,7 @@ from videosummarizer.extraction.outputs import MatchResult
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.extraction.reel_style import ReelStyle
 from videosummarizer.sections import total_sec
+from videosummarizer.tracks import MIX
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +75,14 @@ class Cut:
         if self.style.is_plain:
             return reel.reel_edges_sec(self.result.info, self.result.sections)
         return reel_sections.styled_edges_sec(self.styled_sections, self.style)
+
+    @functools.cached_property
+    def audio_tracks(self) -> tuple[tuple[int], ...] | None:
+        """Return what `reel.render_reel` needs to keep every audio track that can be read, if that is asked for."""
+        if self.args.audio_track != ALL_TRACKS:
+            return None
+        info = decoding_process.call(self.result.video_path, media.probe, self.result.video_path, MIX)
+        return tuple((index,) for index in info.audio_indices)
 
 
 @dataclass(frozen=True)
@@ -166,6 +177,7 @@ def render_sections(
         render = styled_reel.render_styled_reel
         arguments = ([section for section in cut.styled_sections if section.index in indices], path, style)
     arguments = (*arguments, cut.args.reel_height, chapter_names)
+    arguments += (cut.audio_tracks,) if style.is_plain else ()
     try:
         decoding_process.call(result.video_path, render, *arguments, on_progress=add_sec)
     finally:

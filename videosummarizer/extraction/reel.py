@@ -13,9 +13,17 @@ from pathlib import Path
 import av.error
 import numpy as np
 
-from videosummarizer import audio_track, media, timestamps
+from videosummarizer import media, timestamps
 from videosummarizer.atomic_file import discard, replace_durably
 from videosummarizer.extraction.exports.chapters import mp4_chapters
+from videosummarizer.extraction.reel_audio import (
+    AudioSource,
+    add_audio_stream,
+    copy_names,
+    open_sources,
+    read_section_sum,
+    widest,
+)
 from videosummarizer.extraction.section_frames import SectionFrames
 from videosummarizer.frame_scaling import is_mirrored, num_quarter_turns
 from videosummarizer.sections import join_touching
@@ -27,11 +35,6 @@ class ReelError(Exception):
 
 # x264 settings with nearly the source's quality, at about the speed of decoding.
 ENCODER_OPTIONS = {"preset": "veryfast", "crf": "18"}
-AUDIO_BIT_RATE_PER_CHANNEL = 96_000
-# The fade at each cut: long enough to avoid a click, short enough to keep every word.
-AUDIO_FADE_SEC = 0.01
-# The sample rate of the reel where AAC does not support the source's.
-FALLBACK_SAMPLE_RATE_HZ = 48_000
 NUM_SAMPLES_PER_AAC_FRAME = 1024
 # How long the frame before a jump of the source's clock is shown.
 JUMP_SEC = 1.0
@@ -50,6 +53,7 @@ def render_reel(
     reel_path: str | os.PathLike,
     height_px: int | None = None,
     chapter_names: list[str] | None = None,
+    audio_tracks: tuple[tuple[int, ...], ...] | None = None,
     on_progress: Callable[[float], object] = lambda seconds: None,
 ) -> None:
     """Write the sections of a video one after another into an mp4; the file appears when it is complete.
@@ -67,6 +71,8 @@ def render_reel(
         height_px: The height of the reel after rotation; by default the source's. The width is scaled accordingly, and
             both become even numbers.
         chapter_names: The names of the sections, which become the reel's chapters; None for no chapters.
+        audio_tracks: The indices of the streams whose sum is an audio track of the reel, for each of its audio tracks;
+            by default one track of what `probe` chose.
         on_progress: Called with the seconds of the reel that were added.
 
     Raises:
@@ -74,12 +80,14 @@ def render_reel(
         ReelError: The reel cannot be written.
     """
     part_path = Path(f"{os.fspath(reel_path)}.part")
+    if audio_tracks is None:
+        audio_tracks = (video_info.audio_indices,) if video_info.audio_indices else ()
     try:
-        with (
-            media.open_media(video_path) as video,
-            media.open_media(video_path) as audio,
-            ReelWriter(part_path, video, media.audio_stream(audio, video_info), height_px) as writer,
-        ):
+        with media.open_media(video_path) as video, contextlib.ExitStack() as stack:
+            audio = open_sources(video_path, audio_tracks, stack)
+            writer = stack.enter_context(
+                ReelWriter(part_path, video, [widest(source for _, source in sources) for sources in audio], height_px)
+            )
             frames = SectionFrames(video, video_info)
             if chapter_names:  # which are written before the first packet
                 writer.output.set_chapters(mp4_chapters(reel_edges_sec(video_info, sections), chapter_names))
@@ -125,7 +133,7 @@ def reel_edges_sec(video_info: media.VideoInfo, sections: np.ndarray) -> np.ndar
 def render_section(
     writer: "ReelWriter",
     frames: SectionFrames,
-    audio: av.container.InputContainer,
+    audio: list[list[AudioSource]],
     edges_sec: list[float],
     on_progress: Callable[[float], object],
 ) -> None:
@@ -134,81 +142,30 @@ def render_section(
     Args:
         writer: The reel.
         frames: Reads the frames of the source.
-        audio: The source opened a second time, from which the audio is read.
+        audio: The tracks of the source whose sum is an audio track of the reel, for each of its audio tracks.
         edges_sec: [start, end] of the section.
         on_progress: Called with the seconds of the reel that were added.
     """
     time_base, origin_sec = frames.stream.time_base, media.start_time_sec(frames.container)
     first_pts, end_pts = (round((edge_sec + origin_sec) / float(time_base)) for edge_sec in edges_sec)
     num_samples = writer.start_section(end_pts - first_pts)
-    blocks = iter(())
-    if writer.audio:
-        blocks = read_section_audio(audio, writer.audio_source, edges_sec[0], num_samples, writer.audio)
-    audio_sec = video_sec = 0.0
+    tracks = [
+        read_section_sum(sources, edges_sec[0], num_samples, output)
+        for sources, (output, _) in zip(audio, writer.audio_tracks, strict=True)
+    ]
+    audio_sec, video_sec = [0.0] * len(tracks), 0.0
     for frame in frames.read(first_pts, end_pts):
         frame_sec = float((frame.pts - first_pts) * time_base)
-        while audio_sec < frame_sec and (block := next(blocks, None)) is not None:
-            audio_sec += writer.write_samples(block)
+        for number, blocks in enumerate(tracks):
+            while audio_sec[number] < frame_sec and (block := next(blocks, None)) is not None:
+                audio_sec[number] += writer.write_samples(block, number)
         writer.write_frame(frame, frame.pts - first_pts)
         on_progress(frame_sec - video_sec)
         video_sec = frame_sec
-    for block in blocks:
-        writer.write_samples(block)
+    for number, blocks in enumerate(tracks):
+        for block in blocks:
+            writer.write_samples(block, number)
     on_progress(edges_sec[1] - edges_sec[0] - video_sec)
-
-
-def read_section_audio(
-    container: av.container.InputContainer,
-    source: av.AudioStream,
-    first_sec: float,
-    num_samples: int,
-    output: av.AudioStream,
-) -> Iterator[np.ndarray]:
-    """Read audio from first_sec on in the sample rate and layout of an output stream.
-
-    It is placed by timestamps, gaps are silent, and both ends have a linear fade.
-
-    Args:
-        container: The source.
-        source: Its audio stream.
-        first_sec: Where to begin.
-        num_samples: How many samples to read.
-        output: The output stream.
-
-    Yields:
-        (num_channels, n) float32 blocks, num_samples in all.
-    """
-    origin_sec = media.start_time_sec(container)
-    preroll_pts = int((first_sec + origin_sec - audio_track.PREROLL_SEC) / source.time_base)
-    container.seek(preroll_pts, stream=source, backward=True)
-    num_fade, position = AUDIO_FADE_SEC * output.rate, 0
-    decoded = audio_track.decode_audio(media.demux(container, source), origin_sec)
-    for start_sec, run in audio_track.audio_runs(decoded, origin_sec):
-        start = round((start_sec - first_sec) * output.rate)
-        for num_silent in audio_track.split_silence(min(start, num_samples) - position):
-            yield np.zeros((output.layout.nb_channels, num_silent), np.float32)
-            position += num_silent
-        for block in resample_audio(run, output):
-            kept = block[:, max(0, position - start) : max(0, num_samples - start)]
-            positions = position + np.arange(kept.shape[1]) + 0.5
-            yield kept * np.clip(np.minimum(positions, num_samples - positions) / num_fade, 0, 1).astype(np.float32)
-            start += block.shape[1]
-            position += kept.shape[1]
-            if position == num_samples:
-                return
-    for num_silent in audio_track.split_silence(num_samples - position):
-        yield np.zeros((output.layout.nb_channels, num_silent), np.float32)
-
-
-def resample_audio(frames: Iterator[av.AudioFrame], output: av.AudioStream) -> Iterator[np.ndarray]:
-    """Yield (num_channels, n) float32 blocks of frames of one format, in an output stream's rate and layout."""
-    resampler = av.AudioResampler(format="fltp", layout=output.layout, rate=output.rate)
-    for frame in frames:
-        frame.pts = None  # the run's position is known; the resampler must not fill gaps or drop samples
-        for block in resampler.resample(frame):
-            yield block.to_ndarray()
-    for block in resampler.resample(None):
-        yield block.to_ndarray()
 
 
 class ReelWriter:
@@ -216,22 +173,31 @@ class ReelWriter:
 
     Errors of FFmpeg or of the system while writing become ReelError.
 
+    Args:
+        path: The file to write.
+        video: The source.
+        audio_sources: For each audio track of the reel, the source's track whose format it takes.
+        height_px: See `render_reel`.
+
     Attributes:
         path: The file to write.
         video: The output's video stream.
-        audio: The output's audio stream, None for a source without audio.
-        audio_source: The source's audio stream, None without one.
+        audio: The output's first audio stream, None for a source without audio.
+        fifo: Samples of it that do not fill a packet yet.
+        further_audio: The other audio streams, each with its fifo.
         graph: The filters that rotate frames, None where none are needed.
     """
+
+    further_audio: list[tuple[av.AudioStream, av.AudioFifo]] = ()
 
     def __init__(
         self,
         path: Path,
         video: av.container.InputContainer,
-        audio_source: av.AudioStream | None,
+        audio_sources: list[av.AudioStream],
         height_px: int | None,
     ):
-        self.path, self.audio_source = path, audio_source
+        self.path = path
         source = media.video_stream(video, video.name)
         source.thread_type = "AUTO"
         frame = next(media.decode(media.demux(video, source)), None)
@@ -243,8 +209,13 @@ class ReelWriter:
             self.video = add_video_stream(
                 self.output, source, self.rotate(frame), height_px, is_rotated_sideways(frame)
             )
-            self.audio = add_audio_stream(self.output, audio_source)
+            self.audio = add_audio_stream(self.output, audio_sources[0] if audio_sources else None)
+            further = [add_audio_stream(self.output, source, self.audio.rate) for source in audio_sources[1:]]
         self.fifo = av.AudioFifo()
+        self.further_audio = [(stream, av.AudioFifo()) for stream in further]
+        if further:
+            for source, (stream, _) in zip(audio_sources, self.audio_tracks, strict=True):
+                copy_names(source, stream)
         self.section_pts = self.next_section_pts = self.num_samples = 0
         self.last_pts = -1
 
@@ -257,11 +228,16 @@ class ReelWriter:
                 self.output.close()
             return
         with self.writing():
-            if self.audio:
-                for block in (self.fifo.read(0, partial=True), None):
-                    self.output.mux(self.audio.encode(block))
+            for stream, fifo in self.audio_tracks:
+                for block in (fifo.read(0, partial=True), None):
+                    self.output.mux(stream.encode(block))
             self.output.mux(self.video.encode(None))
             self.output.close()
+
+    @property
+    def audio_tracks(self) -> list[tuple[av.AudioStream, av.AudioFifo]]:
+        """Return all audio streams of the output, each with its fifo."""
+        return [(self.audio, self.fifo), *self.further_audio] if self.audio else []
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -310,16 +286,17 @@ class ReelWriter:
             output_frame.pict_type = av.video.frame.PictureType.NONE  # let the encoder choose
             self.output.mux(self.video.encode(output_frame))
 
-    def write_samples(self, samples: np.ndarray) -> float:
-        """Encode (num_channels, n) float32 samples and return their length in seconds."""
-        block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", self.audio.layout.name)
-        block.sample_rate, block.time_base = self.audio.rate, Fraction(1, self.audio.rate)
-        block.pts = self.fifo.samples_written
-        self.fifo.write(block)
+    def write_samples(self, samples: np.ndarray, number: int = 0) -> float:
+        """Encode (num_channels, n) float32 samples of an audio track, and return their length in seconds."""
+        stream, fifo = self.audio_tracks[number]
+        block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", stream.layout.name)
+        block.sample_rate, block.time_base = stream.rate, Fraction(1, stream.rate)
+        block.pts = fifo.samples_written
+        fifo.write(block)
         with self.writing():
-            for frame in self.fifo.read_many(NUM_SAMPLES_PER_AAC_FRAME):
-                self.output.mux(self.audio.encode(frame))
-        return samples.shape[1] / self.audio.rate
+            for frame in fifo.read_many(NUM_SAMPLES_PER_AAC_FRAME):
+                self.output.mux(stream.encode(frame))
+        return samples.shape[1] / stream.rate
 
     def rotate(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return the frame, rotated as the source's display matrix says."""
@@ -378,18 +355,6 @@ def add_video_stream(
         setattr(context, name, getattr(source.codec_context, name))
     if source.codec_context.pix_fmt.startswith("yuvj"):  # full range, which write_frame converts to limited range
         context.color_range = 1
-    return stream
-
-
-def add_audio_stream(output: av.container.OutputContainer, source: av.AudioStream | None) -> av.AudioStream | None:
-    """Add an AAC stream in the sample rate of a source, mono or stereo; returns None without a source."""
-    if source is None:
-        return None
-    known_rates_hz = av.Codec("aac", "w").audio_rates
-    rate_hz = source.rate if source.rate in known_rates_hz else FALLBACK_SAMPLE_RATE_HZ
-    layout = "mono" if source.layout.nb_channels == 1 else "stereo"
-    stream = output.add_stream("aac", rate=rate_hz, layout=layout)
-    stream.bit_rate = AUDIO_BIT_RATE_PER_CHANNEL * stream.layout.nb_channels
     return stream
 
 

@@ -9,9 +9,9 @@ import av.error
 import numpy as np
 
 from videosummarizer import media
-from videosummarizer.extraction import reel
 from videosummarizer.extraction.crop_path import CropPath, find_crop_path
 from videosummarizer.extraction.picture_fit import PictureFit
+from videosummarizer.extraction.reel_audio import read_section_sum
 from videosummarizer.extraction.reel_sections import ReelSection
 from videosummarizer.extraction.section_frames import SectionFrames
 from videosummarizer.frame_scaling import displayed_aspect_ratio
@@ -204,11 +204,11 @@ class SectionAudio:
         """Return the next (num_channels, num_samples) float32."""
         with reading(self.section.video_path):
             if self.blocks is None:
-                container = self.readers.container(f"audio {self.lane}", self.section.video_path)
-                source = media.audio_stream(container, self.section.video_info)
-                self.blocks = reel.read_section_audio(
-                    container, source, self.section.start_sec, self.num_samples, self.output
-                )
+                sources = []
+                for index in self.section.video_info.audio_indices:
+                    container = self.readers.container(f"audio {self.lane} {index}", self.section.video_path)
+                    sources.append((container, container.streams[index]))
+                self.blocks = read_section_sum(sources, self.section.start_sec, self.num_samples, self.output)
             while self.rest.shape[1] < num_samples:
                 self.rest = np.concatenate([self.rest, next(self.blocks)], axis=1)
         taken, self.rest = self.rest[:, :num_samples], self.rest[:, num_samples:].copy()

@@ -18,6 +18,7 @@ from videosummarizer.atomic_file import discard, replace_durably
 from videosummarizer.extraction import captions, moviepy_fixes, reel
 from videosummarizer.extraction.exports.chapters import mp4_chapters
 from videosummarizer.extraction.picture_fit import PictureFit
+from videosummarizer.extraction.reel_audio import add_audio_stream, widest
 from videosummarizer.extraction.reel_sections import (
     Placement,
     ReelSection,
@@ -73,7 +74,9 @@ def render_styled_reel(
             displayed_px = displayed_size_px(readers, sections[0])
             size_px = style.size_px(*displayed_px, height_px)
             source = readers.frames("size", sections[0]).stream
-            audio = heard and media.audio_stream(readers.container("audio 0", heard.video_path), heard.video_info)
+            audio = heard and widest(
+                media.audio_streams(readers.container("format", heard.video_path), heard.video_info)
+            )
             with StyledReelWriter(part_path, size_px, rate_fps, source, audio) as writer:
                 if chapter_names:  # which are written before the first packet
                     writer.output.set_chapters(mp4_chapters(styled_edges_sec(sections, style), chapter_names))
@@ -82,6 +85,13 @@ def render_styled_reel(
         replace_durably(part_path, reel_path)
     finally:
         discard(part_path)
+
+
+def find_format(readers: MatchReaders, section: ReelSection) -> av.AudioStream:
+    """Return the audio track of a match whose format the reel takes, of those that are mixed."""
+    info = section.video_info
+    container = readers.container(f"audio 0 {info.audio_index}", section.video_path)
+    return widest(media.audio_streams(container, info))
 
 
 # ---- Composition
@@ -233,7 +243,7 @@ class StyledReelWriter(reel.ReelWriter):
                 setattr(context, name, getattr(source.codec_context, name))
             matrix = source.codec_context.colorspace
             context.colorspace, context.color_range = HD_MATRIX if matrix == RGB_MATRIX else matrix, 1
-            self.audio = reel.add_audio_stream(self.output, audio_source)
+            self.audio = add_audio_stream(self.output, audio_source)
 
     def write_picture(self, picture: np.ndarray, index: int) -> None:
         """Encode the frame of an index: (H, W, 3) uint8 RGB."""
