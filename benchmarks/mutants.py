@@ -89,6 +89,7 @@ FURTHER_TEST_FILES = {
     "safe_pickle": ["test_hostile_segments.py", "test_array_reader.py"],
     "sampling": ["test_formats.py"],
     "scoring": ["test_highlight_extractor.py"],
+    "reel": ["test_chapters.py"],
     "section_frames": ["test_reel_video.py"],
     "sections": ["test_labels.py", "test_selection.py"],
     "storage": [

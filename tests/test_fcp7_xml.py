@@ -86,8 +86,8 @@ def test_video_and_audio_of_each_clip_are_linked():
             links = [tuple(part.text for part in link) for link in item.findall("link")]
             assert links == [
                 (ids[0][index], "video", "1", str(index + 1)),
-                (ids[1][index], "audio", "1", str(index + 1)),
-                (ids[2][index], "audio", "2", str(index + 1)),
+                (ids[1][index], "audio", "1", str(index + 1), "1"),
+                (ids[2][index], "audio", "2", str(index + 1), "1"),
             ]
 
 
@@ -101,6 +101,10 @@ def test_every_channel_of_the_match_arrives(num_channels, types):
     for channel, track in enumerate(tracks, start=1):
         assert {item.findtext("sourcetrack/trackindex") for item in track.findall("clipitem")} == {str(channel)}
         assert track.findtext("outputchannelindex") == str(2 - channel % 2)
+        channel_types = {item.get("premiereChannelType") for item in track.findall("clipitem")}
+        assert channel_types == {"stereo" if num_channels == 2 else "mono"}
+    outputs = root.findall(".//sequence/media/audio/outputs/group")
+    assert [output.findtext("channel/index") for output in outputs] == ["1", "2"]
     assert root.findtext(".//file/media/audio/channelcount") == (str(num_channels) if num_channels else None)
     assert len(root.findall(".//clipitem/link")) == (0 if num_channels == 0 else 3 * (1 + num_channels) ** 2)
 

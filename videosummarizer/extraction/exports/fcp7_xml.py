@@ -16,16 +16,16 @@ from videosummarizer.extraction.exports.timeline import MediaReference, Timeline
 METADATA_NAME = "fcp_xml"
 # Editing software converts audio to the settings of its own project; the format wants some values all the same.
 AUDIO_CHARACTERISTICS = {"depth": "16", "samplerate": "48000"}
-# How Premiere names the tracks of one audio stream by its number of channels. One that it has no name for arrives as
-# one mono track per channel.
-TRACK_TYPES = {1: "Mono", 2: "Stereo"}
+# How Premiere names audio by its number of channels. With more channels, each is a mono track.
+CHANNEL_TYPES = {1: "mono", 2: "stereo"}
 
 
 def write_fcp7_xml(timeline: Timeline) -> bytes:
     """Return a Final Cut Pro 7 XML file.
 
     It has a video track and an audio track per channel, whose clips are linked. Matches are referred to by absolute
-    file URLs, as the format has no relative ones. Source: Apple, "Final Cut Pro XML Interchange Format".
+    file URLs, as the format has no relative ones. Sources: Apple, "Final Cut Pro XML Interchange Format"; and for how
+    Premiere writes channels and links, the export of Premiere in the tests of otio-fcp-adapter.
 
     Raises:
         ExportError: OpenTimelineIO or its adapter is not installed.
@@ -45,6 +45,7 @@ def write_fcp7_xml(timeline: Timeline) -> bytes:
         for audio_clip, clip in zip(track, timeline.clips, strict=True):
             source_channel = str(clip.reference.first_channel + channel + 1)
             audio_clip.metadata[METADATA_NAME] = {
+                "@premiereChannelType": CHANNEL_TYPES.get(clip.reference.num_channels, "mono"),
                 "enabled": "TRUE",
                 "sourcetrack": {"mediatype": "audio", "trackindex": source_channel},
             }
@@ -62,7 +63,12 @@ def write_fcp7_xml(timeline: Timeline) -> bytes:
 
 def sequence_metadata(timeline: Timeline) -> dict:
     """Return the size, rate and audio of a timeline."""
-    audio = {"numOutputChannels": "2", "format": {"samplecharacteristics": AUDIO_CHARACTERISTICS}}
+    outputs = [{"index": index, "numchannels": "1", "downmix": "0", "channel": {"index": index}} for index in "12"]
+    audio = {
+        "numOutputChannels": "2",
+        "format": {"samplecharacteristics": AUDIO_CHARACTERISTICS},
+        "outputs": {"group": outputs},
+    }
     video = {"format": {"samplecharacteristics": video_characteristics(timeline.settings)}}
     return {
         "@explodedTracks": "true",  # each channel of a stream has a track
@@ -98,9 +104,9 @@ def video_characteristics(reference: MediaReference) -> dict:
 def audio_track_metadata(channel: int, num_channels: int) -> dict:
     """Return how the track of a channel belongs to those of the others."""
     metadata = {"outputchannelindex": str(channel % 2 + 1)}
-    if num_channels in TRACK_TYPES:
+    if num_channels in CHANNEL_TYPES:
         metadata |= {
-            "@premiereTrackType": TRACK_TYPES[num_channels],
+            "@premiereTrackType": CHANNEL_TYPES[num_channels].capitalize(),
             "@currentExplodedTrackIndex": str(channel),
             "@totalExplodedTrackCount": str(num_channels),
         }
@@ -132,3 +138,5 @@ def link_clips(media: ElementTree.Element) -> None:
                 ElementTree.SubElement(link, "mediatype").text = kind
                 ElementTree.SubElement(link, "trackindex").text = str(track_index)
                 ElementTree.SubElement(link, "clipindex").text = str(clip_index)
+                if kind == "audio":
+                    ElementTree.SubElement(link, "groupindex").text = "1"
