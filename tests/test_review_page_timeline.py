@@ -214,6 +214,20 @@ def test_a_drag_that_moves_nothing_or_is_of_the_right_button_changes_nothing(pag
     assert page.clock[1] == 90
 
 
+def test_a_click_on_a_boundary_that_trembles_changes_nothing(open_page):
+    page = open_page(np.arange(10_000), 10_000, sections=[[5000, 6000]])  # seven frames lie in each pixel
+    page("select(sections[0].id)")
+    for pixels, is_moved in ((3, False), (-3, False), (6, True)):
+        x, y, _ = page.point(5000, 38, view=(0, 10_000), shift_px=-4)
+        actions = ActionChains(page.browser, duration=20)
+        pointer = actions.w3c_actions.pointer_action
+        pointer.move_to_location(x, y).pointer_down().move_to_location(x + pixels, y).pointer_up()
+        actions.perform()
+        assert (page.sections != [[5000, 6000]]) is is_moved, pixels
+        assert page.find("#undo").is_enabled() is is_moved
+    assert page.sections[0][0] == pytest.approx(5000 + 6 / page("return axis.clientWidth") * 10_000, abs=1)
+
+
 def test_a_drag_that_the_system_cancels_ends_where_it_is(page):
     page("select(sections[1].id)")
     x, y, _ = page.point(5 - 0.02, 38)

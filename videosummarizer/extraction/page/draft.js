@@ -105,4 +105,5 @@ function showNotice(text, actions = [], command = "") {
     return button;
   });
   element.noticeActions.replaceChildren(...buttons);
+  element.notice.scrollIntoView({ block: "nearest" }); // on a phone it may be above what is in view
 }
