@@ -31,6 +31,7 @@ FORMATS = {
     ".wma.mkv": "wmav2",
     ".pcm.mkv": "pcm_s16le",
     ".adpcm.mkv": "adpcm_ima_wav",
+    ".flac.flv": "flac",
 }
 
 
@@ -160,6 +161,9 @@ def test_the_label_finder_names_missing_audio_too(intact, tmp_path, monkeypatch)
         (np.arange(0, 5, 0.5), np.where(np.arange(10) % 2, 0.5, 0.1), "vorbis", (0, 1, 2, 3, 4)),
         (np.delete(np.arange(0, 5, 0.02), range(100, 130)), None, "aac", (2,)),  # as in an mp4
         (np.array([0, 0.5, 70, 70.5]), 0.5, "aac", ()),  # a gap of more than a minute, see find_audio_gaps
+        (np.arange(0, 5, 0.02), 0, "flac", ()),  # durations are not stated
+        (np.delete(np.arange(0, 5, 0.02), range(100, 130)), 0, "flac", (2,)),
+        (np.array([0]), 0, "flac", (0, 1, 2, 3, 4)),
         (np.zeros(0), 0.02, "aac", ()),
     ],
 )

@@ -125,6 +125,9 @@ def find_missing_audio(end_sec: float, audio: PacketTimes | None = None, codec: 
     if audio is None or not len(starts_sec := audio.shown_sec()) or starts_sec.min() >= end_sec:
         return ()
     durations_sec = audio.shown_durations_sec()
+    if len(starts_sec) > 1:  # flv and avi files do not state the durations of all codecs
+        usual_step_sec = np.median(np.diff(np.sort(starts_sec)))
+        durations_sec = np.where(durations_sec > 0, durations_sec, usual_step_sec)
     if not codec.startswith(VARIABLE_DURATION_CODECS):  # in an mp4, the last packet before a gap lasts until its end
         usual_sec = float(np.median(durations_sec))
         if np.mean(np.abs(durations_sec - usual_sec) <= audio.time_base_sec) >= 0.5:
