@@ -39,6 +39,7 @@ from videosummarizer.extraction import (
     match_writers,
     outputs,
     reel,
+    together,
 )
 from videosummarizer.extraction.arguments import parse_args
 from videosummarizer.extraction.exports.timeline import ExportError
@@ -111,7 +112,7 @@ def make_job(video_path: Path, checkpoint: Checkpoint | None, args: argparse.Nam
 
 def extract_match(
     video_path: Path, checkpoint: Checkpoint | None, network: Callable[[], object], args: argparse.Namespace
-) -> bool:
+) -> tuple[bool, MatchResult | None]:
     """Write the missing files of a match; see `match_writers`.
 
     `<title>.json` is written first. It says how the other files are made, so that the same command continues and
@@ -119,7 +120,8 @@ def extract_match(
     takes seconds. Files that show the labels next to the match are written again after a change of these.
 
     Returns:
-        Whether all files are written. Errors in the others are reported, each in one line.
+        Whether all files are written, and the sections. Errors in the other files are reported, each in one line. Of a
+        match that was finished already, the sections are only read for --together.
 
     Raises:
         ExtractionError, LabelError: There is no such match, its label file cannot be used, or existing files were made
@@ -133,7 +135,7 @@ def extract_match(
             raise ExtractionError(describe_conflict(job))
         if job.is_finished:
             print(f"{match_files.title_of(video_path)}: finished already and kept")
-            return True
+            return True, score_and_select(job, checkpoint, network, args) if args.together else None
     prepare_folder(args.output_dir, "correct its permissions, make room, or choose another --output_dir")
     result = score_and_select(job, checkpoint, network, args)
     for path in job.existing_files if args.overwrite else job.stale_files:
@@ -153,7 +155,7 @@ def extract_match(
             report_error(path, "cannot be written", error, args)
             is_complete = False
     describe_result(result, job.path_of, job.sections_path)
-    return is_complete
+    return is_complete, result
 
 
 def report_error(path: Path, action: str, error: Exception, args: argparse.Namespace) -> None:
@@ -233,8 +235,11 @@ def extract_matches(args: argparse.Namespace) -> int:
         return 1
     if args.sections and (problem := label_sections.refuse_sections_path(args.sections, len(video_paths))):
         raise ExtractionError(problem)
+    if args.together and args.together.stem in map(match_files.title_of, video_paths):
+        raise ExtractionError(f"--together: received {args.together}, the title of a match, expected another name")
+    match_args = argparse.Namespace(**{**vars(args), "length": None if args.together else args.length})
     checkpoint = find_checkpoint(args.ckpt) if args.ckpt else None
-    needs_point = args.threshold is None and args.length is None and args.sections is None
+    needs_point = args.threshold is None and match_args.length is None and args.sections is None
     if checkpoint and needs_point and not checkpoint.has_operating_point:
         logger.warning(
             "%s: the checkpoint stores no operating point, sections are detected at a score of %g: --threshold chooses "
@@ -249,12 +254,13 @@ def extract_matches(args: argparse.Namespace) -> int:
 
         return inference.load_network(checkpoint)
 
-    failed = [match_files.escape(str(path)) for path in refused]
+    failed, results = [match_files.escape(str(path)) for path in refused], []
     for video_path in video_paths:
         if video_path in refused:
             continue
         try:
-            is_complete = extract_match(video_path, checkpoint, network, args)
+            is_complete, result = extract_match(video_path, checkpoint, network, match_args)
+            results.append(result)
         except CheckpointError:
             raise  # the other matches would fail, too
         except Exception as error:  # also of libraries: the other matches do not depend on this one
@@ -264,7 +270,18 @@ def extract_matches(args: argparse.Namespace) -> int:
             failed.append(str(video_path))
     if failed and len(video_paths) > 1:
         logger.error("%d of %d matches failed: %s", len(failed), len(video_paths), ", ".join(failed))
-    return 1 if failed else 0
+    is_together = not args.together or not results or write_together(results, args)
+    return 1 if failed or not is_together else 0
+
+
+def write_together(results: list[MatchResult], args: argparse.Namespace) -> bool:
+    """Write the reel of all matches that did not fail. Returns whether it is written; an error is reported."""
+    try:
+        together.write_reel_of_all(results, args)
+    except Exception as error:  # also of libraries: the files of the matches are written
+        report_error(args.output_dir / args.together, "cannot be written", error, args)
+        return False
+    return True
 
 
 def main(argv: list[str] | None = None) -> int:

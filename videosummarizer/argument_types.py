@@ -4,8 +4,10 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from videosummarizer.labels import parse_time
+from videosummarizer.match_files import describe_bad_name
 from videosummarizer.tracks import MIX
 
 # Numbers from here on are typing errors, and products of them are not finite.
@@ -107,6 +109,14 @@ def time_sec(text: str) -> float:
     if not 0 <= seconds < NUMBER_LIMIT:
         raise argparse.ArgumentTypeError(f"received {text!r}, expected a time such as 0:12:00, 12:00 or 720 (seconds)")
     return seconds
+
+
+def reel_name(text: str) -> Path:
+    """Parse the name of an mp4 without a folder."""
+    path = Path(text)
+    if path.name != text or path.suffix.lower() != ".mp4" or describe_bad_name(path):
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a file name without a folder, such as week.mp4")
+    return path
 
 
 def regular_expression(text: str) -> re.Pattern:

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from videosummarizer.argument_types import ALL_TRACKS, audio_choice_or_all, length_sec, number_between, time_sec
+from videosummarizer.argument_types import (
+    ALL_TRACKS,
+    audio_choice_or_all,
+    length_sec,
+    number_between,
+    reel_name,
+    time_sec,
+)
 from videosummarizer.extraction.reel_style import ASPECTS, FITS, MAX_TRANSITION_SEC, ReelStyle
 
 # The longest text of the title card.
@@ -65,18 +72,18 @@ def add_section_arguments(group: argparse._ArgumentGroup) -> None:
         "or, for several matches, a folder that has a <title>.txt for each. With --ckpt as well, the match is scored "
         "and the scores are shown under these sections.",
     )
-    amount = group.add_mutually_exclusive_group()
-    amount.add_argument(
+    group.add_argument(
         "--threshold",
         type=number_between(0, 1),
         help="Scores above this are evidence for a highlight, scores below it against one (default: the checkpoint's "
         "threshold).",
     )
-    amount.add_argument(
+    group.add_argument(
         "--length",
         type=length_sec,
         metavar="8:00",
-        help="Select the best sections with this total length instead, in minutes:seconds.",
+        help="Select the best sections with this total length instead, in minutes:seconds. With --together, it is the "
+        "length of that reel.",
     )
     group.add_argument(
         "--from",
@@ -104,6 +111,19 @@ def add_section_arguments(group: argparse._ArgumentGroup) -> None:
 
 def add_reel_arguments(group: argparse._ArgumentGroup) -> None:
     """Add the arguments that decide what the reel looks and sounds like."""
+    group.add_argument(
+        "--together",
+        type=reel_name,
+        metavar="week.mp4",
+        help="Also put the best sections of all matches into one reel of this name in the folder for the files, with "
+        "files for editing software. Sizes, frame rates and sound are made alike.",
+    )
+    group.add_argument(
+        "--order",
+        choices=("score", "time"),
+        help="The order of the sections in the reel of --together: the best first, or by match and time (default: "
+        "score if there are scores).",
+    )
     group.add_argument(
         "--reel_height",
         type=number_between(2, 4320, int),
@@ -158,8 +178,8 @@ def add_file_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--clips",
         action="store_true",
-        help="Also write each section as a file of its own into the folder <title>_clips, named by rank, score, time, in "
-        "the reel's shape and with its captions.",
+        help="Also write each section as a file of its own into the folder <title>_clips, named by rank, score, time, "
+        "in the reel's shape and with its captions.",
     )
     group.add_argument("--overwrite", action="store_true", help="Replace existing files of the matches.")
     group.add_argument("--debug", action="store_true", help="Show a traceback with each error.")
@@ -183,9 +203,16 @@ def describe_conflict_of_arguments(args: argparse.Namespace) -> str | None:
     """Return the error message about arguments that cannot work together, None if all can."""
     if args.ckpt is None and args.sections is None:
         return "one of the arguments --ckpt --sections is required"
+    styles = [name for name in ("aspect", "transition", "captions", "intro") if getattr(args, name)]
+    if args.together and styles:
+        return f"argument --{styles[0]}: not allowed with argument --together, whose reel is plain"
+    if args.order and not args.together:
+        return "argument --order: only with argument --together"
+    if args.threshold is not None and args.length is not None and not args.together:
+        return "argument --length: not allowed with argument --threshold"
     for name, value in (
         ("threshold", args.threshold),
-        ("length", args.length),
+        ("length", None if args.together else args.length),
         ("from", args.from_sec),
         ("to", args.to_sec),
     ):

@@ -1,0 +1,214 @@
+"""Cut sections of several matches into one reel: one size, one constant frame rate, one sound format.
+
+Pictures of another shape are scaled to fit and get black bars. At each time of the reel, the frame of the match that is
+nearest before the middle of the reel's frame is shown, so that a match of the reel's own rate keeps every frame.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from videosummarizer import audio_track, media
+from videosummarizer.atomic_file import discard, replace_durably
+from videosummarizer.extraction.exports.chapters import mp4_chapters
+from videosummarizer.extraction.reel import (
+    ENCODER_OPTIONS,
+    ROTATION_FILTERS,
+    ReelWriter,
+    is_rotated_sideways,
+    reel_edges_sec,
+    round_to_even,
+    split_at_jumps,
+)
+from videosummarizer.extraction.reel_audio import (
+    AUDIO_BIT_RATE_PER_CHANNEL,
+    FALLBACK_SAMPLE_RATE_HZ,
+    open_sources,
+    read_section_sum,
+)
+from videosummarizer.extraction.section_frames import SectionFrames
+from videosummarizer.frame_scaling import is_mirrored, num_quarter_turns
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of a match in the reel.
+
+    Attributes:
+        video_path: The match.
+        info: The result of `media.probe`.
+        section: (2,) int64, the first frame and the frame after the last, in display order.
+    """
+
+    video_path: Path
+    info: media.VideoInfo
+    section: np.ndarray
+
+
+@dataclass(frozen=True)
+class ReelFormat:
+    """What all pictures and sounds of a reel are converted to.
+
+    Attributes:
+        width_px: An even number.
+        height_px: An even number.
+        rate_fps: The frame rate.
+        has_audio: Whether the reel has a stereo track. Matches without audio are silent in it.
+    """
+
+    width_px: int
+    height_px: int
+    rate_fps: Fraction
+    has_audio: bool
+
+
+def render_joined_reel(
+    parts: list[Part],
+    reel_path: str | os.PathLike,
+    reel_format: ReelFormat,
+    chapter_names: list[str],
+    on_progress: Callable[[float], object] = lambda seconds: None,
+) -> None:
+    """Write sections of several matches one after another into an mp4; the file appears when it is complete.
+
+    Args:
+        parts: The sections, in the order of the reel.
+        reel_path: The mp4.
+        reel_format: What they are converted to.
+        chapter_names: The names of the sections, which become chapters.
+        on_progress: Called with the seconds of the reel that were added.
+
+    Raises:
+        media.MediaError: A match cannot be read.
+        reel.ReelError: The reel cannot be written.
+    """
+    part_path = Path(f"{os.fspath(reel_path)}.part")
+    try:
+        with JoinedReelWriter(part_path, reel_format) as writer:
+            writer.output.set_chapters(mp4_chapters(parts_edges_sec(parts), chapter_names))
+            for part in parts:
+                render_part(writer, part, on_progress)
+        replace_durably(part_path, reel_path)
+    finally:
+        discard(part_path)
+
+
+def parts_edges_sec(parts: list[Part]) -> np.ndarray:
+    """Return (num_parts + 1,) float64: where each part starts in the reel, and the reel's end."""
+    lengths_sec = [reel_edges_sec(part.info, part.section[np.newaxis])[-1] for part in parts]
+    return np.cumsum([0.0, *lengths_sec])
+
+
+class JoinedReelWriter(ReelWriter):
+    """Write the mp4 in a given format; see `ReelWriter`.
+
+    Attributes:
+        rate_fps: The frame rate; the video's time base is its inverse.
+        end_sec: The length of what was written.
+    """
+
+    def __init__(self, path: Path, reel_format: ReelFormat):
+        self.path, self.graph, self.audio = path, None, None
+        self.rate_fps, self.size_px = reel_format.rate_fps, (reel_format.width_px, reel_format.height_px)
+        with self.writing():
+            self.output = av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
+            self.video = self.output.add_stream("libx264", rate=self.rate_fps, options=ENCODER_OPTIONS)
+            context = self.video.codec_context
+            (context.width, context.height), context.pix_fmt = self.size_px, "yuv420p"
+            context.time_base = 1 / self.rate_fps
+            if reel_format.has_audio:
+                self.audio = self.output.add_stream("aac", rate=FALLBACK_SAMPLE_RATE_HZ, layout="stereo")
+                self.audio.bit_rate = AUDIO_BIT_RATE_PER_CHANNEL * 2
+        self.fifo = av.AudioFifo()
+        self.section_pts = self.next_section_pts = self.num_samples = 0
+        self.last_pts, self.end_sec = -1, 0.0
+
+    def start_span(self, length_sec: float) -> tuple[int, int]:
+        """Begin a span of seconds, and return its numbers of frames and audio samples; errors do not add up."""
+        self.end_sec += length_sec
+        num_frames = round(self.end_sec * self.rate_fps) - self.next_section_pts
+        return num_frames, self.start_section(num_frames)
+
+    def fit(self, stream: av.VideoStream, frame: av.VideoFrame) -> None:
+        """Rotate and scale the frames of a stream from now on, with bars where their shape is another."""
+        self.graph = av.filter.Graph()
+        filters = [("hflip", None)] if is_mirrored(frame) else []
+        filters += ROTATION_FILTERS.get(num_quarter_turns(frame), [])
+        pixel_shape, width_px, height_px = stream.sample_aspect_ratio or Fraction(1), frame.width, frame.height
+        if is_rotated_sideways(frame):
+            pixel_shape, width_px, height_px = 1 / pixel_shape, height_px, width_px
+        (reel_width_px, reel_height_px), width_px = self.size_px, width_px * pixel_shape
+        scale = min(reel_width_px / width_px, reel_height_px / height_px)
+        scaled = [round_to_even(width_px * scale), round_to_even(height_px * scale)]
+        left, top = (2 * ((whole - part) // 4) for whole, part in zip(self.size_px, scaled, strict=True))
+        filters += [
+            ("scale", f"{scaled[0]}:{scaled[1]}:flags=area:out_range=tv"),
+            ("pad", f"{reel_width_px}:{reel_height_px}:{left}:{top}"),
+            ("setsar", "1"),
+            ("format", "yuv420p"),
+        ]
+        nodes = (self.graph.add(*one) for one in filters)
+        self.graph.link_nodes(self.graph.add_buffer(template=stream), *nodes, self.graph.add("buffersink")).configure()
+
+
+def render_part(writer: JoinedReelWriter, part: Part, on_progress: Callable[[float], object]) -> None:
+    """Encode one section, alternating between video and audio so that neither has to wait in memory for the other."""
+    with ExitStack() as files:
+        video = files.enter_context(media.open_media(part.video_path))
+        indices = part.info.audio_indices
+        (sources,) = open_sources(part.video_path, (indices,), files) if indices else [[]]
+        stream = media.video_stream(video, part.video_path)
+        stream.thread_type = "AUTO"
+        frame = next(media.decode(media.demux(video, stream)), None)
+        if frame is None:
+            raise media.MediaError(f"{part.video_path}: received a video of which no frame decodes, expected one")
+        writer.fit(stream, frame)
+        frames = SectionFrames(video, part.info)
+        for edges_sec in split_at_jumps(part.info, part.section[np.newaxis]):
+            num_frames, num_samples = writer.start_span(edges_sec[1] - edges_sec[0])
+            blocks = iter(())
+            if writer.audio and sources:
+                blocks = read_section_sum(sources, edges_sec[0], num_samples, writer.audio)
+            elif writer.audio:
+                blocks = (np.zeros((2, number), np.float32) for number in audio_track.split_silence(num_samples))
+            audio_sec = 0.0
+            for number, shown in enumerate(frames_at_rate(frames, edges_sec, num_frames, writer.rate_fps)):
+                while audio_sec < number / writer.rate_fps and (block := next(blocks, None)) is not None:
+                    audio_sec += writer.write_samples(block)
+                writer.write_frame(shown, number)
+                on_progress(float(1 / writer.rate_fps))
+            for block in blocks:
+                writer.write_samples(block)
+
+
+def frames_at_rate(
+    frames: SectionFrames, edges_sec: list[float], num_frames: int, rate_fps: Fraction
+) -> Iterator[av.VideoFrame]:
+    """Yield the frames of a span at a constant rate: the last one before the middle of each frame of the reel.
+
+    Args:
+        frames: Reads the frames of the match.
+        edges_sec: [start, end] of the span.
+        num_frames: How many to yield.
+        rate_fps: The rate.
+    """
+    time_base, origin_sec = frames.stream.time_base, media.start_time_sec(frames.container)
+    first_pts, end_pts = (round((edge_sec + origin_sec) / float(time_base)) for edge_sec in edges_sec)
+    shown, number = None, 0
+    for frame in frames.read(first_pts, end_pts):
+        # The first frame of the reel whose middle is after this one.
+        first = math.floor((frame.pts - first_pts) * time_base * rate_fps - Fraction(1, 2)) + 1
+        while shown is not None and number < min(first, num_frames):
+            yield shown
+            number += 1
+        shown = frame
+    while shown is not None and number < num_frames:
+        yield shown
+        number += 1
