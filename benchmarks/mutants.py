@@ -65,7 +65,7 @@ FURTHER_TEST_FILES = {
     "label_report": ["test_label_finder_command.py"],
     "layers": ["test_model_layers.py", "test_model.py"],
     "main": ["test_testing.py", "test_training_run.py"],
-    "media": ["test_formats.py", "test_sampling.py"],
+    "media": ["test_formats.py"],
     "metadata": [
         "test_data_loader_matches.py",
         "test_hostile_segments.py",
@@ -102,6 +102,7 @@ FURTHER_TEST_FILES = {
     "trained_split": ["test_main_data.py", "test_main.py"],
     "training_run": ["test_main.py", "test_main_network.py"],
     "validation": ["test_training_run.py"],
+    "video_track": ["test_media_frames.py", "test_formats.py", "test_sampling.py"],
     "views": ["test_notebooks.py"],
     "zip_archive": ["test_storage.py", "test_unpacking.py"],
 }

@@ -12,7 +12,7 @@ import pytest
 from clips import HEIGHT_PX, WIDTH_PX, read_number, tone, write_clip
 from timelines import CUTS, FOLDER, RATES, recording, timeline_of
 
-from videosummarizer import media
+from videosummarizer import media, video_track
 from videosummarizer.extraction import reel
 from videosummarizer.extraction.exports.chapters import section_names, write_webvtt, write_youtube_chapters
 from videosummarizer.extraction.exports.fcpxml import write_fcpxml
@@ -127,7 +127,7 @@ def test_chapters_in_the_reel_start_with_the_first_frames_of_its_sections(tmp_pa
         chapters = container.chapters()
     assert [chapter["metadata"]["title"] for chapter in chapters] == names
     times_sec = [float(chapter["start"] * chapter["time_base"]) for chapter in chapters]
-    frames = media.read_frames(tmp_path / "reel.mp4", made, np.array(times_sec), WIDTH_PX, HEIGHT_PX)
+    frames = video_track.read_frames(tmp_path / "reel.mp4", made, np.array(times_sec), WIDTH_PX, HEIGHT_PX)
     assert [read_number(frame) for frame in frames] == [7, 30, 100]
     ends_sec = [float(chapter["end"] * chapter["time_base"]) for chapter in chapters]
     assert ends_sec == [*times_sec[1:], pytest.approx(made.duration_sec, abs=0.001)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from clips import read_number, tone, write_clip
 
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, video_track
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import reel
@@ -85,14 +85,14 @@ def test_frames_labels_audio_and_cuts_are_exact_in_every_container(tmp_path, cli
     assert abs(onset_sec) < max_offset_sec
     reel.render_reel(path, info, np.array([[20, 30], [40, 55], [57, 58]]), tmp_path / "reel.mp4")
     made = media.probe(tmp_path / "reel.mp4")
-    frames = media.read_frames(tmp_path / "reel.mp4", made, made.frame_times_sec + 0.001, 40, 16)
+    frames = video_track.read_frames(tmp_path / "reel.mp4", made, made.frame_times_sec + 0.001, 40, 16)
     assert [read_number(frame) for frame in frames] == [*range(20, 30), *range(40, 55), 57]
     reel_onset_sec = find_onset_sec(tmp_path / "reel.mp4", made) - made.frame_times_sec[10 + FIRST_LOUD_FRAME - 40]
     assert reel_onset_sec == pytest.approx(onset_sec, abs=0.004)
 
 
 def read_all_numbers(path, info):
-    return [read_number(frame) for frame in media.read_frames(path, info, info.frame_times_sec + 0.001, 40, 16)]
+    return [read_number(frame) for frame in video_track.read_frames(path, info, info.frame_times_sec + 0.001, 40, 16)]
 
 
 def test_frames_of_an_avi_are_in_order_again_from_the_first_idr_picture_after_damage_on(tmp_path, clip):
@@ -108,7 +108,7 @@ def test_frames_of_an_avi_are_in_order_again_from_the_first_idr_picture_after_da
     info, (*_, last_idr) = media.probe(path), idr_numbers
     assert 33 < last_idr < NUM_FRAMES
     damaged_sec = set()
-    frames = media.read_frames(path, info, info.frame_times_sec + 0.001, 40, 16, damaged_sec=damaged_sec)
+    frames = video_track.read_frames(path, info, info.frame_times_sec + 0.001, 40, 16, damaged_sec=damaged_sec)
     numbers = [read_number(frame) for frame in frames]
     assert damaged_sec == {1}
     assert numbers[last_idr:] == list(range(last_idr, NUM_FRAMES))

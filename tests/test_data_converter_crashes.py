@@ -20,7 +20,7 @@ from videosummarizer.dataset import conversion
 from videosummarizer.dataset.metadata import read_metadata
 
 SETTINGS = ["0.7", "3", "24", "16", "4000", "0"]
-DECODER = "videosummarizer.media:read_frames"
+DECODER = "videosummarizer.video_track:read_frames"
 TITLES = [f"match_{number}" for number in range(4)]
 
 

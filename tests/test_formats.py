@@ -12,7 +12,7 @@ import pytest
 from clips import read_number, tone, write_clip
 
 import data_converter
-from videosummarizer import audio_track, media, nal_units
+from videosummarizer import audio_track, media, nal_units, video_track
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 
@@ -28,7 +28,7 @@ def encode(path, *options, seconds=8, source=SAMPLE):
 
 
 def sample(path, times_sec=TIMES_SEC, **more):
-    return np.stack(list(media.read_frames(path, media.probe(path), times_sec, 64, 48, **more)))
+    return np.stack(list(video_track.read_frames(path, media.probe(path), times_sec, 64, 48, **more)))
 
 
 def num_left_out(path):
@@ -60,7 +60,7 @@ def test_leaving_out_h264_pictures_changes_no_sampled_pixel(tmp_path, monkeypatc
     start_codes = encode(tmp_path / "clip.ts", "-c", "copy", source=path)
     assert (num_left_out(start_codes) > 20) == (parameters not in ("bframes=0", X264["interlaced"]))
     received = sample(path), sample(start_codes)
-    monkeypatch.setattr(media, "disposable_test", lambda stream: lambda packet: False)
+    monkeypatch.setattr(video_track, "disposable_test", lambda stream: lambda packet: False)
     expected = sample(path)
     np.testing.assert_array_equal(received, [expected, expected])
 
@@ -80,7 +80,7 @@ def test_leaving_out_hevc_pictures_changes_no_sampled_pixel(tmp_path, monkeypatc
     start_codes = encode(tmp_path / "clip.ts", "-c", "copy", source=path)
     assert (num_left_out(path) > 20) == (num_left_out(start_codes) > 20) == leaves_out
     received = sample(path), sample(start_codes)
-    monkeypatch.setattr(media, "disposable_test", lambda stream: lambda packet: False)
+    monkeypatch.setattr(video_track, "disposable_test", lambda stream: lambda packet: False)
     expected = sample(path)
     np.testing.assert_array_equal(received, [expected, expected])
 
@@ -143,7 +143,7 @@ def test_edit_lists_hide_what_they_hide(tmp_path):
     info = media.probe(cut)
     assert info.duration_sec == pytest.approx(3, abs=1e-6)
     np.testing.assert_allclose(info.frame_times_sec, np.arange(90) / 30, atol=1e-6)
-    numbers = [read_number(frame) for frame in media.read_frames(cut, info, np.arange(0, 90, 7) / 30, 40, 16)]
+    numbers = [read_number(frame) for frame in video_track.read_frames(cut, info, np.arange(0, 90, 7) / 30, 40, 16)]
     assert numbers == list(range(60, 150, 7))
 
 

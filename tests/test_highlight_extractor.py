@@ -15,7 +15,7 @@ import pytest
 from clips import read_number, tone, write_clip
 
 from highlight_extractor import main
-from videosummarizer import media
+from videosummarizer import media, video_track
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import outputs, reel, scoring
 from videosummarizer.extraction.job import SUFFIXES
@@ -79,7 +79,7 @@ def contents(folder):
 
 def frames_in(path):
     info = media.probe(path)
-    frames = media.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
+    frames = video_track.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
     return [read_number(frame) for frame in frames]
 
 

@@ -38,7 +38,7 @@ def crash(tmp_path, monkeypatch, extract, real_processes):
     ("function", "signal_number"),
     [
         ("videosummarizer.media:probe", signal.SIGABRT),
-        ("videosummarizer.media:read_frames", signal.SIGSEGV),
+        ("videosummarizer.video_track:read_frames", signal.SIGSEGV),
         ("videosummarizer.audio_track:read_audio", signal.SIGKILL),
     ],
 )

@@ -9,14 +9,14 @@ import pytest
 from clips import FRAME_RATE_FPS, read_number, tone, write_clip, write_exact_audio
 from moviepy.editor import VideoFileClip
 
-from videosummarizer import media, problems
+from videosummarizer import media, problems, video_track
 
 SLOWING_TICKS = np.cumsum([0] + [1] * 30 + [2] * 30 + [3] * 20).tolist()
 RAGGED_TICKS = np.cumsum([0] + [1, 3, 1, 1, 7, 2, 2, 5, 1, 1, 1, 20, 1, 2, 3] * 3).tolist()
 
 
 def sampled_numbers(path, times_sec):
-    return [read_number(frame) for frame in media.read_frames(path, media.probe(path), times_sec, 40, 16)]
+    return [read_number(frame) for frame in video_track.read_frames(path, media.probe(path), times_sec, 40, 16)]
 
 
 def shown_number(ticks, time_sec):
@@ -92,8 +92,10 @@ def test_a_picture_that_begins_after_the_audio_is_shown_from_its_first_frame_on(
 
 
 def test_frames_are_scaled_once_however_often_they_are_asked_for(tmp_path, monkeypatch):
-    scaled, original = [], media.Scaler.__call__
-    monkeypatch.setattr(media.Scaler, "__call__", lambda self, frame: scaled.append(frame.pts) or original(self, frame))
+    scaled, original = [], video_track.Scaler.__call__
+    monkeypatch.setattr(
+        video_track.Scaler, "__call__", lambda self, frame: scaled.append(frame.pts) or original(self, frame)
+    )
     path = write_clip(tmp_path / "clip.mp4", num_frames=30)
     times_sec = np.array([0, 0.01, 0.02, 0.5, 0.51, 0.96, 0.98, 5])
     assert sampled_numbers(path, times_sec) == [0, 0, 0, 15, 15, 28, 29, 29]
@@ -105,7 +107,7 @@ def test_the_decoder_takes_as_many_threads_as_it_is_given(tmp_path, monkeypatch)
     monkeypatch.setattr(media, "video_stream", lambda *of_file: streams.append(original(*of_file)) or streams[-1])
     path = write_clip(tmp_path / "clip.mp4", num_frames=30)
     info = media.probe(path)
-    frames = media.read_frames(path, info, np.array([0.0, 0.5]), 40, 16, num_threads=5)
+    frames = video_track.read_frames(path, info, np.array([0.0, 0.5]), 40, 16, num_threads=5)
     assert read_number(next(frames)) == 0
     context = streams[-1].codec_context
     assert (context.thread_count, context.thread_type.name) == (5, "AUTO")  # FFmpeg itself takes one more than cores
@@ -122,15 +124,15 @@ def test_the_timestamps_of_the_frames_that_are_shown():
         ([0.25, 1.5, 2.0], {18_000, 135_000}),
         ([40_000.7 - 1e-9, 99_999.0], {3_600_063_000}),
     ):
-        assert media.shown_pts(info, np.array(times_sec), 0, 1 / 90_000) == ticks
+        assert video_track.shown_pts(info, np.array(times_sec), 0, 1 / 90_000) == ticks
         later = {tick + 180_000 for tick in ticks}
-        assert media.shown_pts(info, np.array(times_sec), 2, 1 / 90_000) == later
+        assert video_track.shown_pts(info, np.array(times_sec), 2, 1 / 90_000) == later
 
 
 def test_frames_scale_by_averaging(tmp_path):
     # Point sampling would return black or white; the average of the bars of 0b0101010101 is grey.
     path = write_clip(tmp_path / "clip.mp4", num_frames=0b0101010101 + 1, options={"crf": "0"})
-    (frame,) = media.read_frames(path, media.probe(path), np.array([0b0101010101 / FRAME_RATE_FPS]), 1, 1)
+    (frame,) = video_track.read_frames(path, media.probe(path), np.array([0b0101010101 / FRAME_RATE_FPS]), 1, 1)
     assert frame.shape == (1, 1, 3)
     assert frame.dtype == np.uint8
     assert np.abs(frame.astype(int) - 127).max() < 16
@@ -140,7 +142,7 @@ def test_a_scaled_pixel_averages_its_own_source_pixels_alone(tmp_path):
     # Four pixels of the source are one of these, and a bar is 16 wide: with any wider filter, edges would be grey.
     number = 0b0101010101
     path = write_clip(tmp_path / "clip.mp4", num_frames=1, first_number=number, options={"crf": "0"})
-    (frame,) = media.read_frames(path, media.probe(path), np.array([0.0]), 40, 16)
+    (frame,) = video_track.read_frames(path, media.probe(path), np.array([0.0]), 40, 16)
     expected = np.repeat([int(bit) * 255 for bit in f"{number:010b}"], 4)[:, np.newaxis]
     assert np.abs(frame.astype(int) - expected).max() < 12
 
@@ -170,7 +172,7 @@ def test_frames_stand_upright_where_the_file_says_turned(tmp_path):
     ffmpeg("-display_rotation", "90", "-i", str(path), "-c", "copy", str(turned_path))
     raw = ffmpeg("-i", str(turned_path), "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
     expected = np.frombuffer(raw, np.uint8).reshape(160, 64, 3)  # ffmpeg turns by itself
-    (frame,) = media.read_frames(turned_path, media.probe(turned_path), np.array([0.0]), 64, 160)
+    (frame,) = video_track.read_frames(turned_path, media.probe(turned_path), np.array([0.0]), 64, 160)
     assert np.abs(frame.astype(int) - expected).mean() < 2
 
 
@@ -237,7 +239,7 @@ def test_a_relative_path_is_no_protocol_and_no_pattern(tmp_path, monkeypatch, na
     monkeypatch.chdir(tmp_path)
     info = media.probe(name)
     assert media.probe_duration_sec(name) == pytest.approx(0.2, abs=0.1)
-    frames = media.read_frames(name, info, info.frame_times_sec, info.width_px, info.height_px)
+    frames = video_track.read_frames(name, info, info.frame_times_sec, info.width_px, info.height_px)
     assert [read_number(frame) for frame in frames] == list(range(6))
     assert problems.find_damage(name, info) == set()
     with pytest.raises(media.MediaError, match=r"^no:such\.mp4: cannot be read as a video \(No such file"):

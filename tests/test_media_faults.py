@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clips import FRAME_RATE_FPS, read_number, tone, write_clip
 
-from videosummarizer import media, problems
+from videosummarizer import media, problems, video_track
 
 TICKS_PER_SEC = 90_000
 
@@ -226,10 +226,10 @@ def test_for_a_damaged_frame_the_last_one_before_it_is_taken(tmp_path, start_sec
     path = write_damaged(tmp_path / "clip.mp4", [0, 32, 33, 125], start_sec)
     damaged_sec = set()
     times_sec = np.array([0, 1, 31, 32, 33, 34, 124, 125, 126]) / FRAME_RATE_FPS
-    frames = media.read_frames(path, media.probe(path), times_sec, 40, 16, num_threads=1, damaged_sec=damaged_sec)
+    frames = video_track.read_frames(path, media.probe(path), times_sec, 40, 16, num_threads=1, damaged_sec=damaged_sec)
     assert [read_number(frame) for frame in frames] == [1, 1, 31, 31, 31, 34, 124, 124, 126]
     assert damaged_sec == {0, 1, 4}
-    frames = media.read_frames(path, media.probe(path), times_sec, 40, 16)  # the seconds need not be asked for
+    frames = video_track.read_frames(path, media.probe(path), times_sec, 40, 16)  # the seconds need not be asked for
     assert len(list(frames)) == 9
 
 
@@ -310,7 +310,7 @@ def test_damage_in_the_last_frames_is_found_and_costs_no_others_with_any_number_
     path = write_damaged(tmp_path / "clip.mp4", damaged)
     info, damaged_sec = media.probe(path), set()
     times_sec = np.arange(145, 150) / FRAME_RATE_FPS
-    frames = media.read_frames(path, info, times_sec, 40, 16, num_threads, damaged_sec)
+    frames = video_track.read_frames(path, info, times_sec, 40, 16, num_threads, damaged_sec)
     expected = [max(set(range(number + 1)) - set(damaged)) for number in range(145, 150)]
     assert [read_number(frame) for frame in frames] == expected
     assert damaged_sec == {4}
@@ -327,7 +327,7 @@ def test_the_only_frame_that_decodes_is_found_with_any_number_of_threads(tmp_pat
         content[position : position + size] = b"\x7f\xff\xff\xff" + bytes(size - 4)
     path.write_bytes(content)
     info = media.probe(path)
-    frames = media.read_frames(path, info, np.array([0, 0.5, 1.9]), 40, 16, num_threads)
+    frames = video_track.read_frames(path, info, np.array([0, 0.5, 1.9]), 40, 16, num_threads)
     assert [read_number(frame) for frame in frames] == [0, 0, 0]
     assert problems.find_damage(path, info) == {0, 1}
 
@@ -342,7 +342,7 @@ def test_damaged_av1_is_read_alike_with_any_number_of_threads(tmp_path):
         info, seen = media.probe(path), []
         for num_threads in (1, 4):
             damaged_sec = set()
-            frames = media.read_frames(path, info, info.frame_times_sec, 40, 16, num_threads, damaged_sec)
+            frames = video_track.read_frames(path, info, info.frame_times_sec, 40, 16, num_threads, damaged_sec)
             seen.append(([frame.tobytes() for frame in frames], damaged_sec))
         assert seen[0] == seen[1]
         all_damaged_sec |= damaged_sec

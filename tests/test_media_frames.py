@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from clips import FRAME_RATE_FPS, read_number, write_clip
 
-from videosummarizer import frame_scaling, media, nal_units
+from videosummarizer import frame_scaling, media, nal_units, video_track
 
 NUM_FRAMES = 200
 # x264 and x265 as films have them: IDR pictures alone, recovery points, leading pictures that can be decoded when read
@@ -69,14 +69,16 @@ def test_frames_from_anywhere_on_equal_those_of_a_full_decode(film, step):
     info = media.probe(path)
     for first in (0, 1, 19, 36, 39, 40, 41, 78, 80, 83, 118, 121, 160, 199):
         numbers = np.arange(first, NUM_FRAMES, step)[:12]
-        found = np.stack(list(media.read_frames(path, info, (numbers + 0.25) / FRAME_RATE_FPS, 80, 48)))
+        found = np.stack(list(video_track.read_frames(path, info, (numbers + 0.25) / FRAME_RATE_FPS, 80, 48)))
         np.testing.assert_array_equal(found, expected[numbers], err_msg=f"from frame {first} on, every {step}.")
 
 
 def test_frames_far_apart_equal_those_of_a_full_decode(film):
     path, expected = film
     numbers = np.sort(np.random.default_rng(3).choice(NUM_FRAMES, 25, replace=False))
-    found = list(media.read_frames(path, media.probe(path), (numbers + 0.25) / FRAME_RATE_FPS, 80, 48, num_threads=3))
+    found = list(
+        video_track.read_frames(path, media.probe(path), (numbers + 0.25) / FRAME_RATE_FPS, 80, 48, num_threads=3)
+    )
     np.testing.assert_array_equal(found, expected[numbers])
 
 
@@ -120,7 +122,7 @@ def test_decoding_starts_at_the_last_restart_that_is_not_after_the_first_frame(t
     assert (info.random_access_points[:, 0] // ticks_per_frame).tolist() == [0, 40, 80, 120, 160]
     for first, begin in ((0, 0), (39, 0), (40, 40), (79, 40), (80, 80), (125, 120), (199, 160)):
         seen.clear()
-        (frame,) = media.read_frames(path, info, np.array([first / FRAME_RATE_FPS]), 40, 16)
+        (frame,) = video_track.read_frames(path, info, np.array([first / FRAME_RATE_FPS]), 40, 16)
         assert read_number(frame) == first
         assert seen[0] == begin * ticks_per_frame
         assert len(seen) <= first - begin + 60  # decoders hold back a few frames, for each of their threads
@@ -139,7 +141,7 @@ def test_a_file_is_sought_by_decoding_time_and_read_from_the_restart_on(first_pt
         seek=lambda place, **how: seeks.append((place, how)),
         demux=lambda wanted: iter(packets if wanted is stream else ()),
     )
-    found = [packet.pts for packet in media.demux_from(container, stream, random_access_points, first_pts)]
+    found = [packet.pts for packet in video_track.demux_from(container, stream, random_access_points, first_pts)]
     assert found == (list(range(read, 90, 2)) if read else shown)
     assert seeks == ([(sought, {"stream": stream, "backward": True})] if sought else [])
 
@@ -149,13 +151,13 @@ def test_pictures_that_none_refers_to_are_left_out_unless_they_are_shown(tmp_pat
     path = write_clip(tmp_path / "clip.mp4", num_frames=61, options=options)
     info = media.probe(path)
     seen.clear()
-    (frame,) = media.read_frames(path, info, np.array([2.0]), 40, 16)
+    (frame,) = video_track.read_frames(path, info, np.array([2.0]), 40, 16)
     assert read_number(frame) == 60
     ticks_per_frame = max(pts for pts in seen if pts is not None) // 60
     numbers = sorted(pts // ticks_per_frame for pts in seen if pts is not None)
     assert numbers == [number for number in range(61) if number % 4 == 0]
     seen.clear()
-    (frame,) = media.read_frames(path, info, np.array([30 / FRAME_RATE_FPS]), 40, 16)
+    (frame,) = video_track.read_frames(path, info, np.array([30 / FRAME_RATE_FPS]), 40, 16)
     assert read_number(frame) == 30
     assert 30 in {pts // ticks_per_frame for pts in seen if pts is not None}
 
@@ -325,7 +327,7 @@ def test_frames_are_rotated_as_ffmpeg_rotates_them(tmp_path, degrees, size_px):
     ffmpeg("-display_rotation", degrees, "-i", path, "-c", "copy", turned)
     raw = ffmpeg("-i", turned, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
     expected = np.frombuffer(raw, np.uint8).reshape(size_px[1], size_px[0], 3)
-    (frame,) = media.read_frames(turned, media.probe(turned), np.array([0.0]), *size_px)
+    (frame,) = video_track.read_frames(turned, media.probe(turned), np.array([0.0]), *size_px)
     assert np.abs(frame.astype(int) - expected).mean() < 2
     assert frame.shape == expected.shape
 
@@ -338,7 +340,7 @@ def test_rotated_frames_of_pixels_that_are_not_square_fill_the_size_asked_for(tm
            turned)  # fmt: skip
     with av.open(str(turned)) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
-    (frame,) = media.read_frames(turned, media.probe(turned), np.array([0.0]), 40, 30)
+    (frame,) = video_track.read_frames(turned, media.probe(turned), np.array([0.0]), 40, 30)
     assert frame.shape == (30, 40, 3)
     # Number 5 is 0000000101: white at the 8th and the 10th of ten bars, left to right or the way the film is turned.
     profile = frame.mean(axis=(0, 2) if degrees % 180 == 0 else (1, 2))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from clips import HEIGHT_PX, WIDTH_PX, read_number, tone, write_clip
 
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, video_track
 from videosummarizer.extraction import reel
 
 RATE_HZ = 48000
@@ -19,7 +19,7 @@ BEEP_FRAME = 40
 def numbers_of(path):
     """The number that each frame of a clip shows."""
     info = media.probe(path)
-    frames = media.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
+    frames = video_track.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
     return [read_number(frame) for frame in frames]
 
 
@@ -188,10 +188,10 @@ def test_rotated_frames_come_out_upright(tmp_path, degrees, num_turns):
     ffmpeg("-display_rotation", degrees, "-i", clip, "-c", "copy", turned)
     source_info = media.probe(turned)
     size = (HEIGHT_PX, WIDTH_PX) if num_turns % 2 else (WIDTH_PX, HEIGHT_PX)
-    expected = next(media.read_frames(turned, source_info, np.array([0.2]), *size))  # turned upright by media
+    expected = next(video_track.read_frames(turned, source_info, np.array([0.2]), *size))  # turned upright by media
     path, info = render(turned, [[5, 10]])
     assert (info.width_px, info.height_px) == size
-    received = next(media.read_frames(path, info, np.array([0.05]), *size))
+    received = next(video_track.read_frames(path, info, np.array([0.05]), *size))
     assert np.abs(received.astype(int) - expected).mean() < 4
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from clips import HEIGHT_PX, WIDTH_PX, draw_number, read_number, tone, write_clip, write_exact_audio
 
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, video_track
 from videosummarizer.extraction import reel
 
 
@@ -20,7 +20,7 @@ def ffmpeg(*arguments):
 
 def numbers_of(path):
     info = media.probe(path)
-    frames = media.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
+    frames = video_track.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
     return [read_number(frame) for frame in frames]
 
 
@@ -99,7 +99,7 @@ def test_a_rotated_frame_is_rotated_and_not_mirrored(tmp_path, degrees, corner):
     ffmpeg("-display_rotation", degrees, "-i", plain, "-c", "copy", source)
     path = render(source, [[0, 5]])
     info = media.probe(path)
-    received = next(media.read_frames(path, info, np.array([0.0]), 64, 64)).mean(axis=2)
+    received = next(video_track.read_frames(path, info, np.array([0.0]), 64, 64)).mean(axis=2)
     quarters = received.reshape(2, 32, 2, 32).mean(axis=(1, 3))
     assert np.argwhere(quarters > 128).tolist() == [list(corner)]
 
@@ -124,7 +124,7 @@ def test_a_smaller_frame_is_the_mean_of_what_it_is_made_of(tmp_path):
         container.mux(stream.encode(None))
     path = render(source, [[0, 5]], height_px=24)
     info = media.probe(path)
-    frame = next(media.read_frames(path, info, np.array([0.0]), 32, 24))
+    frame = next(video_track.read_frames(path, info, np.array([0.0]), 32, 24))
     assert frame[4:-4].astype(float) == pytest.approx(128, abs=12)
 
 
@@ -146,7 +146,7 @@ def test_colours_are_named_and_full_range_becomes_limited(tmp_path):
             assert context.color_range in (0, 1)
             assert context.pix_fmt == "yuv420p"
         info = media.probe(path)
-        assert next(media.read_frames(path, info, np.array([0.0]), 64, 48)).mean() == pytest.approx(64, abs=2)
+        assert next(video_track.read_frames(path, info, np.array([0.0]), 64, 48)).mean() == pytest.approx(64, abs=2)
 
 
 def test_the_encoder_chooses_its_own_keyframes_and_quality(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from clips import read_number, tone, write_clip, write_exact_audio
 
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, video_track
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.dataset.spool_file import SpoolFile
@@ -82,7 +82,7 @@ def given(monkeypatch):
             return iter(blocks)
 
         monkeypatch.setattr(audio_track, "read_audio", read_audio)
-        monkeypatch.setattr(media, "read_frames", read_frames)
+        monkeypatch.setattr(video_track, "read_frames", read_frames)
         audio = "pcm" if has_audio else None
         return media.VideoInfo(
             duration_sec, duration_sec, 30.0, 8, 4, "h264", audio, np.zeros(1), np.zeros((0, 2), np.int64)
@@ -141,7 +141,7 @@ def test_only_so_many_frames_wait_as_memory_is_set_aside_for_them(given, monkeyp
     # 24 frames of 1000 x 100 pixels are 7.2 MB: of the 12 MB that may wait one segment is taken at a time.
     num_decoded = 0
     info = given(100, make_noise(100))
-    original = media.read_frames
+    original = video_track.read_frames
 
     def count(*of_film):
         nonlocal num_decoded
@@ -149,7 +149,7 @@ def test_only_so_many_frames_wait_as_memory_is_set_aside_for_them(given, monkeyp
             num_decoded += 1
             yield frame
 
-    monkeypatch.setattr(media, "read_frames", count)
+    monkeypatch.setattr(video_track, "read_frames", count)
     received = sampling.read_segments("film.mp4", info, DataConfig(2, 12, 1000, 100, 10, False))
     for index in range(3):
         next(received)
@@ -174,7 +174,7 @@ def test_a_reader_that_is_given_up_decodes_no_further(given, monkeypatch):
             yield np.zeros((1, 1, 3), np.uint8)
 
     info = given(1000, make_noise(100))
-    monkeypatch.setattr(media, "read_frames", read_frames)
+    monkeypatch.setattr(video_track, "read_frames", read_frames)
     received = sampling.read_segments("film.mp4", info, DataConfig(1, 1, 1, 1, 10, False))
     next(received)
     given_up.set()

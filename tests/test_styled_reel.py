@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from clips import draw_number, read_number, tone, write_clip, write_pictures
 
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, video_track
 from videosummarizer.extraction import captions, reel_sections, section_clips, styled_reel
 from videosummarizer.extraction.picture_fit import PictureFit
 from videosummarizer.extraction.reel import ReelError
@@ -34,7 +34,7 @@ def render(path, sections, height_px=None, scores=None, on_progress=lambda secon
 def frames_of(path):
     """(n, H, W, 3) uint8"""
     info = media.probe(path)
-    return np.array(list(media.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)))
+    return np.array(list(video_track.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)))
 
 
 def read_audio(path, rate_hz=RATE_HZ):

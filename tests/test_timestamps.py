@@ -14,7 +14,7 @@ from clips import read_number, tone, write_clip, write_exact_audio
 import data_converter
 import highlight_extractor
 import label_finder
-from videosummarizer import audio_track, media, problems, timestamps
+from videosummarizer import audio_track, media, problems, timestamps, video_track
 
 SETTINGS = ["60", "0.5", "40", "16", "1000", "0"]
 
@@ -63,7 +63,7 @@ def test_parts_that_were_joined_by_cat_are_refused_with_the_time_and_a_command(t
     subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *command[1:]], check=True, cwd=tmp_path)
     info = media.probe(joined)
     assert info.duration_sec == pytest.approx(3.5, abs=0.1)
-    frames = media.read_frames(joined, info, info.frame_times_sec, 40, 16)
+    frames = video_track.read_frames(joined, info, info.frame_times_sec, 40, 16)
     assert {*range(60), *range(100, 145)} - {read_number(frame) for frame in frames} == set()
     assert np.abs(np.concatenate(list(audio_track.read_audio(joined, info, 8000)))[20_000:26_000]).max() > 0.4
 
@@ -175,7 +175,7 @@ def test_a_raw_stream_is_refused_with_a_command_that_gives_it_timestamps(tmp_pat
     subprocess.run([*ffmpeg, *command[1:]], check=True)
     info = media.probe(timed)
     np.testing.assert_allclose(info.frame_times_sec, np.arange(60) / 30, atol=1e-4)
-    assert [read_number(frame) for frame in media.read_frames(timed, info, info.frame_times_sec, 40, 16)] == [
+    assert [read_number(frame) for frame in video_track.read_frames(timed, info, info.frame_times_sec, 40, 16)] == [
         *range(60)
     ]
 
@@ -198,7 +198,7 @@ def test_ogg_files_that_were_joined_by_cat_are_refused_with_a_command(tmp_path):
     command = shlex.split(message.partition(" with ")[2].partition(", where")[0])
     subprocess.run([*ffmpeg, *command[1:]], check=True, cwd=tmp_path)
     info = media.probe(joined)
-    numbers = [read_number(frame) for frame in media.read_frames(joined, info, info.frame_times_sec, 40, 16)]
+    numbers = [read_number(frame) for frame in video_track.read_frames(joined, info, info.frame_times_sec, 40, 16)]
     assert numbers == [*range(45), *range(100, 145)]
     assert problems.describe_problems(joined, info, set()) == []
 
@@ -232,7 +232,7 @@ def test_a_jump_of_an_hour_is_named_with_both_times_and_the_segments_are_right(g
     numbers = [read_number(frame) for segment in segments for frame in segment["video"]]
     assert numbers[:1801] == [0] + [29] * 1800
     times_sec = np.array([3600.5, 3601.0, 3601.5])
-    frames = media.read_frames(path, media.probe(path), times_sec, 40, 16)
+    frames = video_track.read_frames(path, media.probe(path), times_sec, 40, 16)
     assert [read_number(frame) for frame in frames] == [29, 30, 45]
 
 

@@ -10,7 +10,7 @@ import pytest
 from clips import HEIGHT_PX, WIDTH_PX, draw_number, read_number, tone, write_clip
 
 import label_finder
-from videosummarizer import audio_track, media, problems, tracks
+from videosummarizer import audio_track, media, problems, tracks, video_track
 from videosummarizer.dataset import input_check, sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import reel
@@ -219,10 +219,10 @@ def test_a_cover_is_not_the_video(tmp_path, clip, place):
         ffmpeg("-i", cover, "-i", str(clip), "-map", "0", "-map", "1", "-c", "copy", *flags, path)
     info = media.probe(path)
     assert (info.width_px, info.height_px) == (WIDTH_PX, HEIGHT_PX)
-    frames = media.read_frames(path, info, np.array([0.0, 1.0]), 40, 16)
+    frames = video_track.read_frames(path, info, np.array([0.0, 1.0]), 40, 16)
     assert [read_number(frame) for frame in frames] == [0, 30]
     reel.render_reel(path, info, np.array([[15, 45]]), tmp_path / "reel.mp4")
-    frames = media.read_frames(tmp_path / "reel.mp4", media.probe(tmp_path / "reel.mp4"), np.array([0.0]), 40, 16)
+    frames = video_track.read_frames(tmp_path / "reel.mp4", media.probe(tmp_path / "reel.mp4"), np.array([0.0]), 40, 16)
     assert read_number(next(frames)) == 15
     only = tmp_path / "only.mp4"
     ffmpeg("-i", str(tmp_path / "cover.jpg"), "-i", str(clip), "-map", "0", "-map", "1:a", "-c", "copy",
@@ -242,12 +242,12 @@ def test_the_size_and_the_pixels_are_as_displayed_everywhere(tmp_path, clip, deg
     ffmpeg("-ss", "0.5", "-i", str(path), "-frames:v", "1", str(tmp_path / "shown.png"))  # FFmpeg turns by itself
     with av.open(str(tmp_path / "shown.png")) as picture:
         shown = next(picture.decode(video=0)).to_ndarray(format="rgb24").astype(int)
-    (frame,) = media.read_frames(path, info, np.array([0.5]), *size_px)
+    (frame,) = video_track.read_frames(path, info, np.array([0.5]), *size_px)
     assert np.abs(frame - shown).mean() < 1
     reel.render_reel(path, info, np.array([[15, 16]]), tmp_path / "reel.mp4")
     made = media.probe(tmp_path / "reel.mp4")
     assert (made.width_px, made.height_px) == size_px
-    (frame,) = media.read_frames(tmp_path / "reel.mp4", made, np.array([0.0]), *size_px)
+    (frame,) = video_track.read_frames(tmp_path / "reel.mp4", made, np.array([0.0]), *size_px)
     assert np.abs(frame - shown).mean() < 3
     reference, clips = describe_match(path, info, np.array([[0, 30]]), np.array([0.5]))
     text = write_fcpxml(Timeline("a", reference, clips), tmp_path).decode()

@@ -1,4 +1,4 @@
-"""Open a video file, and read its frames by presentation time. This module knows nothing about segments or labels.
+"""Open a video file, and find its properties from its packets. This module knows nothing about segments or labels.
 
 Times are seconds from the container's start time. Players, FFmpeg and moviepy have their time 0 there as well, so video
 and audio stay in sync whatever each stream's first timestamp is. No frame rate is ever assumed.
@@ -10,8 +10,7 @@ import os
 import stat
 import sys
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +18,9 @@ import av.error
 import numpy as np
 
 from videosummarizer import timestamps, tracks
-from videosummarizer.frame_scaling import Scaler, displayed_size_px
-from videosummarizer.nal_units import disposable_test, random_access_test
-from videosummarizer.packet_decoding import decode, decoder_delay, lacks_display_times
+from videosummarizer.frame_scaling import displayed_size_px
+from videosummarizer.nal_units import random_access_test
+from videosummarizer.packet_decoding import decode, lacks_display_times
 
 
 class MediaError(Exception):
@@ -307,172 +306,3 @@ def read_packets(
     if container.format.name == "avi" and len(keyframe_pts) == len(video_times.pts) and not codec.intra_only:
         del keyframe_pts[1:]  # a file without an index says of each packet that it is a keyframe
     return first_frame, keyframe_pts, random_access_points
-
-
-def read_frames(
-    path: str | os.PathLike,
-    video_info: VideoInfo,
-    times_sec: np.ndarray,
-    width_px: int,
-    height_px: int,
-    num_threads: int = 0,
-    damaged_sec: set[int] | None = None,
-) -> Iterator[np.ndarray]:
-    """Read the frames shown at given times in one pass, scaled by averaging all source pixels (AREA).
-
-    Pictures that no other picture refers to are only decoded where they are shown at a given time (`disposable_test`).
-    Decoding starts at the last random access point before the first time.
-
-    Args:
-        path: The video.
-        video_info: The result of `probe`.
-        times_sec: (n,) float64, ascending.
-        width_px: The width of the frames to return.
-        height_px: The height of the frames to return.
-        num_threads: The number of decoder threads, 0 for one per core.
-        damaged_sec: Takes the whole seconds in which packets do not decode.
-
-    Yields:
-        n arrays (height_px, width_px, 3) uint8 RGB. Each is the last frame whose presentation time is not later than
-        the given time, except for rounding of timestamps, or the first frame for times before it. A damaged frame is
-        replaced by the last undamaged one before it.
-
-    Raises:
-        MediaError: The file cannot be read, or no frame of it decodes.
-    """
-    times = iter(times_sec)
-    time_sec = next(times, None)
-    if time_sec is None:
-        return
-    with open_media(path) as container:
-        stream = video_stream(container, path)
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = num_threads
-        start_sec = start_time_sec(container)
-        tolerance_sec = ROUNDING_ERROR_SEC.get(container.format.name, 0) + TIME_TOLERANCE_SEC
-        wanted_pts = shown_pts(video_info, times_sec, start_sec, float(stream.time_base), tolerance_sec)
-        is_disposable = disposable_test(stream)
-        packets = demux_from(container, stream, video_info.random_access_points, min(wanted_pts))
-        if not lacks_display_times(stream):
-            packets = (p for p in packets if p.pts in wanted_pts or not is_disposable(p))
-        scale = Scaler(width_px, height_px)
-        shown, scaled = None, None  # the last decoded frame, and its pixels once they are needed
-        on_damage = None if damaged_sec is None else lambda time_sec: damaged_sec.add(int(time_sec))
-        for frame in decode_to_end(path, packets, video_info.random_access_points, start_sec, on_damage):
-            frame_time_sec = frame.time - start_sec
-            while shown is not None and time_sec < frame_time_sec - tolerance_sec:
-                scaled = scale(shown) if scaled is None else scaled
-                yield scaled
-                time_sec = next(times, None)
-                if time_sec is None:
-                    return
-            shown, scaled = frame, None
-        if shown is None:
-            raise no_frame_error(path)
-        scaled = scale(shown)
-        while time_sec is not None:
-            yield scaled
-            time_sec = next(times, None)
-
-
-def shown_pts(
-    video_info: VideoInfo,
-    times_sec: np.ndarray,
-    start_sec: float,
-    time_base_sec: float,
-    tolerance_sec: float = TIME_TOLERANCE_SEC,
-) -> set[int]:
-    """Return the presentation timestamps of the frames shown at given times.
-
-    Args:
-        video_info: The result of `probe`.
-        times_sec: (n,) float64.
-        start_sec: The container's start time.
-        time_base_sec: Seconds of a tick.
-        tolerance_sec: By how much a frame may be later than a time at which it is shown.
-    """
-    indices = np.searchsorted(video_info.frame_times_sec, times_sec + tolerance_sec, side="right") - 1
-    shown_times_sec = video_info.frame_times_sec[np.maximum(np.unique(indices), 0)]
-    return set(np.rint((shown_times_sec + start_sec) / time_base_sec).astype(np.int64).tolist())
-
-
-def demux_from(
-    container: av.container.InputContainer, stream: av.VideoStream, random_access_points: np.ndarray, first_pts: int
-) -> Iterator[av.Packet]:
-    """Yield a stream's packets from the last random access point not after first_pts on; all where there is none.
-
-    Args:
-        container: The open file.
-        stream: Its video stream.
-        random_access_points: (num_points, 2) int64, see `VideoInfo`.
-        first_pts: The presentation timestamp of the first picture that is needed.
-    """
-    index = int(np.searchsorted(random_access_points[:, 0], first_pts, side="right")) - 1
-    if index <= 0:  # the first random access point is the beginning
-        yield from demux(container, stream)
-        return
-    first_packet_pts, first_packet_dts = random_access_points[index].tolist()
-    container.seek(first_packet_dts, stream=stream, backward=True)
-    packets = demux(container, stream)
-    for packet in packets:
-        if packet.pts == first_packet_pts:
-            yield packet
-            break
-    yield from packets
-
-
-def decode_to_end(
-    path: str | os.PathLike,
-    packets: Iterator[av.Packet],
-    random_access_points: np.ndarray,
-    start_sec: float,
-    on_damage: Callable[[float], object] | None,
-) -> Iterator[av.VideoFrame]:
-    """Decode video packets as `decode` does, including frames that several threads lose behind damage.
-
-    At the end of a file, a decoder with several threads returns no frame after the first error, and none at all where
-    nearly all packets are damaged. dav1d, which decodes AV1, loses frames anywhere, some of them without an error. Such
-    frames are decoded again with one thread.
-
-    Args:
-        path: The video.
-        packets: Its packets up to the end.
-        random_access_points: See `VideoInfo`.
-        start_sec: The container's start time.
-        on_damage: As for `decode`.
-    """
-    last_packet_pts, last_frame_pts, delay, is_lossy = -1, -1, 0, False
-    expected_pts: deque[int] = deque()  # of dav1d's next frames, which come in the order of their packets
-
-    def watch() -> Iterator[av.Packet]:
-        nonlocal last_packet_pts, delay
-        for packet in packets:
-            last_packet_pts = max(last_packet_pts, packet.pts or 0)
-            if packet.pts is not None and not packet.is_discard and packet.stream.codec_context.name == "libdav1d":
-                expected_pts.append(packet.pts)
-            yield packet
-            delay = decoder_delay(packet)
-
-    def report(time_sec: float) -> None:
-        nonlocal is_lossy
-        if expected_pts:
-            is_lossy = True  # reported when it is decoded again
-        elif on_damage is not None:
-            on_damage(time_sec)
-
-    for frame in decode(watch(), start_sec, report):
-        while expected_pts and expected_pts[0] <= frame.pts:
-            is_lossy = is_lossy or expected_pts[0] < frame.pts
-            expected_pts.popleft()
-        if is_lossy:
-            break
-        last_frame_pts = frame.pts
-        yield frame
-    if not is_lossy and (not delay or last_frame_pts >= last_packet_pts):
-        return
-    with open_media(path) as container:
-        stream = video_stream(container, path)
-        stream.codec_context.thread_count = 1
-        for frame in decode(demux_from(container, stream, random_access_points, last_frame_pts), start_sec, on_damage):
-            if frame.pts > last_frame_pts:
-                yield frame

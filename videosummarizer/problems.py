@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection, Set
 
-from videosummarizer import media, timestamps
+from videosummarizer import media, timestamps, video_track
 
 # Header and last frame of an intact file may differ by up to this.
 MAX_MISSING_SEC = 1.0
@@ -23,7 +23,7 @@ def find_damage(path: str | os.PathLike, video_info: media.VideoInfo) -> set[int
     with media.open_media(path) as container:
         stream = media.video_stream(container, path)
         stream.thread_type = "AUTO"
-        for _ in media.decode_to_end(
+        for _ in video_track.decode_to_end(
             path,
             media.demux(container, stream),
             video_info.random_access_points,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, video_track
 from videosummarizer.dataset.metadata import MFCC_HOP_LENGTH, NUM_MFCC, DataConfig
 from videosummarizer.dataset.spool_file import SpoolFile
 from videosummarizer.librosa_import import import_librosa
@@ -101,7 +101,7 @@ def read_segment_range(
     starts_sec = part_start_sec + np.array(indices)[:, np.newaxis] * config.segment_length
     times_sec = (starts_sec + np.arange(config.num_frames) / config.video_sample_rate).ravel()
     times_sec = times_sec[times_sec < part_end_sec - TIME_TOLERANCE_SEC]
-    sampled_frames = media.read_frames(
+    sampled_frames = video_track.read_frames(
         video_path, video_info, times_sec, config.video_width, config.video_height, num_threads, damaged_sec
     )
 
