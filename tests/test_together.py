@@ -13,7 +13,7 @@ from extractor import all_files
 from test_highlight_extractor import frames_in
 
 from highlight_extractor import parse_args
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, video_track
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import joined_reel, scoring, together
 from videosummarizer.extraction.job import ExtractionError
@@ -274,7 +274,7 @@ def test_pictures_of_another_shape_are_fitted_between_bars(tmp_path, size, shown
     joined_reel.render_joined_reel(parts, path, reel_format, ["one"])
     info = media.probe(path)
     assert (info.width_px, info.height_px, info.audio) == (128, 64, None)
-    frames = list(media.read_frames(path, info, info.frame_times_sec, 128, 64))
+    frames = list(video_track.read_frames(path, info, info.frame_times_sec, 128, 64))
     assert len(frames) == 6
     bars = np.ones((64, 128), bool)
     bars[shown] = False
