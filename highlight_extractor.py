@@ -38,6 +38,7 @@ from videosummarizer.extraction import (
     label_sections,
     match_writers,
     outputs,
+    preview,
     reel,
     together,
 )
@@ -61,7 +62,7 @@ from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, fin
 # The arguments that decide what is in the files, apart from the checkpoint: files made with others are not replaced.
 SETTINGS = (
     *("threshold", "length", "padding", "reel_height", "aspect", "fit", "transition", "captions", "intro"),
-    "audio_track",
+    *("audio_track", "preview"),
 )
 
 # Errors whose message names the file and says what to do.
@@ -129,6 +130,7 @@ def extract_match(
         media.MediaError, OSError: The match cannot be read, or no file can be written.
         checkpoint.CheckpointError: The network cannot be read.
     """
+    args = preview.for_match(args, video_path)
     job = make_job(video_path, checkpoint, args)
     if not args.overwrite:
         if job.existing_files and not job.is_up_to_date:
@@ -155,6 +157,8 @@ def extract_match(
             report_error(path, "cannot be written", error, args)
             is_complete = False
     describe_result(result, job.path_of, job.sections_path)
+    if preview.is_needed(video_path) and not args.preview:
+        logger.warning(preview.describe_need(video_path))
     return is_complete, result
 
 

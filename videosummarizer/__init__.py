@@ -14,6 +14,7 @@ Modules:
     antiphase.py       stereo audio that cancels to silence in mono
     argument_types.py  argparse types whose messages say what was received and what is expected
     atomic_file.py     writing a file completely or leaving the old one
+    audio_mix.py       the sum of several audio tracks
     audio_track.py     audio of a video, by presentation time
     console.py         file names in any language, whatever the locale and the console
     error_messages.py  an unexpected error in one line that names the match

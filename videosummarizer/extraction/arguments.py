@@ -181,6 +181,13 @@ def add_file_arguments(group: argparse._ArgumentGroup) -> None:
         help="Also write each section as a file of its own into the folder <title>_clips, named by rank, score, time, "
         "in the reel's shape and with its captions.",
     )
+    group.add_argument(
+        "--preview",
+        action="store_const",
+        const=True,
+        help="Copy a match that not all browsers play (ts, mts, flv, avi, mkv), without encoding it again, into "
+        "<title>_preview.mp4, which the page plays.",
+    )
     group.add_argument("--overwrite", action="store_true", help="Replace existing files of the matches.")
     group.add_argument("--debug", action="store_true", help="Show a traceback with each error.")
 

@@ -15,7 +15,7 @@ import numpy as np
 from videosummarizer import media
 from videosummarizer.argument_types import ALL_TRACKS
 from videosummarizer.atomic_file import atomic_write, discard
-from videosummarizer.extraction import clip_files, decoding_process, outputs, reel, reel_sections, review_page
+from videosummarizer.extraction import clip_files, decoding_process, outputs, preview, reel, reel_sections, review_page
 from videosummarizer.extraction.arguments import repeated_options
 from videosummarizer.extraction.exports import chapters, edl, fcp7_xml, fcpxml, losslesscut, otio
 from videosummarizer.extraction.exports.chapters import section_names
@@ -23,6 +23,7 @@ from videosummarizer.extraction.exports.timeline import Timeline, describe_match
 from videosummarizer.extraction.outputs import MatchResult
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.extraction.reel_style import ReelStyle
+from videosummarizer.match_files import find_file
 from videosummarizer.sections import total_sec
 from videosummarizer.tracks import MIX
 
@@ -76,6 +77,12 @@ class Cut:
             return reel.reel_edges_sec(self.result.info, self.result.sections)
         return reel_sections.styled_edges_sec(self.styled_sections, self.style)
 
+    @property
+    def preview_path(self) -> Path | None:
+        """Return the copy of the match that the page plays, None where it plays the match."""
+        path = find_file(self.args.output_dir / f"{self.result.title}{preview.SUFFIX}")
+        return path if self.args.preview and path.exists() else None
+
     @functools.cached_property
     def audio_tracks(self) -> tuple[tuple[int], ...] | None:
         """Return what `reel.render_reel` needs to keep every audio track that can be read, if that is asked for."""
@@ -126,8 +133,21 @@ def render_page(cut: Cut) -> bytes:
         result.sections,
         result.labelled_sections,
         *curve,
+        preview_path=cut.preview_path,
         options=repeated_options(cut.args),
     )
+
+
+def write_preview(cut: Cut, path: Path) -> None:
+    """Copy the match into an mp4."""
+    result = cut.result
+    with progress("Copying", result.info.duration_sec) as add_sec:
+        try:
+            decoding_process.call(
+                result.video_path, preview.write_preview, result.video_path, result.info, path, on_progress=add_sec
+            )
+        finally:
+            discard(f"{path}.part")  # of a process that was ended
 
 
 def write_reel(cut: Cut, path: Path) -> None:
@@ -201,6 +221,7 @@ WRITERS = (
     FileWriter("_scores.csv", content(lambda cut: outputs.write_scores(cut.result)), needs_scores=True),
     FileWriter(".txt", content(lambda cut: outputs.write_labels(cut.result))),
     FileWriter(".vtt", content(lambda cut: chapters.write_webvtt(cut.result.sections_sec, cut.result.section_scores))),
+    FileWriter(preview.SUFFIX, write_preview, argument="preview"),
     FileWriter(".html", content(render_page), shows_labels=True),
     FileWriter("_timeline.png", content(lambda cut: outputs.draw_timeline(cut.result)), shows_labels=True),
     FileWriter(
