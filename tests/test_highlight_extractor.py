@@ -13,12 +13,12 @@ import numpy as np
 import opentimelineio
 import pytest
 from clips import read_number, tone, write_clip
+from extractor import ENDINGS
 
 from highlight_extractor import main
 from videosummarizer import media, video_track
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import outputs, reel, scoring
-from videosummarizer.extraction.job import SUFFIXES
 from videosummarizer.extraction.match_writers import WRITERS
 from videosummarizer.labels import read_label_file, resolve_sections
 from videosummarizer.training import inference
@@ -87,7 +87,7 @@ def test_every_file_tells_the_same(extract, match, tmp_path, capsys):
     match.with_suffix(".txt").write_text("60,120\n")
     assert extract(match) == 0
     out = tmp_path / "out"
-    assert sorted(path.name for path in out.iterdir()) == sorted(f"match{ending}" for ending in SUFFIXES)
+    assert sorted(path.name for path in out.iterdir()) == sorted(f"match{ending}" for ending in ENDINGS)
     assert (out / "match.txt").read_text() == "30,90,00:00:01,00:00:03\n150,180,00:00:05,00:00:06\n"
     report = json.loads((out / "match.json").read_text())
     assert report["sections"][0] == {
@@ -180,7 +180,7 @@ def test_interrupted_it_continues(extract, match, tmp_path, scored, monkeypatch,
     assert extract(match) == 0
     after = contents(tmp_path / "out")
     assert {name: after[name] for name in written} == written
-    assert len(after) == len(SUFFIXES)
+    assert len(after) == len(ENDINGS)
     assert scored == ["match"] * (2 if stage == "write_report" else 1)  # scores that were written are read again
 
 
@@ -292,9 +292,7 @@ def test_a_match_without_sections(extract, match, tmp_path, capsys, caplog):
     out = tmp_path / "out"
     assert (out / "match.txt").read_text() == ""
     names = {path.name for path in out.iterdir()}
-    assert names == {f"match{ending}" for ending in SUFFIXES} - {
-        f"match{w.suffix}" for w in WRITERS if w.needs_sections
-    }
+    assert names == {f"match{ending}" for ending in ENDINGS} - {f"match{w.suffix}" for w in WRITERS if w.needs_sections}
     assert extract(match, "--threshold", "0.95") == 0
     assert "finished already" in capsys.readouterr().out
 
