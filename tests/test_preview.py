@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clips import tone, write_clip
 
-from videosummarizer import audio_track, media
+from videosummarizer import audio_track, media, video_track
 from videosummarizer.extraction import preview
 from videosummarizer.extraction.exports.timeline import ExportError
 
@@ -59,7 +59,9 @@ def test_a_copy_has_the_same_pictures_and_sounds_at_the_same_times(tmp_path, sou
     times_sec = info.frame_times_sec[::7] + 0.01
     sizes = (info.width_px, info.height_px)
     for received, expected in zip(
-        media.read_frames(copy, made, times_sec, *sizes), media.read_frames(path, info, times_sec, *sizes), strict=True
+        video_track.read_frames(copy, made, times_sec, *sizes),
+        video_track.read_frames(path, info, times_sec, *sizes),
+        strict=True,
     ):
         np.testing.assert_array_equal(received, expected)  # it was not encoded again
     assert (made.audio and made.audio.split()[0]) == audio_codec
