@@ -184,7 +184,7 @@ def test_while_it_plays_the_slider_is_not_read_out(page):
     page.wait_until("return Number(clock.textContent.split('frame ')[1]) > 8")
     assert page.find("#axis").get_attribute("aria-valuetext") == said == "00:00.01, frame 0"
     page.press(Keys.SPACE)
-    page.wait_until("return video.paused && !changed")
+    page.wait_until("return video.paused && !axis.ariaValueText.endsWith('frame 0')")
     assert page.find("#axis").get_attribute("aria-valuetext") == "{}, frame {}".format(*page.clock)
 
 

@@ -89,13 +89,23 @@ def test_the_match_and_its_curve_stay_in_view_and_nothing_is_wider_than_the_scre
     assert page("return scrollY") > 100
 
 
-def test_no_row_of_the_list_is_cut_off(long_page):
-    long_page("select(sections[120].id)")
-    clipped = long_page(
-        "return [...document.querySelectorAll('#list li:nth-child(n + 119):nth-child(-n + 123) > *')]"
-        ".filter((part) => part.scrollWidth > part.clientWidth + 1 && part.clientWidth).map((part) => part.outerHTML)"
+@pytest.mark.parametrize("size", [(320, 640), (WIDTH, HEIGHT), (844, 390), (1024, 768), (1360, 760), (1920, 1080)])
+def test_nothing_is_cut_off(long_page, size):
+    screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 1100}
+    long_page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    long_page("toggleMark('isStarred', sections[0].id); select(sections[120].id)")
+    long_page.wait_until(f"return innerWidth === {size[0]} && !changed")
+    assert long_page("return document.documentElement.scrollWidth") == size[0]
+    cut_off = long_page(
+        "const parts = document.querySelectorAll("
+        "  'button, select, .bar, #clock, #summary, #editor > *, #list li:nth-child(n + 119):nth-child(-n + 123) > *');"
+        "const rightOf = (part) => part.getBoundingClientRect().right || innerWidth;"
+        "const isCutOff = (part) => part.clientWidth && part.scrollWidth > part.clientWidth + 1 ||"
+        "  rightOf(part) > rightOf(part.closest('.panel, header')) + 1;"
+        "return [...parts].filter((part) => part.checkVisibility() && part.closest('.panel, header') && isCutOff(part))"
+        ".map(({outerHTML}) => outerHTML)"
     )
-    assert clipped == []
+    assert cut_off == []
 
 
 def test_a_swipe_over_the_curve_scrolls_the_page_and_changes_nothing(page):

@@ -87,7 +87,7 @@ let revealedRow = ""; // the row that the list was scrolled to: the section's id
 /** Scrolls the list, and not the page, so that the whole row of the selected section is in view. */
 function revealRow() {
   const { list } = element;
-  const index = [...list.children].findIndex((row) => row.ariaCurrent);
+  const index = [...list.children].findIndex((row) => row.hasAttribute("aria-current"));
   const place = [selected, index, list.children.length].join();
   if (index < 0 || place === revealedRow) return;
   revealedRow = place;
