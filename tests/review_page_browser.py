@@ -227,15 +227,22 @@ class Page:
 
 
 def write_page(
-    video_path, page_dir, sections=SECTIONS, labelled=LABELLED, scores=SCORES, info=None, decoded_scores=None
+    video_path,
+    page_dir,
+    sections=SECTIONS,
+    labelled=LABELLED,
+    scores=SCORES,
+    info=None,
+    decoded_scores=None,
+    start_sec=0.0,
 ):
     info = info or media.probe(video_path)
     page_dir.mkdir(exist_ok=True)
     path = page_dir / f"{video_path.stem}.html"
     decoded_scores = scores if decoded_scores is None else decoded_scores
-    page = review_page.render_page(
-        video_path, page_dir, info, np.array(sections), labelled, scores, decoded_scores, SEGMENT_LENGTH_SEC, 0.5
-    )
+    step_sec, threshold = (None, None) if scores is None else (SEGMENT_LENGTH_SEC, 0.5)
+    curve = (scores, decoded_scores, step_sec, threshold, start_sec)
+    page = review_page.render_page(video_path, page_dir, info, np.array(sections), labelled, *curve)
     path.write_bytes(page)
     return path
 

@@ -137,6 +137,7 @@ def test_scores_of_a_part_are_kept_for_corrected_sections_and_absent_outside_it(
     labels.write_text("3,12\n24,30\n30,33\n60,66\n")
     assert extract.cut(match, "--sections", labels, "--overwrite", "--clips") == 0
     sections = extract.report()["sections"]
+    # The part has the frames 27 to 62.
     assert [section.get("score") for section in sections] == [None, None, pytest.approx(0.123457, abs=1e-6), None]
     assert (extract.out / "match.vtt").read_text().count("(score") == 1
     assert sorted(path.name for path in (extract.out / "match_clips").iterdir()) == [

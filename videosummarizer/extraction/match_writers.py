@@ -125,7 +125,7 @@ def render_page(cut: Cut) -> bytes:
     result, scores = cut.result, cut.result.scores
     curve = (None, None, None, None, 0.0)
     if scores is not None:
-        curve = (scores.steps.ravel(), result.decoded_scores, scores.step_sec, scores.point.threshold, scores.start_sec)
+        curve = (result.shown_steps, result.decoded_scores, scores.step_sec, scores.point.threshold, scores.start_sec)
     return review_page.render_page(
         result.video_path,
         cut.args.output_dir,

@@ -20,7 +20,6 @@ from videosummarizer.evaluation.decoding import decoded_scores
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.labels import format_sections, format_time
 from videosummarizer.match_files import title_of
-from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.sections import label_segments, mean_scores, to_frames, to_seconds, total_sec
 from videosummarizer.untrusted_file import read_limited
 
@@ -67,13 +66,9 @@ class MatchScores:
         return decoded_scores(self.steps.ravel(), self.step_sec, scored_sec, point.threshold, point.section_penalty)
 
     def mean_scores(self, sections_sec: np.ndarray, duration_sec: float) -> np.ndarray:
-        """Return (num_sections,) float64: the mean score of each section, NaN for one that is not all scored."""
-        start_sec, end_sec = self.part_sec(duration_sec)
-        scores = mean_scores(sections_sec - start_sec, self.steps.ravel(), self.step_sec)
-        is_scored = (sections_sec[:, 0] > start_sec - TIME_TOLERANCE_SEC) & (
-            sections_sec[:, 1] < end_sec + TIME_TOLERANCE_SEC
-        )
-        return np.where(is_scored, scores, np.nan)
+        """Return (num_sections,) float64: the mean score of each section within the scored part."""
+        part_sec = self.part_sec(duration_sec)
+        return mean_scores(np.clip(sections_sec, *part_sec) - self.start_sec, self.steps.ravel(), self.step_sec)
 
 
 @dataclass(frozen=True)
@@ -110,11 +105,24 @@ class MatchResult:
         return None if self.scores is None else self.scores.decode(self.info.duration_sec)
 
     @property
+    def shown_steps(self) -> np.ndarray:
+        """Return (num_steps,) float64: the scores of the steps that begin before the end of the scored part."""
+        return self.scores.steps.ravel()[: len(self.decoded_scores)]
+
+    @property
     def section_scores(self) -> np.ndarray | None:
-        """Return (num_sections,) float64: the mean score of each section, see `MatchScores`; None without scores."""
+        """Return (num_sections,) float64: the mean score of each section, NaN for one that is not all scored.
+
+        Without scores, the result is None.
+        """
         if self.scores is None:
             return None
-        return self.scores.mean_scores(self.sections_sec, self.info.duration_sec)
+        part_sec = np.array([self.scores.part_sec(self.info.duration_sec)])
+        ((first, end),) = to_frames(part_sec, self.info.frame_times_sec)
+        is_scored = (self.sections[:, 0] >= first) & (self.sections[:, 1] <= end)
+        scores = np.full(len(self.sections), np.nan)
+        scores[is_scored] = self.scores.mean_scores(self.sections_sec[is_scored], self.info.duration_sec)
+        return scores
 
 
 def write_scores(result: MatchResult) -> bytes:
@@ -208,7 +216,7 @@ def draw_timeline(result: MatchResult) -> bytes:
     axes = figure.add_subplot()
     scores, steps, threshold = result.scores, (None, None, None), None
     if scores is not None:
-        steps, threshold = (scores.steps.ravel(), result.decoded_scores, scores.step_sec), scores.point.threshold
+        steps, threshold = (result.shown_steps, result.decoded_scores, scores.step_sec), scores.point.threshold
     start_sec = scores.start_sec if scores is not None else 0.0
     plots.plot_timeline(axes, *steps, info.duration_sec, threshold, result.sections_sec, labelled_sec, start_sec)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)

@@ -103,8 +103,9 @@ function speakSelection() {
   if (selected === spokenId) return;
   spokenId = selected;
   const section = selectedSection();
+  const score = section ? scoreOf(section) : null;
   element.selection.textContent = section
-    ? `Section ${sections.indexOf(section) + 1} of ${sections.length} selected: ${preciseTime(edges[section.start])} to ${preciseTime(edges[section.end])}, score ${scoreOf(section).toFixed(2)}`
+    ? `Section ${sections.indexOf(section) + 1} of ${sections.length} selected: ${preciseTime(edges[section.start])} to ${preciseTime(edges[section.end])}${score === null ? "" : `, score ${score.toFixed(2)}`}`
     : "No section selected";
 }
 

@@ -48,14 +48,15 @@ function edgeNear(seconds) {
   return seconds - edges[frame] > edges[frame + 1] - seconds ? frame + 1 : frame;
 }
 
-/** Returns the mean score of the steps that a section covers, weighted by how much of each; null without scores. */
+/** Returns the mean score of the steps that a section covers, weighted by how much of each; null if it is not all scored. */
 function scoreOf(section) {
-  if (!match.scores.length) return null;
-  const [start, end] = [edges[section.start], edges[section.end]];
   const length = match.step_sec;
-  let sum = 0;
   const stepStart = (k) => match.start_sec + k * length;
-  if (start < match.start_sec - 1e-6) return null; // only a part of the match has scores
+  const scoredEnd = stepStart(match.scores.length);
+  const start = edges[section.start];
+  if (start < match.start_sec - 1e-6 || edges[section.end - 1] >= scoredEnd) return null;
+  const end = Math.min(edges[section.end], scoredEnd);
+  let sum = 0;
   for (let k = Math.floor((start + 1e-6 - match.start_sec) / length); k < match.scores.length && stepStart(k) < end; k++)
     sum += match.scores[k] * (Math.min(stepStart(k + 1), end) - Math.max(stepStart(k), start));
   return sum / (end - start);
