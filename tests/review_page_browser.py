@@ -69,7 +69,10 @@ class Page:
     """The open page: what it shows, and the editor's hands.
 
     Places on the timeline are worked out here, from the size of the canvas and the times at its left and right end.
+    Corrections are not kept for the next test, unless `keeps_drafts`.
     """
+
+    keeps_drafts = False
 
     def __init__(self, browser, path):
         self.browser = browser
@@ -77,12 +80,19 @@ class Page:
         browser.get(path.as_uri())
         self.wait_until_open()
 
+    def wait_until_kept(self):
+        """Wait until what the page keeps has arrived, which takes Chromium some 0.1 s, and nothing tells when."""
+        time.sleep(0.4)
+
     def reload(self):
         """Load the page once more, as after a crash: it is not asked whether it may be left."""
+        self.wait_until_kept()
         self.browser.refresh()
         self.wait_until_open()
 
     def wait_until_open(self):
+        if not self.keeps_drafts:
+            self("Storage.prototype.setItem = () => {}")
         self("window.showSaveFilePicker = undefined")  # its dialog cannot be worked from here: labels are downloaded
         self.wait_until("return edges !== null && (hasVideo && video.readyState >= 2 || !missing.hidden)")
 
@@ -261,6 +271,12 @@ def page_path(page_clip, tmp_path_factory):
 
 
 @pytest.fixture
+def keeps_drafts(monkeypatch):
+    """Let pages keep corrections during a test."""
+    monkeypatch.setattr(Page, "keeps_drafts", True)
+
+
+@pytest.fixture
 def page(browser, page_path):
     """The page of `page_clip`. At the end of a test the browser's console holds no error."""
     yield (opened := Page(browser, page_path))
@@ -299,3 +315,5 @@ def downloaded(page, name=f"{TITLE}.txt"):
 def leave(page):
     """Leave without being asked about labels that are not saved."""
     page("savedText = labelText(); localStorage.clear()")
+    if page.keeps_drafts:
+        page.wait_until_kept()

@@ -8,6 +8,7 @@ from review_page_browser import SECTIONS, downloaded
 from selenium.webdriver.common.keys import Keys
 
 pytest_plugins = ["review_page_browser"]
+pytestmark = pytest.mark.usefixtures("keeps_drafts")
 
 OTHER_SECTIONS = [[10, 20], [150, 220]]
 
@@ -75,8 +76,9 @@ def test_what_is_undone_leaves_nothing_behind(page):
 def test_saved_corrections_are_restored_as_saved(page):
     page("select(sections[0].id)")
     page.press("f")
+    assert page.sections[0] == [30, 61]
     page.click("#save")
-    downloaded(page)
+    assert downloaded(page).startswith(b"30,61,")
     page.reload()
     assert page.sections[0] == [30, 61]
     assert page("return labelText() === savedText")
@@ -93,6 +95,7 @@ def test_corrections_of_another_extraction_are_offered_and_not_mixed_in(open_pag
     page("select(sections[0].id)")
     page.press("f")
     corrected = page.sections
+    page.wait_until_kept()
     page = open_page(video_path=page_clip, sections=OTHER_SECTIONS)
     assert page.sections == OTHER_SECTIONS
     assert "made on another page of this match, where other sections were found" in notice(page)
@@ -126,6 +129,7 @@ def test_the_page_that_was_cut_from_corrections_has_their_marks(open_page, page_
     page("select(sections[0].id)")
     page.press("f")
     page.press("b")
+    page.wait_until_kept()
     page = open_page(video_path=page_clip, sections=page.sections)
     assert page("return sections.map(({isStarred}) => !!isStarred)") == [True, False, False]
     assert notice(page) is None

@@ -46,6 +46,7 @@ def notice(page):
         ("", []),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("keeps_drafts")
 def test_a_label_file_is_opened_in_every_form(page, tmp_path, content, expected):
     open_file(page, tmp_path / NAME, content)
     page.wait_until("return element.status.textContent.startsWith('Opened')")

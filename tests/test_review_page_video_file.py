@@ -102,6 +102,7 @@ def test_dropped_text_that_is_no_file_is_left_to_the_browser(page):
     assert not page("return wasTaken || document.body.classList.contains('dropping')")
 
 
+@pytest.mark.usefixtures("keeps_drafts")
 def test_a_page_without_its_video_keeps_and_saves_corrections(lost_page):
     page = lost_page
     page("select(sections[0].id)")

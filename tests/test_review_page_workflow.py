@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import opentimelineio
+import pytest
 from review_page_browser import Page, downloaded, leave
 from test_highlight_extractor import frames_in
 
@@ -35,6 +36,7 @@ def run_in_shell(command):
     return answer.stdout
 
 
+@pytest.mark.usefixtures("keeps_drafts")
 def test_the_command_that_the_page_shows_cuts_reel_and_edl_as_the_saved_labels_say(extract, browser):
     match = extract.match(TITLE)
     assert extract(match, "--reel_height", 32, "--clips") == 0  # finds 15 to 38 and 60 to 72
