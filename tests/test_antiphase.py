@@ -80,3 +80,13 @@ def test_all_seconds_of_long_frames_are_measured():
         frame.sample_rate = 8000
         meter.measure(frame, 2.0 * first)
     assert meter.cancelled_sec(6) == {0, 1, 2, 3, 4, 5}
+
+
+def test_mono_and_frames_without_samples_are_not_measured():
+    meter = AntiphaseMeter()
+    for layout, num_samples in (("stereo", 0), ("mono", 1024)):
+        frame = av.AudioFrame("fltp", layout, num_samples)
+        frame.sample_rate = 8000
+        meter.measure(frame, 0.5)
+    assert meter.cancelled_sec(1) == set()
+    assert meter.powers == {}
