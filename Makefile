@@ -36,8 +36,10 @@ $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/python data_converter.py data/raw 5 3 64 64 11025 0 --overwrite
 	$(BIN)/python main.py --data_dir $(DATASET) --ckpt_dir $(CHECKPOINTS) --overwrite
-	$(BIN)/python highlight_extractor.py $(UNSEEN_MATCH) --output_dir $(HIGHLIGHTS) --overwrite \
+	$(BIN)/python highlight_extractor.py $(UNSEEN_MATCH) --output_dir $(HIGHLIGHTS) --overwrite --clips \
 	    --ckpt "$$(ls -t $(CHECKPOINTS)/*.hdf5 | head -n 1)"
+	$(BIN)/python highlight_extractor.py $(UNSEEN_MATCH) --output_dir $(HIGHLIGHTS)/phone --overwrite \
+	    --sections $(HIGHLIGHTS) --aspect 9:16 --fit blur --reel_height 640 --transition 0.5 --captions
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

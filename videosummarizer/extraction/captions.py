@@ -133,7 +133,7 @@ def draw_caption(lines: tuple[str, ...], font_path: Path, picture_size_px: tuple
         picture_size_px: The width and the height of the reel.
 
     Returns:
-        picture: (H, W, 4) uint8, as wide as the reel, with an opacity.
+        picture: (H, W, 4) uint8, from the left edge of the reel on, with an opacity.
         top_px: Where it lies in the reel.
     """
     from PIL import Image, ImageDraw
@@ -146,7 +146,8 @@ def draw_caption(lines: tuple[str, ...], font_path: Path, picture_size_px: tuple
         drawn.append((text, font, y_px))
         y_px += sum(font.getmetrics()) + max(1, round(0.005 * side_px))
     outline_px = max(1, round(0.003 * side_px))
-    picture = Image.new("RGBA", (width_px, y_px + 2 * outline_px), (0, 0, 0, 0))
+    right_px = left_px + round(max(font.getlength(text) for text, font, _ in drawn)) + 2 * outline_px
+    picture = Image.new("RGBA", (min(width_px, right_px), y_px + 2 * outline_px), (0, 0, 0, 0))
     draw = ImageDraw.Draw(picture)
     for text, font, top_px in drawn:
         position = (left_px, top_px + outline_px)

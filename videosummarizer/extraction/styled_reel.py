@@ -148,7 +148,7 @@ def section_clips(
             layers = [backdrop, layers[0].set_position("center")]
         if style.has_captions:
             draw, top_px = caption_drawer(section, size_px)
-            caption_px = (size_px[0], draw(0).shape[0])
+            caption_px = draw(0).shape[1::-1]
             caption = clip_of(lambda t: draw(t)[..., :3], caption_px)
             caption = caption.set_mask(clip_of(lambda t: draw(t)[..., 3] / 255, caption_px, is_mask=True))
             layers.append(caption.set_position((0, top_px)))
