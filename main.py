@@ -2,6 +2,7 @@
 
     python main.py --data_dir DIR                               train, then test the best checkpoint
     python main.py --mode test --ckpt FILE.hdf5 --data_dir DIR  test a checkpoint
+    python main.py --folds 5 --data_dir DIR                     test each match once, with a network trained without it
 
 Input: a dataset that data_converter.py wrote.
 
@@ -11,6 +12,8 @@ Output, in ckpt_dir:
     resume.npz                            state of the run, for --resume
     test_report.json, predictions.csv     metrics and scores of the test
     precision_recall.png, test_matches.png
+    fold_<number>/                        with --folds, the run of each fold
+    label_doubts.csv, label_doubts.html   with --folds, the labels that the scores contradict most
 """
 
 from videosummarizer import console, interruption
@@ -34,8 +37,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from data_loader import DataLoader
 from videosummarizer.dataset import audit
 from videosummarizer.dataset.metadata import SCHEMA_VERSION, SUBSETS, DatasetError
+from videosummarizer.dataset.split import fold_of
 from videosummarizer.error_messages import describe_os_error
-from videosummarizer.evaluation import quality_report
+from videosummarizer.evaluation import label_doubts, quality_report
 from videosummarizer.training import earlier_run, resume_point, validation
 from videosummarizer.training.arguments import MAX_EPOCHS, MIN_EPOCHS, NUM_UPDATES, parse_args
 from videosummarizer.training.checkpoint import CheckpointError
@@ -172,7 +176,7 @@ def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
         "--epochs": args.epochs,
         "--batch_size": loader.batch_size,
         "--seed": args.seed,
-        "--split": [loader.train_ratio, loader.valid_ratio],
+        **({"--folds": list(loader.fold)} if loader.fold else {"--split": [loader.train_ratio, loader.valid_ratio]}),
         "--init_ckpt": args.init_ckpt,
         "data config": loader.config.to_dict(),
         "segments": [loader.num_segments[subset] for subset in SUBSETS],
@@ -188,7 +192,7 @@ def checkpoint_attributes(args: argparse.Namespace, loader: DataLoader) -> dict:
         "schema_version": SCHEMA_VERSION,
         "config": loader.config.to_dict(),
         "data_shape": loader.data_shape,
-        "split": [loader.train_ratio, loader.valid_ratio],
+        **({"fold": list(loader.fold)} if loader.fold else {"split": [loader.train_ratio, loader.valid_ratio]}),
         "learning_rate": args.learning_rate,
         "batch_size": loader.batch_size,
         "seed": args.seed,
@@ -214,10 +218,60 @@ def test_checkpoint(args: argparse.Namespace, loader: DataLoader, ckpt_path: str
     return testing.write_results(args.ckpt_dir, report, scored, point, levels)
 
 
-def load_data(args: argparse.Namespace) -> DataLoader:
-    """Open the dataset, split by --split or, in test mode, as the checkpoint was trained.
+def test_folds(args: argparse.Namespace) -> tuple[list[str], str]:
+    """Train a network for each fold, test each match once, print the report, and write its files into ckpt_dir.
+
+    Returns:
+        The names of the files; and the path of the last fold's checkpoint, with the operating point of all scores.
+
+    Raises:
+        resume_point.ResumeError: With --resume, a finished fold has other settings.
+        As `train`, `load_data` and `test_checkpoint` do.
+    """
+    from videosummarizer.training import folds, run_folder, testing
+
+    run_folder.prepare(args.ckpt_dir)
+    if args.overwrite:
+        earlier_run.delete(args.ckpt_dir)
+    finished = []
+    for number in range(1, args.folds + 1):
+        fold_args = fold_arguments(args, number)
+        loader = load_data(fold_args, (number, args.folds))
+        if not loader.num_videos["test"]:
+            continue
+        print(f"Fold {number} of {args.folds}: " + ", ".join(f"{loader.num_videos[s]} {s}" for s in SUBSETS))
+        settings = run_settings(fold_args, loader)
+        fold = folds.read(loader, fold_args.ckpt_dir, settings) if args.resume else None
+        finished.append(fold or folds.score(loader, train(fold_args, loader), settings))
+    report, scored, point = folds.combine(finished, args.folds, loader.dataset_dir.name)
+    print(folds.format_report(report))
+    doubts = label_doubts.find_doubts(scored, point)
+    pages = {
+        "label_doubts.csv": label_doubts.write_csv(doubts),
+        "label_doubts.html": label_doubts.render_page(doubts, point),
+    }
+    ckpt_path = folds.save_checkpoint(finished[-1], args.ckpt_dir, point)
+    return testing.write_results(args.ckpt_dir, report, scored, point, folds.levels_of(finished), pages), ckpt_path
+
+
+def fold_arguments(args: argparse.Namespace, number: int) -> argparse.Namespace:
+    """Return the arguments of a fold's run, which has a folder of its own in ckpt_dir."""
+    from videosummarizer.training import folds
+
+    ckpt_dir = folds.folder_of(args.ckpt_dir, number)
+    can_resume = args.resume and (ckpt_dir / resume_point.FILE_NAME).exists()
+    # What a killed run left of its first epoch is replaced.
+    return argparse.Namespace(**vars(args) | {"ckpt_dir": ckpt_dir, "resume": can_resume, "overwrite": not can_resume})
+
+
+def load_data(args: argparse.Namespace, fold: tuple[int, int] | None = None) -> DataLoader:
+    """Open the dataset, split by --split, as for a fold or, in test mode, as the checkpoint was trained.
 
     In training mode, `args.epochs` is set to the number that suits the dataset if --epochs was not given.
+
+    Args:
+        args: Arguments of `parse_args`.
+        fold: Number of the fold, and the number of folds; None without --folds.
 
     Raises:
         metadata.DatasetError: The dataset is damaged, or a subset that is needed lacks a class.
@@ -225,11 +279,14 @@ def load_data(args: argparse.Namespace) -> DataLoader:
         checkpoint.CheckpointError: The checkpoint cannot be read.
     """
     if args.mode == "test":
-        loader = DataLoader(args.data_dir, args.batch_size, *read_trained_split(args.ckpt, args.data_dir, args.split))
+        loader = DataLoader(args.data_dir, args.batch_size, **read_trained_split(args.ckpt, args.data_dir, args.split))
         loader.require_both_classes("test")
         return loader
-    loader = DataLoader(args.data_dir, args.batch_size, *(args.split or DEFAULT_SPLIT), seed=args.seed)
-    loader.require_both_classes(*SUBSETS)
+    loader = DataLoader(args.data_dir, args.batch_size, *(args.split or DEFAULT_SPLIT), seed=args.seed, fold=fold)
+    if not fold:
+        loader.require_both_classes(*SUBSETS)
+    elif loader.num_videos["test"]:
+        loader.require_both_classes("train", "valid")
     for subset in ("valid", "test"):
         loader.matches(subset)  # damaged sections are reported before training instead of after it
     if args.epochs is None:
@@ -243,25 +300,33 @@ def run(args: argparse.Namespace) -> None:
     require_backend(args)
     if not args.ckpt:
         check_ckpt_dir(args)
-    loader = load_data(args)
-    for subset in SUBSETS:
-        print(
-            f"{subset:5}: {loader.num_videos[subset]} videos, {loader.num_segments[subset]} segments, "
-            f"{loader.num_highlights[subset]} highlights"
-        )
+    if args.folds:
+        for number in range(1, args.folds + 1):  # all are checked before the first one is trained
+            loader = load_data(argparse.Namespace(**vars(args)), (number, args.folds))
+        subset_of = {title: f"fold {fold_of(title, args.folds)}" for title in loader.subset_of}
+        if args.init_ckpt:
+            logger.warning("--init_ckpt: the folds test it fairly only if it was trained without these matches")
+    else:
+        loader, subset_of = load_data(args), None
+        for subset in SUBSETS:
+            print(
+                f"{subset:5}: {loader.num_videos[subset]} videos, {loader.num_segments[subset]} segments, "
+                f"{loader.num_highlights[subset]} highlights"
+            )
     if args.check_data:
         audit.check_segments(loader)
-    written = []
-    if args.ckpt:
-        ckpt_path = args.ckpt
-    else:
-        for warning in audit.find_leaks(loader, args.group_by):
+    if not args.ckpt:
+        for warning in audit.find_leaks(loader, args.group_by, subset_of):
             logger.warning(warning)
+    if args.folds:
+        written, ckpt_path = test_folds(args)
+    elif args.ckpt:
+        written, ckpt_path = test_checkpoint(args, loader, args.ckpt), args.ckpt
+    else:
         ckpt_path = train(args, loader)
         if ckpt_path is None:
             return
-        written += ["history.csv", "history.png"]
-    written += test_checkpoint(args, loader, ckpt_path)
+        written = ["history.csv", "history.png", *test_checkpoint(args, loader, ckpt_path)]
     print("Look at: " + ", ".join(str(path) for path in [*(args.ckpt_dir / name for name in written), ckpt_path]))
 
 

@@ -68,21 +68,19 @@ def check_segments(loader) -> None:
         raise DatasetError(f"{loader.dataset_dir}: {num_bad} of {len(files)} segments cannot be used")
 
 
-def find_leaks(loader, group_by: re.Pattern | None = None) -> list[str]:
-    """Find matches in different subsets that are the same, or belong to the same series.
+def find_leaks(loader, group_by: re.Pattern | None = None, subset_of: dict[str, str] | None = None) -> list[str]:
+    """Find matches in different subsets, or folds, that are the same, or belong to the same series.
 
     Args:
         loader: the data_loader.DataLoader of the dataset.
         group_by: a pattern that finds the name of a match's series in its title, as for `split_series`.
+        subset_of: each title's subset or fold, by default its subset in the loader.
 
     Returns:
         Warnings of one line each.
     """
-    matches = {subset: {} for subset in SUBSETS}
-    for subset, files in loader.segment_files.items():
-        for file in files:
-            matches[subset].setdefault(file.title, []).append(file)
-    subset_of = {title: subset for subset in SUBSETS for title in matches[subset]}
+    matches = {files[0].title: files for subset in SUBSETS for files in loader.files_by_match(subset)}
+    subset_of = {title: (subset_of or loader.subset_of)[title] for title in matches}
     pairs = same_files(loader.metadata, subset_of) | same_contents(loader, matches, subset_of)
     lines = [f"{a} ({subset_of[a]}) and {b} ({subset_of[b]}) {why}" for (a, b), why in sorted(pairs.items())]
     warnings = truncate_lines(lines, "pairs")
@@ -133,7 +131,7 @@ def same_contents(loader, matches: dict, subset_of: dict[str, str]) -> dict[tupl
 
     Args:
         loader: the data_loader.DataLoader of the dataset.
-        matches: each subset's segment files by title.
+        matches: the segment files of each match by title.
         subset_of: each title's subset.
 
     Returns:
@@ -141,7 +139,7 @@ def same_contents(loader, matches: dict, subset_of: dict[str, str]) -> dict[tupl
     """
     titles = sorted(subset_of)
     subsets = np.array([subset_of[title] for title in titles])
-    signatures = [signature(loader, matches[subset_of[title]][title]) for title in titles]
+    signatures = [signature(loader, matches[title]) for title in titles]
     pairs = {}
     for modality in ("audio", "video"):
         num_similar, num_compared = count_similar([match[modality] for match in signatures])
@@ -263,10 +261,15 @@ def split_series(group_by: re.Pattern, subset_of: dict[str, str]) -> list[str]:
             series_of.setdefault(name, {}).setdefault(subset, []).append(title)
     return [
         f"series {name!r} is in {len(titles_of)} subsets: "
-        + "; ".join(f"{subset}: {truncate_list(titles_of[subset])}" for subset in SUBSETS if subset in titles_of)
+        + "; ".join(f"{subset}: {truncate_list(titles_of[subset])}" for subset in sorted(titles_of, key=subset_order))
         for name, titles_of in sorted(series_of.items(), key=str)
         if len(titles_of) > 1
     ]
+
+
+def subset_order(subset: str) -> tuple[int, str]:
+    """Return a key that sorts subsets as in SUBSETS, and folds by their names."""
+    return (SUBSETS.index(subset) if subset in SUBSETS else len(SUBSETS), subset)
 
 
 def truncate_list(titles: list[str]) -> str:

@@ -18,6 +18,8 @@ RATIO_STEPS = (0.01, 0.002)
 SUGGESTED_FOLDS = (5, 4, 3, 6, 8, 10)
 # Fewer leave no matches for one of the three subsets.
 MIN_FOLDS = 3
+# More than any set of matches needs; a network is trained for each.
+MAX_FOLDS = 50
 # The advice that always helps.
 ADDING = "add videos with highlights and convert again"
 

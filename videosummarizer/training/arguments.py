@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from videosummarizer.argument_types import regular_expression
+from videosummarizer.dataset.split import MAX_FOLDS, MIN_FOLDS
 from videosummarizer.training.trained_split import is_split
 
 # Dataset folder that data_converter.py writes with the arguments of the README.
@@ -48,6 +49,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs=2,
         metavar=("TRAIN", "VALID"),
         help="fractions of the matches for training and validation; the rest is for the test (default: 0.6 0.2)",
+    )
+    add(
+        "--folds",
+        type=int,
+        metavar="N",
+        help="train N networks, so that each match is tested once by a network that was trained without it; for few "
+        f"matches, at least {MIN_FOLDS}",
     )
     add(
         "--check_data",
@@ -132,6 +140,8 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         parser.error(f"argument --seed: received {args.seed}, expected a whole number from 0 to {2**32 - 1}")
     if args.split and not is_split(args.split):
         parser.error(f"argument --split: received {args.split}, expected two fractions above 0 with a sum below 1")
+    if args.folds is not None:
+        check_folds(parser, args)
     if args.overwrite and (args.resume or args.mode == "test"):
         parser.error(
             f"--overwrite and {'--resume' if args.resume else '--mode test'}: received both, expected one of them"
@@ -152,3 +162,19 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
             f"argument --process_id: received {args.process_id} of {args.num_processes} processes, expected 0 to "
             "--num_processes - 1"
         )
+
+
+def check_folds(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with status 2 if the number of folds is out of range, or an argument does not go with --folds."""
+    if not MIN_FOLDS <= args.folds <= MAX_FOLDS:
+        parser.error(
+            f"argument --folds: received {args.folds}, expected a whole number from {MIN_FOLDS} to {MAX_FOLDS}"
+        )
+    reasons = {
+        "split": "the folds decide the split",
+        "ckpt": "a test of a fold's checkpoint knows its fold",
+        "coordinator": "folds are trained in one process",
+    }
+    for name, reason in reasons.items():
+        if getattr(args, name):
+            parser.error(f"--folds and --{name}: received both, expected one of them: {reason}")

@@ -161,13 +161,27 @@ def read(ckpt_dir: Path, settings: dict) -> TrainingState:
         raise ResumeError(f"{path}: nothing to resume, no epoch was finished: train without --resume") from error
     except READING_ERRORS as error:
         raise ResumeError(f"{path}: cannot be read ({excerpt(str(error))}): start again with --overwrite") from error
-    changed = [name for name, value in settings.items() if state.settings.get(name) != value]
+    check_settings(path, state.settings, settings)
+    return state
+
+
+def check_settings(path: Path, stored: dict, settings: dict) -> None:
+    """Check that a run has the settings that it was started with.
+
+    Args:
+        path: The file with the stored settings, for the message.
+        stored: Settings that the run was started with, by flag.
+        settings: Settings that are expected to be among them.
+
+    Raises:
+        ResumeError: Some differ.
+    """
+    changed = [name for name, value in settings.items() if stored.get(name) != value]
     if changed:
         raise ResumeError(
             f"{path}: this run was started with "
-            + ", ".join(f"{name} {excerpt(str(state.settings.get(name)))}" for name in changed)
+            + ", ".join(f"{name} {excerpt(str(stored.get(name)))}" for name in changed)
             + ", received "
             + ", ".join(f"{name} {settings[name]}" for name in changed)
             + ": give the same flags, or start from scratch, with --overwrite or in another folder"
         )
-    return state

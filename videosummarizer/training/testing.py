@@ -33,25 +33,52 @@ def evaluate(loader, ckpt_path: str, subset: str) -> tuple[dict, list[ScoredMatc
     """
     checkpoint = read_checkpoint(Path(ckpt_path))
     loudness_point = read_operating_point(ckpt_path, "loudness_operating_point")
-    matches = loader.matches(subset)
-    scores, step_scores = validation.predict(inference.load_network(checkpoint), loader, subset)
-    validation.check_finite(step_scores, subset)
-    scored = quality_report.score_matches(matches, scores, step_scores)
-    levels = validation.rms_levels(loader, subset) if loudness_point else None
-    loud = None if levels is None else quality_report.score_matches(matches, *levels)
+    scored, loud = score(loader, ckpt_path, subset)
+    if not loudness_point:
+        loud = None
     report = {
         "checkpoint": Path(ckpt_path).name,
         "dataset": loader.dataset_dir.name,
         "subset": subset,
-        "split": [loader.train_ratio, loader.valid_ratio],
+        **({"fold": list(loader.fold)} if loader.fold else {"split": [loader.train_ratio, loader.valid_ratio]}),
         "operating_point_chosen_on": "valid" if checkpoint.has_operating_point else None,
         **quality_report.compare(scored, checkpoint.point, loud, loudness_point),
     }
-    return report, scored, checkpoint.point, None if levels is None else levels[0]
+    return report, scored, checkpoint.point, join_levels(loud)
+
+
+def score(loader, ckpt_path: str, subset: str) -> tuple[list[ScoredMatch], list[ScoredMatch] | None]:
+    """Score a subset with a checkpoint, and with the loudness of its audio.
+
+    Returns:
+        The matches with the scores of the network, and with those of the loudness baseline; None instead of the latter
+        for a dataset of MFCCs.
+
+    Raises:
+        checkpoint.CheckpointError: The file is not a checkpoint.
+        TrainingError: The network's scores are not numbers.
+    """
+    matches = loader.matches(subset)
+    network = inference.load_network(read_checkpoint(Path(ckpt_path)))
+    scores, step_scores = validation.predict(network, loader, subset)
+    validation.check_finite(step_scores, subset)
+    levels = validation.rms_levels(loader, subset)
+    loud = None if levels is None else quality_report.score_matches(matches, *levels)
+    return quality_report.score_matches(matches, scores, step_scores), loud
+
+
+def join_levels(loud: list[ScoredMatch] | None) -> np.ndarray | None:
+    """Return the loudness of the segments of all matches, (num_segments,), None where there is none."""
+    return np.concatenate([match.scores for match in loud]) if loud else None
 
 
 def write_results(
-    ckpt_dir: Path, report: dict, scored: list[ScoredMatch], point: OperatingPoint, levels: np.ndarray | None
+    ckpt_dir: Path,
+    report: dict,
+    scored: list[ScoredMatch],
+    point: OperatingPoint,
+    levels: np.ndarray | None,
+    more: dict[str, bytes] | None = None,
 ) -> list[str]:
     """Write the files of a test: test_report.json, predictions.csv and the figures.
 
@@ -61,6 +88,7 @@ def write_results(
         scored: Scored matches of `evaluate`.
         point: Operating point of the checkpoint.
         levels: (num_segments,) loudness of the segments, None if there is none.
+        more: The contents of further files by their names.
 
     Returns:
         The names of the files.
@@ -71,6 +99,7 @@ def write_results(
     files = {
         "test_report.json": quality_report.write_report(report),
         "predictions.csv": quality_report.write_predictions(scored, point),
+        **(more or {}),
     }
     problems = []
     try:
