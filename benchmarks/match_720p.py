@@ -65,6 +65,16 @@ def loop_match(path: Path, num_minutes: float) -> Path:
     return looped
 
 
+def to_container(path: Path, suffix: str) -> Path:
+    """Return the path of a match in another container, by copying its streams, and make it unless it exists."""
+    copied = path.with_suffix(f".{suffix}")
+    if not copied.exists():
+        part = copied.with_suffix(f".part.{suffix}")
+        ffmpeg("-i", str(path), "-c", "copy", str(part))
+        part.replace(copied)
+    return copied
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
