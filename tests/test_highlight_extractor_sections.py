@@ -65,7 +65,7 @@ def test_without_a_checkpoint_no_file_has_numbers_of_one(extract, labels, monkey
     assert '"scores": [], "decoded_scores": [], "threshold": null' in page
     assert '"sections": [[12, 30], [45, 60]], "labelled": null' in page
     (axes,) = drawn
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["found"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["sections"]
     assert (len(axes.patches), len(axes.lines), axes.get_ylabel(), list(axes.get_yticks())) == (0, 0, "", [])
 
 

@@ -11,7 +11,7 @@ TIMES_SEC = np.arange(100) / 10
 def test_without_scores_sections_are_edited_and_no_curve_is_shown(open_page):
     page = open_page(TIMES_SEC, 10, sections=[[10, 20], [50, 70]], labelled=None, scores=None)
     assert page.texts("#list .meter") == ["", ""]
-    assert page("return [scoreLegend, threshold, labelledLegend].map((e) => e.checkVisibility())") == [False] * 3
+    assert page("return [scoreLegend, threshold, labelledLegend, order].map((e) => e.checkVisibility())") == [False] * 4
     assert page("return foundLegend.textContent") == "sections"
     assert not [call for call in page.drawn("fillRect") if call[0] == "curves"]
     page("select(sections[1].id)")

@@ -207,7 +207,7 @@ def plot_timeline(
     """
     if scores is not None:
         plot_scores(axes, scores, decoded_scores, step_sec, duration_sec, threshold, start_sec)
-    lanes = [("found", predicted_sec, PREDICTED_COLOR, 1.1)]
+    lanes = [("sections" if scores is None else "found", predicted_sec, PREDICTED_COLOR, 1.1)]
     if labelled_sec is not None:
         lanes.append(("labelled", labelled_sec, LABELLED_COLOR, 1.03))
     for name, sections_sec, color, bottom in lanes:

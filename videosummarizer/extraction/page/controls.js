@@ -243,7 +243,7 @@ async function open() {
   numFrames = edges.length - 1;
   element.title.textContent = match.title;
   const hasScores = match.scores.length > 0; // a match that was cut from a label file may have none
-  element.scoreLegend.hidden = element.threshold.hidden = !hasScores;
+  element.scoreLegend.hidden = element.threshold.hidden = element.order.hidden = !hasScores;
   element.foundLegend.textContent = hasScores ? "score in context, sections" : "sections";
   if (hasScores) element.threshold.textContent = `threshold ${match.threshold.toFixed(2)}`;
   element.labelledLegend.hidden = !match.labelled;
