@@ -90,6 +90,21 @@ class LabelResult:
     warnings: list[str] = field(default_factory=list)
 
 
+def compare_videos(
+    match_path: Path, match_info: media.VideoInfo, highlight_path: Path, highlight_info: media.VideoInfo
+) -> tuple[list[Shot], list[str]]:
+    """Return the shots that `find_shots` finds, and the warnings about the audio that it compared."""
+    damages = audio_track.AudioDamage(), audio_track.AudioDamage()
+    # One BLAS thread: the products are small, and several matches run in parallel.
+    with threadpoolctl.threadpool_limits(1):
+        shots = find_shots(match_path, match_info, highlight_path, highlight_info, *damages)
+    warnings = []
+    for path, info, damage in zip((match_path, highlight_path), (match_info, highlight_info), damages, strict=True):
+        cancelled_sec = damage.antiphase.cancelled_sec(info.duration_sec)
+        warnings += problems.describe_audio(path, damage.seconds(info.duration_sec), cancelled_sec)
+    return shots, warnings
+
+
 def find_labels(
     title: str,
     match_path: Path,
@@ -118,13 +133,8 @@ def find_labels(
             result.warnings += problems.describe_file(path, info)
         if highlight_info.duration_sec > MAX_LENGTH_RATIO * match_info.duration_sec:
             raise InputError(longer_than_match_message(match_path, highlight_path, match_info, highlight_info))
-        # One BLAS thread: the products are small, and several matches run in parallel.
-        with threadpoolctl.threadpool_limits(1):
-            damages = audio_track.AudioDamage(), audio_track.AudioDamage()
-            shots = find_shots(match_path, match_info, highlight_path, highlight_info, *damages)
-        for path, info, damage in zip((match_path, highlight_path), (match_info, highlight_info), damages, strict=True):
-            cancelled_sec = damage.antiphase.cancelled_sec(info.duration_sec)
-            result.warnings += problems.describe_audio(path, damage.seconds(info.duration_sec), cancelled_sec)
+        shots, audio_warnings = compare_videos(match_path, match_info, highlight_path, highlight_info)
+        result.warnings += audio_warnings
         confident = [shot for shot in shots if shot.confidence >= min_confidence]
         sections_sec = merge_sections([(shot.match_start_sec, shot.match_end_sec) for shot in confident])
         text = label_text(sections_sec, match_info.frame_edges_sec)
