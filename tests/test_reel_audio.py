@@ -1,6 +1,9 @@
 """The reel's audio to the sample: against the samples that the source was written with, cut and faded by hand."""
 
+import subprocess
+
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from clips import tone, write_clip, write_exact_audio
@@ -193,3 +196,26 @@ def test_the_bit_rate_is_that_of_the_channels(tmp_path, num_channels, bit_rate):
     reel.render_reel(path, media.probe(path), np.array([[0, 60]]), tmp_path / "reel.mp4")
     with av.open(str(tmp_path / "reel.mp4")) as container:
         assert container.streams.audio[0].bit_rate == pytest.approx(bit_rate, rel=0.15)
+
+
+def test_avi_files_can_be_cut_from_their_beginning_on(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", num_frames=60, audio=tone(440, 2, 48_000), sample_rate_hz=48_000)
+    avi = tmp_path / "a.avi"
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-i",
+        str(clip),
+        "-c:v",
+        "mpeg4",
+        "-c:a",
+        "copy",
+        str(avi),
+    ]
+    subprocess.run(list(map(str, command)), check=True)
+    reel.render_reel(avi, media.probe(avi), np.array([[3, 20], [30, 40]]), tmp_path / "reel.mp4")
+    info = media.probe(tmp_path / "reel.mp4")
+    assert len(info.frame_times_sec) == 27
+    samples = np.concatenate(list(audio_track.read_audio(tmp_path / "reel.mp4", info, 48_000)))
+    assert np.abs(samples[2000:25_000]).max() > 0.4

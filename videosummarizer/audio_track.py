@@ -88,7 +88,7 @@ def read_audio(
         start_sec = media.start_time_sec(container)
         if from_sec:
             preroll_pts = int((from_sec + start_sec - PREROLL_SEC) / streams[0].time_base)
-            container.seek(preroll_pts, stream=streams[0], backward=True)
+            media.seek(container, streams[0], preroll_pts)
         packets = media.demux(container, *streams)
         if len(streams) == 1:
             yield from read_track(packets, start_sec, sample_rate_hz, damage, from_sec)

@@ -175,6 +175,14 @@ def demux(container: av.container.InputContainer, *streams: av.stream.Stream) ->
             yield packet
 
 
+def seek(container: av.container.InputContainer, stream: av.stream.Stream, pts: int) -> None:
+    """Let the next packets be those from the last keyframe on that is not later than a timestamp of a stream."""
+    try:
+        container.seek(pts, stream=stream, backward=True)
+    except PermissionError:  # what avi files say of times before the first packet
+        container.seek(stream.start_time or 0, stream=stream, backward=True)
+
+
 def start_time_sec(container: av.container.InputContainer) -> float:
     """Return the container's start time in seconds, which is time 0 of this module."""
     return (container.start_time or 0) / av.time_base

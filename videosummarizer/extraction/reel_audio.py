@@ -42,7 +42,7 @@ def read_section_audio(
     """
     origin_sec = media.start_time_sec(container)
     preroll_pts = int((first_sec + origin_sec - audio_track.PREROLL_SEC) / source.time_base)
-    container.seek(preroll_pts, stream=source, backward=True)
+    media.seek(container, source, preroll_pts)
     num_fade, position = AUDIO_FADE_SEC * output.rate, 0
     decoded = audio_track.decode_audio(media.demux(container, source), origin_sec)
     for start_sec, run in audio_track.audio_runs(decoded, origin_sec):

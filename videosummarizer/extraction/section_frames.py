@@ -64,7 +64,7 @@ class SectionFrames:
 
     def start_decoding(self, sought_pts: int, keyframe_pts: int | None) -> None:
         """Seek, and decode the first frame from a keyframe on, or from where the seek landed."""
-        self.container.seek(sought_pts, stream=self.stream, backward=True)
+        media.seek(self.container, self.stream, sought_pts)
         packets = media.demux(self.container, self.stream)
         self.frames = media.decode(packets if keyframe_pts is None else packets_from(packets, keyframe_pts))
         self.frame = next(self.frames, None)

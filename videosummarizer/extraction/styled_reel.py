@@ -87,13 +87,6 @@ def render_styled_reel(
         discard(part_path)
 
 
-def find_format(readers: MatchReaders, section: ReelSection) -> av.AudioStream:
-    """Return the audio track of a match whose format the reel takes, of those that are mixed."""
-    info = section.video_info
-    container = readers.container(f"audio 0 {info.audio_index}", section.video_path)
-    return widest(media.audio_streams(container, info))
-
-
 # ---- Composition
 
 
