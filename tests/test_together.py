@@ -3,6 +3,7 @@
 import json
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ from test_highlight_extractor import frames_in
 from highlight_extractor import parse_args
 from videosummarizer import audio_track, media, video_track
 from videosummarizer.evaluation.operating_point import OperatingPoint
-from videosummarizer.extraction import joined_reel, scoring, together
+from videosummarizer.extraction import captions, joined_reel, scoring, together
 from videosummarizer.extraction.job import ExtractionError
 from videosummarizer.extraction.outputs import MatchResult, MatchScores
 
@@ -60,6 +61,34 @@ def test_the_reel_has_the_frames_and_sounds_of_all_matches_at_one_rate(extract, 
         "결승 00:00:01",
         "second 00:00:00",
     ]
+
+
+def test_it_can_have_a_style_whose_times_its_report_and_chapters_have(extract, week, monkeypatch):
+    drawn, find_font = set(), captions.find_font
+    draw = captions.draw_caption
+    monkeypatch.setattr(captions, "find_font", lambda text, subject: find_font("a", subject))
+    monkeypatch.setattr(captions, "draw_caption", lambda *arguments: drawn.add(arguments[0]) or draw(*arguments))
+    style = ["--aspect", "1:1", "--fit", "pad", "--transition", "0.2", "--captions", "--intro", "Week 48"]
+    assert extract.cut(*week, *style) == 0
+    info = media.probe(extract.out / "week.mp4")
+    assert (info.width_px, info.height_px, info.frame_rate_fps) == (64, 64, pytest.approx(30))
+    assert len(info.frame_times_sec) == 90 + 18 + 15 + 20 - 3 * 6
+    assert {title for title, _ in drawn} == {"결승", "second"}
+    report = json.loads((extract.out / "week.json").read_text())
+    assert report["sections_sec"] == pytest.approx(53 / 30, abs=1e-3)
+    assert report["settings"]["aspect"] == "1:1"
+    with av.open(str(extract.out / "week.mp4")) as container:
+        starts_sec = [chapter["start"] / 1000 for chapter in container.chapters()]
+    assert starts_sec == pytest.approx([0, (90 + 18 - 12) / 30, (90 + 18 + 15 - 18) / 30], abs=0.001)
+    assert extract.cut(*week, *style[:-2]) == 1  # made with a title card
+
+
+def test_captions_rank_sections_among_all_matches(tmp_path):
+    info = media.probe(write_clip(tmp_path / "a.mp4", num_frames=30))
+    result = SimpleNamespace(video_path=tmp_path / "a.mp4", info=info, title="a")
+    chosen = [together.ChosenSection(result, np.array([3, 9]), score) for score in (0.4, 0.9, 0.6)]
+    sections = together.styled_sections(chosen)
+    assert [(section.index, section.rank) for section in sections] == [(0, "#3 of 3"), (1, "#1 of 3"), (2, "#2 of 3")]
 
 
 def test_its_files_refer_to_all_matches(extract, week):
@@ -138,7 +167,6 @@ def test_a_match_of_the_reels_title_is_refused(extract, caplog):
     [
         (["--together", "a/week.mp4"], "received 'a/week.mp4', expected a file name without a folder, such as week"),
         (["--together", "week.mkv"], "received 'week.mkv', expected a file name without a folder, such as week.mp4"),
-        (["--together", "week.mp4", "--aspect", "1:1"], "argument --aspect: not allowed with argument --together"),
         (["--order", "time"], "argument --order: only with argument --together"),
         (["--together", "week.mp4", "--order", "best"], "invalid choice: 'best'"),
         (["--length", "1:00", "--threshold", "0.5"], "argument --length: not allowed with argument --threshold"),

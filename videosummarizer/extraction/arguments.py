@@ -210,9 +210,6 @@ def describe_conflict_of_arguments(args: argparse.Namespace) -> str | None:
     """Return the error message about arguments that cannot work together, None if all can."""
     if args.ckpt is None and args.sections is None:
         return "one of the arguments --ckpt --sections is required"
-    styles = [name for name in ("aspect", "transition", "captions", "intro") if getattr(args, name)]
-    if args.together and styles:
-        return f"argument --{styles[0]}: not allowed with argument --together, whose reel is plain"
     if args.order and not args.together:
         return "argument --order: only with argument --together"
     if args.threshold is not None and args.length is not None and not args.together:

@@ -1,6 +1,7 @@
 """The sections of a styled reel, and where each lies in it."""
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -81,6 +82,21 @@ def list_sections(
     ]
 
 
+def main_section(sections: list[ReelSection]) -> ReelSection:
+    """Return the first section of the size and frame rate that most of the reel has, which become those of the reel."""
+    seconds: Counter = Counter()
+    for section in sections:
+        seconds[format_of(section)] += section.end_sec - section.start_sec
+    most = max(seconds, key=lambda one: seconds[one])
+    return next(section for section in sections if format_of(section) == most)
+
+
+def format_of(section: ReelSection) -> tuple[int, int, Fraction]:
+    """Return the width, height and frame rate of the match of a section."""
+    info = section.video_info
+    return info.width_px, info.height_px, Fraction(info.frame_rate_fps).limit_denominator(1001)
+
+
 def output_rate(video_info: media.VideoInfo) -> Fraction:
     """Return the frame rate of the reel: the match's, or the most frequent one of a match whose rate varies."""
     edges_sec = video_info.frame_edges_sec - video_info.frame_times_sec[0]
@@ -125,7 +141,7 @@ def styled_edges_sec(sections: list[ReelSection], style: ReelStyle) -> np.ndarra
         sections: As from `list_sections`.
         style: The style.
     """
-    rate_fps = output_rate(sections[0].video_info)
+    rate_fps = output_rate(main_section(sections).video_info)
     placements = place_sections(sections, style, rate_fps)
     starts = dict.fromkeys(section.index for section in sections)
     for section, placement in zip(reversed(sections), reversed(placements), strict=False):

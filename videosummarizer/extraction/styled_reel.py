@@ -22,6 +22,7 @@ from videosummarizer.extraction.reel_audio import add_audio_stream, widest
 from videosummarizer.extraction.reel_sections import (
     Placement,
     ReelSection,
+    main_section,
     output_rate,
     place_sections,
     styled_edges_sec,
@@ -51,8 +52,8 @@ def render_styled_reel(
 ) -> None:
     """Write sections of one or several matches into an mp4; the file appears when it is complete.
 
-    The size, the frame rate and the colours are those of the first match, and the format of the audio is that of the
-    first match with audio.
+    The size, the frame rate and the colours are those that most of the reel has, see `main_section`, and the format of
+    the audio is that of the first match with audio.
 
     Args:
         sections: At least one, see `reel_sections.list_sections`.
@@ -67,17 +68,17 @@ def render_styled_reel(
         reel.ReelError: The reel cannot be written.
         captions.FontError: No font has the letters of the captions or of the title card.
     """
-    part_path, rate_fps = Path(f"{os.fspath(reel_path)}.part"), output_rate(sections[0].video_info)
+    part_path, main = Path(f"{os.fspath(reel_path)}.part"), main_section(sections)
     heard = next((section for section in sections if section.video_info.audio_index is not None), None)
     try:
         with MatchReaders() as readers:
-            displayed_px = displayed_size_px(readers, sections[0])
+            displayed_px = displayed_size_px(readers, main)
             size_px = style.size_px(*displayed_px, height_px)
-            source = readers.frames("size", sections[0]).stream
+            source = readers.frames("size", main).stream
             audio = heard and widest(
                 media.audio_streams(readers.container("format", heard.video_path), heard.video_info)
             )
-            with StyledReelWriter(part_path, size_px, rate_fps, source, audio) as writer:
+            with StyledReelWriter(part_path, size_px, output_rate(main.video_info), source, audio) as writer:
                 if chapter_names:  # which are written before the first packet
                     writer.output.set_chapters(mp4_chapters(styled_edges_sec(sections, style), chapter_names))
                 video, audio = compose(sections, style, readers, writer)

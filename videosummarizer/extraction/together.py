@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer.atomic_file import atomic_write, discard
-from videosummarizer.extraction import decoding_process, joined_reel, selection
+from videosummarizer.extraction import decoding_process, joined_reel, reel_sections, selection
 from videosummarizer.extraction.exports import edl, fcp7_xml, fcpxml, otio
 from videosummarizer.extraction.exports.timeline import Clip, ExportError, Timeline, describe_match
 from videosummarizer.extraction.job import MAX_REPORT_BYTES, ExtractionError, describe_setting
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.extraction.reel import round_to_even
+from videosummarizer.extraction.reel_style import ReelStyle
 from videosummarizer.labels import format_time
 from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.sections import to_frames, to_seconds
@@ -28,7 +29,7 @@ from videosummarizer.untrusted_file import parse_json, read_limited
 # All files of the reel, by the ends of their names.
 SUFFIXES = (".json", ".edl", ".fcpxml", ".otio", ".xml", ".mp4")
 # The arguments that decide what is in the reel, apart from the sections of the matches.
-SETTINGS = ("length", "order", "reel_height")
+SETTINGS = ("length", "order", "reel_height", "aspect", "fit", "transition", "captions", "intro")
 
 logger = logging.getLogger(__name__)
 
@@ -159,12 +160,13 @@ def write_reel_of_all(results: list[MatchResult], args: argparse.Namespace) -> N
     elif existing:
         refuse_other_files(existing[0], path_of[".json"], settings, made_of)
     if not path_of[".json"].exists():
-        atomic_write(path_of[".json"], write_report(title, chosen, settings, made_of))
+        starts_sec = reel_edges_sec(chosen, ReelStyle.from_arguments(args))
+        atomic_write(path_of[".json"], write_report(title, chosen, starts_sec, settings, made_of))
     write_exports(title, chosen, path_of, args.output_dir)
     if path_of[".mp4"].exists():
         print(f"{title}: finished already and kept")
         return
-    cut_reel(title, chosen, path_of[".mp4"], args.reel_height)
+    cut_reel(title, chosen, path_of[".mp4"], args)
     describe_reel(title, chosen, path_of[".mp4"])
 
 
@@ -257,24 +259,58 @@ def format_of(result: MatchResult) -> tuple[int, int, Fraction]:
     return info.width_px, info.height_px, Fraction(info.frame_rate_fps).limit_denominator(1001)
 
 
-def cut_reel(title: str, chosen: list[ChosenSection], path: Path, height_px: int | None) -> None:
-    """Cut the reel."""
+def cut_reel(title: str, chosen: list[ChosenSection], path: Path, args: argparse.Namespace) -> None:
+    """Cut the reel, in another style than the matches' where the arguments ask for it."""
+    style = ReelStyle.from_arguments(args)
+    names = [f"{one.result.title} {format_time(one.section_sec[0])}" for one in chosen]
+    if style.is_plain:
+        parts = [joined_reel.Part(one.result.video_path, one.result.info, one.section) for one in chosen]
+        render = joined_reel.render_joined_reel
+        arguments = (parts, path, describe_format(chosen, args.reel_height), names)
+    else:
+        from videosummarizer.extraction import styled_reel  # moviepy takes a second
+
+        render = styled_reel.render_styled_reel
+        arguments = (styled_sections(chosen), path, style, args.reel_height, names)
+    with progress(f"Cutting {title}", float(reel_edges_sec(chosen, style)[-1])) as add_sec:
+        try:
+            decoding_process.call(path, render, *arguments, on_progress=add_sec)
+        finally:
+            discard(f"{path}.part")  # of a process that was ended
+
+
+def describe_format(chosen: list[ChosenSection], height_px: int | None) -> joined_reel.ReelFormat:
+    """Return the format of a plain reel."""
     width_px, full_height_px, rate_fps = format_of(main_result(chosen))
     height_px = height_px or full_height_px
-    reel_format = joined_reel.ReelFormat(
+    return joined_reel.ReelFormat(
         width_px=round_to_even(width_px * height_px / full_height_px),
         height_px=round_to_even(height_px),
         rate_fps=rate_fps,
         has_audio=any(one.result.info.audio for one in chosen),
     )
-    parts = [joined_reel.Part(one.result.video_path, one.result.info, one.section) for one in chosen]
-    names = [f"{one.result.title} {format_time(one.section_sec[0])}" for one in chosen]
-    with progress(f"Cutting {title}", sum(one.length_sec for one in chosen)) as add_sec:
-        try:
-            arguments = (parts, path, reel_format, names)
-            decoding_process.call(path, joined_reel.render_joined_reel, *arguments, on_progress=add_sec)
-        finally:
-            discard(f"{path}.part")  # of a process that was ended
+
+
+def styled_sections(chosen: list[ChosenSection]) -> list[reel_sections.ReelSection]:
+    """Return the sections of a reel that is not plain, with their places by score among all matches."""
+    scores = np.array([one.score for one in chosen])
+    places = np.argsort(np.argsort(-scores, kind="stable"))
+    is_ranked = len(chosen) > 1 and np.isfinite(scores).all()
+    sections = []
+    for index, one in enumerate(chosen):
+        rank = f"#{places[index] + 1} of {len(chosen)}" if is_ranked else ""
+        parts = reel_sections.list_sections(
+            one.result.video_path, one.result.info, one.section[np.newaxis], one.result.title, None
+        )
+        sections += [replace(part, index=index, rank=rank) for part in parts]
+    return sections
+
+
+def reel_edges_sec(chosen: list[ChosenSection], style: ReelStyle) -> np.ndarray:
+    """Return (num_sections + 1,) float64: where each section starts in the reel, and the reel's end."""
+    if style.is_plain:
+        return np.cumsum([0.0, *(one.length_sec for one in chosen)])
+    return reel_sections.styled_edges_sec(styled_sections(chosen), style)
 
 
 def parts_of_matches(chosen: list[ChosenSection]) -> list[tuple[str, int, float]]:
@@ -295,9 +331,10 @@ def describe_reel(title: str, chosen: list[ChosenSection], path: Path) -> None:
     print(f"  {'reel':9} {path}")
 
 
-def write_report(title: str, chosen: list[ChosenSection], settings: dict, made_of: str) -> bytes:
+def write_report(
+    title: str, chosen: list[ChosenSection], starts_sec: np.ndarray, settings: dict, made_of: str
+) -> bytes:
     """Return the JSON file: each match's part, and the sections in the order of the reel."""
-    starts_sec = np.cumsum([0.0, *(one.length_sec for one in chosen)])
     sections = []
     for one, reel_sec in zip(chosen, starts_sec, strict=False):
         start_sec, end_sec = one.section_sec.tolist()
@@ -317,7 +354,7 @@ def write_report(title: str, chosen: list[ChosenSection], settings: dict, made_o
         "settings": settings,
         "made_of": made_of,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "sections_sec": float(starts_sec[-1]),
+        "sections_sec": float(sum(one.length_sec for one in chosen)),
         "matches": [
             {"match": match, "num_sections": num_sections, "sections_sec": round(seconds, 6)}
             for match, num_sections, seconds in parts_of_matches(chosen)
