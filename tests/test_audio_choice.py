@@ -2,15 +2,17 @@
 
 import json
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from clips import tone, write_clip
 
 import data_converter
+import main
 from videosummarizer import audio_mix, audio_track, media
 from videosummarizer.argument_types import audio_choice_or_all
-from videosummarizer.dataset.metadata import DataConfig, parse_config
+from videosummarizer.dataset.metadata import SUBSETS, DataConfig, parse_config
 
 RATE_HZ = 8000
 
@@ -174,3 +176,13 @@ def test_settings_of_datasets_and_checkpoints_with_a_track_are_checked():
     for track in (0, -1, 1.0, True, "all", "x" * 999, [1], {}):
         with pytest.raises(ValueError, match="config"):
             parse_config({**settings, "audio_track": track})
+
+
+def test_a_run_and_its_checkpoint_state_the_track_of_the_dataset():
+    args = SimpleNamespace(learning_rate=1e-3, epochs=1, seed=0, init_ckpt=None)
+    for track in (None, 2, "mix"):
+        config = DataConfig(1, 2, 8, 8, 8000, False, track)
+        loader = SimpleNamespace(config=config, batch_size=1, fold=(0, 5), num_segments=dict.fromkeys(SUBSETS, 1))
+        stored = main.run_settings(args, loader)["data config"]
+        assert ("audio_track" in stored) == (track is not None)
+        assert parse_config(json.loads(json.dumps(stored))) == config
