@@ -70,7 +70,7 @@ def test_a_checkpoint_is_tested_by_the_split_that_it_was_trained_with(small_netw
 def test_only_the_subset_that_is_tested_needs_both_classes(tmp_path):
     labels_of = {"match_00": [0, 0], "match_07": [1, 1], "match_08": [0, 1]}
     dataset = write_dataset(tmp_path / "few", labels_of)
-    config = vars(DataLoader(dataset).config)
+    config = DataLoader(dataset).config.to_dict()
     path = tmp_path / "x.hdf5"
     keras.Sequential([keras.layers.Input((1,))]).save(path)
     write_checkpoint_attributes(path, {"config": config, "split": [0.6, 0.2]})

@@ -168,7 +168,7 @@ def test_a_run_says_what_there_is_and_what_it_wrote(dataset, tmp_path, monkeypat
 def test_a_test_trains_nothing(dataset, tmp_path, monkeypatch, capsys):
     path = tmp_path / "x.hdf5"
     keras.Sequential([keras.layers.Input((1,))]).save(path)
-    config = vars(DataLoader(dataset).config)
+    config = DataLoader(dataset).config.to_dict()
     write_checkpoint_attributes(path, {"config": config, "split": [0.6, 0.2]})
     monkeypatch.setattr(audit, "find_leaks", lambda *arguments: pytest.fail("not of a test"))
     assert ran(monkeypatch, dataset, tmp_path, "--mode", "test", "--ckpt", str(path)) == 0

@@ -65,7 +65,7 @@ def test_a_fine_tuned_network_keeps_the_dilations_of_its_checkpoint(dataset_dir,
     assert loader.context.dilations == (1, 2, 4, 8)
     other = model.build_model(loader.data_shape, 4000, 2, dilations)
     other.save(path)
-    write_checkpoint_attributes(path, {"config": vars(loader.config)})
+    write_checkpoint_attributes(path, {"config": loader.config.to_dict()})
     # It would drop the distribution of several processes.
     monkeypatch.setattr(keras.utils, "clear_session", lambda: pytest.fail("Keras was reset"))
     tuned = make(loader, "--init_ckpt", str(path))
@@ -78,13 +78,13 @@ def test_init_ckpt_gives_the_first_weights(small_network, dataset_dir, tmp_path)
     loader = DataLoader(dataset_dir)
     other, path = make(loader, "--seed", "4"), tmp_path / "other.hdf5"
     other.save(path)
-    write_checkpoint_attributes(path, {"config": vars(loader.config)})
+    write_checkpoint_attributes(path, {"config": loader.config.to_dict()})
     new, tuned = make(loader), make(loader, "--init_ckpt", str(path))
     for weights, expected in zip(tuned.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(weights, expected)
     assert any((a != b).any() for a, b in zip(new.get_weights(), tuned.get_weights(), strict=True))
     assert tuned.optimizer is not None
-    write_checkpoint_attributes(path, {"config": {**vars(loader.config), "apply_mfcc": True}})
+    write_checkpoint_attributes(path, {"config": {**loader.config.to_dict(), "apply_mfcc": True}})
     with pytest.raises(TrainingError, match=r"other\.hdf5 trained on a dataset with .*'apply_mfcc': True"):
         make(loader, "--init_ckpt", str(path))
 
@@ -93,7 +93,7 @@ def test_init_ckpt_of_another_network_is_refused(small_network, dataset_dir, tmp
     loader, path = DataLoader(dataset_dir), tmp_path / "other.hdf5"
     inputs = keras.Input((1,))
     keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(path)
-    write_checkpoint_attributes(path, {"config": vars(loader.config)})
+    write_checkpoint_attributes(path, {"config": loader.config.to_dict()})
     with pytest.raises(TrainingError, match=r"--init_ckpt: .*other\.hdf5 holds another version's network"):
         make(loader, "--init_ckpt", str(path))
 
@@ -135,7 +135,7 @@ def test_layers_of_a_run_are_numbered_from_zero(small_network, dataset, tmp_path
             trainer.train(args, trainer.load_data(args))
     path = tmp_path / "other.hdf5"
     make(DataLoader(dataset)).save(path)
-    write_checkpoint_attributes(path, {"config": vars(DataLoader(dataset).config)})
+    write_checkpoint_attributes(path, {"config": DataLoader(dataset).config.to_dict()})
     args = parse(dataset, "--ckpt_dir", str(tmp_path / "ckpt"), "--init_ckpt", str(path))
     with pytest.raises(ZeroDivisionError):
         trainer.train(args, trainer.load_data(args))

@@ -35,7 +35,7 @@ def checkpoint(network, loader, tmp_path_factory):
     """A checkpoint with operating points that nobody would choose."""
     path = tmp_path_factory.mktemp("own") / "own.hdf5"
     network.save(path)
-    attributes = {"config": vars(loader.config), "split": [0.6, 0.2], "operating_point": POINT}
+    attributes = {"config": loader.config.to_dict(), "split": [0.6, 0.2], "operating_point": POINT}
     write_checkpoint_attributes(path, attributes | {"loudness_operating_point": LOUDNESS_POINT})
     return path
 
@@ -107,11 +107,11 @@ def test_the_files_of_a_test_hold_what_was_scored(checkpoint, dataset_dir, tmp_p
 def test_loudness_is_left_out_where_no_point_was_chosen_for_it(checkpoint, loader, network, tmp_path):
     path = tmp_path / "copy.hdf5"
     network.save(path)
-    write_checkpoint_attributes(path, {"config": vars(loader.config), "split": [0.6, 0.2]})
+    write_checkpoint_attributes(path, {"config": loader.config.to_dict(), "split": [0.6, 0.2]})
     report, _, point, levels = testing.evaluate(loader, str(path), "test")
     assert (report["loudness"], levels, report["operating_point_chosen_on"]) == (None, None, None)
     assert (point.threshold, point.section_penalty) == (0.5, 0)
-    attributes = {"config": vars(loader.config), "split": [0.6, 0.2], "operating_point": POINT}
+    attributes = {"config": loader.config.to_dict(), "split": [0.6, 0.2], "operating_point": POINT}
     write_checkpoint_attributes(path, attributes)  # of the network alone
     report, _, point, levels = testing.evaluate(loader, str(path), "test")
     assert (report["loudness"], levels, report["operating_point_chosen_on"]) == (None, None, "valid")
