@@ -84,7 +84,7 @@ def test_the_ruler_names_times_as_close_as_there_is_room(page):
 
 
 def test_long_matches_show_hours_and_every_peak_of_the_scores(open_page):
-    scores = np.full(4000, 0.02)
+    scores = np.random.default_rng(0).uniform(0, 0.1, 4000).round(4)
     scores[[1000, 1005, 2501]] = 0.95
     page = open_page(np.arange(8000.0), 8000.0, sections=[[2000, 2010]], labelled=None, scores=scores)
     width = page("return axis.clientWidth")
@@ -95,7 +95,7 @@ def test_long_matches_show_hours_and_every_peak_of_the_scores(open_page):
     highest = np.array([scores[columns == x].max() for x in range(width)])
     lowest = np.array([scores[columns == x].min() for x in range(width)])
     assert sum(highest > 0.9) == 3
-    assert sum(highest - lowest > 0.9) == 3
+    assert sum(highest - lowest > 0.8) == 3
     for tone in ("score", "found"):
         drawn = np.array(line_of(page, tone))
         band, line = drawn[:-width], drawn[-width:]
@@ -175,10 +175,11 @@ def test_a_frame_that_is_played_draws_nothing_and_a_dragged_section_no_curve(ope
         page(f"drawn = []; {script}")
         page.wait_until("return !changed")
         assert page("return drawn") == expected, script
-    assert page.find("#axisPlayhead").is_displayed()
-    page("setView(5, 9); goTo(0)")
-    page.wait_until("return !changed")
-    assert not page.find("#axisPlayhead").is_displayed()
+    for view, sec, is_hidden in (((0, 4), 3, False), ((5, 9), 0, True), ((0, 4), 9, True), ((5, 10), 9, False)):
+        page(f"setView({view[0]}, {view[1]}); goTo({sec})")
+        page.wait_until("return !changed")
+        assert page("return axisPlayhead.hidden") is is_hidden
+        assert page("return document.documentElement.scrollWidth === innerWidth")  # it does not widen the page
 
 
 def test_the_page_is_drawn_again_in_another_size_and_in_dark(page):
