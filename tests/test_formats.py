@@ -59,6 +59,7 @@ def test_leaving_out_h264_pictures_changes_no_sampled_pixel(tmp_path, monkeypatc
     assert (num_left_out(path) > 20) == (parameters != "bframes=0")
     start_codes = encode(tmp_path / "clip.ts", "-c", "copy", source=path)
     assert (num_left_out(start_codes) > 20) == (parameters not in ("bframes=0", X264["interlaced"]))
+    assert len(media.probe(start_codes).frame_times_sec) == len(media.probe(path).frame_times_sec) == 280
     received = sample(path), sample(start_codes)
     monkeypatch.setattr(video_track, "disposable_test", lambda stream: lambda packet: False)
     expected = sample(path)
@@ -79,6 +80,7 @@ def test_leaving_out_hevc_pictures_changes_no_sampled_pixel(tmp_path, monkeypatc
                   "-x265-params", f"log-level=none:{parameters}")  # fmt: skip
     start_codes = encode(tmp_path / "clip.ts", "-c", "copy", source=path)
     assert (num_left_out(path) > 20) == (num_left_out(start_codes) > 20) == leaves_out
+    assert len(media.probe(start_codes).frame_times_sec) == len(media.probe(path).frame_times_sec) == 280
     received = sample(path), sample(start_codes)
     monkeypatch.setattr(video_track, "disposable_test", lambda stream: lambda packet: False)
     expected = sample(path)

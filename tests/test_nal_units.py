@@ -86,3 +86,45 @@ def test_hevc_with_several_temporal_sub_layers_is_decoded_in_full():
         stream = SimpleNamespace(codec_context=context)
         assert nal_units.disposable_test(stream)(start_codes(picture)) == (num_sub_layers == 1)
         assert nal_units.random_access_test(stream)(start_codes(b"\x26\x01\x99"))
+
+
+def field(frame_num, is_bottom, unit_type=1, is_field=True):
+    """Return the slice of a field, or of a frame, with 4 bits of frame_num."""
+    parity = f"{is_bottom:b}" if is_field else ""
+    return bytes([0x60 | unit_type]) + to_sps(0, 2, 0, f"{frame_num:04b}", f"{is_field:b}", parity, "10110")[1:]
+
+
+def test_the_second_field_of_a_picture_is_no_frame_of_its_own():
+    baseline = f"{66:08b}{0:08b}{30:08b}"
+    interlaced, progressive = (start_codes(to_sps(baseline, 0, 0, 2, 4, "0", 19, 10, flag)) for flag in "01")
+    packets = [
+        (field(0, False, 5), False),
+        (field(0, True), True),
+        (field(1, False), False),
+        (field(1, True), True),
+        (field(1, False), False),  # of two pictures to which no other refers, each with the same number
+        (field(1, True), True),
+        (field(2, True), False),  # the bottom field first
+        (field(2, False), True),
+        (field(3, False), False),
+        (field(4, True), False),  # one field is lost
+        (field(4, False), True),
+        (field(5, False, is_field=False), False),
+        (field(5, True), False),
+        (b"\x67", False),
+        (b"", False),
+    ]
+    context = SimpleNamespace(name="h264", extradata=interlaced)
+    is_second_field = nal_units.second_field_test(SimpleNamespace(codec_context=context))
+    received = [is_second_field(start_codes(b"\x09\x10", unit)) for unit, _ in packets]
+    assert received == [expected for _, expected in packets]
+    is_second_field = nal_units.second_field_test(SimpleNamespace(codec_context=context))
+    in_band = [
+        progressive + start_codes(field(0, False)),
+        start_codes(field(0, True)),
+        interlaced + start_codes(field(1, False)),
+    ]
+    assert [is_second_field(packet) for packet in [*in_band, start_codes(field(1, True))]] == [False] * 3 + [True]
+    for other in (SimpleNamespace(name="hevc", extradata=interlaced), SimpleNamespace(name="h264", extradata=None)):
+        is_second_field = nal_units.second_field_test(SimpleNamespace(codec_context=other))
+        assert not any(is_second_field(start_codes(unit)) for unit, _ in packets)

@@ -19,7 +19,7 @@ import numpy as np
 
 from videosummarizer import timestamps, tracks
 from videosummarizer.frame_scaling import displayed_size_px
-from videosummarizer.nal_units import random_access_test
+from videosummarizer.nal_units import random_access_test, second_field_test
 from videosummarizer.packet_decoding import decode, lacks_display_times
 
 
@@ -295,12 +295,15 @@ def read_packets(
         keyframe_pts: The presentation timestamps of the keyframes.
         random_access_points: As in `VideoInfo`, in the order in which they are stored.
     """
-    is_random_access_point, is_reordered = random_access_test(stream), lacks_display_times(stream)
+    is_random_access_point, is_second_field = random_access_test(stream), second_field_test(stream)
+    is_reordered = lacks_display_times(stream)
     first_frame, keyframe_pts, random_access_points = None, array("q"), []
     for packet in demux(container, stream, *audio_choice.candidates):
         if packet.stream.index != stream.index:
             audio_choice.add(packet)
             continue
+        if is_second_field(packet):
+            packet.pts = None  # it is shown with the first one
         video_times.add(packet)
         if first_frame is None:
             first_frame = next(decode([packet]), None)

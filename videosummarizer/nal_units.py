@@ -6,10 +6,13 @@ specifications call so: a coded frame.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import av
 
 START_CODE = b"\0\0\1"
+# What is read of a slice header is shorter.
+MAX_SLICE_HEADER_BYTES = 32
 # The types of NAL units that hold a sequence parameter set.
 SPS_TYPES = {"h264": 7, "hevc": 33}
 # The H.264 profiles whose sequence parameter sets state the chroma format, the bit depth and scaling matrices.
@@ -133,17 +136,95 @@ def allows_leaving_out(data: bytes, codec: str, default: bool = False) -> bool:
     return default
 
 
+def second_field_test(stream: av.VideoStream) -> Callable[[av.Packet], bool]:
+    """Return a function that tells whether a packet is the second field of a frame, which is shown with the first.
+
+    In Annex B streams of interlaced H.264, as camcorders and broadcasts write them, a packet may be a field. In other
+    streams, both fields are in one packet. The function expects the packets in decoding order.
+    """
+    config = stream.codec_context.extradata or b""
+    if stream.codec_context.name != "h264" or read_nal_length_size(stream):
+        return lambda packet: False
+    sps, first_field = find_sps(config), None
+
+    def test(packet: av.Packet) -> bool:
+        nonlocal sps, first_field
+        data = bytes(packet)
+        sps = find_sps(data, sps)
+        field = read_field(data, sps)
+        is_second = field is not None and first_field is not None and first_field == (field[0], not field[1])
+        first_field = None if is_second else field
+        return is_second
+
+    return test
+
+
+@dataclass(frozen=True)
+class SequenceParameters:
+    """What is read of an H.264 sequence parameter set (7.3.2.1.1).
+
+    Attributes:
+        frame_num_bits: The length of frame_num in a slice header.
+        has_colour_planes: Whether a slice header states a colour plane.
+        frames_only: Whether no picture is a field.
+    """
+
+    frame_num_bits: int
+    has_colour_planes: bool
+    frames_only: bool
+
+
+def find_sps(data: bytes, default: SequenceParameters | None = None) -> SequenceParameters | None:
+    """Return the last H.264 sequence parameter set in data of Annex B, a default where there is none."""
+    for unit in split_at_start_codes(data):
+        if len(unit) > 3 and nal_type(unit, "h264") == SPS_TYPES["h264"]:
+            default = read_sps(bytes(unit))
+    return default
+
+
+def read_field(data: bytes, sps: SequenceParameters | None) -> tuple[int, bool] | None:
+    """Return (frame_num, whether it is the bottom one) of a packet that is a field, from its first slice (7.3.3).
+
+    None for frames, and where the header cannot be read.
+    """
+    if sps is None or sps.frames_only:
+        return None
+    slices = (unit for unit in split_at_start_codes(data) if len(unit) > 2 and nal_type(unit, "h264") in (1, 2, 5))
+    unit = next(slices, None)
+    if unit is None:
+        return None
+    bits = BitReader(without_emulation_prevention(bytes(unit[1:MAX_SLICE_HEADER_BYTES])))
+    try:
+        for _ in range(3):  # first macroblock, type, picture parameter set
+            bits.read_ue()
+        if sps.has_colour_planes:
+            bits.read(2)
+        frame_num = bits.read(sps.frame_num_bits)
+        return (frame_num, bits.read(1) == 1) if bits.read(1) else None
+    except EOFError:
+        return None
+
+
+def without_emulation_prevention(payload: bytes) -> bytes:
+    """Return the payload of a NAL unit without the bytes that prevent start codes (7.4.1)."""
+    return payload.replace(b"\0\0\3", b"\0\0")
+
+
 def is_frames_only(sps: bytes) -> bool:
-    """Return frame_mbs_only_flag of an H.264 sequence parameter set (7.3.2.1.1), False for a damaged one."""
-    payload = sps[1:].replace(b"\0\0\3", b"\0\0")
-    bits = BitReader(payload)
+    """Return frame_mbs_only_flag of an H.264 sequence parameter set, False for a damaged one."""
+    parameters = read_sps(sps)
+    return parameters is not None and parameters.frames_only
+
+
+def read_sps(sps: bytes) -> SequenceParameters | None:
+    """Read an H.264 sequence parameter set, None for a damaged one."""
+    bits = BitReader(without_emulation_prevention(sps[1:]))
     try:
         profile = bits.read(8)
         bits.read(16)
         bits.read_ue()
-        if profile in HIGH_PROFILES:
-            skip_high_profile_fields(bits)
-        bits.read_ue()  # log2_max_frame_num_minus4
+        has_colour_planes = profile in HIGH_PROFILES and read_high_profile_fields(bits)
+        frame_num_bits = 4 + bits.read_ue()
         order_type = bits.read_ue()
         if order_type == 0:
             bits.read_ue()
@@ -157,16 +238,15 @@ def is_frames_only(sps: bytes) -> bool:
         bits.read(1)
         for _ in range(2):  # width and height
             bits.read_ue()
-        return bits.read(1) == 1
+        return SequenceParameters(frame_num_bits, has_colour_planes, bits.read(1) == 1)
     except EOFError:
-        return False
+        return None
 
 
-def skip_high_profile_fields(bits: "BitReader") -> None:
-    """Read what only the parameter sets of HIGH_PROFILES have."""
+def read_high_profile_fields(bits: "BitReader") -> bool:
+    """Read what only the parameter sets of HIGH_PROFILES have, and return whether there are separate colour planes."""
     chroma_format = bits.read_ue()
-    if chroma_format == 3:
-        bits.read(1)
+    has_colour_planes = chroma_format == 3 and bits.read(1) == 1
     for _ in range(2):  # bit depths
         bits.read_ue()
     bits.read(1)
@@ -174,6 +254,7 @@ def skip_high_profile_fields(bits: "BitReader") -> None:
         for index in range(12 if chroma_format == 3 else 8):
             if bits.read(1):
                 skip_scaling_list(bits, 16 if index < 6 else 64)
+    return has_colour_planes
 
 
 def skip_scaling_list(bits: "BitReader", length: int) -> None:
