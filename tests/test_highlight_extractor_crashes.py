@@ -61,7 +61,7 @@ def test_a_decoder_that_dies_costs_only_its_match(extract, crash, capsys, caplog
 
 
 def test_a_decoder_that_dies_while_the_reel_is_cut_costs_the_reel_and_debug_shows_where(extract, crash, caplog):
-    crash("videosummarizer.extraction.reel:render_section", "", signal.SIGSEGV)
+    crash("videosummarizer.atomic_file:replace_durably", "_highlights.mp4", signal.SIGSEGV)  # once all is encoded
     matches = [extract.match(title) for title in ("first", "second")]
     assert extract(*matches, "--debug") == 1
     reason = "cannot be decoded (its process was ended by SIGSEGV): record or download it again, or move it elsewhere"
