@@ -1,4 +1,4 @@
-# make demo   convert the sample matches, train on them, test the best checkpoint, cut the highlights of a test match
+# make demo   convert the sample matches, test each with a network trained on others, cut the highlights of one
 # make test   run the tests
 # make lint   check the code with ruff (lint and format)
 # make notebooks  run the notebooks, and write them with their outputs to docs/
@@ -35,7 +35,7 @@ $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 
 demo: $(INSTALLED)
 	$(BIN)/python data_converter.py data/raw 5 3 64 64 11025 0 --overwrite
-	$(BIN)/python main.py --data_dir $(DATASET) --ckpt_dir $(CHECKPOINTS) --overwrite
+	$(BIN)/python main.py --data_dir $(DATASET) --ckpt_dir $(CHECKPOINTS) --folds 3 --overwrite
 	$(BIN)/python highlight_extractor.py $(UNSEEN_MATCH) --output_dir $(HIGHLIGHTS) --overwrite --clips \
 	    --ckpt "$$(ls -t $(CHECKPOINTS)/*.hdf5 | head -n 1)"
 	$(BIN)/python highlight_extractor.py $(UNSEEN_MATCH) --output_dir $(HIGHLIGHTS)/phone --overwrite \

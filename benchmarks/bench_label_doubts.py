@@ -58,7 +58,8 @@ def make_errors(sections_of: dict, durations_sec: dict, ratio: float, seed: int)
     for number, index in enumerate(chosen):
         kind, (title, (start, end)) = KINDS[number % len(KINDS)], places[index]
         if kind == "invented":
-            title, span = invent(sections, durations_sec, rng.choice(lengths_sec), rng)
+            taken = {title: [*rows, *sections_of[title].tolist()] for title, rows in sections.items()}
+            title, span = invent(taken, durations_sec, rng.choice(lengths_sec), rng)
             sections[title].append(span)
             errors.append({"title": title, "kind": kind, "spans": [span]})
             continue
@@ -75,13 +76,13 @@ def make_errors(sections_of: dict, durations_sec: dict, ratio: float, seed: int)
     return {title: merge_sections(sorted(map(tuple, rows))) for title, rows in sections.items()}, errors
 
 
-def invent(sections: dict, durations_sec: dict, length_sec: float, rng: np.random.Generator) -> tuple[str, list[float]]:
-    """Return a title, and a section of a length that overlaps no other section of this match."""
-    titles = sorted(title for title in sections if durations_sec[title] > length_sec)
+def invent(taken: dict, durations_sec: dict, length_sec: float, rng: np.random.Generator) -> tuple[str, list[float]]:
+    """Return a title, and a section of a length that overlaps none of the sections that are taken in this match."""
+    titles = sorted(title for title in taken if durations_sec[title] > length_sec)
     while True:
         title = titles[rng.integers(len(titles))]
         start = float(rng.uniform(0, durations_sec[title] - length_sec))
-        if all(start + length_sec < other[0] or start > other[1] for other in sections[title]):
+        if all(start + length_sec < other[0] or start > other[1] for other in taken[title]):
             return title, [start, start + length_sec]
 
 

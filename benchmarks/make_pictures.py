@@ -34,11 +34,11 @@ def take_screenshot(page_path: Path, image_path: Path) -> None:
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ckpt_dir", type=Path, help="Folder of main.py's checkpoints and plots.")
+    parser.add_argument("ckpt_dir", type=Path, help="Folder of main.py's checkpoints and plots. Of several folds, the last one's are used.")
     parser.add_argument("stem", type=Path, help="Files of highlight_extractor.py, without their suffixes.")
     args = parser.parse_args()
     ckpt_dir, stem = args.ckpt_dir, args.stem
-    shutil.copyfile(ckpt_dir / "history.png", DOCS_DIR / "history.png")
+    shutil.copyfile(max(ckpt_dir.rglob("history.png")), DOCS_DIR / "history.png")
     shutil.copyfile(stem.with_name(f"{stem.name}_timeline.png"), DOCS_DIR / "timeline.png")
     take_screenshot(stem.with_name(f"{stem.name}.html"), DOCS_DIR / "page.png")
     print(*(DOCS_DIR / f"{name}.png" for name in ("history", "timeline", "page")), sep="\n")
