@@ -239,8 +239,8 @@ def extract_matches(args: argparse.Namespace) -> int:
         return 1
     if args.sections and (problem := label_sections.refuse_sections_path(args.sections, len(video_paths))):
         raise ExtractionError(problem)
-    if args.together and args.together.stem in map(match_files.title_of, video_paths):
-        raise ExtractionError(f"--together: received {args.together}, the title of a match, expected another name")
+    if args.together and (problem := together.refuse_name(args.together, video_paths)):
+        raise ExtractionError(problem)
     match_args = argparse.Namespace(**{**vars(args), "length": None if args.together else args.length})
     checkpoint = find_checkpoint(args.ckpt) if args.ckpt else None
     needs_point = args.threshold is None and match_args.length is None and args.sections is None

@@ -184,6 +184,9 @@ def report_value() -> dict:
         "settings": JOB_SETTINGS,
         "scored_with": SCORED_WITH,
         "sections": sections,
+        "operating_point": {"threshold": 0.5, "section_penalty": 0.2},
+        "threshold": 0.5,
+        "segment_length": 1.0,
         "step_scores": [[0.1, 0.9], [0.2, 0.3], [0.5, 0.5], [1.0, 0.0]],
     }
 
@@ -212,6 +215,9 @@ def read_report(folder: Path) -> None:
             rows = np.column_stack(scores)
             if len(rows) != 4 or not (rows >= 0).all() or not (rows <= 1).all():
                 raise Violation("wrong", f"scores {rows}")
+        kept = job.read_kept_scores(match, 4.0) if match.has_same_scores else None
+        if kept is not None and not (len(kept.steps) and 0 <= kept.point.threshold <= 1 and kept.step_sec > 0):
+            raise Violation("wrong", f"scores {kept}")
         _ = match.is_finished
         if not match.is_up_to_date:
             check_message(job.describe_conflict(match))

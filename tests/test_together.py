@@ -1,6 +1,7 @@
 """The reel of several matches: which sections it has, in which order, and what is seen and heard of each."""
 
 import json
+import unicodedata
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -157,9 +158,13 @@ def test_sections_without_scores_cannot_be_ranked(extract, week, caplog, argumen
     assert extract.names() >= {"결승_highlights.mp4", "second_highlights.mp4"}
 
 
-def test_a_match_of_the_reels_title_is_refused(extract, caplog):
-    assert extract(extract.match("week"), "--together", "week.mp4") == 1
-    assert caplog.messages == ["--together: received week.mp4, the title of a match, expected another name"]
+@pytest.mark.parametrize("name", ["경기.mp4", "경기_highlights.mp4"])
+def test_a_name_of_the_files_of_a_match_is_refused(extract, caplog, name):
+    match = extract.match("경기")
+    assert extract(match, "--together", unicodedata.normalize("NFD", name)) == 1
+    (message,) = caplog.messages
+    assert message.endswith(f", whose files would replace those of {match}: choose another")
+    assert not extract.out.exists()
 
 
 @pytest.mark.parametrize(

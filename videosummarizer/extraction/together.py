@@ -17,11 +17,13 @@ from videosummarizer.extraction import decoding_process, joined_reel, reel_secti
 from videosummarizer.extraction.exports import edl, fcp7_xml, fcpxml, otio
 from videosummarizer.extraction.exports.timeline import Clip, ExportError, Timeline, describe_match
 from videosummarizer.extraction.job import MAX_REPORT_BYTES, ExtractionError, describe_setting
+from videosummarizer.extraction.job import SUFFIXES as MATCH_SUFFIXES
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.extraction.reel import round_to_even
 from videosummarizer.extraction.reel_style import ReelStyle
 from videosummarizer.labels import format_time
+from videosummarizer.match_files import compose, title_of
 from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.sections import to_frames, to_seconds
 from videosummarizer.untrusted_file import parse_json, read_limited
@@ -137,6 +139,15 @@ def best_window(one: ChosenSection, length_sec: float, is_needed: bool) -> Chose
 
 
 # ---- The reel and its files
+
+
+def refuse_name(reel_name: Path, video_paths: list[Path]) -> str | None:
+    """Return the error message about a name whose files would be those of a match, None for any other."""
+    names = {compose(f"{reel_name.stem}{suffix}") for suffix in SUFFIXES}
+    for video_path in video_paths:
+        if not names.isdisjoint(f"{title_of(video_path)}{suffix}" for suffix in MATCH_SUFFIXES):
+            return f"--together: received {reel_name}, whose files would replace those of {video_path}: choose another"
+    return None
 
 
 def write_reel_of_all(results: list[MatchResult], args: argparse.Namespace) -> None:
