@@ -48,6 +48,12 @@ def test_the_mix_is_the_sum_of_all_tracks_at_their_own_levels_and_times(recordin
     assert info.audio_gaps_sec == ()
 
 
+def test_a_mix_that_begins_later_is_the_same_from_there_on(recording):
+    info = media.probe(recording, "mix")
+    later = np.concatenate(list(audio_track.read_audio(recording, info, RATE_HZ, from_sec=0.75)))
+    np.testing.assert_allclose(later, read(recording, "mix")[RATE_HZ * 3 // 4 :], atol=1e-6)
+
+
 def test_a_track_that_the_file_lacks_is_named_with_those_that_it_has(recording, tmp_path):
     with pytest.raises(media.TrackError) as raised:
         media.probe(recording, 4)

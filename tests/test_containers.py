@@ -1,7 +1,9 @@
 """Frames, labels, audio and reels of the same clip in every container, with the codecs that it usually carries."""
 
+import re
 import subprocess
 
+import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -120,6 +122,44 @@ def test_an_avi_without_an_index_whose_packets_all_pass_for_keyframes(tmp_path, 
     content = (tmp_path / "whole.avi").read_bytes()
     path = tmp_path / "match.avi"
     path.write_bytes(content[: content.rindex(b"idx1")])
+    info = media.probe(path)
+    assert read_all_numbers(path, info) == list(range(NUM_FRAMES))
+    reel.render_reel(path, info, np.array([[20, 30], [50, 55]]), tmp_path / "reel.mp4")
+    made = tmp_path / "reel.mp4"
+    assert read_all_numbers(made, media.probe(made)) == [*range(20, 30), *range(50, 55)]
+
+
+def write_packed(path, clip):
+    """Write an avi as DivX and Xvid do: a packet holds a B-frame and the one before it in the stream, the next none."""
+    ffmpeg(
+        "-i",
+        clip,
+        *["-an", "-c:v", "mpeg4", "-bf", "1", "-b_strategy", "0", "-q:v", "2", "-g", "24"],
+        path.with_name("plain.avi"),
+    )
+    with av.open(str(path.with_name("plain.avi"))) as source, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
+        packets = [bytes(packet) for packet in source.demux(video=0) if packet.size]
+        types = ["IPB"[packet[packet.index(b"\0\0\1\xb6") + 4] >> 6] for packet in packets]
+        contents = []
+        for number, (packet, kind) in enumerate(zip(packets, types, strict=True)):
+            if types[number + 1 : number + 2] == ["B"]:
+                contents += [packet + packets[number + 1], b"\0\0\1\xb6\x50\x57"]  # a P-frame that is not coded
+            elif kind != "B":
+                contents.append(packet)
+        for number, content in enumerate(contents):
+            packet = av.Packet(content)
+            packet.stream, packet.time_base = stream, source.streams.video[0].time_base
+            packet.pts = packet.dts = number
+            output.mux(packet)
+    content = path.read_bytes()
+    name = re.search(rb"Lavc[\d.]{8}", content)[0]
+    path.write_bytes(content.replace(name, b"DivX503b139p"))
+
+
+def test_frames_of_a_packed_avi_are_in_the_order_of_display(tmp_path, clip):
+    path = tmp_path / "match.avi"
+    write_packed(path, clip)
     info = media.probe(path)
     assert read_all_numbers(path, info) == list(range(NUM_FRAMES))
     reel.render_reel(path, info, np.array([[20, 30], [50, 55]]), tmp_path / "reel.mp4")

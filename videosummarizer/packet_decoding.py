@@ -1,5 +1,6 @@
 """Decode the packets of a stream around damage."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -7,6 +8,8 @@ import av.error
 
 from videosummarizer.nal_units import SPS_TYPES, random_access_test
 
+# The mark of MPEG-4 with B-frames in avi files by DivX and Xvid: a packet may hold two frames, and the next one none.
+PACKED_BITSTREAM = re.compile(rb"DivX\d+(?:b|Build)\d+p")
 # A decoder has at most this many threads, and reports an error at most so many packets late.
 MAX_DECODER_DELAY = 256
 # Beginnings of the names of uncompressed and nearly uncompressed codecs, in which zeros are silence or black.
@@ -18,10 +21,13 @@ MIN_ZEROED_BYTES = 16
 def lacks_display_times(stream: av.VideoStream) -> bool:
     """Return whether the timestamps of a stream's packets do not say when their frames are displayed.
 
-    An avi file stores none. FFmpeg counts its packets, which are in decoding order,
-    and puts those of older codecs into the order of display.
+    An avi file stores none. FFmpeg counts its packets, which are in decoding order, and puts those of older codecs into
+    the order of display, but not where a packet of MPEG-4 holds two frames.
     """
-    return stream.type == "video" and stream.container.format.name == "avi" and stream.codec_context.name in SPS_TYPES
+    if stream.type != "video" or stream.container.format.name != "avi":
+        return False
+    codec, config = stream.codec_context.name, stream.codec_context.extradata or b""
+    return codec in SPS_TYPES or (codec == "mpeg4" and PACKED_BITSTREAM.search(config) is not None)
 
 
 class DisplayOrder:
