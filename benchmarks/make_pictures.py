@@ -34,7 +34,7 @@ def take_screenshot(page_path: Path, image_path: Path) -> None:
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ckpt_dir", type=Path, help="Folder of main.py's checkpoints and plots. Of several folds, the last one's are used.")
+    parser.add_argument("ckpt_dir", type=Path, help="Folder of main.py's results; of several folds, the last is drawn.")
     parser.add_argument("stem", type=Path, help="Files of highlight_extractor.py, without their suffixes.")
     args = parser.parse_args()
     ckpt_dir, stem = args.ckpt_dir, args.stem

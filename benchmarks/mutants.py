@@ -43,7 +43,12 @@ FURTHER_TEST_FILES = {
     "array_reader": ["test_hostile_segments.py", "test_data_loader_reading.py"],
     "atomic_file": ["test_metadata.py", "test_output_folder.py"],
     "audio_track": ["test_formats.py", "test_sampling.py"],
-    "arguments": ["test_highlight_extractor_options.py", "test_highlight_extractor_part.py", "test_together.py"],
+    "arguments": [
+        "test_main_flags.py",
+        "test_highlight_extractor_options.py",
+        "test_highlight_extractor_part.py",
+        "test_together.py",
+    ],
     "checkpoint": ["test_highlight_extractor_clips.py", "test_scoring.py", "test_hostile_checkpoints.py"],
     "clip_files": ["test_highlight_extractor_clips.py"],
     "colab": ["test_colab_notebook.py"],
