@@ -121,6 +121,16 @@ def test_zeros_of_uncompressed_audio_are_silence(intact, tmp_path, suffix):
     assert warnings_of(path, tmp_path) == []
 
 
+def test_a_short_packet_of_zeros_is_silence_in_vorbis(tmp_path):
+    clip, path = write_clip(tmp_path / "clip.mp4", num_frames=30), tmp_path / "silent.mkv"
+    silence = ("-f", "lavfi", "-i", "anullsrc=r=44100:cl=stereo")
+    ffmpeg("-i", clip, *silence, "-c:v", "copy", "-c:a", "libvorbis", "-t", "1", path)
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size]
+    assert b"\0" in packets
+    assert warnings_of(path, tmp_path) == []
+
+
 @pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
 def test_packets_of_zeros_are_damage_in_the_video_too(tmp_path, codec):
     path = write_clip(tmp_path / "clip.mkv", num_frames=90, codec=codec, options={"g": "30"})

@@ -231,11 +231,19 @@ def test_a_cover_is_not_the_video(tmp_path, clip, place):
         media.probe(only)
 
 
+@pytest.fixture(scope="module")
+def uneven_clip(clip):
+    """The clip with a red box in one corner, so that mirrored and turned frames all differ."""
+    path = clip.with_name("uneven.mp4")
+    ffmpeg("-i", str(clip), "-vf", "drawbox=w=70:h=20:color=red:t=fill", "-c:a", "copy", "-crf", "10", str(path))
+    return path
+
+
 @pytest.mark.parametrize("degrees", ["90", "180", "270"])
 @pytest.mark.parametrize("flips", [(), ("-display_hflip",), ("-display_vflip",)])
-def test_the_size_and_the_pixels_are_as_displayed_everywhere(tmp_path, clip, degrees, flips):
+def test_the_size_and_the_pixels_are_as_displayed_everywhere(tmp_path, uneven_clip, degrees, flips):
     path = tmp_path / "match.mp4"
-    ffmpeg("-display_rotation", degrees, *flips, "-i", str(clip), "-c", "copy", str(path))
+    ffmpeg("-display_rotation", degrees, *flips, "-i", str(uneven_clip), "-c", "copy", str(path))
     info = media.probe(path)
     size_px = (WIDTH_PX, HEIGHT_PX) if degrees == "180" else (HEIGHT_PX, WIDTH_PX)
     assert (info.width_px, info.height_px) == size_px
