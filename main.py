@@ -225,11 +225,15 @@ def test_folds(args: argparse.Namespace) -> tuple[list[str], str]:
         The names of the files; and the path of the last fold's checkpoint, with the operating point of all scores.
 
     Raises:
-        resume_point.ResumeError: With --resume, a finished fold has other settings.
+        resume_point.ResumeError: With --resume, no fold was started, or a finished one has other settings.
         As `train`, `load_data` and `test_checkpoint` do.
     """
     from videosummarizer.training import folds, run_folder, testing
 
+    if args.resume and not any(folds.folder_of(args.ckpt_dir, number).exists() for number in range(1, args.folds + 1)):
+        raise resume_point.ResumeError(
+            f"{args.ckpt_dir}: no fold to resume, no fold was started: train without --resume"
+        )
     run_folder.prepare(args.ckpt_dir)
     if args.overwrite:
         earlier_run.delete(args.ckpt_dir)

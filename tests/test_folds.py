@@ -162,6 +162,13 @@ def test_folds_that_cannot_be_trained_are_refused_before_the_first(tmp_path, mon
     assert not (tmp_path / "ckpt").exists()
 
 
+def test_a_folder_without_folds_is_not_resumed(dataset_dir, tmp_path, caplog):
+    (tmp_path / "test_report.json").write_bytes(b"of another run")
+    assert run(dataset_dir, tmp_path, "--resume") == 1
+    assert caplog.messages[-1] == f"{tmp_path}: no fold to resume, no fold was started: train without --resume"
+    assert (tmp_path / "test_report.json").read_bytes() == b"of another run"
+
+
 def test_copies_in_two_folds_are_named(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(trainer, "test_folds", lambda args: ([], "x.hdf5"))
     folder = write_dataset(tmp_path / "series", {title: [0, 1] for title in LABELS})
