@@ -165,7 +165,7 @@ def extract_match(
 def report_error(path: Path, action: str, error: Exception, args: argparse.Namespace) -> None:
     """Report in one line what failed with a match or one of its files."""
     is_described = isinstance(error, DESCRIBED_ERRORS)
-    message = str(error) if is_described else describe_match_error(path, action, error)
+    message = media.describe_error(error) if is_described else describe_match_error(path, action, error)
     logger.error(message, exc_info=error if args.debug else None)
 
 

@@ -163,7 +163,7 @@ def find_labels(
             )
         atomic_write(label_path_of(title, output_dir), text.encode())
     except (InputError, media.MediaError) as error:
-        result.error, result.error_traceback = str(error), traceback.format_exc()
+        result.error, result.error_traceback = media.describe_error(error), traceback.format_exc()
     except Exception as error:  # also of libraries
         result.error = describe_match_error(title, NO_LABELS_FOUND, error, output_dir)
         result.error_traceback = traceback.format_exc()

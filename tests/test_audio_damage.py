@@ -185,7 +185,10 @@ def test_the_label_finder_says_in_one_line_that_nothing_decodes(tmp_path):
         overwrite_packets(bad, kind, -1, 9, 0)
     for pair in ((bad, good), (good, bad)):
         result = label_finder.find_labels("match", *pair, tmp_path, 0.5)
-        assert result.error == f"{bad}: received a video stream of which no frame decodes, expected at least one"
+        assert result.error == (
+            f"{bad}: received a video stream of which no frame decodes, expected at least one: record or download it "
+            "again, or move it elsewhere"
+        )
     with pytest.raises(media.MediaError, match="of which no frame decodes"):
         problems.find_damage(bad, media.probe(bad))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from clips import read_number, tone, write_clip
 
-from videosummarizer import audio_track, media, video_track
+from videosummarizer import audio_track, media, problems, video_track
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import reel
@@ -115,6 +115,21 @@ def test_frames_of_an_avi_are_in_order_again_from_the_first_idr_picture_after_da
     assert damaged_sec == {1}
     assert numbers[last_idr:] == list(range(last_idr, NUM_FRAMES))
     assert numbers != list(range(NUM_FRAMES))
+
+
+def test_the_index_of_an_avi_is_not_taken_for_bytes_that_are_not_read(tmp_path, clip):
+    path = tmp_path / "clip.avi"
+    ffmpeg("-i", clip, "-c:v", "mpeg4", "-q:v", "31", "-bf", "2", "-an", "-t", "4", path)
+    data = path.read_bytes()
+    index = data.rindex(b"idx1")
+    entries = data[index + 8 :] * (200_000 // len(data[index + 8 :]))
+    path.write_bytes(data[:index] + b"idx1" + len(entries).to_bytes(4, "little") + entries)
+    info = media.probe(path)
+    assert info.num_bytes - 200_000 < index + 8
+    assert problems.describe_file(path, info) == []
+    path.write_bytes(path.read_bytes() + data[:1] * 300_000)
+    (problem,) = problems.describe_file(path, media.probe(path))
+    assert "nothing is read from the last" in problem
 
 
 def test_an_avi_without_an_index_whose_packets_all_pass_for_keyframes(tmp_path, clip):

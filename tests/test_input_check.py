@@ -1,15 +1,18 @@
 """What `data_converter.py --check` prints, with and without `--decode`: cells, errors, warnings, the exit status."""
 
 import re
+import subprocess
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from clips import tone, write_clip
 
 import data_converter
 from videosummarizer import media, problems
-from videosummarizer.dataset import input_check
+from videosummarizer.dataset import conversion, input_check
+from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.worker_processes import WorkerPool
 
 SETTINGS = ["0.8", "2.5", "40", "16", "8000", "0"]
@@ -125,6 +128,28 @@ def test_a_broken_video_and_its_label_files_errors_are_reported_together(tmp_pat
     )
     assert "match.txt, line 1: received 'ten'" in result.errors[1]
     assert "match.txt, line 3: received 'x'" in result.errors[2]
+
+
+def test_the_conversion_says_what_to_do_in_the_same_words(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", num_frames=30, audio=tone(440, 1))
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", clip, "-c", "copy"]
+    key = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "0" * 32, "-encryption_kid", "1" * 32]
+    subprocess.run([*command, *key, tmp_path / "encrypted.mp4"], check=True)
+    subprocess.run([*command, "-vn", tmp_path / "sound.mp4"], check=True)
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    for title, reason in (
+        ("encrypted", "received encrypted video, .*: decrypt it, record it without"),
+        ("sound", "received a file without a video stream, expected one: record or download it again"),
+        ("broken", r"cannot be read as a video \(.*\): record or download it again"),
+    ):
+        video_path, label_path = tmp_path / f"{title}.mp4", tmp_path / f"{title}.txt"
+        label_path.write_text("0,9\n")
+        (error,) = input_check.check_match(title, video_path, label_path, False).errors
+        assert re.fullmatch(rf"{video_path}: {reason}, or move it elsewhere", error)
+        config = DataConfig(1, 2, 16, 16, 8000, False)
+        assert conversion.convert_match(video_path, config, tmp_path / "out", 1).error == error
+        if title == "broken":
+            assert conversion.probe_match(video_path).error == error
 
 
 def test_a_label_file_that_is_no_text_is_an_error(check, tmp_path, monkeypatch):

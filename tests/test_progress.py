@@ -49,6 +49,26 @@ def test_progress_follows_while_matches_are_under_way(tmp_path, capsys, monkeypa
             time.sleep(0.01)
 
 
+def test_progress_goes_on_when_a_folder_disappears_while_it_is_read(tmp_path, capsys, monkeypatch):
+    calls = []
+
+    class Folder(type(tmp_path)):
+        def glob(self, pattern):
+            calls.append(pattern)
+            if len(calls) == 1:
+                raise FileNotFoundError(pattern)
+            return super().glob(pattern)
+
+    monkeypatch.setattr(progress, "PROGRESS_INTERVAL_SEC", 0.01)
+    deadline = time.monotonic() + WAIT_SEC
+    with progress.show_progress(8, CONFIG, Folder(tmp_path)) as add_finished_sec:
+        add_finished_sec(4)
+        while len(calls) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert "| 4/8 s of video" in last_progress(capsys.readouterr().err)
+
+
 def test_progress_stops_following_when_the_conversion_fails(tmp_path, capsys):
     threads = threading.active_count()
 

@@ -31,10 +31,16 @@ class TrackError(MediaError):
     """A video file lacks the audio track that is wanted; the message says which it has."""
 
 
+class EncryptionError(MediaError):
+    """A video file is encrypted; the message says what to do."""
+
+
 class TimestampError(MediaError):
     """The timestamps of a video file cannot be used; the message says what to do."""
 
 
+# What to do about a video that cannot be read, where its error does not say it.
+ADVICE = "record or download it again, or move it elsewhere"
 # Times that differ by less are equal: below a tick of a presentation clock (1/90000 s), above float64 rounding errors.
 TIME_TOLERANCE_SEC = 1e-6
 # FFmpeg's names of formats that are texts with the names of other files, which FFmpeg would read instead.
@@ -42,6 +48,8 @@ PLAYLIST_FORMATS = ("concat", "concatf", "hls", "dash", "imf")
 
 # The largest error of timestamps in the formats that round them to milliseconds.
 ROUNDING_ERROR_SEC = {"matroska,webm": 0.0005, "flv": 0.0005}
+# The index of an avi file begins so soon behind the last packet. There may be empty packets between.
+MAX_AVI_INDEX_DISTANCE = 65_536
 # FFmpeg's names of formats that do not store how long a frame is shown. FFmpeg's guess may be a tick of the encoder.
 FORMATS_WITHOUT_DURATIONS = ("mpegts", "flv", "avi")
 
@@ -68,7 +76,7 @@ class VideoInfo:
         video_gaps_sec: (start, end) of the gaps between frames, see `timestamps.find_gaps`.
         audio_gaps_sec: (start, end) of the gaps in the audio, from time 0 to the end of the video.
         missing_audio_sec: The whole seconds of shorter gaps in the audio, see `timestamps.find_missing_audio`.
-        unread_bytes: The length of the file behind the last packet, such as an index.
+        unread_bytes: The length of the file behind the last packet, and behind the index of an avi file.
         num_bytes: The length of the file.
     """
 
@@ -188,6 +196,12 @@ def start_time_sec(container: av.container.InputContainer) -> float:
     return (container.start_time or 0) / av.time_base
 
 
+def describe_error(error: Exception) -> str:
+    """Return the message of an error, with what to do about a video that cannot be read."""
+    has_advice = not isinstance(error, MediaError) or isinstance(error, EncryptionError | TimestampError | TrackError)
+    return str(error) if has_advice or ADVICE in str(error) else f"{error}: {ADVICE}"
+
+
 def no_frame_error(path: str | os.PathLike) -> MediaError:
     """Return the error for a video of which nothing decodes."""
     return MediaError(f"{path}: received a video stream of which no frame decodes, expected at least one")
@@ -213,6 +227,7 @@ def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> Vide
     Raises:
         MediaError: The file cannot be read, or no video frame of it decodes.
         TrackError: It lacks the audio track.
+        EncryptionError: Its video is encrypted.
         TimestampError: Its clock restarts, or it has too few packets for its length.
     """
     with open_media(path) as container:
@@ -225,6 +240,11 @@ def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> Vide
         audio_times = [audio_choice.times[track.index] for track in audio]
         longest_audio = max(audio_times, key=lambda times: times.shown_sec().max(initial=0), default=None)
         times_sec, durations_sec = video_times.shown_sec(), video_times.shown_durations_sec()
+        if video_times.is_encrypted:
+            raise EncryptionError(
+                f"{path}: received encrypted video, which would decode to noise, expected video without copy "
+                "protection: decrypt it, record it without, or move it elsewhere"
+            )
         if not len(video_times.pts) and video_times.end_position:
             raise TimestampError(timestamps.describe_raw_stream(path, stream.codec_context.name))
         if not (times_sec >= -TIME_TOLERANCE_SEC).any():
@@ -257,12 +277,24 @@ def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> Vide
             video_gaps_sec=timestamps.find_gaps([0, *times_sec.tolist(), duration_sec]),
             audio_gaps_sec=timestamps.find_audio_gaps(duration_sec, *audio_times),
             missing_audio_sec=find_missing_audio(duration_sec, audio, audio_times),
-            unread_bytes=container.size - max(times.end_position for times in (video_times, *audio_times)),
+            unread_bytes=count_unread_bytes(
+                path, container, max(times.end_position for times in (video_times, *audio_times))
+            ),
             num_bytes=container.size,
             audio_indices=tuple(track.index for track in audio),
             audio_tracks=tuple(audio_choice.descriptions()),
             track_problems=tuple(audio_choice.problems()),
         )
+
+
+def count_unread_bytes(path: str | os.PathLike, container: av.container.InputContainer, end_position: int) -> int:
+    """Return the length of a file behind its last packet, and behind the index of an avi file, which may be as long."""
+    if container.format.name == "avi":
+        with open(path, "rb") as file:
+            file.seek(end_position)
+            header = file.read(MAX_AVI_INDEX_DISTANCE).partition(b"idx1")[2]
+        end_position += 8 + int.from_bytes(header[:4], "little") if header else 0
+    return max(0, container.size - end_position)
 
 
 def find_missing_audio(

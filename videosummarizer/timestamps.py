@@ -48,15 +48,18 @@ class PacketTimes:
 
     Attributes:
         end_position: Where the last of the packets ends in the file, in bytes.
+        is_encrypted: Whether the first of them is encrypted.
     """
 
     def __init__(self, time_base_sec: float, start_sec: float):
         self.time_base_sec, self.start_sec = time_base_sec, start_sec
         self.pts, self.dts, self.durations, self.shown = array("q"), array("q"), array("q"), array("b")
-        self.end_position = 0
+        self.end_position, self.is_encrypted = 0, False
 
     def add(self, packet: av.Packet) -> None:
         """Add the next packet; one without a presentation timestamp is left out."""
+        if not self.end_position:
+            self.is_encrypted = packet.has_sidedata("encryption_info")
         if packet.pts is not None:
             self.pts.append(packet.pts)
             self.dts.append(NO_TIMESTAMP if packet.dts is None else packet.dts)

@@ -58,7 +58,9 @@ def probe_match(video_path: Path) -> float | Conversion:
         read_label_file(find_label_path(video_path))
         return float(media.probe_duration_sec(video_path))
     except (media.MediaError, LabelError) as error:
-        return Conversion(title_of(video_path), error=str(error), error_traceback=traceback.format_exc())
+        return Conversion(
+            title_of(video_path), error=media.describe_error(error), error_traceback=traceback.format_exc()
+        )
 
 
 def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_threads: int) -> Conversion:
@@ -88,7 +90,7 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
         result.warnings += problems.describe_problems(video_path, info, *damage)
         publish(part_dir / result.title, dataset_dir / result.title)
     except (media.MediaError, LabelError) as error:
-        result.error, result.error_traceback = str(error), traceback.format_exc()
+        result.error, result.error_traceback = media.describe_error(error), traceback.format_exc()
         return result
     except Exception as error:  # also of libraries
         result.error = describe_match_error(video_path, CANNOT_BE_CONVERTED, error, dataset_dir)

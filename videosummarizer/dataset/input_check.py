@@ -76,9 +76,7 @@ def check_match(
         if decode and info.audio:
             audio_damage = audio_track.find_damage(video_path, info)
     except media.MediaError as error:
-        has_advice = isinstance(error, media.TimestampError | media.TrackError)
-        advice = "" if has_advice else ": record or download it again, or move it elsewhere"
-        check.errors += [f"{error}{advice}", *map(str, label_errors)]
+        check.errors += [media.describe_error(error), *map(str, label_errors)]
         return check
     sections_sec, warnings = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec, label_errors)
     check.errors += map(str, label_errors)

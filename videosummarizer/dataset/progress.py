@@ -39,7 +39,10 @@ def show_progress(total_sec: float, config: DataConfig, dataset_dir: Path) -> It
     with tqdm(total=total_sec, desc="Converting", bar_format=bar_format) as bar, logging_redirect_tqdm():
 
         def refresh() -> None:
-            num_in_progress = sum(1 for _ in dataset_dir.glob(f"{output_folder.PART_DIR_NAME}/*/*/*.pkl"))
+            try:
+                num_in_progress = sum(1 for _ in dataset_dir.glob(f"{output_folder.PART_DIR_NAME}/*/*/*.pkl"))
+            except OSError:  # a match was finished, and its folder removed, while it was read
+                return
             bar.n = min(finished_sec + num_in_progress * config.segment_length, total_sec)
             bar.refresh()
 
