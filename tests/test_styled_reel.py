@@ -397,3 +397,9 @@ def test_a_section_with_a_jump_of_the_clock_is_one_chapter(tmp_path):
     sections = reel_sections.list_sections(tmp_path / "a.mp4", info, np.array([[10, 50], [52, 58]]), "a", None)
     edges_sec = reel_sections.styled_edges_sec(sections, ReelStyle(aspect="1:1"))
     assert edges_sec == pytest.approx([0, 19 / 30 + 1 + 20 / 30, 19 / 30 + 1 + 26 / 30], abs=1e-6)
+
+
+def test_a_short_match_can_have_more_sections_than_frames_are_decoded_ahead(tmp_path):
+    clip = greys(tmp_path / "a.mp4", [60] * 30)
+    _, info = render(clip, [[index, index + 1] for index in range(30)], aspect="1:1")
+    assert len(info.frame_times_sec) == 30

@@ -5,6 +5,7 @@ is the one that is shown at that time, and audio is placed to the sample. Only w
 The reel has a constant frame rate, and each section begins with one of its frames.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from fractions import Fraction
@@ -102,9 +103,11 @@ def compose(sections: list[ReelSection], style: ReelStyle, readers: MatchReaders
         card = captions.draw_card(style.intro, captions.find_font(style.intro, "--intro"), size_px)
         video.append(moviepy_fixes.still_clip(card, placements[0].num_frames / rate_fps))
         placements = placements[1:]
+    font_of = functools.cache(lambda title: captions.find_font(title + captions.CLOCK_CHARACTERS, title))
     for index, (section, placement) in enumerate(zip(sections, placements, strict=True)):
         lane = index % 2
-        make_clip = section_clips(section, style, readers, lane, size_px)
+        font_path = font_of(section.title) if style.has_captions else None
+        make_clip = section_clips(section, style, readers, lane, size_px, font_path)
         for first, end in ((0, placement.fade_in), (placement.fade_in, placement.num_frames)):
             if first < end:
                 clip = make_clip(first / rate_fps, (end - first) / rate_fps)
@@ -119,7 +122,12 @@ def compose(sections: list[ReelSection], style: ReelStyle, readers: MatchReaders
 
 
 def section_clips(
-    section: ReelSection, style: ReelStyle, readers: MatchReaders, lane: int, size_px: tuple[int, int]
+    section: ReelSection,
+    style: ReelStyle,
+    readers: MatchReaders,
+    lane: int,
+    size_px: tuple[int, int],
+    font_path: Path | None,
 ) -> Callable[[float, float], object]:
     """Return a function (first_sec, duration_sec) that makes a clip of a part of a section, with its caption.
 
@@ -140,8 +148,8 @@ def section_clips(
             if style.fit == "pad":
                 backdrop = moviepy_fixes.still_clip(black, duration_sec)
             layers = [backdrop, layers[0].set_position("center")]
-        if style.has_captions:
-            draw, top_px = caption_drawer(section, size_px)
+        if font_path is not None:
+            draw, top_px = caption_drawer(section, font_path, size_px)
             caption_px = draw(0).shape[1::-1]
             caption = clip_of(lambda t: draw(t)[..., :3], caption_px)
             caption = caption.set_mask(clip_of(lambda t: draw(t)[..., 3] / 255, caption_px, is_mask=True))
@@ -151,12 +159,13 @@ def section_clips(
     return make_clip
 
 
-def caption_drawer(section: ReelSection, size_px: tuple[int, int]) -> tuple[Callable[[float], np.ndarray], int]:
+def caption_drawer(
+    section: ReelSection, font_path: Path, size_px: tuple[int, int]
+) -> tuple[Callable[[float], np.ndarray], int]:
     """Return a function that draws the caption at a time of a section, (H, W, 4) uint8, and where it lies from the top.
 
     Its clock shows the time of the match.
     """
-    font_path = captions.find_font(section.title + captions.CLOCK_CHARACTERS, section.title)
 
     def draw_with_place(time_sec: float) -> tuple[np.ndarray, int]:
         line = " · ".join(filter(None, (format_time(section.start_sec + time_sec), section.rank)))
