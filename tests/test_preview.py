@@ -1,5 +1,6 @@
 """Copies of matches for browsers that do not play them: the same frames and audio at the same times, in an mp4."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -72,6 +73,16 @@ def test_a_copy_has_the_same_pictures_and_sounds_at_the_same_times(tmp_path, sou
     with av.open(str(copy)) as container:
         tag = container.streams.video[0].codec_context.codec_tag
     assert tag == {"h264": "avc1", "hevc": "hvc1", "libdav1d": "av01"}[info.codec]
+
+
+def test_encoded_audio_may_fill_all_packets(tmp_path, source):
+    ffmpeg("-i", source, "-c:v", "copy", "-c:a", "pcm_s16le", "-ar", "48000", tmp_path / "match.mkv")
+    info = dataclasses.replace(media.probe(tmp_path / "match.mkv"), duration_sec=75 * 1024 / 48_000)
+    preview.write_preview(tmp_path / "match.mkv", info, tmp_path / "preview.mp4")
+    with media.open_media(tmp_path / "preview.mp4") as container:
+        audio = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert len(audio) == 75 * 1024
+    assert np.abs(audio[-2048:]).max() > 0.1
 
 
 def test_a_sum_of_tracks_is_encoded(tmp_path, recording):

@@ -190,6 +190,17 @@ def test_the_whole_reels_audio_is_in_its_place_to_the_sample(tmp_path):
         position += num_samples
 
 
+@pytest.mark.parametrize("num_frames", [95, 96, 97])  # 96 frames have the samples of exactly 25 packets
+def test_reels_of_any_length_end_with_their_last_samples(tmp_path, num_frames):
+    path = write_exact_audio(tmp_path / "a.mkv", [(0, tone(440, MATCH_SEC, RATE_HZ))], RATE_HZ, TICKS)
+    reel.render_reel(path, media.probe(path), np.array([[0, num_frames]]), tmp_path / "reel.mp4")
+    with media.open_media(tmp_path / "reel.mp4") as container:
+        audio = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    end = round(num_frames / 30 * RATE_HZ)
+    assert end <= len(audio) < end + 1024
+    assert np.abs(audio[end - 400 : end - 100]).max() > 0.1
+
+
 @pytest.mark.parametrize(("num_channels", "bit_rate"), [(1, 96_000), (2, 192_000)])
 def test_the_bit_rate_is_that_of_the_channels(tmp_path, num_channels, bit_rate):
     path = write_exact_audio(tmp_path / "a.mkv", [(0, noise(2 * 48_000, num_channels))], 48_000, list(range(60)), 4800)

@@ -16,7 +16,14 @@ import numpy as np
 from videosummarizer import media
 from videosummarizer.atomic_file import discard, replace_durably
 from videosummarizer.extraction.exports.timeline import ExportError
-from videosummarizer.extraction.reel_audio import AudioSource, add_audio_stream, open_sources, read_section_sum, widest
+from videosummarizer.extraction.reel_audio import (
+    AudioSource,
+    add_audio_stream,
+    finish_audio,
+    open_sources,
+    read_section_sum,
+    widest,
+)
 from videosummarizer.packet_decoding import lacks_display_times
 from videosummarizer.timestamps import argument
 
@@ -217,8 +224,7 @@ class EncodedAudio:
             samples = next(self.blocks, None)
             if samples is None:
                 self.is_finished = True
-                for frame in (self.fifo.read(0, partial=True), None):
-                    yield from self.stream.encode(frame)
+                yield from finish_audio(self.stream, self.fifo)
                 return
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", self.stream.layout.name)
             frame.sample_rate, frame.time_base = self.stream.rate, Fraction(1, self.stream.rate)

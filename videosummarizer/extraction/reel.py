@@ -20,6 +20,7 @@ from videosummarizer.extraction.reel_audio import (
     AudioSource,
     add_audio_stream,
     copy_names,
+    finish_audio,
     open_sources,
     read_section_sum,
     widest,
@@ -229,8 +230,7 @@ class ReelWriter:
             return
         with self.writing():
             for stream, fifo in self.audio_tracks:
-                for block in (fifo.read(0, partial=True), None):
-                    self.output.mux(stream.encode(block))
+                self.output.mux(list(finish_audio(stream, fifo)))
             self.output.mux(self.video.encode(None))
             self.output.close()
 

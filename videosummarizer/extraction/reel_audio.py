@@ -129,3 +129,14 @@ def add_audio_stream(
     stream = output.add_stream("aac", rate=rate_hz, layout=layout)
     stream.bit_rate = AUDIO_BIT_RATE_PER_CHANNEL * stream.layout.nb_channels
     return stream
+
+
+def finish_audio(stream: av.AudioStream, fifo: av.AudioFifo) -> Iterator[av.Packet]:
+    """Yield the last packets of an output stream: those of the samples in its FIFO, and those that the encoder holds.
+
+    The FIFO is empty where the audio fills all packets. Encoding None then ends the stream, which works only once.
+    """
+    rest = fifo.read(0, partial=True)
+    if rest is not None:
+        yield from stream.encode(rest)
+    yield from stream.encode(None)
