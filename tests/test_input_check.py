@@ -152,6 +152,12 @@ def test_the_conversion_says_what_to_do_in_the_same_words(tmp_path):
             assert conversion.probe_match(video_path).error == error
 
 
+def test_of_many_errors_in_a_label_file_the_first_20_are_printed(check, tmp_path):
+    result = check(info_of([0, 1], 2), "x,2\n" * 100)
+    assert result.errors[19].startswith(f"{tmp_path / 'match.txt'}, line 20: received ")
+    assert result.errors[20:] == [f"{tmp_path / 'match.txt'}: and 80 more like these"]
+
+
 def test_a_label_file_that_is_no_text_is_an_error(check, tmp_path, monkeypatch):
     monkeypatch.setattr(media, "probe", lambda path, track: info_of([0, 0.5], 1))
     (tmp_path / "match.txt").write_bytes(b"\xff\xfe1\x00")

@@ -143,6 +143,14 @@ def test_a_section_after_the_end_is_an_error_that_can_be_collected(row):
         resolve([row])
 
 
+def test_of_many_lines_with_problems_the_first_20_are_named():
+    sections, warnings = resolve([frames(30, 90, line) for line in range(1, 1001)])
+    assert sections == [[1.0, 3.0]]
+    assert warnings[19] == "a/match.txt, line 21: the section overlaps one above it: merged"
+    assert warnings[20:] == ["a/match.txt: and 979 more like these"]
+    assert len(resolve([frames(30, 90, line) for line in range(1, 22)])[1]) == 20
+
+
 def test_an_end_a_rounding_error_past_the_videos_is_clipped_without_a_word():
     assert resolve([times(9.0, 10.0000005)]) == ([[9.0, 10.0]], [])
     sections, (warning,) = resolve([times(9.0, 10.000002, 7)])

@@ -21,6 +21,8 @@ from videosummarizer.untrusted_file import excerpt, read_limited
 MAX_FRAME_TIME_MISMATCH_SEC = 1.0
 # A label file of this size has 30,000 sections.
 MAX_LABEL_BYTES = 2**20
+# So many lines with problems are named.
+MAX_MESSAGES = 20
 # A field is text if it has two letters in a row, or a letter that is not of the alphabet, such as a syllable of Hangul.
 HEADER_FIELD = re.compile(r"[^\W\d_]{2,}|(?![\x00-\x7f])[^\W\d_]")
 # Hours, minutes, seconds and a frame number, as editing software writes them.
@@ -292,9 +294,16 @@ def resolve_sections(
             warnings.append(f"{location}: the section overlaps one above it: merged")
         previous_start, previous_end = start, max(previous_end, end)
         sections.append((start, end))
+    warnings = limit_messages(path, warnings)
     if warning := warn_of_unit(path, rows, sections, duration_sec):
         warnings.append(warning)
     return merge_sections(sections, keep_touching), warnings
+
+
+def limit_messages(path: str | os.PathLike, messages: list[str]) -> list[str]:
+    """Return the first messages about the lines of a label file, and how many more there are."""
+    num_more = len(messages) - MAX_MESSAGES
+    return messages[:MAX_MESSAGES] + ([f"{path}: and {num_more} more like these"] if num_more > 0 else [])
 
 
 def warn_of_unit(

@@ -11,7 +11,7 @@ from videosummarizer import audio_track, media, problems
 from videosummarizer.dataset.conversion import CANNOT_BE_CONVERTED
 from videosummarizer.dataset.input_folder import describe_missing_labels, describe_missing_video
 from videosummarizer.error_messages import describe_match_error
-from videosummarizer.labels import LabelError, format_time, read_label_file, resolve_sections
+from videosummarizer.labels import LabelError, format_time, limit_messages, read_label_file, resolve_sections
 from videosummarizer.match_files import escape
 from videosummarizer.worker_processes import Failure, WorkerPool
 
@@ -76,10 +76,10 @@ def check_match(
         if decode and info.audio:
             audio_damage = audio_track.find_damage(video_path, info)
     except media.MediaError as error:
-        check.errors += [media.describe_error(error), *map(str, label_errors)]
+        check.errors += [media.describe_error(error), *limit_messages(label_path, list(map(str, label_errors)))]
         return check
     sections_sec, warnings = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec, label_errors)
-    check.errors += map(str, label_errors)
+    check.errors += limit_messages(label_path, list(map(str, label_errors)))
     damaged_audio_sec = audio_damage.seconds(info.duration_sec)
     cancelled_sec = audio_damage.antiphase.cancelled_sec(info.duration_sec)
     check.warnings += warnings + problems.describe_problems(
