@@ -30,7 +30,7 @@ from tqdm import tqdm
 from videosummarizer.argument_types import audio_choice, positive_number, zero_or_one
 from videosummarizer.dataset import cluster, conversion, input_check, output_folder
 from videosummarizer.dataset.conversion import Conversion
-from videosummarizer.dataset.input_folder import InputError, find_files, find_matches
+from videosummarizer.dataset.input_folder import InputError, describe_no_labels, find_files, find_matches
 from videosummarizer.dataset.metadata import DataConfig, DatasetError, parse_config, write_metadata
 from videosummarizer.dataset.progress import show_progress
 from videosummarizer.error_messages import describe_os_error
@@ -161,12 +161,16 @@ def convert_folder(args: argparse.Namespace) -> int:
     if args.check:
         with WorkerPool(args.workers or num_cores()) as pool:
             status = input_check.check_matches(*find_files(input_video_dir), args.decode, pool, config.audio_track)
+        if advice := describe_no_labels(input_video_dir):
+            print(f"note: {advice}")
         output_folder.check_folder(dataset_dir)
         return status
     video_paths, refused = find_matches(input_video_dir)
     for title, message in refused.items():
         report(Conversion(title, error=message))
     if not video_paths:
+        if advice := describe_no_labels(input_video_dir):
+            logger.error(advice)
         return 1
     sources = {title_of(path): source_signature(path) for path in video_paths}
     with output_folder.lock(dataset_dir):

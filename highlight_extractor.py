@@ -2,8 +2,10 @@
 
     python highlight_extractor.py MATCH.mp4 [MORE.mp4 ...] --ckpt FILE.hdf5 --output_dir DIR
     python highlight_extractor.py MATCH.mp4 --sections MATCH.txt --output_dir DIR
+    python highlight_extractor.py MATCH.mp4 --output_dir DIR
 
-Inputs: match videos, and a checkpoint of main.py or a label file with the sections to cut. Outputs, for each match in
+Inputs: match videos, and a checkpoint of main.py or a label file with the sections to cut; without both, the sections
+are those with the most activity in audio and video. Outputs, for each match in
 output_dir: `<title>_highlights.mp4`, the reel; `<title>.html`, a page to review and correct the sections;
 `<title>_timeline.png`; `<title>.txt`, a label file; `<title>_scores.csv`; `<title>.json`; and `.xml`, `.otio`,
 `.fcpxml`, `.edl`, `_lossless.csv`, `_chapters.txt` and `.vtt` for editing software, YouTube and players.
@@ -32,6 +34,7 @@ from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folde
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_match_error, describe_os_error
 from videosummarizer.extraction import (
+    activity,
     captions,
     clip_files,
     decoding_process,
@@ -65,6 +68,12 @@ SETTINGS = (
     *("audio_track", "preview"),
 )
 
+# Said once when there is neither a checkpoint nor a label file.
+NOTHING_LEARNED = (
+    "Nothing has been learned yet: the sections are those with the most activity in audio and video. Next, correct "
+    "them on the page, save the labels next to the match, and train on such matches (data_converter.py, then main.py)"
+)
+
 # Errors whose message names the file and says what to do.
 DESCRIBED_ERRORS = (ExtractionError, FolderError, LabelError, captions.FontError, media.MediaError, reel.ReelError)
 
@@ -96,9 +105,10 @@ def make_job(video_path: Path, checkpoint: Checkpoint | None, args: argparse.Nam
         read_label_file(sections_path)  # before the match is read, which takes longer
         settings["sections"] = label_sections.hash_label_file(sections_path)
     scored_with, track_number = {}, None if args.audio_track == ALL_TRACKS else args.audio_track
-    if checkpoint:
-        scored_with = {"checkpoint_sha256": checkpoint.sha256, "from": args.from_sec, "to": args.to_sec}
-        scored_with["scored_track"] = track_number or checkpoint.config.audio_track
+    if checkpoint or not args.sections:
+        scored_with = {"checkpoint_sha256": checkpoint.sha256} if checkpoint else {"activity": activity.VERSION}
+        scored_with |= {"from": args.from_sec, "to": args.to_sec}
+        scored_with["scored_track"] = track_number or (checkpoint and checkpoint.config.audio_track)
     return Job(
         video_path,
         path_of,
@@ -175,6 +185,8 @@ def provenance(job: Job, checkpoint: Checkpoint | None, result: MatchResult) -> 
     if checkpoint:
         network = {"checkpoint": checkpoint.path.name, "operating_point": asdict(checkpoint.point)}
         packages += ["keras", "tensorflow"]
+    elif "activity" in job.scored_with:
+        network = {"operating_point": asdict(result.scores.point)}
     elif result.scores:  # of a previous run
         network = {name: job.previous_report.get(name) for name in ("checkpoint", "operating_point")}
         scored_with = job.previous_report["scored_with"]
@@ -194,6 +206,11 @@ def describe_result(result: MatchResult, path_of: dict[str, Path], sections_path
     print(f"{result.title}: {len(result.sections)} sections, {format_time(total)} of {format_time(duration)}")
     if not len(result.sections) and sections_path:
         logger.warning("%s: no section is cut: the label file %s has none", result.video_path, sections_path)
+    elif not len(result.sections) and result.scores.name == activity.SCORE_NAME:
+        logger.warning(
+            "%s: no section is found, as sound and picture stay the same throughout: mark the highlights on the page",
+            result.video_path,
+        )
     elif not len(result.sections):
         logger.warning(
             "%s: no section is found: the highest score in context is %.3f, below the threshold of %.3f. Lower "
@@ -243,6 +260,8 @@ def extract_matches(args: argparse.Namespace) -> int:
         raise ExtractionError(problem)
     match_args = argparse.Namespace(**{**vars(args), "length": None if args.together else args.length})
     checkpoint = find_checkpoint(args.ckpt) if args.ckpt else None
+    if not args.ckpt and not args.sections:
+        print(NOTHING_LEARNED)
     needs_point = args.threshold is None and match_args.length is None and args.sections is None
     if checkpoint and needs_point and not checkpoint.has_operating_point:
         logger.warning(

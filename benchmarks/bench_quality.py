@@ -5,9 +5,10 @@
     python benchmarks/bench_quality.py --report                               only the tables of what is finished
 
 Each network is trained on train; its epoch (lowest log loss) and its operating point are chosen on valid; test is read
-once, at the end. The loudness threshold uses the same rule. Metrics are means over the seeds, with the lowest and the
-highest. The training time includes validation and saving, and for main.py reading; the networks of the 2020 release
-(benchmarks/release_2020.py) get their arrays from memory.
+once, at the end. The loudness threshold and the activity (videosummarizer/extraction/activity.py) get their operating
+points by the same rule. Metrics are means over the seeds, with the lowest and the highest. The training time includes
+validation and saving, and for main.py reading; the networks of the 2020 release (benchmarks/release_2020.py) get their
+arrays from memory.
 
 Each finished row is appended to the file of --results at once: one line of JSON with the dataset, the method, the seed,
 the epochs, a digest of the code that decides the result, the metrics, the training time and the number of cores. A row
@@ -42,6 +43,7 @@ from data_loader import DataLoader  # noqa: E402
 from videosummarizer.dataset.metadata import SUBSETS, DatasetError  # noqa: E402
 from videosummarizer.evaluation import quality_report  # noqa: E402
 from videosummarizer.evaluation.operating_point import OperatingPoint, choose_operating_point  # noqa: E402
+from videosummarizer.extraction import activity  # noqa: E402
 from videosummarizer.interruption import EXIT_STATUS  # noqa: E402
 from videosummarizer.training import inference, validation  # noqa: E402
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint  # noqa: E402
@@ -53,10 +55,11 @@ METHODS = {
     "basic": "2020 release, basic",
     "sequence": "2020 release, sequence",
     "loudness": "loudness threshold",
+    "activity": "activity, nothing learned",
     "everything": "everything is a highlight",
 }
 # Methods without a network, which give the same result with every seed.
-SEEDLESS_METHODS = ("loudness", "everything")
+SEEDLESS_METHODS = ("loudness", "activity", "everything")
 # Columns of the tables, as functions of a result.
 METRICS = {
     "AP by segment": lambda result: result["per_segment"]["average_precision"],
@@ -182,7 +185,7 @@ class Dataset:
 
     def is_unavailable(self, method: str) -> bool:
         """Return whether a method needs waveforms, which a dataset of MFCCs lacks."""
-        return method == "loudness" and self.loader.config.apply_mfcc
+        return method in ("loudness", "activity") and self.loader.config.apply_mfcc
 
 
 def measure(dataset: Dataset, key: RowKey) -> dict:
@@ -192,6 +195,8 @@ def measure(dataset: Dataset, key: RowKey) -> dict:
         scores, point, training_sec = run_main(dataset, key.seed)
     elif key.method == "loudness":
         scores = {subset: validation.rms_levels(loader, subset) for subset in ("valid", "test")}
+    elif key.method == "activity":
+        scores = {subset: activity_scores(loader, subset) for subset in ("valid", "test")}
     elif key.method == "everything":
         scores = {"test": one_step_scores(np.ones((loader.num_segments["test"], 1)))}
         point = quality_report.ALWAYS_HIGHLIGHT
@@ -216,6 +221,15 @@ def run_main(dataset: Dataset, seed: int) -> tuple[dict[str, Scores], OperatingP
         checkpoint = read_checkpoint(Path(ckpt_path))
         network = inference.load_network(checkpoint)
     return {"test": validation.predict(network, loader, "test")}, checkpoint.point, training_sec
+
+
+def activity_scores(loader: DataLoader, subset: str) -> Scores:
+    """Return the activity of a subset, by which highlight_extractor.py finds sections without a checkpoint."""
+    scores = [
+        activity.score_segments(loader.read_match(files), loader.config, loader.num_steps, match.duration_sec)
+        for match, files in zip(loader.matches(subset), loader.files_by_match(subset), strict=True)
+    ]
+    return tuple(map(np.concatenate, zip(*scores, strict=True)))
 
 
 def one_step_scores(scores: np.ndarray) -> Scores:
@@ -284,7 +298,9 @@ def run(args: argparse.Namespace) -> None:
     datasets = [Dataset(data_dir, args.epochs) for data_dir in args.data_dir]  # all are checked before the first row
     for dataset in datasets:
         if any(map(dataset.is_unavailable, args.methods)):
-            print(f"{dataset.name}: no loudness threshold, because MFCCs have no level", file=sys.stderr)
+            print(
+                f"{dataset.name}: no loudness threshold and no activity, because MFCCs have no level", file=sys.stderr
+            )
         for key in dataset.row_keys(args.methods, args.seeds, code_digest):
             name = f"{key.dataset}: {METHODS[key.method]}" + ("" if key.seed is None else f", seed {key.seed}")
             if key in read_results(args.results):  # again for each row: another process may have finished it

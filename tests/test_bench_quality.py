@@ -130,17 +130,19 @@ def test_a_second_run_measures_only_what_is_missing(dataset_dir, tmp_path, measu
     assert measured == [("dataset", "everything", None), ("dataset", "main.py", 0), ("dataset", "main.py", 2)]
     measured.clear()
     assert run(tmp_path, "--data_dir", dataset_dir, "--seeds", 0) == 0
-    assert measured == [("dataset", "loudness", None), ("dataset", "basic", 0), ("dataset", "sequence", 0)]
+    seedless = [("dataset", "loudness", None), ("dataset", "activity", None)]
+    assert measured == [*seedless, ("dataset", "basic", 0), ("dataset", "sequence", 0)]
     table = capsys.readouterr().out.strip().split("\n\n")[-1].splitlines()
     main_epochs = Dataset(str(dataset_dir), None).num_epochs["main.py"]
-    assert [line.split("  ")[0] for line in table[-5:]] == [
+    assert [line.split("  ")[0] for line in table[-6:]] == [
         f"main.py, {main_epochs} epochs",
         "2020 release, basic, 32 epochs",
         "2020 release, sequence, 32 epochs",
         "loudness threshold",
+        "activity, nothing learned",
         "everything is a highlight",
     ]
-    assert [line.split()[-1] for line in table[-5:]] == ["2", "1", "1", "1", "1"]  # all seeds in the file
+    assert [line.split()[-1] for line in table[-6:]] == ["2", "1", "1", "1", "1", "1"]  # all seeds in the file
     measured.clear()
     assert run(tmp_path, "--data_dir", dataset_dir, "--seeds", 0, "--epochs", 3, "--methods", "main.py", "basic") == 0
     assert measured == [("dataset", "main.py", 0), ("dataset", "basic", 0)]  # other epochs are other rows
@@ -277,6 +279,7 @@ def test_every_method_measures_a_small_dataset(dataset_dir, tmp_path, small_netw
     results = read_results(tmp_path / "results.jsonl")
     assert [(key.method, key.seed, key.epochs) for key in results] == [
         ("loudness", None, None),
+        ("activity", None, None),
         ("everything", None, None),
         ("main.py", 3, 1),
         ("basic", 3, 1),
@@ -286,6 +289,8 @@ def test_every_method_measures_a_small_dataset(dataset_dir, tmp_path, small_netw
     by_method = {key.method: result for key, result in results.items()}
     # Highlights are loud, and the only one in test is 1 of 20 segments.
     assert by_method["loudness"]["per_event"]["iou_0.3"]["f1"] == 1
+    assert by_method["activity"]["per_segment"]["average_precision"] == 1
+    assert by_method["activity"]["training_sec"] is None
     assert by_method["everything"]["per_segment"]["precision"] == 1 / 20
     assert by_method["everything"]["training_sec"] is None
     assert all(by_method[method]["training_sec"] > 0 for method in ("main.py", "basic", "sequence"))
@@ -296,6 +301,6 @@ def test_mfccs_have_no_loudness(trainable_matches_dir, tmp_path, measured, capsy
 
     dataset = tmp_path / "mfcc"
     assert main([str(trainable_matches_dir), "1", "2", "16", "16", "4000", "1", str(dataset), "--workers", "1"]) == 0
-    assert run(tmp_path, "--data_dir", dataset, "--methods", "loudness", "everything") == 0
+    assert run(tmp_path, "--data_dir", dataset, "--methods", "loudness", "activity", "everything") == 0
     assert measured == [("mfcc", "everything", None)]
     assert "mfcc: no loudness threshold" in capsys.readouterr().err

@@ -145,13 +145,6 @@ def test_values_past_their_limits_are_refused(capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
-def test_a_checkpoint_is_needed(capsys):
-    with pytest.raises(SystemExit) as exit_info:
-        parse_args(["a.mp4"])
-    assert exit_info.value.code == 2
-    assert "one of the arguments --ckpt --sections is required" in capsys.readouterr().err
-
-
 # ---- Several matches
 
 

@@ -138,7 +138,7 @@ def test_a_sections_path_that_cannot_be_meant_is_refused_once(extract, labels, c
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of the arguments --ckpt --sections is required"),
+        (["--threshold", "0.5"], "argument --threshold: only with argument --ckpt"),
         (["--sections", "a.txt", "--threshold", "0.5"], "argument --threshold: not allowed with argument --sections"),
         (["--sections", "a.txt", "--length", "1:00"], "argument --length: not allowed with argument --sections"),
     ],

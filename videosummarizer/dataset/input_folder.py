@@ -67,6 +67,17 @@ def describe_missing_labels(title: str, video_path: Path) -> str:
     return f"{video_path} has no {title}.txt: {advice}"
 
 
+def describe_no_labels(input_video_dir: Path) -> str | None:
+    """Return what to do about a folder of videos without any txt; None if there is one."""
+    labels, refused = match_files.find_by_title(input_video_dir, ".txt")
+    if labels or refused:
+        return None
+    return (
+        f"{input_video_dir}: has no label file at all: label_finder.py writes them from highlight videos; without "
+        "those, highlight_extractor.py finds the most active sections of a match, to be corrected and saved on its page"
+    )
+
+
 def describe_missing_video(label_path: Path) -> str:
     """Return the error message about a label file without a video, with the cause where its name shows it."""
     advice, stem = "add it, or move the txt elsewhere", label_path.stem

@@ -189,6 +189,7 @@ def plot_timeline(
     predicted_sec: np.ndarray,
     labelled_sec: np.ndarray | None,
     start_sec: float = 0.0,
+    score_name: str = "score",
 ) -> None:
     """Plot a match over time: its scores, alone and in context, the threshold, predicted sections and labelled ones.
 
@@ -204,9 +205,10 @@ def plot_timeline(
         predicted_sec: (num_sections, 2) float64 seconds.
         labelled_sec: (num_sections, 2) float64 seconds, None without labels.
         start_sec: Where the first step begins.
+        score_name: What the scores are called.
     """
     if scores is not None:
-        plot_scores(axes, scores, decoded_scores, step_sec, duration_sec, threshold, start_sec)
+        plot_scores(axes, scores, decoded_scores, step_sec, duration_sec, threshold, start_sec, score_name)
     lanes = [("sections" if scores is None else "found", predicted_sec, PREDICTED_COLOR, 1.1)]
     if labelled_sec is not None:
         lanes.append(("labelled", labelled_sec, LABELLED_COLOR, 1.03))
@@ -217,7 +219,7 @@ def plot_timeline(
     axes.broken_barh(bars, (0, 1), color=PREDICTED_COLOR, alpha=0.12, linewidth=0)
     axes.set(xlim=(0, duration_sec), ylim=(0, 1.2), yticks=[])
     if scores is not None:
-        axes.set(yticks=[0, 0.25, 0.5, 0.75, 1], ylabel="score")
+        axes.set(yticks=[0, 0.25, 0.5, 0.75, 1], ylabel=score_name)
     axes.xaxis.set_major_locator(clock_locator(duration_sec))
     axes.xaxis.set_major_formatter(lambda seconds, _: format_time(seconds))
     for side in ("top", "right"):
@@ -232,6 +234,7 @@ def plot_scores(
     duration_sec: float,
     threshold: float,
     start_sec: float,
+    score_name: str,
 ) -> None:
     """Plot the scores of `plot_timeline` and the threshold."""
     from matplotlib.patches import StepPatch
@@ -239,8 +242,11 @@ def plot_scores(
     edges_sec = np.minimum(start_sec + np.arange(len(scores) + 1) * step_sec, duration_sec)
     for values, style in (
         (scores, {"fill": True, "linewidth": 0, "facecolor": SCORE_COLOR, "alpha": 0.2}),
-        (scores, {"fill": False, "linewidth": 1.2, "edgecolor": SCORE_COLOR, "label": "score"}),
-        (decoded_scores, {"fill": False, "linewidth": 1, "edgecolor": PREDICTED_COLOR, "label": "score in context"}),
+        (scores, {"fill": False, "linewidth": 1.2, "edgecolor": SCORE_COLOR, "label": score_name}),
+        (
+            decoded_scores,
+            {"fill": False, "linewidth": 1, "edgecolor": PREDICTED_COLOR, "label": f"{score_name} in context"},
+        ),
     ):
         # axes.stairs draws the same, but computes the limits of the axes in Python: 26 s for 150,000 segments.
         axes.add_artist(StepPatch(values, edges_sec[: len(values) + 1], baseline=0, **style))

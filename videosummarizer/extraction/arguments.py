@@ -19,6 +19,7 @@ EXAMPLES = """\
 examples:
   python highlight_extractor.py match.mp4 --ckpt checkpoints/ckpt-20261124-120000-0007-0.4321.hdf5
   python highlight_extractor.py match.mp4 --sections match.txt
+  python highlight_extractor.py match.mp4 --length 5:00
   python highlight_extractor.py first.mp4 second.mp4 --ckpt best.hdf5 --output_dir reels --length 8:00
   python highlight_extractor.py match.mp4 --ckpt best.hdf5 --output_dir phone --aspect 9:16 --transition 0.5 --captions
 """
@@ -62,7 +63,8 @@ def add_section_arguments(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="FILE",
         help="The checkpoint, a .hdf5 file that main.py saved, or a folder, of which the checkpoint with the lowest "
-        "validation loss is used. It is required unless --sections says what to cut.",
+        "validation loss is used. Without it, and without --sections, the sections are those with the most activity in "
+        "audio and video; nothing has been learned then.",
     )
     group.add_argument(
         "--sections",
@@ -82,8 +84,8 @@ def add_section_arguments(group: argparse._ArgumentGroup) -> None:
         "--length",
         type=length_sec,
         metavar="8:00",
-        help="Select the best sections with this total length instead, in minutes:seconds. With --together, it is the "
-        "length of that reel.",
+        help="Select the best sections with this total length instead, in minutes:seconds (default without a "
+        "checkpoint: a tenth of the match). With --together, it is the length of that reel.",
     )
     group.add_argument(
         "--from",
@@ -208,8 +210,11 @@ def title_card(text: str) -> str:
 
 def describe_conflict_of_arguments(args: argparse.Namespace) -> str | None:
     """Return the error message about arguments that cannot work together, None if all can."""
-    if args.ckpt is None and args.sections is None:
-        return "one of the arguments --ckpt --sections is required"
+    if args.ckpt is None and args.sections is None and args.threshold is not None:
+        return (
+            "argument --threshold: only with argument --ckpt: the activity of one match says nothing about another, so "
+            "that --length says how much of each is selected"
+        )
     if args.order and not args.together:
         return "argument --order: only with argument --together"
     if args.threshold is not None and args.length is not None and not args.together:

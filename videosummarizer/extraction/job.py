@@ -38,8 +38,8 @@ class Job:
     Attributes:
         video_path: The match.
         path_of: The paths of its files, by SUFFIXES.
-        scored_with: What decides the scores: the version of the match and, unless there is no checkpoint, that and the
-            part of the match that is scored.
+        scored_with: What decides the scores: the version of the match and, unless a label file says what is cut, the
+            checkpoint or the version of `activity`, and the part of the match that is scored.
         settings: The arguments that decide everything else; those that are None are not in use.
         previous_report: The content of `<title>.json` from a previous run, empty without one.
         writers: The writers of the files that the match has, apart from `<title>.json`, if its sections and scores
@@ -67,7 +67,7 @@ class Job:
     def has_same_scores(self) -> bool:
         """Return whether the previous run's scores are those that this run would compute.
 
-        Without a checkpoint these are the ones of any checkpoint.
+        With a label file and without a checkpoint these are the ones of any checkpoint, or the activity.
         """
         before = self.previous_report.get("scored_with")
         return before is not None and all(before.get(name) == value for name, value in self.scored_with.items())
@@ -158,7 +158,7 @@ def in_use(settings: dict) -> dict:
 
 
 def read_kept_scores(job: Job, duration_sec: float) -> outputs.MatchScores | None:
-    """Read the scores of a previous run of any checkpoint, with its operating point; None where there are none."""
+    """Read the scores of a previous run, with or without a checkpoint, and their operating point; None without any."""
     report = job.previous_report
     try:
         segment_length = float(report["segment_length"])
@@ -168,7 +168,8 @@ def read_kept_scores(job: Job, duration_sec: float) -> outputs.MatchScores | Non
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError):
         return None
     scores = read_previous_scores(job, num_segments) if 0 <= point.threshold <= 1 else None
-    return None if scores is None else outputs.MatchScores(segment_length, *scores, point, start_sec, end_sec)
+    name = outputs.SCORE_NAMES["activity" in report["scored_with"]]
+    return None if scores is None else outputs.MatchScores(segment_length, *scores, point, start_sec, end_sec, name)
 
 
 def find_part(scored_with: dict, duration_sec: float) -> tuple[float, float]:
@@ -229,6 +230,10 @@ def describe_conflict(job: Job) -> str:
         and before.get("checkpoint_sha256") != job.scored_with["checkpoint_sha256"]
     ):
         differences.append("another checkpoint" if "checkpoint_sha256" in before else "no --ckpt")
+    if "activity" in job.scored_with and "checkpoint_sha256" in before:
+        differences.append("--ckpt")
+    elif before.get("activity") != job.scored_with.get("activity", before.get("activity")):
+        differences.append("another version of the activity" if "activity" in before else "no activity")
     for name in ("from", "to"):
         if (old := before.get(name)) != (new := job.scored_with.get(name, old)):
             differences.append(f"{describe_setting(name, old)}, not {describe_setting(name, new)}")

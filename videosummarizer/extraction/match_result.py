@@ -12,7 +12,7 @@ from videosummarizer import media
 from videosummarizer.argument_types import ALL_TRACKS
 from videosummarizer.dataset.metadata import is_count
 from videosummarizer.evaluation.operating_point import OperatingPoint
-from videosummarizer.extraction import decoding_process, label_sections, scoring, selection
+from videosummarizer.extraction import activity, decoding_process, label_sections, scoring, selection
 from videosummarizer.extraction.job import ExtractionError, Job, find_part, read_kept_scores, read_previous_scores
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult, MatchScores
 from videosummarizer.extraction.progress_bar import progress
@@ -70,24 +70,30 @@ def find_scores(
 ) -> MatchScores | None:
     """Return the scores of a match, those of a previous run where they are the same.
 
-    Without a checkpoint these are the ones of the previous run, or None.
+    Without a checkpoint they are the activity; where sections are given, the scores of the previous run, or None.
 
     Raises:
         media.MediaError, checkpoint.CheckpointError: See `score_and_select`.
     """
-    if checkpoint is None:
+    if checkpoint is None and job.sections_path:
         return read_kept_scores(job, info.duration_sec) if job.has_same_scores else None
-    config, part_sec = checkpoint.config, select_part(job, info, args)
+    config, part_sec = checkpoint.config if checkpoint else activity.CONFIG, select_part(job, info, args)
     scored_sec = part_sec[1] - part_sec[0]
     scores = read_previous_scores(job, config.num_segments(scored_sec)) if job.has_same_scores else None
     if scores is None:
         with progress("Scoring", scored_sec) as add_sec:
-            match = (job.video_path, info, config, network, add_sec, args.output_dir)
-            scores = scoring.score_match(*match, part_sec)
+            if checkpoint:
+                match = (job.video_path, info, config, network, add_sec, args.output_dir)
+                scores = scoring.score_match(*match, part_sec)
+            else:
+                scores = activity.score_match(job.video_path, info, add_sec, args.output_dir, part_sec)
         scores = tuple(np.round(part, NUM_SCORE_DECIMALS) for part in scores)
         if job.path_of["_scores.csv"].exists():  # the scores in one of these files are damaged
             for suffix in ("_scores.csv", ".json"):
                 job.path_of[suffix].unlink(missing_ok=True)
+    if checkpoint is None:
+        point = activity.operating_point(scores[1])
+        return MatchScores(config.segment_length, *scores, point, *part_sec, activity.SCORE_NAME)
     return MatchScores(config.segment_length, *scores, checkpoint.point, *part_sec)
 
 
@@ -116,7 +122,7 @@ def select_part(job: Job, info: media.VideoInfo, args: argparse.Namespace) -> tu
 def select_sections(
     video_path: Path, scores: MatchScores, info: media.VideoInfo, args: argparse.Namespace
 ) -> tuple[np.ndarray, OperatingPoint]:
-    """Select sections as the checkpoint and the arguments say.
+    """Select sections as the checkpoint and the arguments say; by activity, a part of the match (LENGTH_RATIO).
 
     Returns:
         sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
@@ -124,18 +130,22 @@ def select_sections(
     """
     point = scores.point if args.threshold is None else replace(scores.point, threshold=args.threshold)
     start_sec, end_sec = scores.part_sec(info.duration_sec)
-    scored_sec = end_sec - start_sec
+    scored_sec, length_sec = end_sec - start_sec, args.length
     match = (scores.steps.ravel(), scores.step_sec, scored_sec)
-    if args.length is None:
+    if scores.name == activity.SCORE_NAME:
+        if activity.is_uniform(scores.steps):
+            return np.zeros((0, 2), np.int64), replace(point, threshold=1.0)
+        length_sec = activity.LENGTH_RATIO * scored_sec if length_sec is None else length_sec
+    if length_sec is None:
         sections_sec = selection.detect_with_margin(*match, point, args.padding)
     else:
-        if args.length > scored_sec:
+        if length_sec > scored_sec:
             logger.warning(
                 "%s: --length %s is longer than %s (%s): all of it is selected",
                 video_path,
-                format_time(args.length),
+                format_time(length_sec),
                 "the match" if scored_sec == info.duration_sec else "the part from --from to --to",
                 format_time(scored_sec),
             )
-        sections_sec, point = selection.select_within_budget(*match, point, args.padding, args.length)
+        sections_sec, point = selection.select_within_budget(*match, point, args.padding, length_sec)
     return to_frames(sections_sec + start_sec, info.frame_times_sec), point

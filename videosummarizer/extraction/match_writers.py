@@ -46,7 +46,9 @@ class Cut:
     def timeline(self) -> Timeline:
         """Return the match and its sections as editing software refers to them."""
         result = self.result
-        reference, clips = describe_match(result.video_path, result.info, result.sections, result.section_scores)
+        reference, clips = describe_match(
+            result.video_path, result.info, result.sections, result.section_scores, result.score_name
+        )
         if not reference.is_exact:
             logger.warning(
                 "%s: its frame rate (%.4g per second) is not a timecode rate: the files for editing software cut at "
@@ -134,6 +136,7 @@ def render_page(cut: Cut) -> bytes:
         result.labelled_sections,
         *curve,
         preview_path=cut.preview_path,
+        score_name=cut.result.score_name,
         options=repeated_options(cut.args),
     )
 
@@ -204,6 +207,11 @@ def render_sections(
         discard(f"{path}.part")  # of a process that was ended
 
 
+def write_webvtt(cut: Cut) -> bytes:
+    """Return the match's chapters for video players."""
+    return chapters.write_webvtt(cut.result.sections_sec, cut.result.section_scores, cut.result.score_name)
+
+
 def write_youtube_chapters(cut: Cut) -> bytes:
     """Return the reel's chapters for YouTube."""
     return chapters.write_youtube_chapters(cut.reel_edges_sec, section_names(len(cut.result.sections)))
@@ -213,14 +221,14 @@ def write_losslesscut(cut: Cut) -> bytes:
     """Return the segments for LosslessCut."""
     result = cut.result
     return losslesscut.write_losslesscut(
-        result.sections_sec, section_names(len(result.sections), result.section_scores)
+        result.sections_sec, section_names(len(result.sections), result.section_scores, cut.result.score_name)
     )
 
 
 WRITERS = (
     FileWriter("_scores.csv", content(lambda cut: outputs.write_scores(cut.result)), needs_scores=True),
     FileWriter(".txt", content(lambda cut: outputs.write_labels(cut.result))),
-    FileWriter(".vtt", content(lambda cut: chapters.write_webvtt(cut.result.sections_sec, cut.result.section_scores))),
+    FileWriter(".vtt", content(write_webvtt)),
     FileWriter(preview.SUFFIX, write_preview, argument="preview"),
     FileWriter(".html", content(render_page), shows_labels=True),
     FileWriter("_timeline.png", content(lambda cut: outputs.draw_timeline(cut.result)), shows_labels=True),

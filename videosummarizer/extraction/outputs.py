@@ -24,6 +24,8 @@ from videosummarizer.sections import label_segments, mean_scores, to_frames, to_
 from videosummarizer.untrusted_file import read_limited
 
 SCORES_HEADER = "index,start_sec,end_sec,start_time,end_time,start_frame,end_frame,score,highlight"
+# What scores are called: those of a network, and those of `activity`.
+SCORE_NAMES = ("score", "activity")
 # Scores are rounded before sections are chosen, so that scores read from the file give the same sections.
 NUM_SCORE_DECIMALS = 6
 # The largest scores file that is read. It has about 80 bytes per segment.
@@ -41,6 +43,7 @@ class MatchScores:
         point: The operating point at which sections are detected.
         start_sec: Where the first segment begins in the match.
         end_sec: Where the scored part of the match ends; infinite for the match's end.
+        name: What the scores are called in files and on the page.
     """
 
     segment_length: float
@@ -49,6 +52,7 @@ class MatchScores:
     point: OperatingPoint
     start_sec: float = 0.0
     end_sec: float = math.inf
+    name: str = "score"
 
     @property
     def step_sec(self) -> float:
@@ -80,7 +84,7 @@ class MatchResult:
         info: The result of `media.probe`.
         sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
         labelled_sections: (num_labelled, 2) int64, the same for the match's label file; None without one.
-        scores: The scores of the match; None without a checkpoint.
+        scores: The scores of the match, None without.
     """
 
     video_path: Path
@@ -93,6 +97,11 @@ class MatchResult:
     def title(self) -> str:
         """Return the title of the match."""
         return title_of(self.video_path)
+
+    @property
+    def score_name(self) -> str:
+        """Return what the scores of the match are called."""
+        return SCORE_NAMES[0] if self.scores is None else self.scores.name
 
     @property
     def sections_sec(self) -> np.ndarray:
@@ -135,7 +144,7 @@ def write_scores(result: MatchResult) -> bytes:
     highlights = label_segments(result.sections_sec - start_sec, len(scores), length)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(SCORES_HEADER.split(","))
+    writer.writerow([result.scores.name if name == "score" else name for name in SCORES_HEADER.split(",")])
     for index, (start_sec, end_sec) in enumerate(segments_sec.tolist()):
         times = [f"{start_sec:.6f}", f"{end_sec:.6f}", format_time(start_sec), format_time(end_sec)]
         score = f"{scores[index]:.{NUM_SCORE_DECIMALS}f}"
@@ -152,9 +161,10 @@ def read_scores(path: Path) -> np.ndarray:
     """
     reader = csv.DictReader(io.StringIO(read_limited(path, MAX_SCORES_BYTES).decode(), newline=""))
     try:
-        if reader.fieldnames != SCORES_HEADER.split(","):
+        names = [SCORES_HEADER.replace("score", name).split(",") for name in SCORE_NAMES]
+        if reader.fieldnames not in names:
             raise ValueError(f"{path}: received a file without the header {SCORES_HEADER}")
-        return np.array([float(row["score"]) for row in reader])
+        return np.array([float(row[reader.fieldnames[-2]]) for row in reader])
     except (csv.Error, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -195,6 +205,7 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
         "frame_rate_fps": info.frame_rate_fps,
         **provenance,
         **({} if scores is None else {"threshold": scores.point.threshold, "segment_length": scores.segment_length}),
+        **({} if result.score_name == SCORE_NAMES[0] else {"scores_are": result.score_name}),
         "num_sections": len(sections),
         "sections_sec": total_sec(result.sections_sec),
         "sections": sections,
@@ -217,7 +228,7 @@ def draw_timeline(result: MatchResult) -> bytes:
     scores, steps, threshold = result.scores, (None, None, None), None
     if scores is not None:
         steps, threshold = (result.shown_steps, result.decoded_scores, scores.step_sec), scores.point.threshold
-    start_sec = scores.start_sec if scores is not None else 0.0
-    plots.plot_timeline(axes, *steps, info.duration_sec, threshold, result.sections_sec, labelled_sec, start_sec)
+    names = (scores.start_sec if scores is not None else 0.0, result.score_name)
+    plots.plot_timeline(axes, *steps, info.duration_sec, threshold, result.sections_sec, labelled_sec, *names)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)
     return plots.to_png(figure)

@@ -41,6 +41,7 @@ def render_page(
     start_sec: float = 0.0,
     preview_path: str | os.PathLike | None = None,
     options: Sequence[str] = (),
+    score_name: str = "score",
 ) -> bytes:
     """Return the review page of a match, in UTF-8.
 
@@ -58,6 +59,7 @@ def render_page(
         threshold: The threshold at which the sections were detected, in [0, 1].
         preview_path: A file with the match's frames that browsers play; by default they play the match itself.
         options: Further words of the command that cuts from saved labels, such as `--captions`.
+        score_name: What the scores are called.
     """
     title = title_of(Path(video_path))
     match = {
@@ -73,6 +75,7 @@ def render_page(
         "scores": [] if scores is None else np.round(scores, 4).tolist(),
         "decoded_scores": [] if decoded_scores is None else np.round(decoded_scores, 4).tolist(),
         "threshold": threshold,
+        "score_name": score_name,
         "sections": np.asarray(sections).tolist(),
         "labelled": None if labelled_sections is None else np.asarray(labelled_sections).tolist(),
     }

@@ -107,11 +107,12 @@ def keep_best(ranked: list[ChosenSection], length_sec: float) -> list[ChosenSect
     """Return the first of ranked sections that last length_sec together; see `choose_sections`."""
     found_sec = sum(one.length_sec for one in ranked)
     if found_sec < length_sec - TIME_TOLERANCE_SEC:
+        is_activity = any(one.result.score_name == "activity" for one in ranked)
         logger.warning(
-            "--together: --length %s is longer than all sections together (%s): all are in the reel; a lower "
-            "--threshold finds more",
+            "--together: --length %s is longer than all sections together (%s): all are in the reel; %s",
             format_time(length_sec),
             format_time(found_sec),
+            "without --ckpt, each match gives a tenth of itself" if is_activity else "a lower --threshold finds more",
         )
     kept, remaining_sec = [], length_sec
     for one in ranked:
@@ -247,7 +248,8 @@ def describe_timeline(title: str, chosen: list[ChosenSection]) -> Timeline:
     settings, main = None, main_result(chosen)
     for one in chosen:
         reference, clips_of_section = describe_match(
-            one.result.video_path, one.result.info, one.section[np.newaxis], np.array([one.score])
+            *(one.result.video_path, one.result.info, one.section[np.newaxis], np.array([one.score])),
+            one.result.score_name,
         )
         clips += clips_of_section
         if one.result is main:

@@ -14,7 +14,7 @@ YOUTUBE_MIN_CHAPTERS = 3
 YOUTUBE_MIN_SEC = 10
 
 
-def write_webvtt(sections_sec: np.ndarray, scores: np.ndarray | None) -> bytes:
+def write_webvtt(sections_sec: np.ndarray, scores: np.ndarray | None, score_name: str = "score") -> bytes:
     """Return WebVTT chapters of the match, one per section.
 
     Times are rounded up to a millisecond, so that a player that seeks to one shows the section's first frame.
@@ -22,11 +22,12 @@ def write_webvtt(sections_sec: np.ndarray, scores: np.ndarray | None) -> bytes:
     Args:
         sections_sec: (num_sections, 2) float64, seconds of the match.
         scores: (num_sections,) float in [0, 1], None if the match was not scored.
+        score_name: What the scores are called.
     """
     cues = [
         f"{number}\n{webvtt_time(start_sec)} --> {webvtt_time(end_sec)}\n{name}\n"
         for number, ((start_sec, end_sec), name) in enumerate(
-            zip(sections_sec, section_names(len(sections_sec), scores), strict=True), start=1
+            zip(sections_sec, section_names(len(sections_sec), scores, score_name), strict=True), start=1
         )
     ]
     return "\n".join(["WEBVTT\n", *cues]).encode()
@@ -76,12 +77,12 @@ def mp4_chapters(edges_sec: np.ndarray, names: list[str]) -> list[dict]:
     ]
 
 
-def section_names(num_sections: int, scores: np.ndarray | None = None) -> list[str]:
+def section_names(num_sections: int, scores: np.ndarray | None = None, score_name: str = "score") -> list[str]:
     """Return the names of sections, with their scores if they are given and not NaN."""
     names = [f"Highlight {number}" for number in range(1, num_sections + 1)]
     if scores is None:
         return names
-    notes = [f" (score {score:.2f})" if np.isfinite(score) else "" for score in scores]
+    notes = [f" ({score_name} {score:.2f})" if np.isfinite(score) else "" for score in scores]
     return [name + note for name, note in zip(names, notes, strict=True)]
 
 

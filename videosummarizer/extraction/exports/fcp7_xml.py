@@ -36,7 +36,7 @@ def write_fcp7_xml(timeline: Timeline) -> bytes:
     video_track = result.tracks[0]
     for video_clip, clip in zip(video_track, timeline.clips, strict=True):
         video_clip.media_reference.metadata[METADATA_NAME] = file_metadata(clip.reference)
-        note = {} if clip.score is None else {"logginginfo": {"lognote": f"score {clip.score:.3f}"}}
+        note = {} if clip.score is None else {"logginginfo": {"lognote": f"{clip.score_name} {clip.score:.3f}"}}
         video_clip.metadata[METADATA_NAME] = {"enabled": "TRUE", **note}
     num_channels = max((clip.reference.num_channels for clip in timeline.clips), default=0)
     for channel in range(num_channels):

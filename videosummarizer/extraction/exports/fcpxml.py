@@ -62,7 +62,7 @@ def write_fcpxml(timeline: Timeline, folder: Path) -> bytes:
             tcFormat=timecode_format(reference),
         )
         if clip.score is not None:
-            ElementTree.SubElement(clip_element, "note").text = f"score {clip.score:.3f}"
+            ElementTree.SubElement(clip_element, "note").text = f"{clip.score_name} {clip.score:.3f}"
         if reference.rate_fps != settings.rate_fps:
             rate_name = RATE_NAMES.get(reference.rate_fps, str(reference.rate_fps))
             ElementTree.SubElement(clip_element, "conform-rate", scaleEnabled="0", srcFrameRate=rate_name)

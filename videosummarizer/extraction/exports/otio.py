@@ -62,7 +62,7 @@ def otio_timeline(
         media = otio.schema.ExternalReference(url_of(reference), time_range(reference, 0, reference.num_frames))
         media.name = reference.path.name
         source_range = time_range(reference, clip.start_frame, clip.num_frames)
-        metadata = {} if clip.score is None else {METADATA_NAME: {"score": clip.score}}
+        metadata = {} if clip.score is None else {METADATA_NAME: {clip.score_name: clip.score}}
         track.append(otio.schema.Clip(name, media, source_range, metadata=metadata))
     start = otio.opentime.RationalTime(0, float(rate_of(timeline.settings)))
     result = otio.schema.Timeline(timeline.name, global_start_time=start)

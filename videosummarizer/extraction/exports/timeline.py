@@ -69,12 +69,14 @@ class Clip:
         start_frame: The first frame, counted from 0.
         end_frame: The frame after the last.
         score: In [0, 1], None if the match was not scored.
+        score_name: What the score is called.
     """
 
     reference: MediaReference
     start_frame: int
     end_frame: int
     score: float | None
+    score_name: str = "score"
 
     @property
     def num_frames(self) -> int:
@@ -123,7 +125,11 @@ class Timeline:
 
 
 def describe_match(
-    video_path: str | os.PathLike, video_info: media.VideoInfo, sections: np.ndarray, scores: np.ndarray | None
+    video_path: str | os.PathLike,
+    video_info: media.VideoInfo,
+    sections: np.ndarray,
+    scores: np.ndarray | None,
+    score_name: str = "score",
 ) -> tuple[MediaReference, list[Clip]]:
     """Return the media reference of a match, and its sections as clips.
 
@@ -132,6 +138,7 @@ def describe_match(
         video_info: The result of `media.probe`.
         sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
         scores: (num_sections,) float in [0, 1], None if the match was not scored.
+        score_name: What the scores are called.
 
     Raises:
         media.MediaError: The file cannot be read.
@@ -166,6 +173,7 @@ def describe_match(
             int(frame_of[start]),
             int(frame_of[end]),
             None if score is None or np.isnan(score) else float(score),
+            score_name,
         )
         for (start, end), score in zip(sections, scores, strict=True)
         if frame_of[end] > frame_of[start]

@@ -105,7 +105,7 @@ function speakSelection() {
   const section = selectedSection();
   const score = section ? scoreOf(section) : null;
   element.selection.textContent = section
-    ? `Section ${sections.indexOf(section) + 1} of ${sections.length} selected: ${preciseTime(edges[section.start])} to ${preciseTime(edges[section.end])}${score === null ? "" : `, score ${score.toFixed(2)}`}`
+    ? `Section ${sections.indexOf(section) + 1} of ${sections.length} selected: ${preciseTime(edges[section.start])} to ${preciseTime(edges[section.end])}${score === null ? "" : `, ${match.score_name} ${score.toFixed(2)}`}`
     : "No section selected";
 }
 
@@ -244,7 +244,9 @@ async function open() {
   element.title.textContent = match.title;
   const hasScores = match.scores.length > 0; // a match that was cut from a label file may have none
   element.scoreLegend.hidden = element.threshold.hidden = element.order.hidden = !hasScores;
-  element.foundLegend.textContent = hasScores ? "score in context, sections" : "sections";
+  element.foundLegend.textContent = hasScores ? `${match.score_name} in context, sections` : "sections";
+  element.scoreLegend.lastChild.textContent = match.score_name;
+  element.order.querySelector("[value=score]").textContent = `by ${match.score_name}`;
   if (hasScores) element.threshold.textContent = `threshold ${match.threshold.toFixed(2)}`;
   element.labelledLegend.hidden = !match.labelled;
   element.axis.setAttribute("aria-valuemax", edges[numFrames].toFixed(2));

@@ -1,0 +1,212 @@
+"""Score a match by its activity, without a checkpoint: how loud it is, and how much happens in sound and picture.
+
+The activity of a time step is in [0, 1]. It is `(loudness * (1 + (onsets + motion + shots) / 3) / 2) ** 0.6`:
+
+- loudness: root mean square of the audio, relative to the match's peak, and at least SILENCE; without audio, 1.
+- onsets: spectral flux, how much louder the frequencies become from one short window to the next.
+- motion: mean absolute difference of successive frames.
+- shots: distance of the color histograms of successive frames, which is large at a change of shot.
+
+The last three are relative to what the match exceeds in one step of a hundred (QUANTILE), and at most 1. All are
+smoothed over a few seconds (SMOOTHING_SEC). The exponent is that of Stevens' power law: perceived loudness grows with
+the 0.6th power of sound pressure. Nothing is learned. Loudness is a factor of its own because, on labelled matches of
+two data sets, it ranks highlights better than each of the others, and better than the mean of all four.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from videosummarizer import media
+from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.evaluation.decoding import log_odds, step_durations
+from videosummarizer.evaluation.operating_point import OperatingPoint
+from videosummarizer.extraction import decoding_process, outputs, scoring
+
+# What the scores are called in files and on the page.
+SCORE_NAME = outputs.SCORE_NAMES[1]
+# A number for the formula, stored with the scores: those of another formula are not read again.
+VERSION = 1
+# How a match is sampled: in segments of 3 s, with 2 frames of 64 x 64 pixels a second and audio at 22,050 Hz.
+CONFIG = DataConfig(3.0, 2.0, 64, 64, 22050, False)
+# Time steps of a segment; each has a frame.
+NUM_STEPS = 6
+# Without --length, this fraction of a match is selected.
+LENGTH_RATIO = 0.1
+# Onsets, motion and shots are relative to this quantile of the match, so that a single flash decides nothing.
+QUANTILE = 0.99
+# A step is averaged with its neighbours up to this far away; their weights fall linearly.
+SMOOTHING_SEC = 3.0
+# What is less loud than this, -60 dB, counts as this loud, so that the activity of a step is above 0.
+SILENCE = 1e-3
+# Exponent of Stevens' power law for loudness.
+LOUDNESS_EXPONENT = 0.6
+# A section costs as much as this many seconds hold whose log-odds are one standard deviation above the threshold. Most
+# sections then last 5 to 30 s.
+PENALTY_SEC = 2.0
+# Windows of the spectral flux are about this long.
+WINDOW_SEC = 0.023
+# Bins of each color in a histogram.
+NUM_BINS = 16
+# Onsets (log magnitudes), motion (grey levels) and distances of histograms below these come from an encoder's rounding.
+SMALLEST = (0.01, 1.0, 0.02)
+# If the activity varies less than this over a match, no section is better than another.
+MIN_VARIATION = 0.02
+
+
+@dataclass(frozen=True)
+class LastOfSegment:
+    """What the next segment is compared with.
+
+    Attributes:
+        spectrum: (num_frequencies,) float64, log magnitudes of the last window of the audio.
+        frame: (H, W, 3) float32, the last frame.
+        histogram: (3 * NUM_BINS,) float64, its color histogram; it sums to 1.
+    """
+
+    spectrum: np.ndarray
+    frame: np.ndarray
+    histogram: np.ndarray
+
+
+def measure_steps(
+    segments: Iterable[tuple[np.ndarray, np.ndarray]], config: DataConfig, num_steps: int
+) -> Iterator[np.ndarray]:
+    """Yield the features of the time steps of each segment of a match.
+
+    Args:
+        segments: (frames, audio) of each segment, with waveforms, as of `sampling.read_segments`.
+        config: How the match is sampled.
+        num_steps: K, the time steps of a segment.
+
+    Yields:
+        (K, 4) float64: root mean square of the audio, spectral flux, motion in grey levels, distance of histograms.
+    """
+    last = None
+    for frames, audio in segments:
+        level = [math.sqrt(part.mean()) for part in np.array_split(np.square(audio, dtype=np.float64), num_steps)]
+        spectra = log_spectra(audio, config.audio_sample_rate)
+        frames = frames.astype(np.float32)
+        histograms = np.stack([color_histogram(frame) for frame in frames])
+        if last is None:
+            last = LastOfSegment(spectra[0], frames[0], histograms[0])
+        rise = np.maximum(np.diff(spectra, axis=0, prepend=last.spectrum[np.newaxis]), 0).mean(axis=1)
+        motion = np.abs(np.diff(frames, axis=0, prepend=last.frame[np.newaxis])).mean(axis=(1, 2, 3))
+        shots = np.abs(np.diff(histograms, axis=0, prepend=last.histogram[np.newaxis])).sum(axis=1) / 2
+        last = LastOfSegment(spectra[-1], frames[-1], histograms[-1])
+        means = [means_of_steps(values, num_steps) for values in (rise, motion, shots)]
+        yield np.stack([level, *means], axis=1)
+
+
+def log_spectra(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Return (num_windows, num_frequencies) float64 compressed magnitudes of successive windows of a waveform."""
+    window_length = min(len(audio), 2 ** round(math.log2(WINDOW_SEC * sample_rate_hz)))
+    windows = audio[: len(audio) // window_length * window_length].reshape(-1, window_length)
+    magnitudes = np.abs(np.fft.rfft(windows * np.hanning(window_length), axis=1)) * 2 / window_length
+    return np.log1p(1000 * magnitudes)  # compressed above -60 dB
+
+
+def color_histogram(frame: np.ndarray) -> np.ndarray:
+    """Return (3 * NUM_BINS,) float64, the color histogram of a frame; it sums to 1."""
+    bins = (frame.reshape(-1, 3) * (NUM_BINS / 256)).astype(np.int64) + np.arange(3) * NUM_BINS
+    return np.bincount(bins.ravel(), minlength=3 * NUM_BINS) / bins.size
+
+
+def means_of_steps(values: np.ndarray, num_steps: int) -> np.ndarray:
+    """Return (K,) float64: the mean of the values in each time step, or the value at it where it has none."""
+    borders = np.arange(num_steps + 1) * len(values) // num_steps
+    return np.array([values[first : max(last, first + 1)].mean() for first, last in pairwise(borders)])
+
+
+def activity_of(features: np.ndarray, step_sec: float) -> np.ndarray:
+    """Return (num_steps,) float64 in [0, 1]: the activity of the time steps of a match.
+
+    Args:
+        features: (num_steps, 4), as of `measure_steps`, of the steps that begin before the match's end.
+        step_sec: Seconds of a step.
+    """
+    level, *others = features.T
+    loudness = np.sqrt(smooth(np.square(level), step_sec)).clip(SILENCE) if level.any() else np.ones(len(level))
+    limits = [max(np.quantile(values, QUANTILE), least) for values, least in zip(others, SMALLEST, strict=True)]
+    parts = [smooth(np.minimum(values / limit, 1), step_sec) for values, limit in zip(others, limits, strict=True)]
+    activity = loudness * (1 + np.mean(parts, axis=0)) / 2
+    return np.clip(activity, 0, 1) ** LOUDNESS_EXPONENT
+
+
+def smooth(values: np.ndarray, step_sec: float) -> np.ndarray:
+    """Return (num_steps,) float64: the weighted mean over SMOOTHING_SEC around each step; see there."""
+    reach = max(1, round(SMOOTHING_SEC / step_sec))
+    weights = np.bartlett(2 * reach + 1)[1:-1]
+    around = slice(reach - 1, reach - 1 + len(values))
+    return np.convolve(values, weights)[around] / np.convolve(np.ones(len(values)), weights)[around]
+
+
+def score_segments(
+    segments: Iterable[tuple[np.ndarray, np.ndarray]], config: DataConfig, num_steps: int, duration_sec: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the activity of the segments and the time steps of a match.
+
+    Args:
+        segments: As for `measure_steps`.
+        config: How the match is sampled.
+        num_steps: K, the time steps of a segment.
+        duration_sec: Seconds of the match.
+
+    Returns:
+        The activity of the segments, (num_segments,) float64 in [0, 1], and of their time steps, (num_segments, K); 0
+        after the end of the match.
+    """
+    features = np.concatenate(list(measure_steps(segments, config, num_steps)))
+    step_sec = config.segment_length / num_steps
+    num_kept = len(step_durations(len(features), step_sec, duration_sec))
+    steps = np.zeros(len(features))
+    steps[:num_kept] = activity_of(features[:num_kept], step_sec)
+    steps = steps.reshape(-1, num_steps)
+    num_steps_of = np.clip(num_kept - np.arange(len(steps)) * num_steps, 1, num_steps)
+    return steps.sum(axis=1) / num_steps_of, steps
+
+
+def score_match(
+    video_path: Path,
+    info: media.VideoInfo,
+    on_progress: Callable[[float], object],
+    scratch_dir: Path | None,
+    part_sec: tuple[float, float],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the activity of a match; see `scoring.score_match` for the arguments, and `score_segments`.
+
+    Raises:
+        media.MediaError: The match cannot be read.
+    """
+    warnings: list[str] = []
+    match = (video_path, info, CONFIG, scratch_dir, part_sec)
+
+    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        warnings.extend((yield from decoding_process.iterate(video_path, scoring.read_match, *match)))
+
+    def with_progress(segments: Iterator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for segment in segments:
+            yield segment
+            on_progress(CONFIG.segment_length)
+
+    with closing(read()) as segments:
+        scores = score_segments(with_progress(segments), CONFIG, NUM_STEPS, part_sec[1] - part_sec[0])
+    for warning in warnings:
+        scoring.logger.warning(warning)
+    return scores
+
+
+def operating_point(steps: np.ndarray) -> OperatingPoint:
+    """Return the operating point of a match's activity, (num_segments, K); a length decides its threshold."""
+    penalty = PENALTY_SEC * float(np.std(log_odds(steps[steps > 0]))) if steps.any() else 0.0
+    return OperatingPoint(0.5, round(penalty, 6))
+
+
+def is_uniform(steps: np.ndarray) -> bool:
+    """Return whether a match has the same activity everywhere, (num_segments, K), so that no section is the best."""
+    return not steps.any() or bool(np.ptp(steps[steps > 0]) < MIN_VARIATION)
