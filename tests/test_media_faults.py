@@ -412,6 +412,14 @@ def test_what_fails_while_a_film_is_read_is_named_with_its_file(tmp_path, error,
     assert raised.value.__cause__ is error
 
 
+def test_the_advice_of_an_error_is_given_once():
+    assert media.describe_error(media.ProcessError("a.mp4: ended: use fewer --workers")).endswith("fewer --workers")
+    assert media.describe_error(media.TimestampError("a.mp4: join them")) == "a.mp4: join them"
+    advised = media.describe_error(media.MediaError("a.mp4: no frame"))
+    assert advised == "a.mp4: no frame: record or download it again, or move it elsewhere"
+    assert media.describe_error(media.MediaError(advised)) == advised
+
+
 def test_other_errors_are_not_taken_for_those_of_the_film(tmp_path):
     with pytest.raises(ValueError, match="ours"), media.open_media(write_clip(tmp_path / "clip.mp4", num_frames=2)):
         raise ValueError("ours")

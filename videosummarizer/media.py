@@ -35,6 +35,10 @@ class EncryptionError(MediaError):
     """A video file is encrypted; the message says what to do."""
 
 
+class ProcessError(MediaError):
+    """The process that decodes a video file has ended; the message says what to do."""
+
+
 class TimestampError(MediaError):
     """The timestamps of a video file cannot be used; the message says what to do."""
 
@@ -198,7 +202,9 @@ def start_time_sec(container: av.container.InputContainer) -> float:
 
 def describe_error(error: Exception) -> str:
     """Return the message of an error, with what to do about a video that cannot be read."""
-    has_advice = not isinstance(error, MediaError) or isinstance(error, EncryptionError | TimestampError | TrackError)
+    has_advice = not isinstance(error, MediaError) or isinstance(
+        error, EncryptionError | ProcessError | TimestampError | TrackError
+    )
     return str(error) if has_advice or ADVICE in str(error) else f"{error}: {ADVICE}"
 
 

@@ -33,7 +33,7 @@ class DecodingProcess:
         """Yield what a call yields or reports, and return what it returns; see `iterate` and `call`.
 
         Raises:
-            media.MediaError: The process ended during the call.
+            media.ProcessError: The process ended during the call.
             OSError: No process can be started.
         """
         worker, kind = self.start_call((function, (reports, *arguments))), None
@@ -72,12 +72,12 @@ def receive(worker: Worker, video_path: Path) -> tuple[str, object]:
     """Return the kind and the value of what the process sends next.
 
     Raises:
-        media.MediaError: The process has ended.
+        media.ProcessError: The process has ended.
     """
     message = worker.receive()
     if isinstance(message, Failure):
         cause = RemoteTraceback(message.traceback) if message.traceback else None
-        raise media.MediaError(message.describe(video_path, "cannot be decoded")) from cause
+        raise media.ProcessError(message.describe(video_path, "cannot be decoded")) from cause
     return message
 
 
@@ -106,7 +106,7 @@ def iterate(video_path: Path, function: Callable, *arguments) -> Iterator:
         arguments: Those of the call, which can be pickled.
 
     Raises:
-        media.MediaError: The process ended during the call.
+        media.ProcessError: The process ended during the call.
     """
     if current is None:
         return (yield from function(*arguments))
@@ -123,7 +123,7 @@ def call(video_path: Path, function: Callable, *arguments, on_progress: Callable
         on_progress: Given to the function as its last argument, if any. It is called in this process.
 
     Raises:
-        media.MediaError: The process ended during the call.
+        media.ProcessError: The process ended during the call.
     """
     if current is None:
         return function(*arguments, *filter(None, (on_progress,)))
