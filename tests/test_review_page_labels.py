@@ -232,7 +232,7 @@ def test_the_starred_sections_can_be_saved_alone(page):
     assert page.status == f"Downloaded 2 sections as {TITLE}_starred.txt"
     assert "This file is for a reel, not for training." in notice(page)
     expected = f"{page('return match.command.page_dir')}{TITLE}_starred.txt"  # where stage 1 does not find it
-    assert f"To cut from it, move it to {expected} and run" in notice(page)
+    assert f"To cut from it, move it to {expected} and run this where highlight_extractor.py ran:" in notice(page)
     output_dir = page("return match.command.output_dir")
     command = page.find("#command").text
     assert command.endswith(f" --sections '{expected}' --output_dir {output_dir}/starred --overwrite")

@@ -34,7 +34,7 @@ async function save({ isStarredOnly = false } = {}) {
   if (isStarredOnly) sentences.push("This file is for a reel, not for training.");
   else if (savedName !== null && savedName !== name) sentences.push(`Training expects the name ${name}.`);
   const path = (isStarredOnly ? match.command.page_dir : match.command.labels_dir) + (savedName ?? name);
-  sentences.push(`To cut from it, move it to ${path} and run this in the folder of highlight_extractor.py:`);
+  sentences.push(`To cut from it, move it to ${path} and run this where highlight_extractor.py ran:`);
   const outputDir = isStarredOnly ? match.command.starred_output_dir : match.command.output_dir;
   showNotice(sentences.join(" "), [["Copy the command", copyCommand]], cutCommand(path, outputDir));
 }
