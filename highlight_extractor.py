@@ -5,10 +5,12 @@
     python highlight_extractor.py MATCH.mp4 --output_dir DIR
 
 Inputs: match videos, and a checkpoint of main.py or a label file with the sections to cut; without both, the sections
-are those with the most activity in audio and video. Outputs, for each match in
-output_dir: `<title>_highlights.mp4`, the reel; `<title>.html`, a page to review and correct the sections;
+are those with the most activity in audio and video. Outputs, for each match in output_dir:
+`<title>_highlights.mp4`, the reel; `<title>_clips/`, with --clips, a file for each section;
+`<title>.html`, a page to review and correct the sections; `<title>_preview.mp4`, with --preview, what that page plays;
 `<title>_timeline.png`; `<title>.txt`, a label file; `<title>_scores.csv`; `<title>.json`; and `.xml`, `.otio`,
 `.fcpxml`, `.edl`, `_lossless.csv`, `_chapters.txt` and `.vtt` for editing software, YouTube and players.
+With --together, a reel of all matches with its own files.
 After an interruption, the same command continues.
 """
 
@@ -75,7 +77,10 @@ NOTHING_LEARNED = (
 )
 
 # Errors whose message names the file and says what to do.
-DESCRIBED_ERRORS = (ExtractionError, FolderError, LabelError, captions.FontError, media.MediaError, reel.ReelError)
+DESCRIBED_ERRORS = (
+    *(ExtractionError, FolderError, LabelError, media.MediaError),
+    *(captions.FontError, preview.PreviewError, reel.ReelError),
+)
 
 logger = logging.getLogger("highlight_extractor")
 
@@ -283,7 +288,7 @@ def extract_matches(args: argparse.Namespace) -> int:
             continue
         try:
             is_complete, result = extract_match(video_path, checkpoint, network, match_args)
-            results.append(result)
+            results += [result] if args.together else []  # of many matches, the frame times take much memory
         except CheckpointError:
             raise  # the other matches would fail, too
         except Exception as error:  # also of libraries: the other matches do not depend on this one

@@ -117,7 +117,9 @@ def test_what_no_copy_can_play_is_named_with_what_to_do(tmp_path, source, option
 
 
 def test_a_copy_that_cannot_be_written_leaves_nothing(tmp_path, source):
-    with pytest.raises(ExportError, match=r"preview\.mp4 cannot be written \(No such file or directory\): make room"):
+    with pytest.raises(
+        preview.PreviewError, match=r"preview\.mp4 cannot be written \(No such file or directory\): make room"
+    ):
         preview.write_preview(source, media.probe(source), tmp_path / "missing" / "preview.mp4")
 
     def fail(seconds):
@@ -159,6 +161,17 @@ def test_the_page_plays_a_preview_if_one_is_asked_for(extract, caplog, capsys):
     (extract.out / "match_preview.mp4").unlink()
     assert extract(match, "--preview") == 0
     assert (extract.out / "match_preview.mp4").exists()
+
+
+def test_a_copy_that_cannot_be_written_is_an_error(extract, monkeypatch, caplog):
+    def fail(part_path, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(preview, "replace_durably", fail)
+    assert extract(match_of(extract, "ts"), "--preview") == 1
+    assert f"{extract.out / 'match_preview.mp4'} cannot be written (No space left on device): make room" in caplog.text
+    assert "match_highlights.mp4" in extract.names()  # the other files are written
+    assert not {"match_preview.mp4", "match_preview.mp4.part"} & set(extract.names())
 
 
 def test_matches_that_browsers_play_get_no_preview(extract, caplog):

@@ -27,6 +27,11 @@ from videosummarizer.extraction.reel_audio import (
 from videosummarizer.packet_decoding import lacks_display_times
 from videosummarizer.timestamps import argument
 
+
+class PreviewError(Exception):
+    """A preview cannot be written; the message names the file and says why."""
+
+
 # The end of the name of a preview.
 SUFFIX = "_preview.mp4"
 # The suffixes of videos that browsers do not play, or not all of them.
@@ -76,7 +81,8 @@ def write_preview(
         on_progress: Called with the seconds that were copied.
 
     Raises:
-        ExportError: Browsers would not play the copy, or it cannot be written.
+        ExportError: Browsers would not play the copy.
+        PreviewError: It cannot be written.
         media.MediaError: The match cannot be read.
     """
     part_path = Path(f"{os.fspath(preview_path)}.part")
@@ -111,11 +117,11 @@ def describe_obstacle(video: av.VideoStream) -> str | None:
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Turn errors of FFmpeg and of the system into ExportError."""
+    """Turn errors of FFmpeg and of the system into PreviewError."""
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
-        raise ExportError(f"{path} cannot be written ({error.strerror or error}): make room, or encode it") from error
+        raise PreviewError(f"{path} cannot be written ({error.strerror or error}): make room, or encode it") from error
 
 
 def close_quietly(output: av.container.OutputContainer) -> None:
