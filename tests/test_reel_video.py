@@ -212,7 +212,7 @@ def test_a_video_of_which_no_frame_decodes_is_named(tmp_path, clip):
     content[start + 4 : start - 4 + size] = bytes(size - 8)
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(content)
-    with pytest.raises(media.MediaError, match=r"damaged\.mp4: received a video of which no frame decodes"):
+    with pytest.raises(media.MediaError, match=r"damaged\.mp4: received a video stream of which no frame decodes"):
         reel.render_reel(damaged, info, np.array([[0, 10]]), tmp_path / "reel.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["damaged.mp4"]
 

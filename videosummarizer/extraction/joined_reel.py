@@ -168,7 +168,7 @@ def render_part(writer: JoinedReelWriter, part: Part, on_progress: Callable[[flo
         stream.thread_type = "AUTO"
         frame = next(media.decode(media.demux(video, stream)), None)
         if frame is None:
-            raise media.MediaError(f"{part.video_path}: received a video of which no frame decodes, expected one")
+            raise media.no_frame_error(part.video_path)
         writer.fit(stream, frame)
         frames = SectionFrames(video, part.info)
         for edges_sec in split_at_jumps(part.info, part.section[np.newaxis]):

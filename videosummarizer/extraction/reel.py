@@ -203,7 +203,7 @@ class ReelWriter:
         source.thread_type = "AUTO"
         frame = next(media.decode(media.demux(video, source)), None)
         if frame is None:
-            raise media.MediaError(f"{video.name}: received a video of which no frame decodes, expected at least one")
+            raise media.no_frame_error(video.name)
         self.graph = rotation_graph(source, frame)
         with self.writing():
             self.output = av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"})

@@ -4,10 +4,8 @@ import argparse
 import hashlib
 import json
 import logging
-from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -259,17 +257,7 @@ def describe_timeline(title: str, chosen: list[ChosenSection]) -> Timeline:
 
 def main_result(chosen: list[ChosenSection]) -> MatchResult:
     """Return the first match of the size and frame rate that most of the reel has."""
-    seconds: Counter = Counter()
-    for one in chosen:
-        seconds[format_of(one.result)] += one.length_sec
-    most = max(seconds, key=lambda one: seconds[one])
-    return next(one.result for one in chosen if format_of(one.result) == most)
-
-
-def format_of(result: MatchResult) -> tuple[int, int, Fraction]:
-    """Return the width, height and frame rate of a match."""
-    info = result.info
-    return info.width_px, info.height_px, Fraction(info.frame_rate_fps).limit_denominator(1001)
+    return chosen[reel_sections.main_section(styled_sections(chosen)).index].result
 
 
 def cut_reel(title: str, chosen: list[ChosenSection], path: Path, args: argparse.Namespace) -> None:
@@ -294,18 +282,18 @@ def cut_reel(title: str, chosen: list[ChosenSection], path: Path, args: argparse
 
 def describe_format(chosen: list[ChosenSection], height_px: int | None) -> joined_reel.ReelFormat:
     """Return the format of a plain reel."""
-    width_px, full_height_px, rate_fps = format_of(main_result(chosen))
-    height_px = height_px or full_height_px
+    main = main_result(chosen).info
+    height_px = height_px or main.height_px
     return joined_reel.ReelFormat(
-        width_px=round_to_even(width_px * height_px / full_height_px),
+        width_px=round_to_even(main.width_px * height_px / main.height_px),
         height_px=round_to_even(height_px),
-        rate_fps=rate_fps,
+        rate_fps=reel_sections.output_rate(main),
         has_audio=any(one.result.info.audio for one in chosen),
     )
 
 
 def styled_sections(chosen: list[ChosenSection]) -> list[reel_sections.ReelSection]:
-    """Return the sections of a reel that is not plain, with their places by score among all matches."""
+    """Return the sections in the order of the reel, with their places by score among all matches."""
     scores = np.array([one.score for one in chosen])
     places = np.argsort(np.argsort(-scores, kind="stable"))
     is_ranked = len(chosen) > 1 and np.isfinite(scores).all()
