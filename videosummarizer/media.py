@@ -164,11 +164,6 @@ def video_stream(container: av.container.InputContainer, path: str | os.PathLike
     raise MediaError(f"{path}: received a file without a video stream, expected one")
 
 
-def audio_stream(container: av.container.InputContainer, video_info: VideoInfo) -> av.AudioStream | None:
-    """Return the first of the audio tracks that `probe` chose, None without one."""
-    return None if video_info.audio_index is None else container.streams[video_info.audio_index]
-
-
 def audio_streams(container: av.container.InputContainer, video_info: VideoInfo) -> list[av.AudioStream]:
     """Return the audio tracks that `probe` chose."""
     return [container.streams[index] for index in video_info.audio_indices]
