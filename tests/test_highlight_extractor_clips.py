@@ -30,6 +30,8 @@ def test_clips_are_ranked_by_score_and_without_scores_numbered_in_time():
         "03_0.50_10-00-00.mp4",
     ]
     assert clip_files.name_clips(starts_sec, None) == ["01_00-00-04.mp4", "02_00-12-31.mp4", "03_10-00-00.mp4"]
+    scores = np.array([0.3349999996, 0.5, 0.5000000004])  # a report has six decimals
+    assert clip_files.name_clips(starts_sec, scores) == clip_files.name_clips(starts_sec, np.round(scores, 6))
     names = clip_files.name_clips(np.arange(120.0), np.linspace(0, 1, 120))
     assert (names[0], names[-1]) == ("120_0.00_00-00-00.mp4", "001_1.00_00-01-59.mp4")
     assert all(clip_files.CLIP_NAME.fullmatch(name) for name in [*names, "01_00-00-04.mp4"])
@@ -56,7 +58,7 @@ def test_clips_continue_after_an_interruption_and_come_to_a_finished_match_later
 
     monkeypatch.setattr(reel, "render_reel", fail_at_the_second)
     assert extract(match, "--clips") == 1
-    assert caplog.messages == ["the disk is full"]
+    assert caplog.messages == ["1 of 2 clips are not written: the disk is full"]
     assert [path.name for path in (extract.out / "match_clips").iterdir()] == ["01_0.75_00-00-00.mp4"]
     assert extract(match, "--clips") == 0
     assert rendered == ["01_0.75_00-00-00.mp4", "02_0.66_00-00-02.mp4", "02_0.66_00-00-02.mp4"]
@@ -71,6 +73,24 @@ def test_clips_continue_after_an_interruption_and_come_to_a_finished_match_later
     assert extract(match, "--clips") == 0
     assert contents(extract.out / "match_clips").keys() == CLIPS.keys()
     assert extract.scored == ["match"]
+
+
+def test_a_clip_that_fails_does_not_cost_those_after_it(extract, monkeypatch, caplog):
+    render_reel = reel.render_reel
+
+    def fail_at_the_first(*arguments):
+        if arguments[3].name.startswith("01"):
+            raise ValueError("of a library")
+        render_reel(*arguments)
+
+    monkeypatch.setattr(reel, "render_reel", fail_at_the_first)
+    assert extract(extract.match(), "--clips") == 1
+    clips_dir = extract.out / "match_clips"
+    assert [path.name for path in clips_dir.iterdir()] == ["02_0.66_00-00-02.mp4"]
+    (message,) = caplog.messages
+    assert message.startswith(
+        f"1 of 2 clips are not written: {clips_dir}: cannot be written (ValueError: of a library)"
+    )
 
 
 def test_overwriting_replaces_the_clips_and_nothing_else_in_their_folder(extract):

@@ -51,9 +51,10 @@ class DisplayOrder:
 
     def correct(self, frame: av.VideoFrame) -> None:
         """Set the timestamp of the next decoded frame, which has that of its packet."""
-        while frame.pts in self.random_access_pts and self.pending_pts[0] < frame.pts:
+        while frame.pts in self.random_access_pts and self.pending_pts and self.pending_pts[0] < frame.pts:
             self.pending_pts.popleft()
-        frame.pts = self.pending_pts.popleft()
+        if self.pending_pts:  # a damaged stream may have more frames than packets
+            frame.pts = self.pending_pts.popleft()
 
 
 def decode(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS
 from videosummarizer.labels import format_time
 
 CLIP_NAME = re.compile(r"\d{2,}_(\d\.\d\d_)?\d{2,}-\d\d-\d\d\.mp4")
@@ -23,7 +24,8 @@ def name_clips(starts_sec: np.ndarray, scores: np.ndarray | None) -> list[str]:
     """
     ranks = np.arange(len(starts_sec))
     if scores is not None:
-        ranks[np.argsort(-np.asarray(scores), kind="stable")] = np.arange(len(starts_sec))
+        scores = np.round(scores, NUM_SCORE_DECIMALS)  # as a report stores them, so that the names stay the same
+        ranks[np.argsort(-scores, kind="stable")] = np.arange(len(starts_sec))
     num_digits = max(2, len(str(len(starts_sec))))
     times = [format_time(start_sec).replace(":", "-") for start_sec in starts_sec]
     parts = [""] * len(times) if scores is None else [f"{score:.2f}_" if np.isfinite(score) else "" for score in scores]

@@ -15,6 +15,7 @@ import numpy as np
 from videosummarizer import media
 from videosummarizer.argument_types import ALL_TRACKS
 from videosummarizer.atomic_file import atomic_write, discard
+from videosummarizer.error_messages import describe_match_error
 from videosummarizer.extraction import clip_files, decoding_process, outputs, preview, reel, reel_sections, review_page
 from videosummarizer.extraction.arguments import repeated_options
 from videosummarizer.extraction.exports import chapters, edl, fcp7_xml, fcpxml, losslesscut, otio
@@ -161,16 +162,28 @@ def write_reel(cut: Cut, path: Path) -> None:
 
 
 def write_clips(cut: Cut, clips_dir: Path) -> None:
-    """Cut each section into a file of its own, unless it exists. Clips have no title card."""
+    """Cut each section into a file of its own, unless it exists. Clips have no title card.
+
+    Raises:
+        reel.ReelError: Some clips cannot be written. The others are.
+    """
     result, style = cut.result, replace(cut.style, transition_sec=0.0, intro=None)
     clips_dir.mkdir(exist_ok=True)
-    names = clip_files.name_clips(result.sections_sec[:, 0], result.section_scores)
+    names, errors = clip_files.name_clips(result.sections_sec[:, 0], result.section_scores), []
     with progress("Cutting clips", total_sec(result.sections_sec)) as add_sec:
         for index, (name, (start_sec, end_sec)) in enumerate(zip(names, result.sections_sec, strict=True)):
             if (clips_dir / name).exists():
                 add_sec(end_sec - start_sec)
-            else:
+                continue
+            try:
                 render_sections(cut, style, range(index, index + 1), clips_dir / name, None, add_sec)
+            except Exception as error:  # also of libraries: the other clips do not depend on this one
+                errors.append(error)
+    if errors:
+        cause = errors[0]
+        if not isinstance(cause, media.MediaError | reel.ReelError):
+            cause = describe_match_error(clips_dir, "cannot be written", cause)
+        raise reel.ReelError(f"{len(errors)} of {len(names)} clips are not written: {cause}") from errors[0]
 
 
 def render_sections(
