@@ -54,9 +54,10 @@ def test_a_rounding_error_in_the_frame_times_moves_no_cut(tmp_path, clip, error_
     assert media.probe(path).frame_times_sec == pytest.approx(np.arange(5) / 30, abs=1e-6)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "flv"])
 @pytest.mark.parametrize("rate", ["24000/1001", "30000/1001", "60000/1001"])
-def test_cuts_are_exact_at_odd_frame_rates(tmp_path, rate):
-    path = tmp_path / "a.mp4"
+def test_cuts_are_exact_at_odd_frame_rates(tmp_path, rate, suffix):
+    path = tmp_path / f"a.{suffix}"  # .mkv and .flv round to milliseconds: the reel has the exact rate again
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(rate), options={"crf": "10", "g": "20"})
         stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
@@ -68,6 +69,17 @@ def test_cuts_are_exact_at_odd_frame_rates(tmp_path, rate):
     info = media.probe(reel_path)
     assert info.frame_times_sec == pytest.approx(np.arange(9) / float(Fraction(rate)), abs=1e-6)
     assert info.duration_sec == pytest.approx(9 / float(Fraction(rate)), abs=1e-6)
+    with media.open_media(reel_path) as container:
+        assert media.video_stream(container, reel_path).average_rate == Fraction(rate)
+
+
+def test_a_varying_rate_in_mkv_keeps_its_distances(tmp_path):
+    ticks = [0, 1, 2, 5, 6, 7, 8, 12, 13, 20]
+    source = tmp_path / "a.mkv"
+    ffmpeg("-i", write_clip(tmp_path / "a.mp4", num_frames=10, ticks=ticks), "-c", "copy", source)
+    reel_path = render(source, [[2, 9]])
+    assert numbers_of(reel_path) == [*range(2, 9)]
+    assert media.probe(reel_path).frame_times_sec == pytest.approx((np.array(ticks[2:9]) - 2) / 30, abs=1.1e-3)
 
 
 @pytest.mark.parametrize(("degrees", "expected"), [(0, "4/3"), (90, "3/4"), (180, "4/3"), (270, "3/4")])

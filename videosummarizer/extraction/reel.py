@@ -16,6 +16,7 @@ import numpy as np
 from videosummarizer import media, timestamps
 from videosummarizer.atomic_file import discard, replace_durably
 from videosummarizer.extraction.exports.chapters import mp4_chapters
+from videosummarizer.extraction.exports.timeline import find_timebase
 from videosummarizer.extraction.reel_audio import (
     AudioSource,
     add_audio_stream,
@@ -59,9 +60,10 @@ def render_reel(
 ) -> None:
     """Write the sections of a video one after another into an mp4; the file appears when it is complete.
 
-    Frames keep their distances in time, so that a variable frame rate is preserved. The audio fades in and out over
-    10 ms at each cut; sections that touch have no cut between them. A source without audio makes a reel without audio.
-    Where the source's clock jumps by more than a minute, the frame before is shown for JUMP_SEC.
+    Frames keep their distances in time, so that a variable frame rate is preserved. Only where the source rounds its
+    timestamps and has a constant rate of timecode, as recordings in mkv, the reel has exactly that rate. The audio
+    fades in and out over 10 ms at each cut; sections that touch have no cut between them. A source without audio makes
+    a reel without audio. Where the source's clock jumps by more than a minute, the frame before is shown for JUMP_SEC.
 
     Args:
         video_path: The source.
@@ -87,7 +89,13 @@ def render_reel(
         with media.open_media(video_path) as video, contextlib.ExitStack() as stack:
             audio = open_sources(video_path, audio_tracks, stack)
             writer = stack.enter_context(
-                ReelWriter(part_path, video, [widest(source for _, source in sources) for sources in audio], height_px)
+                ReelWriter(
+                    part_path,
+                    video,
+                    [widest(source for _, source in sources) for sources in audio],
+                    height_px,
+                    rounded_rate(video, video_info),
+                )
             )
             frames = SectionFrames(video, video_info)
             if chapter_names:  # which are written before the first packet
@@ -149,7 +157,8 @@ def render_section(
     """
     time_base, origin_sec = frames.stream.time_base, media.start_time_sec(frames.container)
     first_pts, end_pts = (round((edge_sec + origin_sec) / float(time_base)) for edge_sec in edges_sec)
-    num_samples = writer.start_section(end_pts - first_pts)
+    reel_ticks = time_base / writer.video.codec_context.time_base  # for each tick of the source
+    num_samples = writer.start_section(round((end_pts - first_pts) * reel_ticks))
     tracks = [
         read_section_sum(sources, edges_sec[0], num_samples, output)
         for sources, (output, _) in zip(audio, writer.audio_tracks, strict=True)
@@ -160,7 +169,7 @@ def render_section(
         for number, blocks in enumerate(tracks):
             while audio_sec[number] < frame_sec and (block := next(blocks, None)) is not None:
                 audio_sec[number] += writer.write_samples(block, number)
-        writer.write_frame(frame, frame.pts - first_pts)
+        writer.write_frame(frame, round((frame.pts - first_pts) * reel_ticks))
         on_progress(frame_sec - video_sec)
         video_sec = frame_sec
     for number, blocks in enumerate(tracks):
@@ -179,6 +188,7 @@ class ReelWriter:
         video: The source.
         audio_sources: For each audio track of the reel, the source's track whose format it takes.
         height_px: See `render_reel`.
+        rate_fps: The constant frame rate of the reel, see `rounded_rate`; by default it follows the source's.
 
     Attributes:
         path: The file to write.
@@ -197,6 +207,7 @@ class ReelWriter:
         video: av.container.InputContainer,
         audio_sources: list[av.AudioStream],
         height_px: int | None,
+        rate_fps: Fraction | None = None,
     ):
         self.path = path
         source = media.video_stream(video, video.name)
@@ -208,7 +219,7 @@ class ReelWriter:
         with self.writing():
             self.output = av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
             self.video = add_video_stream(
-                self.output, source, self.rotate(frame), height_px, is_rotated_sideways(frame)
+                self.output, source, self.rotate(frame), height_px, is_rotated_sideways(frame), rate_fps
             )
             self.audio = add_audio_stream(self.output, audio_sources[0] if audio_sources else None)
             further = [add_audio_stream(self.output, source, self.audio.rate) for source in audio_sources[1:]]
@@ -306,6 +317,18 @@ class ReelWriter:
         return self.graph.pull()
 
 
+def rounded_rate(video: av.container.InputContainer, video_info: media.VideoInfo) -> Fraction | None:
+    """Return the constant rate of timecode of a source that rounds its timestamps; None for all other sources.
+
+    Editing software takes rounded timestamps for a variable frame rate.
+    """
+    if video.format.name not in media.ROUNDING_ERROR_SEC:
+        return None
+    relative_sec = video_info.frame_edges_sec - video_info.frame_times_sec[0]
+    rate_fps, is_exact = find_timebase(video_info.frame_rate_fps, relative_sec)
+    return rate_fps if is_exact else None
+
+
 def is_rotated_sideways(frame: av.VideoFrame) -> bool:
     """Return whether the rotation swaps width and height of a frame."""
     return num_quarter_turns(frame) % 2 == 1
@@ -330,6 +353,7 @@ def add_video_stream(
     frame: av.VideoFrame,
     height_px: int | None,
     is_sideways: bool,
+    rate_fps: Fraction | None,
 ) -> av.VideoStream:
     """Add an H.264 stream with the time base, the colours and the pixel aspect ratio of a source.
 
@@ -339,16 +363,17 @@ def add_video_stream(
         frame: A frame of the source after rotation.
         height_px: The height of the reel; by default the frame's.
         is_sideways: Whether the rotation swapped width and height, which inverts the pixel aspect ratio.
+        rate_fps: See `ReelWriter`. Its frames are the ticks of the reel.
     """
     average_fps = source.average_rate or 0  # of a match with a gap of hours, it would hold the last frame for a minute
-    rate = average_fps if average_fps >= 1 else source.guessed_rate
+    rate = rate_fps or (average_fps if average_fps >= 1 else source.guessed_rate)
     stream = output.add_stream("libx264", rate=rate, options=ENCODER_OPTIONS)
     height_px = height_px or frame.height
     context = stream.codec_context
     context.height = round_to_even(height_px)
     context.width = round_to_even(frame.width * height_px / frame.height)
     context.pix_fmt = "yuv420p"
-    context.time_base = source.time_base
+    context.time_base = 1 / rate_fps if rate_fps else source.time_base
     pixel_shape = source.sample_aspect_ratio or Fraction(1)
     context.sample_aspect_ratio = 1 / pixel_shape if is_sideways else pixel_shape
     for name in ("color_primaries", "color_trc", "colorspace", "color_range"):
