@@ -16,6 +16,7 @@ from videosummarizer.evaluation import plots
 from videosummarizer.training import inference, optimization, validation
 from videosummarizer.training.checkpoint import read_checkpoint_attributes, write_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
+from videosummarizer.training.trained_split import is_split
 from videosummarizer.training.validation import TrainingError
 
 # ---- The split of a checkpoint
@@ -117,7 +118,7 @@ def test_damaged_sections_are_named_before_training(tmp_path, title):
     ],
 )
 def test_a_split_leaves_something_to_each_subset(ratios, is_one):
-    assert trainer.is_split(ratios) is is_one
+    assert is_split(ratios) is is_one
 
 
 # ---- The number of epochs
@@ -171,7 +172,7 @@ def test_a_number_of_epochs_that_is_given_has_no_limits_and_a_test_needs_none(lo
         assert args.epochs == num_epochs
     path = tmp_path / "x.hdf5"
     keras.Sequential([keras.layers.Input((1,))]).save(path)
-    write_checkpoint_attributes(path, {"config": vars(DataLoader(long_match_dir).config), "split": [0.6, 0.2]})
+    write_checkpoint_attributes(path, {"config": DataLoader(long_match_dir).config.to_dict(), "split": [0.6, 0.2]})
     args = parse(long_match_dir, "--mode", "test", "--ckpt", str(path))
     assert trainer.load_data(args).batch_size == 16
     assert args.epochs is None

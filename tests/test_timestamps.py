@@ -76,10 +76,10 @@ def test_every_stage_refuses_a_clock_that_restarts_in_the_same_words(tmp_path, c
     for part in ("a", "b"):
         (tmp_path / "in" / f"{part}.mp4").unlink()
     with pytest.raises(media.TimestampError) as raised:
-        highlight_extractor.score_and_select(
-            types.SimpleNamespace(video_path=path), types.SimpleNamespace(config=None), None, None
-        )
+        media.probe(path)
     message = str(raised.value)
+    assert highlight_extractor.main([str(path), "--output_dir", str(tmp_path / "reels")]) == 1
+    assert caplog.messages == [message]
     assert data_converter.main([str(tmp_path / "in"), *SETTINGS, "--check"]) == 1
     assert f"error: {message}\n" in capsys.readouterr().out
     assert data_converter.main([str(tmp_path / "in"), *SETTINGS, str(tmp_path / "out"), "--workers", "1"]) == 1
@@ -92,11 +92,12 @@ def test_every_stage_refuses_a_clock_that_restarts_in_the_same_words(tmp_path, c
     assert not (tmp_path / "joined.txt").exists()
 
 
+def make_packet(**attributes):
+    return types.SimpleNamespace(duration=1, size=1, has_sidedata=lambda kind: False, **attributes)
+
+
 def test_audio_alone_that_starts_over_is_refused_too(tmp_path):
-    packets = [
-        types.SimpleNamespace(pts=pts, dts=pts, duration=1, is_discard=False, pos=0, size=1)
-        for pts in (0, 1, 2, 3, 0, 1)
-    ]
+    packets = [make_packet(pts=pts, dts=pts, is_discard=False, pos=0) for pts in (0, 1, 2, 3, 0, 1)]
     video, audio = (timestamps.PacketTimes(1.0, 0.0) for _ in range(2))
     for packet in packets[:4]:
         video.add(packet)
@@ -125,9 +126,7 @@ def test_audio_alone_that_starts_over_is_refused_too(tmp_path):
 def test_decoding_times_that_go_back_by_more_than_half_a_second_are_a_restart(dts, discarded, expected):
     times = timestamps.PacketTimes(0.1, 0.0)
     for index, each in enumerate(dts):
-        packet = types.SimpleNamespace(pts=index, dts=each, duration=1, is_discard=index in discarded)
-        packet.pos, packet.size = None, 1
-        times.add(packet)
+        times.add(make_packet(pts=index, dts=each, is_discard=index in discarded, pos=None))
     assert times.find_restart() == (expected and pytest.approx(expected))
 
 
