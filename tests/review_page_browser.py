@@ -282,6 +282,7 @@ def page(browser, page_path):
     yield (opened := Page(browser, page_path))
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     leave(opened)
+    browser.get("about:blank")  # a page that is shown is drawn, also during the tests of other modules
 
 
 @pytest.fixture
@@ -299,6 +300,7 @@ def open_page(browser, tmp_path):
     yield open_page
     for page in opened:
         leave(page)
+    browser.get("about:blank")
 
 
 def downloaded(page, name=f"{TITLE}.txt"):
