@@ -99,7 +99,7 @@ def test_a_label_file_that_is_edited_meanwhile_makes_the_match_unfinished(match,
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (media.MediaError("bad"), "bad"),
+        (media.MediaError("bad"), "bad: record or download it again, or move it elsewhere"),
         (LabelError("worse"), "worse"),
         (
             OSError(errno.ENOSPC, "No space left on device"),

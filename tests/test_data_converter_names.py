@@ -144,6 +144,7 @@ def test_files_of_systems_in_a_dataset_are_left_alone(folder, capsys):
 def test_a_folder_of_refused_names_alone_is_not_converted(folder, caplog):
     shutil.copy("clip.mp4", folder / f"{BAD}.mp4")
     assert convert() == 1
-    (message,) = caplog.messages
+    message, no_labels = caplog.messages
     assert message.endswith("expected one in plain characters: rename the file")
+    assert "has no label file at all" in no_labels
     assert not Path("out:%d").exists()

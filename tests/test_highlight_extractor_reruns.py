@@ -131,7 +131,7 @@ def test_what_cannot_be_scored_replaces_nothing(extract, monkeypatch, caplog):
     monkeypatch.setattr(scoring, "score_match", fail)
     other = extract.write_checkpoint("other.hdf5", epoch=2)
     assert extract(match, "--overwrite", ckpt=other) == 1
-    assert caplog.messages == ["match.mp4: cannot be read"]
+    assert caplog.messages == ["match.mp4: cannot be read: record or download it again, or move it elsewhere"]
     assert contents(extract.out) == before
 
 

@@ -27,6 +27,9 @@ class FakePacket(bytes):
         packet.pos, packet.size = None, len(content)
         return packet
 
+    def has_sidedata(self, kind):
+        return False
+
     def decode(self):
         return [SimpleNamespace(pts=self.pts, width=320, height=200, rotation=0, side_data={})]
 

@@ -187,6 +187,8 @@ def test_seconds_with_gaps_are_missing(starts_sec, durations_sec, codec, expecte
     times = timestamps.PacketTimes(0.001, 0.0)
     for start_sec, duration_sec in zip(starts_sec, np.broadcast_to(durations_sec, starts_sec.shape), strict=True):
         ticks = {"pts": round(start_sec * 1000), "duration": round(duration_sec * 1000)}
-        times.add(types.SimpleNamespace(**ticks, dts=None, is_discard=False, pos=0, size=1))
+        packet = types.SimpleNamespace(**ticks, dts=None, is_discard=False, pos=0, size=1)
+        packet.has_sidedata = lambda kind: False
+        times.add(packet)
     assert timestamps.find_missing_audio(end_sec, times, codec) == expected
     assert timestamps.find_missing_audio(end_sec) == ()

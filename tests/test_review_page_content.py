@@ -70,6 +70,7 @@ def test_the_page_holds_what_it_was_given(tmp_path):
         "threshold": 0.37,
         "sections": [[1, 3], [5, 8]],
         "labelled": [[2, 6]],
+        "score_name": "score",
     }
 
 
