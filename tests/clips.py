@@ -15,6 +15,12 @@ WIDTH_PX, HEIGHT_PX = NUM_BITS * BAR_WIDTH_PX, 64
 FRAME_RATE_FPS = 30
 
 
+def ffmpeg(*arguments) -> bytes:
+    """Run the FFmpeg program, which may replace files, and return what it writes to standard output."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
 def draw_number(number: int) -> np.ndarray:
     """Return a frame that shows its number in black and white bars, highest bit left: (64, 160, 3) uint8."""
     bits = [(number >> bit) & 1 for bit in reversed(range(NUM_BITS))]

@@ -1,18 +1,13 @@
 """Cut highlight videos from the sample matches with FFmpeg."""
 
-import subprocess
 from pathlib import Path
 
-import imageio_ffmpeg
+from clips import ffmpeg
 
 ROOT = Path(__file__).resolve().parent.parent
 MATCH = ROOT / "data" / "raw" / "city_03.mp4"
 OTHER = ROOT / "data" / "raw" / "base_01.mp4"
 CUTS_SEC = [(10, 17), (31, 35), (44, 53)]  # of MATCH
-
-
-def ffmpeg(*arguments):
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
 def make_edit(path, cuts_sec=CUTS_SEC, source=MATCH, video_filter="null", audio_filter="anull", options=()):

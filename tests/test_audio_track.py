@@ -1,13 +1,11 @@
 """Where each sample of a film's sound lands: sound that is not compressed comes back sample for sample."""
 
-import subprocess
 from fractions import Fraction
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import tone, write_clip, write_exact_audio
+from clips import ffmpeg, tone, write_clip, write_exact_audio
 
 from videosummarizer import audio_track, media
 
@@ -110,11 +108,6 @@ def test_a_file_without_an_audio_track_is_named(tmp_path):
 
 
 # ---- Sound against FFmpeg and tones of known pitch and time
-
-
-def ffmpeg(*arguments):
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments]
-    return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 def sweep(duration_sec, sample_rate_hz=44100):

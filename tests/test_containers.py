@@ -1,13 +1,11 @@
 """Frames, labels, audio and reels of the same clip in every container, with the codecs that it usually carries."""
 
 import re
-import subprocess
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import read_number, tone, write_clip
+from clips import ffmpeg, read_number, tone, write_clip
 
 from videosummarizer import audio_track, media, problems, video_track
 from videosummarizer.dataset import sampling
@@ -42,10 +40,6 @@ CONTAINERS = {
     "avi mpeg4": ("avi", ("-c:v", "mpeg4", "-bf", "2", "-q:v", "2", "-c:a", "mp3"), COARSE),
     "avi mjpeg": ("avi", ("-c:v", "mjpeg", "-q:v", "2", "-c:a", "pcm_s16le"), COARSE),
 }
-
-
-def ffmpeg(*arguments):
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,10 @@
 """Sampled frames against moviepy, FFmpeg and what the clip's own making says."""
 
-import subprocess
 from types import SimpleNamespace
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import FRAME_RATE_FPS, read_number, tone, write_clip, write_exact_audio
+from clips import FRAME_RATE_FPS, ffmpeg, read_number, tone, write_clip, write_exact_audio
 from moviepy.editor import VideoFileClip
 
 from videosummarizer import media, problems, video_track
@@ -199,11 +197,6 @@ def test_probe_of_constant_frame_rate(tmp_path):
     assert info.duration_sec == pytest.approx(1.5)
     assert info.frame_rate_fps == pytest.approx(30)
     assert info.audio == "aac mono 44100 Hz"
-
-
-def ffmpeg(*arguments):
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments]
-    return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 @pytest.mark.parametrize(

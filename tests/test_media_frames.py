@@ -1,14 +1,12 @@
 """Which pictures of a film are decoded, left out or begun with: every frame must be that of a full decode."""
 
-import subprocess
 from fractions import Fraction
 from types import SimpleNamespace
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import FRAME_RATE_FPS, read_number, write_clip
+from clips import FRAME_RATE_FPS, ffmpeg, read_number, write_clip
 
 from videosummarizer import frame_scaling, media, nal_units, video_track
 
@@ -304,11 +302,6 @@ def test_a_unit_of_two_bytes_is_a_whole_one():
 
 
 # ---- Pictures that are filmed turned, or whose pixels are not square
-
-
-def ffmpeg(*arguments):
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 @pytest.mark.parametrize(

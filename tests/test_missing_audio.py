@@ -1,14 +1,12 @@
 """Packets that a recording lost, or that an unfinished download left as zeros: named by their seconds, silent there."""
 
-import subprocess
 import types
 from pathlib import Path
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import tone, write_clip
+from clips import ffmpeg, tone, write_clip
 
 import label_finder
 from videosummarizer import audio_track, media, problems, timestamps
@@ -33,10 +31,6 @@ FORMATS = {
     ".adpcm.mkv": "adpcm_ima_wav",
     ".flac.flv": "flac",
 }
-
-
-def ffmpeg(*arguments):
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
 @pytest.fixture(scope="module")

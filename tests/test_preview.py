@@ -4,21 +4,15 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import tone, write_clip
+from clips import ffmpeg, tone, write_clip
 
 from videosummarizer import audio_track, media, video_track
 from videosummarizer.extraction import preview
 from videosummarizer.extraction.exports.timeline import ExportError
-
-
-def ffmpeg(*arguments):
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 """The reel: exactly the requested frames, audio in sync with them, and a file that appears only when it is complete."""
 
-import subprocess
 from fractions import Fraction
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import HEIGHT_PX, WIDTH_PX, read_number, tone, write_clip
+from clips import HEIGHT_PX, WIDTH_PX, ffmpeg, read_number, tone, write_clip
 
 from videosummarizer import audio_track, media, video_track
 from videosummarizer.extraction import reel
@@ -175,10 +173,6 @@ def test_surround_audio_becomes_stereo_and_odd_rates_one_that_aac_knows(tmp_path
     source = tmp_path / "odd.mkv"
     ffmpeg("-i", clip, "-c:v", "copy", "-c:a", "pcm_s16le", "-ar", "37800", "-ac", "1", source)
     assert render(source, [[0, 30]])[1].audio == "aac mono 48000 Hz"
-
-
-def ffmpeg(*arguments):
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *map(str, arguments)], check=True)
 
 
 @pytest.mark.parametrize(("degrees", "num_turns"), [(90, 1), (180, 2), (270, 3)])

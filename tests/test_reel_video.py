@@ -1,21 +1,15 @@
 """The reel's video: exact cuts in any container, turned films, pixel shape, colours; and the file as a whole."""
 
 import os
-import subprocess
 from fractions import Fraction
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import HEIGHT_PX, WIDTH_PX, draw_number, read_number, tone, write_clip, write_exact_audio
+from clips import HEIGHT_PX, WIDTH_PX, draw_number, ffmpeg, read_number, tone, write_clip, write_exact_audio
 
 from videosummarizer import audio_track, media, video_track
 from videosummarizer.extraction import reel
-
-
-def ffmpeg(*arguments):
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *map(str, arguments)], check=True)
 
 
 def numbers_of(path):

@@ -20,6 +20,7 @@ from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import captions, joined_reel, scoring, together
 from videosummarizer.extraction.job import ExtractionError
 from videosummarizer.extraction.outputs import MatchResult, MatchScores
+from videosummarizer.extraction.reel_style import ReelStyle
 
 FILES = {f"week{suffix}" for suffix in (".json", ".edl", ".fcpxml", ".otio", ".xml", ".mp4")}
 
@@ -90,6 +91,16 @@ def test_captions_rank_sections_among_all_matches(tmp_path):
     chosen = [together.ChosenSection(result, np.array([3, 9]), score) for score in (0.4, 0.9, 0.6)]
     sections = together.styled_sections(chosen)
     assert [(section.index, section.rank) for section in sections] == [(0, "#3 of 3"), (1, "#1 of 3"), (2, "#2 of 3")]
+
+
+def test_times_in_the_reel_leave_out_the_hours_in_which_a_match_has_nothing(tmp_path):
+    ticks = [*range(30), *range(30 + 2000 * 30, 60 + 2000 * 30)]
+    path = write_clip(tmp_path / "gap.mp4", num_frames=60, ticks=ticks)
+    result = MatchResult(path, media.probe(path), np.array([[10, 50], [50, 56]]), None, None)
+    chosen = [together.ChosenSection(result, section, np.nan) for section in result.sections]
+    # Frames 10 to 28, frame 29 for a second, frames 30 to 49; then 50 to 55.
+    expected_sec = np.cumsum([0, 19 / 30 + 1 + 20 / 30, 6 / 30])
+    assert together.reel_edges_sec(chosen, ReelStyle()) == pytest.approx(expected_sec, abs=1e-3)
 
 
 def test_its_files_refer_to_all_matches(extract, week):

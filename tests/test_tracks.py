@@ -1,13 +1,11 @@
 """Which tracks are read: by tags in any encoding, flags, decoders and emptiness; the same in every stage."""
 
-import subprocess
 from types import SimpleNamespace
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import HEIGHT_PX, WIDTH_PX, draw_number, read_number, tone, write_clip
+from clips import HEIGHT_PX, WIDTH_PX, draw_number, ffmpeg, read_number, tone, write_clip
 
 import label_finder
 from videosummarizer import audio_track, media, problems, tracks, video_track
@@ -18,10 +16,6 @@ from videosummarizer.extraction.exports.fcpxml import write_fcpxml
 from videosummarizer.extraction.exports.timeline import Timeline, describe_match
 
 CONFIG = DataConfig(1, 2, 8, 8, 8000, False)
-
-
-def ffmpeg(*arguments):
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *arguments], check=True)
 
 
 def pitch_hz(samples, sample_rate_hz=8000):

@@ -26,7 +26,7 @@ from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.evaluation.decoding import log_odds, step_durations
 from videosummarizer.evaluation.operating_point import OperatingPoint
-from videosummarizer.extraction import decoding_process, outputs, scoring
+from videosummarizer.extraction import outputs, scoring
 
 # What the scores are called in files and on the page.
 SCORE_NAME = outputs.SCORE_NAMES[1]
@@ -183,22 +183,14 @@ def score_match(
     Raises:
         media.MediaError: The match cannot be read.
     """
-    warnings: list[str] = []
-    match = (video_path, info, CONFIG, scratch_dir, part_sec)
-
-    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        warnings.extend((yield from decoding_process.iterate(video_path, scoring.read_match, *match)))
 
     def with_progress(segments: Iterator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for segment in segments:
             yield segment
             on_progress(CONFIG.segment_length)
 
-    with closing(read()) as segments:
-        scores = score_segments(with_progress(segments), CONFIG, NUM_STEPS, part_sec[1] - part_sec[0])
-    for warning in warnings:
-        scoring.logger.warning(warning)
-    return scores
+    with closing(scoring.read_in_process(video_path, info, CONFIG, scratch_dir, part_sec)) as segments:
+        return score_segments(with_progress(segments), CONFIG, NUM_STEPS, part_sec[1] - part_sec[0])
 
 
 def operating_point(steps: np.ndarray) -> OperatingPoint:

@@ -12,6 +12,7 @@ from multiprocessing.pool import ExceptionWithTraceback, RemoteTraceback
 from pathlib import Path
 
 from videosummarizer import media
+from videosummarizer.atomic_file import discard
 from videosummarizer.error_messages import describe_exception
 from videosummarizer.worker_processes import Failure, Worker
 
@@ -129,6 +130,25 @@ def call(video_path: Path, function: Callable, *arguments, on_progress: Callable
         return function(*arguments, *filter(None, (on_progress,)))
     with closing(current.iterate(video_path, function, arguments, on_progress is not None)) as items:
         return pass_all(items, on_progress)
+
+
+def write(video_path: Path, path: Path, function: Callable, *arguments, on_progress: Callable[[float], object]) -> None:
+    """Call a function that writes a file in the process, as `call` does; nothing stays of a file that is not finished.
+
+    Args:
+        video_path: The match, for messages.
+        path: The file. The function writes it under this name with ".part" first.
+        function: One at the top level of a module.
+        arguments: Those of the call, which can be pickled.
+        on_progress: Given to the function as its last argument. It is called in this process.
+
+    Raises:
+        media.MediaError: The process ended during the call.
+    """
+    try:
+        call(video_path, function, *arguments, on_progress=on_progress)
+    finally:
+        discard(f"{path}.part")  # of a process that was ended
 
 
 def send_items(calls: connection.Connection, function: Callable, arguments: tuple) -> None:

@@ -20,9 +20,10 @@ from videosummarizer.atomic_file import discard, replace_durably
 from videosummarizer.extraction.exports.chapters import mp4_chapters
 from videosummarizer.extraction.reel import (
     ENCODER_OPTIONS,
-    ROTATION_FILTERS,
     ReelWriter,
     is_rotated_sideways,
+    link_filters,
+    orientation_filters,
     reel_edges_sec,
     round_to_even,
     split_at_jumps,
@@ -34,7 +35,6 @@ from videosummarizer.extraction.reel_audio import (
     read_section_sum,
 )
 from videosummarizer.extraction.section_frames import SectionFrames
-from videosummarizer.frame_scaling import is_mirrored, num_quarter_turns
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,6 @@ class JoinedReelWriter(ReelWriter):
 
     def fit(self, stream: av.VideoStream, frame: av.VideoFrame) -> None:
         """Rotate and scale the frames of a stream from now on, with bars where their shape is another."""
-        self.graph = av.filter.Graph()
-        filters = [("hflip", None)] if is_mirrored(frame) else []
-        filters += ROTATION_FILTERS.get(num_quarter_turns(frame), [])
         pixel_shape, width_px, height_px = stream.sample_aspect_ratio or Fraction(1), frame.width, frame.height
         if is_rotated_sideways(frame):
             pixel_shape, width_px, height_px = 1 / pixel_shape, height_px, width_px
@@ -148,14 +145,13 @@ class JoinedReelWriter(ReelWriter):
         scale = min(reel_width_px / width_px, reel_height_px / height_px)
         scaled = [round_to_even(width_px * scale), round_to_even(height_px * scale)]
         left, top = (2 * ((whole - part) // 4) for whole, part in zip(self.size_px, scaled, strict=True))
-        filters += [
+        fitting = [
             ("scale", f"{scaled[0]}:{scaled[1]}:flags=area:out_range=tv"),
             ("pad", f"{reel_width_px}:{reel_height_px}:{left}:{top}"),
             ("setsar", "1"),
             ("format", "yuv420p"),
         ]
-        nodes = (self.graph.add(*one) for one in filters)
-        self.graph.link_nodes(self.graph.add_buffer(template=stream), *nodes, self.graph.add("buffersink")).configure()
+        self.graph = link_filters(stream, orientation_filters(frame) + fitting)
 
 
 def render_part(writer: JoinedReelWriter, part: Part, on_progress: Callable[[float], object]) -> None:
@@ -199,8 +195,7 @@ def frames_at_rate(
         num_frames: How many to yield.
         rate_fps: The rate.
     """
-    time_base, origin_sec = frames.stream.time_base, media.start_time_sec(frames.container)
-    first_pts, end_pts = (round((edge_sec + origin_sec) / float(time_base)) for edge_sec in edges_sec)
+    time_base, (first_pts, end_pts) = frames.stream.time_base, frames.pts_at(edges_sec)
     shown, number = None, 0
     for frame in frames.read(first_pts, end_pts):
         # The first frame of the reel whose middle is after this one.

@@ -14,7 +14,7 @@ import numpy as np
 
 from videosummarizer import media
 from videosummarizer.argument_types import ALL_TRACKS
-from videosummarizer.atomic_file import atomic_write, discard
+from videosummarizer.atomic_file import atomic_write
 from videosummarizer.error_messages import describe_match_error
 from videosummarizer.extraction import clip_files, decoding_process, outputs, preview, reel, reel_sections, review_page
 from videosummarizer.extraction.arguments import repeated_options
@@ -146,12 +146,8 @@ def write_preview(cut: Cut, path: Path) -> None:
     """Copy the match into an mp4."""
     result = cut.result
     with progress("Copying", result.info.duration_sec) as add_sec:
-        try:
-            decoding_process.call(
-                result.video_path, preview.write_preview, result.video_path, result.info, path, on_progress=add_sec
-            )
-        finally:
-            discard(f"{path}.part")  # of a process that was ended
+        arguments = (result.video_path, result.info, path)
+        decoding_process.write(result.video_path, path, preview.write_preview, *arguments, on_progress=add_sec)
 
 
 def write_reel(cut: Cut, path: Path) -> None:
@@ -214,10 +210,7 @@ def render_sections(
         arguments = ([section for section in cut.styled_sections if section.index in indices], path, style)
     arguments = (*arguments, cut.args.reel_height, chapter_names)
     arguments += (cut.audio_tracks,) if style.is_plain else ()
-    try:
-        decoding_process.call(result.video_path, render, *arguments, on_progress=add_sec)
-    finally:
-        discard(f"{path}.part")  # of a process that was ended
+    decoding_process.write(result.video_path, path, render, *arguments, on_progress=add_sec)
 
 
 def write_webvtt(cut: Cut) -> bytes:

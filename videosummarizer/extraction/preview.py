@@ -19,6 +19,7 @@ from videosummarizer.extraction.exports.timeline import ExportError
 from videosummarizer.extraction.reel_audio import (
     AudioSource,
     add_audio_stream,
+    encode_audio,
     finish_audio,
     open_sources,
     read_section_sum,
@@ -41,8 +42,6 @@ PLAYED_VIDEO_CODECS = ("h264", "hevc", "vp9", "libdav1d", "av1")
 PLAYED_AUDIO_CODECS = ("aac", "mp3", "mp3float", "opus", "flac")
 # The second one lets the video begin later than time 0 to less than a millisecond.
 MP4_OPTIONS = {"movflags": "+faststart", "movie_timescale": "90000"}
-# Samples that are encoded at a time.
-NUM_SAMPLES_PER_FRAME = 1024
 
 
 def is_needed(video_path: Path) -> bool:
@@ -232,9 +231,4 @@ class EncodedAudio:
                 self.is_finished = True
                 yield from finish_audio(self.stream, self.fifo)
                 return
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", self.stream.layout.name)
-            frame.sample_rate, frame.time_base = self.stream.rate, Fraction(1, self.stream.rate)
-            frame.pts = self.fifo.samples_written
-            self.fifo.write(frame)
-            for full in self.fifo.read_many(NUM_SAMPLES_PER_FRAME):
-                yield from self.stream.encode(full)
+            yield from encode_audio(self.stream, self.fifo, samples)

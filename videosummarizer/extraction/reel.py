@@ -21,6 +21,7 @@ from videosummarizer.extraction.reel_audio import (
     AudioSource,
     add_audio_stream,
     copy_names,
+    encode_audio,
     finish_audio,
     open_sources,
     read_section_sum,
@@ -37,7 +38,6 @@ class ReelError(Exception):
 
 # x264 settings with nearly the source's quality, at about the speed of decoding.
 ENCODER_OPTIONS = {"preset": "veryfast", "crf": "18"}
-NUM_SAMPLES_PER_AAC_FRAME = 1024
 # How long the frame before a jump of the source's clock is shown.
 JUMP_SEC = 1.0
 # FFmpeg filters by the number of counter-clockwise quarter turns to apply.
@@ -155,8 +155,7 @@ def render_section(
         edges_sec: [start, end] of the section.
         on_progress: Called with the seconds of the reel that were added.
     """
-    time_base, origin_sec = frames.stream.time_base, media.start_time_sec(frames.container)
-    first_pts, end_pts = (round((edge_sec + origin_sec) / float(time_base)) for edge_sec in edges_sec)
+    time_base, (first_pts, end_pts) = frames.stream.time_base, frames.pts_at(edges_sec)
     reel_ticks = time_base / writer.video.codec_context.time_base  # for each tick of the source
     num_samples = writer.start_section(round((end_pts - first_pts) * reel_ticks))
     tracks = [
@@ -300,13 +299,8 @@ class ReelWriter:
     def write_samples(self, samples: np.ndarray, number: int = 0) -> float:
         """Encode (num_channels, n) float32 samples of an audio track, and return their length in seconds."""
         stream, fifo = self.audio_tracks[number]
-        block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", stream.layout.name)
-        block.sample_rate, block.time_base = stream.rate, Fraction(1, stream.rate)
-        block.pts = fifo.samples_written
-        fifo.write(block)
         with self.writing():
-            for frame in fifo.read_many(NUM_SAMPLES_PER_AAC_FRAME):
-                self.output.mux(stream.encode(frame))
+            self.output.mux(list(encode_audio(stream, fifo, samples)))
         return samples.shape[1] / stream.rate
 
     def rotate(self, frame: av.VideoFrame) -> av.VideoFrame:
@@ -336,14 +330,21 @@ def is_rotated_sideways(frame: av.VideoFrame) -> bool:
 
 def rotation_graph(stream: av.VideoStream, frame: av.VideoFrame) -> av.filter.Graph | None:
     """Return the filters that mirror and rotate a stream's frames, None where none are needed."""
-    filters = [("hflip", None)] if is_mirrored(frame) else []
-    filters += ROTATION_FILTERS.get(num_quarter_turns(frame), [])
-    if not filters:
-        return None
+    filters = orientation_filters(frame)
+    return link_filters(stream, filters) if filters else None
+
+
+def orientation_filters(frame: av.VideoFrame) -> list[tuple[str, str | None]]:
+    """Return the names and arguments of the filters that mirror and rotate frames as they are displayed."""
+    mirroring = [("hflip", None)] if is_mirrored(frame) else []
+    return mirroring + ROTATION_FILTERS.get(num_quarter_turns(frame), [])
+
+
+def link_filters(stream: av.VideoStream, filters: list[tuple[str, str | None]]) -> av.filter.Graph:
+    """Return a graph that passes the frames of a stream through filters."""
     graph = av.filter.Graph()
-    graph.link_nodes(
-        graph.add_buffer(template=stream), *(graph.add(*filter) for filter in filters), graph.add("buffersink")
-    ).configure()
+    nodes = (graph.add(*one) for one in filters)
+    graph.link_nodes(graph.add_buffer(template=stream), *nodes, graph.add("buffersink")).configure()
     return graph
 
 

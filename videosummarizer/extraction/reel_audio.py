@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -13,6 +14,7 @@ from videosummarizer import audio_mix, audio_track, media
 AUDIO_BIT_RATE_PER_CHANNEL = 96_000
 # The fade at each cut: long enough to avoid a click, short enough to keep every word.
 AUDIO_FADE_SEC = 0.01
+NUM_SAMPLES_PER_AAC_FRAME = 1024
 # The sample rate of the reel where AAC does not support the source's.
 FALLBACK_SAMPLE_RATE_HZ = 48_000
 # A container, and the audio track in it that is read.
@@ -129,6 +131,16 @@ def add_audio_stream(
     stream = output.add_stream("aac", rate=rate_hz, layout=layout)
     stream.bit_rate = AUDIO_BIT_RATE_PER_CHANNEL * stream.layout.nb_channels
     return stream
+
+
+def encode_audio(stream: av.AudioStream, fifo: av.AudioFifo, samples: np.ndarray) -> Iterator[av.Packet]:
+    """Yield the packets of an output stream that (num_channels, n) float32 samples fill; its FIFO keeps the rest."""
+    block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", stream.layout.name)
+    block.sample_rate, block.time_base = stream.rate, Fraction(1, stream.rate)
+    block.pts = fifo.samples_written
+    fifo.write(block)
+    for frame in fifo.read_many(NUM_SAMPLES_PER_AAC_FRAME):
+        yield from stream.encode(frame)
 
 
 def finish_audio(stream: av.AudioStream, fifo: av.AudioFifo) -> Iterator[av.Packet]:

@@ -56,18 +56,8 @@ def score_match(
         checkpoint.CheckpointError: The network cannot be read.
         ExtractionError: A score is not finite.
     """
-    warnings: list[str] = []
-
-    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        warnings.extend(
-            (
-                yield from decoding_process.iterate(
-                    video_path, read_match, video_path, info, config, scratch_dir, part_sec
-                )
-            )
-        )
-
-    with closing(read()) as arrays, prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
+    segments = read_in_process(video_path, info, config, scratch_dir, part_sec)
+    with closing(segments) as arrays, prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
         network = network()
         from videosummarizer.training import inference
 
@@ -83,9 +73,13 @@ def score_match(
             f"{video_path}: the network gives scores that are not finite numbers, expected scores from 0 to 1: its "
             "weights are damaged or its training diverged, use another checkpoint"
         )
-    for warning in warnings:
-        logger.warning(warning)
     return rows[:, 0], rows[:, 1:]
+
+
+def read_in_process(video_path: Path, *arguments) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield what `read_match` yields in the decoding process, and log its warnings at the end."""
+    for warning in (yield from decoding_process.iterate(video_path, read_match, video_path, *arguments)):
+        logger.warning(warning)
 
 
 def read_match(

@@ -124,10 +124,7 @@ class SectionVideo:
         self.readers.playing[self.lane] = self
         section, reader = self.section, self.readers.frames(f"video {self.lane}", self.section)
         self.time_base = float(reader.stream.time_base)
-        origin_sec = media.start_time_sec(reader.container)
-        self.first_pts, end_pts = (
-            round((edge_sec + origin_sec) / self.time_base) for edge_sec in (section.start_sec, section.end_sec)
-        )
+        self.first_pts, end_pts = reader.pts_at([section.start_sec, section.end_sec])
         if self.fit.window_length < 1:
             measured = self.readers.frames("motion", section).read(self.first_pts, end_pts)
             rate_fps = section.video_info.frame_rate_fps

@@ -33,6 +33,11 @@ class SectionFrames:
         self.frames: Iterator[av.VideoFrame] = iter(())
         self.frame: av.VideoFrame | None = None
 
+    def pts_at(self, edges_sec: list[float]) -> list[int]:
+        """Return the presentation timestamps of times from the start of the match."""
+        origin_sec, tick_sec = media.start_time_sec(self.container), float(self.stream.time_base)
+        return [round((edge_sec + origin_sec) / tick_sec) for edge_sec in edges_sec]
+
     def read(self, first_pts: int, end_pts: int) -> Iterator[av.VideoFrame]:
         """Yield the frames with presentation timestamps in [first_pts, end_pts)."""
         is_before = self.frame is not None and self.frame.pts <= first_pts

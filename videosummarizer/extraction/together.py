@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videosummarizer.atomic_file import atomic_write, discard
+from videosummarizer.atomic_file import atomic_write
 from videosummarizer.extraction import decoding_process, joined_reel, reel_sections, selection
 from videosummarizer.extraction.exports import edl, fcp7_xml, fcpxml, otio
 from videosummarizer.extraction.exports.timeline import Clip, ExportError, Timeline, describe_match
@@ -265,19 +265,15 @@ def cut_reel(title: str, chosen: list[ChosenSection], path: Path, args: argparse
     style = ReelStyle.from_arguments(args)
     names = [f"{one.result.title} {format_time(one.section_sec[0])}" for one in chosen]
     if style.is_plain:
-        parts = [joined_reel.Part(one.result.video_path, one.result.info, one.section) for one in chosen]
         render = joined_reel.render_joined_reel
-        arguments = (parts, path, describe_format(chosen, args.reel_height), names)
+        arguments = (plain_parts(chosen), path, describe_format(chosen, args.reel_height), names)
     else:
         from videosummarizer.extraction import styled_reel  # moviepy takes a second
 
         render = styled_reel.render_styled_reel
         arguments = (styled_sections(chosen), path, style, args.reel_height, names)
     with progress(f"Cutting {title}", float(reel_edges_sec(chosen, style)[-1])) as add_sec:
-        try:
-            decoding_process.call(path, render, *arguments, on_progress=add_sec)
-        finally:
-            discard(f"{path}.part")  # of a process that was ended
+        decoding_process.write(path, path, render, *arguments, on_progress=add_sec)
 
 
 def describe_format(chosen: list[ChosenSection], height_px: int | None) -> joined_reel.ReelFormat:
@@ -290,6 +286,11 @@ def describe_format(chosen: list[ChosenSection], height_px: int | None) -> joine
         rate_fps=reel_sections.output_rate(main),
         has_audio=any(one.result.info.audio for one in chosen),
     )
+
+
+def plain_parts(chosen: list[ChosenSection]) -> list[joined_reel.Part]:
+    """Return the sections in the order of the reel, as a plain reel takes them."""
+    return [joined_reel.Part(one.result.video_path, one.result.info, one.section) for one in chosen]
 
 
 def styled_sections(chosen: list[ChosenSection]) -> list[reel_sections.ReelSection]:
@@ -310,7 +311,7 @@ def styled_sections(chosen: list[ChosenSection]) -> list[reel_sections.ReelSecti
 def reel_edges_sec(chosen: list[ChosenSection], style: ReelStyle) -> np.ndarray:
     """Return (num_sections + 1,) float64: where each section starts in the reel, and the reel's end."""
     if style.is_plain:
-        return np.cumsum([0.0, *(one.length_sec for one in chosen)])
+        return joined_reel.parts_edges_sec(plain_parts(chosen))
     return reel_sections.styled_edges_sec(styled_sections(chosen), style)
 
 
