@@ -21,11 +21,12 @@ if __name__ == "__main__":  # before the imports that take long
     interruption.install_exception_hook()
 
 import argparse
+import contextlib
 import functools
 import importlib.metadata
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,6 +125,13 @@ def make_job(video_path: Path, checkpoint: Checkpoint | None, args: argparse.Nam
         sections_path=sections_path,
         labels_sha256=label_sections.hash_label_file(match_files.find_label_path(video_path)),
     )
+
+
+def list_jobs(video_paths: list[Path], checkpoint: Checkpoint | None, args: argparse.Namespace) -> Iterator[Job]:
+    """Yield the jobs of matches. Those that fail are left out here, and reported when their turn comes."""
+    for video_path in video_paths:
+        with contextlib.suppress(Exception):
+            yield make_job(video_path, checkpoint, args)
 
 
 def extract_match(
@@ -261,10 +269,12 @@ def extract_matches(args: argparse.Namespace) -> int:
         return 1
     if args.sections and (problem := label_sections.refuse_sections_path(args.sections, len(video_paths))):
         raise ExtractionError(problem)
-    if args.together and (problem := together.refuse_name(args.together, video_paths)):
+    if args.together and (problem := together.refuse_name(args.together, video_paths, args.output_dir)):
         raise ExtractionError(problem)
     match_args = argparse.Namespace(**{**vars(args), "length": None if args.together else args.length})
     checkpoint = find_checkpoint(args.ckpt) if args.ckpt else None
+    if args.together and (problem := together.refuse_missing_scores(list_jobs(video_paths, checkpoint, args), args)):
+        raise ExtractionError(problem)
     if not args.ckpt and not args.sections:
         print(NOTHING_LEARNED)
     needs_point = args.threshold is None and match_args.length is None and args.sections is None

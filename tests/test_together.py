@@ -12,7 +12,7 @@ import opentimelineio
 import pytest
 from clips import tone, write_clip
 from extractor import all_files
-from test_highlight_extractor import frames_in
+from test_highlight_extractor import contents, frames_in
 
 from highlight_extractor import parse_args
 from videosummarizer import audio_track, media, video_track
@@ -162,11 +162,59 @@ def test_a_match_that_fails_costs_only_its_part(extract, week, caplog):
         (["--order", "score"], "--together: received --order score and sections without scores, expected --ckpt"),
     ],
 )
-def test_sections_without_scores_cannot_be_ranked(extract, week, caplog, arguments, message):
+def test_sections_without_scores_cannot_be_ranked_and_nothing_is_cut(extract, week, caplog, arguments, message):
     assert extract.cut(*week, *arguments) == 1
-    assert message in caplog.messages[-1]
-    assert not extract.names() & FILES
-    assert extract.names() >= {"결승_highlights.mp4", "second_highlights.mp4"}
+    (received,) = caplog.messages
+    assert message in received
+    assert not extract.out.exists()
+
+
+def test_scores_of_an_earlier_run_rank_sections_and_one_match_without_them_is_refused(extract, week, caplog):
+    write_clip(week[1], num_frames=72, first_number=200)
+    assert extract(*week[:2]) == 0
+    for path in (extract.out / "결승.json", extract.out / "결승_scores.csv"):
+        path.unlink()
+    before = contents(extract.out)
+    assert extract.cut(*week, "--order", "score", "--overwrite") == 1
+    assert caplog.messages[-1].startswith("--together: received --order score and sections without scores")
+    assert contents(extract.out) == before
+    (week[3] / "결승.txt").write_text("")  # without sections it needs none
+    assert extract.cut(*week, "--order", "score", "--overwrite") == 0
+    assert frames_in(extract.out / "week.mp4") == [*range(210, 220)]
+
+
+def test_a_reel_that_is_replaced_stays_until_the_new_one_is_cut(extract, week, monkeypatch, caplog):
+    assert extract.cut(*week) == 0
+    files = {f"week{suffix}" for suffix in together.SUFFIXES}
+    before = {name: value for name, value in contents(extract.out).items() if name in files}
+
+    def fail(*arguments):
+        assert {name: value for name, value in contents(extract.out).items() if name in files} == before
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(joined_reel.JoinedReelWriter, "write_frame", fail)
+        assert extract.cut(*week, "--order", "time", "--overwrite") == 1
+    assert "No space left on device" in caplog.messages[-1]
+    assert {name: value for name, value in contents(extract.out).items() if name in files} == before
+    assert extract.cut(*week, "--order", "time", "--overwrite") == 0
+    assert json.loads((extract.out / "week.json").read_text())["settings"]["order"] == "time"
+
+
+def test_the_name_of_the_reel_is_composed_and_short_enough_before_anything_is_cut(extract, week, caplog):
+    decomposed = unicodedata.normalize("NFD", "결승 주간.mp4")
+    assert extract.cut(*week[:-1], decomposed) == 0
+    assert extract.names() >= {"결승 주간.mp4", "결승 주간.json"}
+    (extract.out / "결승 주간.mp4").rename(extract.out / decomposed)  # as on a drive that was written by a Mac
+    assert extract.cut(*week[:-1], "결승 주간.mp4") == 0
+    assert "결승 주간.mp4" not in extract.names()
+    extract.out = extract.folder / "other"
+    assert extract.cut(*week[:-1], f"{'가' * 82}.mp4") == 1
+    assert caplog.messages[-1] == (
+        f"--together: {'가' * 82}.mp4: received a title of 246 bytes, expected at most 243, as {extract.out} takes no "
+        "file name <title>.fcpxml.part of more than 255 bytes: choose a shorter one"
+    )
+    assert not extract.out.exists()
 
 
 @pytest.mark.parametrize("name", ["경기.mp4", "경기_highlights.mp4"])

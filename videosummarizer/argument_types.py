@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from videosummarizer.labels import parse_time
-from videosummarizer.match_files import describe_bad_name
+from videosummarizer.match_files import compose, describe_bad_name
 from videosummarizer.tracks import MIX
 
 # Numbers from here on are typing errors, and products of them are not finite.
@@ -112,11 +112,11 @@ def time_sec(text: str) -> float:
 
 
 def reel_name(text: str) -> Path:
-    """Parse the name of an mp4 without a folder."""
+    """Parse the name of an mp4 without a folder, in composed characters as titles are."""
     path = Path(text)
     if path.name != text or path.suffix.lower() != ".mp4" or describe_bad_name(path):
         raise argparse.ArgumentTypeError(f"received {text!r}, expected a file name without a folder, such as week.mp4")
-    return path
+    return Path(compose(text))
 
 
 def regular_expression(text: str) -> re.Pattern:

@@ -128,13 +128,16 @@ def describe_twins(paths: list[Path]) -> str | None:
     )
 
 
-def describe_long_name(path: Path, output_dir: Path, longest_ending: str) -> str | None:
+def describe_long_name(
+    path: Path, output_dir: Path, longest_ending: str, advice: str = "rename the file"
+) -> str | None:
     """Return the error message about a title for which files cannot be written, None if it is short enough.
 
     Args:
-        path: the video of a match.
+        path: the video of a match, or the name of another file whose title is used.
         output_dir: the folder for its files, which may not exist yet.
         longest_ending: what is appended to the title in the longest name of its files.
+        advice: what to do.
     """
     try:
         limit = os.pathconf(existing_folder(output_dir), "PC_NAME_MAX")
@@ -145,7 +148,7 @@ def describe_long_name(path: Path, output_dir: Path, longest_ending: str) -> str
         return None
     return (
         f"{path}: received a title of {num_bytes} bytes, expected at most {max_bytes}, as {output_dir} takes no file "
-        f"name <title>{longest_ending} of more than {limit} bytes: rename the file"
+        f"name <title>{longest_ending} of more than {limit} bytes: {advice}"
     )
 
 

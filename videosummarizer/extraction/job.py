@@ -73,6 +73,13 @@ class Job:
         return before is not None and all(before.get(name) == value for name, value in self.scored_with.items())
 
     @property
+    def has_kept_scores(self) -> bool:
+        """Return whether the scores of the previous run can be used."""
+        duration_sec = self.previous_report.get("duration_sec")
+        is_known = isinstance(duration_sec, float) and math.isfinite(duration_sec)
+        return self.has_same_scores and is_known and read_kept_scores(self, duration_sec) is not None
+
+    @property
     def is_up_to_date(self) -> bool:
         """Return whether the previous run's files are those that this run would write."""
         return self.has_same_scores and in_use(self.previous_report["settings"]) == in_use(self.settings)

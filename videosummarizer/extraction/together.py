@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,20 +15,22 @@ from videosummarizer.atomic_file import atomic_write
 from videosummarizer.extraction import decoding_process, joined_reel, reel_sections, selection
 from videosummarizer.extraction.exports import edl, fcp7_xml, fcpxml, otio
 from videosummarizer.extraction.exports.timeline import Clip, ExportError, Timeline, describe_match
-from videosummarizer.extraction.job import MAX_REPORT_BYTES, ExtractionError, describe_setting
+from videosummarizer.extraction.job import MAX_REPORT_BYTES, ExtractionError, Job, describe_setting
 from videosummarizer.extraction.job import SUFFIXES as MATCH_SUFFIXES
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.extraction.reel import round_to_even
 from videosummarizer.extraction.reel_style import ReelStyle
-from videosummarizer.labels import format_time
-from videosummarizer.match_files import compose, title_of
+from videosummarizer.labels import format_time, read_label_file
+from videosummarizer.match_files import describe_long_name, find_file, title_of
 from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.sections import to_frames, to_seconds
 from videosummarizer.untrusted_file import parse_json, read_limited
 
 # All files of the reel, by the ends of their names.
 SUFFIXES = (".json", ".edl", ".fcpxml", ".otio", ".xml", ".mp4")
+# The end of the longest name of a file that is written for the reel.
+LONGEST_ENDING = f"{max(SUFFIXES, key=len)}.part"
 # The arguments that decide what is in the reel, apart from the sections of the matches.
 SETTINGS = ("length", "order", "reel_height", "aspect", "fit", "transition", "captions", "intro")
 
@@ -82,9 +85,8 @@ def choose_sections(results: list[MatchResult], length_sec: float | None, order:
         for section, score in zip(result.sections, scores_of(result), strict=True)
     ]
     is_scored = all(np.isfinite(one.score) for one in in_time)
-    if not is_scored and (length_sec is not None or order == "score"):
-        asked = "--length" if length_sec is not None else "--order score"
-        raise ExtractionError(f"--together: received {asked} and sections without scores, expected --ckpt as well")
+    if not is_scored and (asked := ranking_option(length_sec, order)):
+        raise ExtractionError(describe_missing_scores(asked))
     if not is_scored:
         return in_time
     ranked = sorted(in_time, key=lambda one: -one.score)
@@ -94,6 +96,16 @@ def choose_sections(results: list[MatchResult], length_sec: float | None, order:
         return ranked
     place = {result.video_path: number for number, result in enumerate(results)}
     return sorted(ranked, key=lambda one: (place[one.result.video_path], one.section[0]))
+
+
+def ranking_option(length_sec: float | None, order: str | None) -> str | None:
+    """Return the option for which sections need scores, None without one."""
+    return "--length" if length_sec is not None else "--order score" if order == "score" else None
+
+
+def describe_missing_scores(asked: str) -> str:
+    """Return the error message about sections without scores that are to be ranked."""
+    return f"--together: received {asked} and sections without scores, expected --ckpt as well"
 
 
 def scores_of(result: MatchResult) -> np.ndarray:
@@ -140,44 +152,61 @@ def best_window(one: ChosenSection, length_sec: float, is_needed: bool) -> Chose
 # ---- The reel and its files
 
 
-def refuse_name(reel_name: Path, video_paths: list[Path]) -> str | None:
-    """Return the error message about a name whose files would be those of a match, None for any other."""
-    names = {compose(f"{reel_name.stem}{suffix}") for suffix in SUFFIXES}
+def refuse_name(reel_name: Path, video_paths: list[Path], output_dir: Path) -> str | None:
+    """Return the error message about a name that is too long, or whose files would be those of a match, else None."""
+    if problem := describe_long_name(reel_name, output_dir, LONGEST_ENDING, "choose a shorter one"):
+        return f"--together: {problem}"
+    names = {f"{title_of(reel_name)}{suffix}" for suffix in SUFFIXES}
     for video_path in video_paths:
         if not names.isdisjoint(f"{title_of(video_path)}{suffix}" for suffix in MATCH_SUFFIXES):
             return f"--together: received {reel_name}, whose files would replace those of {video_path}: choose another"
     return None
 
 
+def refuse_missing_scores(jobs: Iterable[Job], args: argparse.Namespace) -> str | None:
+    """Return the error message if sections are to be ranked that have no scores, before anything is cut; else None.
+
+    Only the sections of label files can have none: without a checkpoint, their scores are those of an earlier run.
+    """
+    asked = ranking_option(args.length, args.order)
+    if asked is None or args.sections is None or args.ckpt is not None:
+        return None
+    lacks_scores = (read_label_file(job.sections_path) and not job.has_kept_scores for job in jobs)
+    return describe_missing_scores(asked) if any(lacks_scores) else None
+
+
 def write_reel_of_all(results: list[MatchResult], args: argparse.Namespace) -> None:
     """Write the reel of the best sections of matches, and its files; those that exist are kept.
+
+    The reel is cut first: with --overwrite, an earlier one stays with its files until the new one replaces it.
 
     Raises:
         ExtractionError: There is no section, or existing files were made of other sections or with other settings.
         media.MediaError, reel.ReelError, OSError: A match cannot be read, or a file cannot be written.
     """
-    title = args.together.stem
-    path_of = {suffix: args.output_dir / f"{title}{suffix}" for suffix in SUFFIXES}
+    title = title_of(args.together)
+    path_of = {suffix: find_file(args.output_dir / f"{title}{suffix}") for suffix in SUFFIXES}
     chosen = choose_sections(results, args.length, args.order)
     if not chosen:
         raise ExtractionError(f"{path_of['.mp4']}: no match has a section, so there is nothing to cut together")
     settings = {name: getattr(args, name) for name in SETTINGS}
     made_of = hash_sections(chosen)
     existing = [path for path in path_of.values() if path.exists()]
-    if existing and args.overwrite:
-        for path in existing:
-            path.unlink()
-    elif existing:
+    if existing and not args.overwrite:
         refuse_other_files(existing[0], path_of[".json"], settings, made_of)
+    if is_kept := path_of[".mp4"].exists() and not args.overwrite:
+        print(f"{title}: finished already and kept")
+    else:
+        cut_reel(title, chosen, path_of[".mp4"], args)
+    for path in existing if args.overwrite else ():
+        if path != path_of[".mp4"]:
+            path.unlink()
     if not path_of[".json"].exists():
         starts_sec = reel_edges_sec(chosen, ReelStyle.from_arguments(args))
         atomic_write(path_of[".json"], write_report(title, chosen, starts_sec, settings, made_of))
     write_exports(title, chosen, path_of, args.output_dir)
-    if path_of[".mp4"].exists():
-        print(f"{title}: finished already and kept")
-        return
-    cut_reel(title, chosen, path_of[".mp4"], args)
-    describe_reel(title, chosen, path_of[".mp4"])
+    if not is_kept:
+        describe_reel(title, chosen, path_of[".mp4"])
 
 
 def hash_sections(chosen: list[ChosenSection]) -> str:
