@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from videosummarizer.sections import coverage, label_segments, runs_of
+from videosummarizer.sections import coverage, label_segments, overlaps_sec, runs_of
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,10 @@ def test_runs_end_where_nothing_follows(is_true, runs):
     is_true = np.array([letter == "#" for letter in is_true], bool)
     found = runs_of(is_true)
     assert (found.shape, found.tolist()) == ((len(runs), 2), runs)
+
+
+def test_overlaps_are_the_seconds_of_each_section_that_other_ones_cover():
+    sections_sec, others_sec = np.array([[0.0, 2.0], [3.0, 7.0], [8.0, 9.0]]), np.array([[1.5, 4.0], [5.0, 6.0]])
+    assert overlaps_sec(sections_sec, others_sec).tolist() == [0.5, 2.0, 0.0]
+    assert overlaps_sec(sections_sec, others_sec[:0]).tolist() == [0.0, 0.0, 0.0]
+    assert overlaps_sec(sections_sec[:0], others_sec).tolist() == []

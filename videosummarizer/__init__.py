@@ -31,6 +31,7 @@ Modules:
     sections.py        sections in seconds and frames: union, coverage, length, mean score
     timestamps.py      timestamps that restart, jump, or do not fit the number of packets
     tracks.py          which video and which audio track of a file is read
+    undecided.py       stretches of a match that nobody has looked at: reading, checking, writing
     untrusted_file.py  reading files that may be hostile: their size, JSON, excerpts for messages
     worker_processes.py
                        calls in worker processes, which cost no other call if they crash

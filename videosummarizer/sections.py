@@ -72,6 +72,13 @@ def coverage(sections_sec: np.ndarray, num_parts: int, part_length: float) -> np
     return np.clip(overlaps, 0, None).sum(axis=1) / part_length
 
 
+def overlaps_sec(sections_sec: np.ndarray, others_sec: np.ndarray) -> np.ndarray:
+    """Compute how much of each section disjoint other ones cover: (num_sections,) float64 seconds."""
+    starts, ends = sections_sec[:, :1], sections_sec[:, 1:]
+    covered = np.minimum(ends, others_sec[:, 1]) - np.maximum(starts, others_sec[:, 0])
+    return np.clip(covered, 0, None).sum(axis=1)
+
+
 def runs_of(is_true: np.ndarray) -> np.ndarray:
     """Find the runs of True in an array.
 
