@@ -163,26 +163,58 @@ def extract_match(
             return True, score_and_select(job, checkpoint, network, args) if args.together else None
     prepare_folder(args.output_dir, "correct its permissions, make room, or choose another --output_dir")
     result = score_and_select(job, checkpoint, network, args)
-    for path in job.existing_files if args.overwrite else job.stale_files:
-        clip_files.remove_clips(path) if path.is_dir() else path.unlink()
-    if not job.path_of[".json"].exists() or job.previous_report.get("labels_sha256") != job.labels_sha256:
-        atomic_write(job.path_of[".json"], outputs.write_report(result, provenance(job, checkpoint, result)))
-    is_complete = True
-    cut = match_writers.Cut(result, args)
-    for writer in match_writers.select_writers(args, len(result.sections) > 0, result.scores is not None):
-        path = job.path_of[writer.suffix]
-        try:
-            if writer.is_folder or not path.exists():
-                writer.write(cut, path)
-        except ExportError as error:
-            logger.warning("%s is not written: %s", path, error)
-        except Exception as error:  # also of libraries: the other files do not depend on this one
-            report_error(path, "cannot be written", error, args)
-            is_complete = False
-    describe_result(result, job.path_of, job.sections_path)
+    writers = match_writers.select_writers(args, len(result.sections) > 0, result.scores is not None)
+    outdated = job.replace_files(writers) if args.overwrite else job.outdated
+    not_written = {} if args.overwrite else job.not_written
+    how = provenance(job, checkpoint, result)
+
+    def write_report(outdated: list[str], not_written: dict[str, str]) -> None:
+        state = {"outdated": outdated, "not_written": not_written}
+        content = outputs.write_report(result, how | {name: value for name, value in state.items() if value})
+        atomic_write(job.path_of[".json"], content)
+
+    has_other_labels = job.previous_report.get("labels_sha256") != job.labels_sha256
+    if args.overwrite or has_other_labels or not job.path_of[".json"].exists():
+        write_report(outdated, not_written)
+    before = (outdated, not_written)
+    is_complete, *after = write_files(job, writers, match_writers.Cut(result, args), outdated)
+    if tuple(after) != before:
+        write_report(*after)
+    describe_result(result, job.path_of, job.sections_path, after[0])
     if preview.is_needed(video_path) and not args.preview:
         logger.warning(preview.describe_need(video_path))
     return is_complete, result
+
+
+def write_files(
+    job: Job, writers: list[match_writers.FileWriter], cut: match_writers.Cut, outdated: list[str]
+) -> tuple[bool, list[str], dict[str, str]]:
+    """Write the files of a match that are missing or outdated. The others do not depend on one that fails.
+
+    Returns:
+        is_complete: Whether all are written that can be.
+        outdated: The suffixes of the files that are still those of an earlier run.
+        not_written: Why files cannot be written for this match, by their suffixes.
+    """
+    is_complete, outdated, not_written = True, list(outdated), {}
+    for writer in writers:
+        path = job.path_of[writer.suffix]
+        if path.exists() and not writer.is_folder and writer.suffix not in outdated:
+            continue
+        try:
+            if writer.is_folder and writer.suffix in outdated:
+                clip_files.remove_clips(path)
+            writer.write(cut, path)
+        except ExportError as error:
+            logger.warning("%s is not written: %s", path, error)
+            path.unlink(missing_ok=True)  # of an earlier run
+            not_written[writer.suffix] = str(error)
+        except Exception as error:  # also of libraries
+            report_error(path, "cannot be written", error, cut.args)
+            is_complete = False
+            continue
+        outdated = [suffix for suffix in outdated if suffix != writer.suffix]
+    return is_complete, outdated, not_written
 
 
 def report_error(path: Path, action: str, error: Exception, args: argparse.Namespace) -> None:
@@ -213,8 +245,10 @@ def provenance(job: Job, checkpoint: Checkpoint | None, result: MatchResult) -> 
     }
 
 
-def describe_result(result: MatchResult, path_of: dict[str, Path], sections_path: Path | None) -> None:
-    """Print how much was selected, and the paths of the main files."""
+def describe_result(
+    result: MatchResult, path_of: dict[str, Path], sections_path: Path | None, outdated: list[str]
+) -> None:
+    """Print how much was selected, and the paths of the main files, apart from those that are still outdated."""
     total, duration = total_sec(result.sections_sec), result.info.duration_sec
     print(f"{result.title}: {len(result.sections)} sections, {format_time(total)} of {format_time(duration)}")
     if not len(result.sections) and sections_path:
@@ -238,7 +272,7 @@ def describe_result(result: MatchResult, path_of: dict[str, Path], sections_path
         ("page", ".html"),
         ("timeline", "_timeline.png"),
     ):
-        if path_of[suffix].exists():
+        if path_of[suffix].exists() and suffix not in outdated:
             print(f"  {name:9} {path_of[suffix]}")
 
 

@@ -297,12 +297,20 @@ def test_a_match_without_sections(extract, match, tmp_path, capsys, caplog):
     assert "finished already" in capsys.readouterr().out
 
 
-def test_without_opentimelineio_the_rest_is_written(extract, match, tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "opentimelineio", None)
-    assert extract(match) == 0
+def test_without_opentimelineio_the_rest_is_written_until_it_is_installed(
+    extract, match, tmp_path, monkeypatch, caplog, capsys
+):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "opentimelineio", None)
+        assert extract(match) == 0
+        assert extract(match) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "match: finished already and kept"
     assert "match.edl is not written: it needs OpenTimelineIO, which is not installed: pip install" in caplog.text
     assert {path.suffix for path in (tmp_path / "out").iterdir()} >= {".mp4", ".html", ".fcpxml", ".vtt"}
     assert not (tmp_path / "out" / "match.edl").exists()
+    assert extract(match) == 0
+    assert (tmp_path / "out" / "match.edl").exists()
+    assert "not_written" not in json.loads((tmp_path / "out" / "match.json").read_text())
 
 
 def test_labels_that_cannot_be_used_are_named_and_left_out(extract, match, tmp_path, caplog):

@@ -281,3 +281,27 @@ def test_a_reel_that_fails_halfway_leaves_no_part_and_costs_no_other_file(extrac
     after = contents(extract.out)
     assert {name: after[name] for name in before} == before
     assert media.probe(extract.out / "match_highlights.mp4").duration_sec == pytest.approx((23 + 12) / 30, abs=1e-3)
+
+
+def test_with_overwrite_a_reel_stays_until_the_new_one_replaces_it(extract, monkeypatch, caplog, capsys):
+    match = extract.match()
+    assert extract(match, "--clips") == 0
+    before = (extract.out / "match_highlights.mp4").read_bytes()
+
+    def fail(*arguments):
+        raise reel.ReelError("match_highlights.mp4: the reel cannot be written (Invalid argument)")
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(reel.ReelWriter, "write_frame", fail)
+        assert extract(match, "--threshold", "0.8", "--overwrite") == 1
+    assert (extract.out / "match_highlights.mp4").read_bytes() == before
+    assert "match_highlights.mp4" not in capsys.readouterr().out
+    assert extract.labels() == "15,30,00:00:00,00:00:01\n"
+    assert "match_clips" not in extract.names()  # which were not asked for
+    assert extract(match, "--threshold", "0.8") == 0  # continues
+    assert len(media.probe(extract.out / "match_highlights.mp4").frame_times_sec) == 15
+    assert extract(match, "--threshold", "0.8") == 0
+    assert capsys.readouterr().out.endswith("match: finished already and kept\n")
+    assert extract(match, "--threshold", "1", "--overwrite") == 0  # without sections there is none
+    assert "match_highlights.mp4" not in extract.names()

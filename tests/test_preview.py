@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 
@@ -157,6 +158,24 @@ def test_the_page_plays_a_preview_if_one_is_asked_for(extract, caplog, capsys):
     assert (extract.out / "match_preview.mp4").exists()
 
 
+def test_a_copy_is_made_again_only_if_the_match_or_its_audio_track_has_changed(extract, recording):
+    match, copy = shutil.copy(recording, extract.folder / "match.mkv"), extract.out / "match_preview.mp4"
+
+    def run(*arguments):
+        assert extract(match, "--preview", "--overwrite", *arguments) == 0
+        return copy.stat().st_mtime_ns
+
+    first = run()
+    assert run("--threshold", "0.8") == first
+    assert played(extract) == "match_preview.mp4"
+    second = run("--audio_track", "1")
+    assert second != first
+    os.utime(match, ns=(1, 1))
+    assert run("--audio_track", "1") != second
+    assert extract(match, "--overwrite") == 0
+    assert not copy.exists()
+
+
 def test_a_copy_that_cannot_be_written_is_an_error(extract, monkeypatch, caplog):
     def fail(part_path, path):
         raise OSError(28, "No space left on device")
@@ -174,9 +193,12 @@ def test_matches_that_browsers_play_get_no_preview(extract, caplog):
     assert "match_preview.mp4" not in extract.names()
 
 
-def test_where_no_copy_is_possible_the_page_refers_to_the_match(extract, caplog):
+def test_where_no_copy_is_possible_the_page_refers_to_the_match(extract, caplog, capsys):
     match = match_of(extract, "avi", "-c:v", "mpeg4", "-c:a", "mp3")
     assert extract(match, "--preview") == 0
     assert f"{extract.out / 'match_preview.mp4'} is not written: browsers do not play mpeg4, which a" in caplog.text
     assert played(extract) == "../match.avi"
+    capsys.readouterr()
+    assert extract(match, "--preview") == 0
+    assert capsys.readouterr().out == "match: finished already and kept\n"
     shutil.rmtree(extract.out)

@@ -13,6 +13,7 @@ import numpy as np
 
 from videosummarizer.evaluation.operating_point import parse_operating_point
 from videosummarizer.extraction import clip_files, outputs
+from videosummarizer.extraction.exports import otio
 from videosummarizer.extraction.match_writers import WRITERS, FileWriter
 from videosummarizer.match_files import describe_bad_name, title_of
 from videosummarizer.untrusted_file import excerpt, parse_json, read_limited
@@ -86,24 +87,65 @@ class Job:
 
     @property
     def is_finished(self) -> bool:
-        """Return whether all files exist and are up to date."""
+        """Return whether all files exist that can be written, and are up to date."""
         has_report = self.path_of[".json"].exists()
-        return self.is_up_to_date and has_report and not self.stale_files and all(map(self.is_written, self.writers))
+        return self.is_up_to_date and has_report and not self.outdated and all(map(self.is_written, self.writers))
 
     def is_written(self, writer: FileWriter) -> bool:
-        """Return whether a file exists; of a folder, whether it has a clip of each section of the previous run."""
+        """Return whether a file exists or cannot exist; of a folder, whether it has a clip of each earlier section."""
         path = self.path_of[writer.suffix]
-        return path.exists() and not (
-            writer.is_folder and not clip_files.are_complete(path, self.previous_report["sections"])
-        )
+        if not path.exists():
+            reason = self.not_written.get(writer.suffix)
+            return reason is not None and not (reason == otio.NOT_INSTALLED and otio.is_installed())
+        return not writer.is_folder or clip_files.are_complete(path, self.previous_report["sections"])
 
     @property
-    def stale_files(self) -> list[Path]:
-        """Return the existing files that show the labels next to the match as they were before a change."""
-        if self.previous_report.get("labels_sha256", self.labels_sha256) == self.labels_sha256:
-            return []
-        paths = [self.path_of[writer.suffix] for writer in self.writers if writer.shows_labels]
-        return [path for path in paths if path.exists()]
+    def not_written(self) -> dict[str, str]:
+        """Return why the previous run could not write some files of this match, by their suffixes."""
+        recorded = self.previous_report.get("not_written")
+        return recorded if isinstance(recorded, dict) else {}
+
+    @property
+    def outdated(self) -> list[str]:
+        """Return the suffixes of the existing files that have to be written again.
+
+        They show the labels next to the match as they were before a change, or a run with --overwrite was interrupted
+        before it replaced them.
+        """
+        recorded = self.previous_report.get("outdated")
+        suffixes = {suffix for suffix in SUFFIXES if isinstance(recorded, list) and suffix in recorded}
+        if self.previous_report.get("labels_sha256", self.labels_sha256) != self.labels_sha256:
+            suffixes |= {writer.suffix for writer in self.writers if writer.shows_labels}
+        return [suffix for suffix in SUFFIXES if suffix in suffixes and self.path_of[suffix].exists()]
+
+    def replace_files(self, writers: list[FileWriter]) -> list[str]:
+        """Delete the existing files that no writer replaces, and return the suffixes of those that are to be replaced.
+
+        These stay until then. But a copy of the match is deleted if it would be another one, so that no page plays it.
+        """
+        existing, outdated = self.existing_files, []
+        for suffix, path in self.path_of.items():
+            writer = next((writer for writer in writers if writer.suffix == suffix), None)
+            if suffix == ".json" or path not in existing or (writer and writer.copies_match and self.has_same_copy):
+                continue
+            if writer and not writer.copies_match:
+                outdated.append(suffix)
+            elif path.is_dir():
+                clip_files.remove_clips(path)
+            else:
+                path.unlink()
+        return outdated
+
+    @property
+    def has_same_copy(self) -> bool:
+        """Return whether a copy of the match by the previous run has the same video and the same audio track."""
+        settings, scored_with = (self.previous_report.get(name, {}) for name in ("settings", "scored_with"))
+        track = scored_with.get("scored_track")
+        return (
+            scored_with.get("source") == self.scored_with["source"]
+            and settings.get("audio_track") == self.settings.get("audio_track")
+            and self.scored_with.get("scored_track", track) == track
+        )
 
 
 def refuse_paths(video_paths: list[Path], output_dir: Path) -> dict[Path, str]:

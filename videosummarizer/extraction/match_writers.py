@@ -106,6 +106,7 @@ class FileWriter:
         needs_scores: Whether it is left out for a match without scores.
         is_folder: Whether it is a folder of files, some of which may exist already.
         shows_labels: Whether it shows the label file next to the match: it is written again when that changes.
+        copies_match: Whether it depends on the match and its audio track alone, and stays while these are the same.
         argument: The argument that asks for it; without one it is always written.
     """
 
@@ -115,6 +116,7 @@ class FileWriter:
     needs_scores: bool = False
     is_folder: bool = False
     shows_labels: bool = False
+    copies_match: bool = False
     argument: str | None = None
 
 
@@ -235,7 +237,7 @@ WRITERS = (
     FileWriter("_scores.csv", content(lambda cut: outputs.write_scores(cut.result)), needs_scores=True),
     FileWriter(".txt", content(lambda cut: outputs.write_labels(cut.result))),
     FileWriter(".vtt", content(write_webvtt)),
-    FileWriter(preview.SUFFIX, write_preview, argument="preview"),
+    FileWriter(preview.SUFFIX, write_preview, copies_match=True, argument="preview"),
     FileWriter(".html", content(render_page), shows_labels=True),
     FileWriter("_timeline.png", content(lambda cut: outputs.draw_timeline(cut.result)), shows_labels=True),
     FileWriter(

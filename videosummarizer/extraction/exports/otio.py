@@ -12,6 +12,12 @@ from videosummarizer.extraction.exports.timeline import Clip, ExportError, Media
 
 # The packages of OpenTimelineIO that the exports need.
 PACKAGES = "opentimelineio otio-cmx3600-adapter otio-fcp-adapter"
+# The names of the adapters that they have.
+ADAPTERS = ("otio_json", "cmx_3600", "fcp_xml")
+# The message where one of them is missing.
+NOT_INSTALLED = (
+    f"it needs OpenTimelineIO, which is not installed: pip install {PACKAGES}, then run the same command again"
+)
 # The name under which the clips' scores are stored in an OpenTimelineIO file.
 METADATA_NAME = "video_summarizer"
 
@@ -103,7 +109,13 @@ def import_otio(adapter: str):
     except ImportError:
         opentimelineio = None
     if opentimelineio is None or adapter not in opentimelineio.adapters.available_adapter_names():
-        raise ExportError(
-            f"it needs OpenTimelineIO, which is not installed: pip install {PACKAGES}, then run the same command again"
-        )
+        raise ExportError(NOT_INSTALLED)
     return opentimelineio
+
+
+def is_installed() -> bool:
+    """Return whether the library and all adapters that the exports need are installed."""
+    try:
+        return all(map(import_otio, ADAPTERS))
+    except ExportError:
+        return False
