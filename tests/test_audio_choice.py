@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from clips import tone, write_clip
+from clips import ffmpeg, tone, write_clip, write_exact_audio
 
 import data_converter
 import main
@@ -52,6 +52,30 @@ def test_a_mix_that_begins_later_is_the_same_from_there_on(recording):
     info = media.probe(recording, "mix")
     later = np.concatenate(list(audio_track.read_audio(recording, info, RATE_HZ, from_sec=0.75)))
     np.testing.assert_allclose(later, read(recording, "mix")[RATE_HZ * 3 // 4 :], atol=1e-6)
+
+
+def test_packets_of_a_longer_track_do_not_wait_for_one_that_has_ended(tmp_path, monkeypatch):
+    inputs = []
+    for hz, duration_sec, amplitude in ((440, 1, 0.4), (1000, 40, 0.1)):
+        samples = tone(hz, duration_sec, RATE_HZ, amplitude)
+        path = write_exact_audio(tmp_path / f"{hz}.mkv", [(0, samples)], frame_ticks=[0])
+        inputs += ["-i", path]
+    ffmpeg(*inputs, "-map", "0:v", "-map", "0:a", "-map", "1:a", "-c", "copy", tmp_path / "match.mkv")
+    info, demux, packets = media.probe(tmp_path / "match.mkv", "mix"), media.demux, []
+
+    def count(*arguments):
+        for packet in demux(*arguments):
+            packets.append(packet.stream.index)
+            yield packet
+
+    monkeypatch.setattr(media, "demux", count)
+    blocks = audio_track.read_audio(tmp_path / "match.mkv", info, RATE_HZ)
+    received = next(blocks)
+    while len(received) < 2 * RATE_HZ:
+        received = np.append(received, next(blocks))
+    assert [loudest_hz(received[:4000]), loudest_hz(received[12000:16000])] == pytest.approx([440, 1000], abs=3)
+    assert len(packets) < 500  # of 820, each of 0.05 s
+    blocks.close()
 
 
 def test_a_track_that_the_file_lacks_is_named_with_those_that_it_has(recording, tmp_path):

@@ -1,26 +1,8 @@
 """Mix several audio tracks of a file: the sum of their samples, each at its own level and at its own time."""
 
-from collections import deque
 from collections.abc import Iterator
 
-import av
 import numpy as np
-
-
-def split_by_track(packets: Iterator[av.Packet], tracks: list[av.AudioStream]) -> list[Iterator[av.Packet]]:
-    """Return an iterator over the packets of each track. What one of them passes over waits for the others."""
-    waiting: dict[int, deque[av.Packet]] = {track.index: deque() for track in tracks}
-
-    def packets_of(track: av.AudioStream) -> Iterator[av.Packet]:
-        while True:
-            while not waiting[track.index]:
-                packet = next(packets, None)
-                if packet is None:
-                    return
-                waiting[packet.stream.index].append(packet)
-            yield waiting[track.index].popleft()
-
-    return [packets_of(track) for track in tracks]
 
 
 def add_up(tracks: list[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:

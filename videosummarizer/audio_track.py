@@ -81,48 +81,43 @@ def read_audio(
     Raises:
         media.MediaError: The file cannot be read, or has no audio track.
     """
-    with media.open_media(path) as container:
-        streams = media.audio_streams(container, video_info)
-        if not streams:
-            raise media.MediaError(f"{path}: received a file without an audio stream, expected one")
-        start_sec = media.start_time_sec(container)
-        if from_sec:
-            preroll_pts = int((from_sec + start_sec - PREROLL_SEC) / streams[0].time_base)
-            media.seek(container, streams[0], preroll_pts)
-        packets = media.demux(container, *streams)
-        if len(streams) == 1:
-            yield from read_track(packets, start_sec, sample_rate_hz, damage, from_sec)
-            return
-        damage = AudioDamage() if damage is None else damage
-        parts = audio_mix.split_by_track(packets, streams)
-        yield from audio_mix.add_up(
-            [read_track(part, start_sec, sample_rate_hz, damage.of_track(), from_sec) for part in parts]
-        )
+    if not video_info.audio_indices:
+        raise media.MediaError(f"{path}: received a file without an audio stream, expected one")
+    damage = AudioDamage() if damage is None else damage
+    # Each track is read by itself: where one ends or has a gap, the packets of the others would wait in memory.
+    tracks = [
+        read_track(path, index, sample_rate_hz, damage.of_track(), from_sec) for index in video_info.audio_indices
+    ]
+    yield from audio_mix.add_up(tracks) if len(tracks) > 1 else tracks[0]
 
 
 def read_track(
-    packets: Iterator[av.Packet], start_sec: float, sample_rate_hz: int, damage: AudioDamage | None, from_sec: float
+    path: str | os.PathLike, index: int, sample_rate_hz: int, damage: AudioDamage, from_sec: float
 ) -> Iterator[np.ndarray]:
     """Yield the audio of one track as `read_audio` does.
 
     Args:
-        packets: The packets of the track.
-        start_sec: The container's start time.
+        path: The video.
+        index: The index of the track among the file's streams.
         sample_rate_hz: The sample rate of the returned audio.
         damage: Takes the times of damage.
         from_sec: Where to begin.
     """
-    num_yielded = 0
-    for run_start_sec, run in audio_runs(decode_audio(packets, start_sec, damage), start_sec):
-        position = round((run_start_sec - from_sec) * sample_rate_hz)
-        for num_silent in split_silence(position - num_yielded):
-            yield np.zeros(num_silent, np.float32)
-        num_yielded = max(num_yielded, position)
-        for block in resample_audio(run, sample_rate_hz):
-            num_late = max(0, min(num_yielded - position, len(block)))
-            position += len(block)
+    with media.open_media(path) as container:
+        stream, start_sec, num_yielded = container.streams[index], media.start_time_sec(container), 0
+        if from_sec:
+            media.seek(container, stream, int((from_sec + start_sec - PREROLL_SEC) / stream.time_base))
+        decoded = decode_audio(media.demux(container, stream), start_sec, damage)
+        for run_start_sec, run in audio_runs(decoded, start_sec):
+            position = round((run_start_sec - from_sec) * sample_rate_hz)
+            for num_silent in split_silence(position - num_yielded):
+                yield np.zeros(num_silent, np.float32)
             num_yielded = max(num_yielded, position)
-            yield block[num_late:]
+            for block in resample_audio(run, sample_rate_hz):
+                num_late = max(0, min(num_yielded - position, len(block)))
+                position += len(block)
+                num_yielded = max(num_yielded, position)
+                yield block[num_late:]
 
 
 def split_silence(num_samples: int) -> Iterator[int]:
