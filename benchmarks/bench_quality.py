@@ -226,7 +226,7 @@ def run_main(dataset: Dataset, seed: int) -> tuple[dict[str, Scores], OperatingP
 def activity_scores(loader: DataLoader, subset: str) -> Scores:
     """Return the activity of a subset, by which highlight_extractor.py finds sections without a checkpoint."""
     scores = [
-        activity.score_segments(loader.read_match(files), loader.config, loader.num_steps, match.duration_sec)
+        activity.score_segments(loader.read_match(files), loader.config, loader.num_steps, match.duration_sec)[:2]
         for match, files in zip(loader.matches(subset), loader.files_by_match(subset), strict=True)
     ]
     return tuple(map(np.concatenate, zip(*scores, strict=True)))

@@ -43,7 +43,7 @@ class Extractor:
         on_progress(2.0)
         on_progress(0.5)
         self.scored.append(video_path.stem)
-        return np.array(SCORES), np.array(STEP_SCORES)
+        return np.array(SCORES), np.array(STEP_SCORES), None
 
     def write_checkpoint(self, name, point=POINT, **attributes):
         with h5py.File(self.folder / name, "w"):

@@ -13,7 +13,8 @@ import highlight_extractor
 from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.evaluation import plots
-from videosummarizer.extraction import activity, decoding_process
+from videosummarizer.extraction import activity, decoding_process, measures
+from videosummarizer.extraction.measures import StepMeter
 from videosummarizer.labels import read_label_file, resolve_sections
 
 RATE_FPS, SAMPLE_RATE_HZ = 10, 16000
@@ -62,6 +63,10 @@ def sections_sec(folder, video_path):
 # ---- Features
 
 
+def activity_of(features):
+    return activity.activity_of(activity.activity_parts(features, 0.5))
+
+
 def segments_of(frames, audio, config=CONFIG):
     num = len(audio) // config.num_samples
     return list(zip(np.split(frames, num), np.split(audio, num), strict=True))
@@ -72,7 +77,8 @@ def test_each_feature_shows_what_it_measures_in_its_step():
     frames[4:] = 200  # another picture from 2 s on: the first frame of the second segment
     audio = np.zeros(6 * 8000, np.float32)
     audio[3 * 8000 : 4 * 8000] = tone(500, 1, 8000, 0.5)
-    steps = np.concatenate(list(activity.measure_steps(segments_of(frames, audio), CONFIG, 4)))
+    meter = StepMeter(CONFIG, 4)
+    steps = np.concatenate([meter.measure(*segment) for segment in segments_of(frames, audio)])
     level, onsets, motion, shots = steps.T
     np.testing.assert_allclose(level, [0] * 6 + [0.5 / 2**0.5] * 2 + [0] * 4, atol=1e-3)
     assert np.argmax(onsets) == 6  # where it begins, and not where it goes on or ends
@@ -82,27 +88,27 @@ def test_each_feature_shows_what_it_measures_in_its_step():
 
 
 def test_fewer_frames_than_steps_repeat_and_several_are_averaged():
-    np.testing.assert_array_equal(activity.means_of_steps(np.array([1.0, 3.0]), 4), [1, 1, 3, 3])
-    np.testing.assert_array_equal(activity.means_of_steps(np.array([1.0, 3, 5, 7]), 2), [2, 6])
+    np.testing.assert_array_equal(measures.means_of_steps(np.array([1.0, 3.0]), 4), [1, 1, 3, 3])
+    np.testing.assert_array_equal(measures.means_of_steps(np.array([1.0, 3, 5, 7]), 2), [2, 6])
 
 
 def test_the_activity_of_a_step_is_the_stated_formula_and_a_single_peak_is_smoothed():
     features = np.tile([0.25, 0.4, 10.0, 0.5], (400, 1))
-    np.testing.assert_allclose(activity.activity_of(features, 0.5), 0.25**0.6)  # everything as much as ever
+    np.testing.assert_allclose(activity_of(features), 0.25**0.6)  # everything as much as ever
     features[:, 1:] = 0
-    np.testing.assert_allclose(activity.activity_of(features, 0.5), (0.25 / 2) ** 0.6)  # nothing but sound
+    np.testing.assert_allclose(activity_of(features), (0.25 / 2) ** 0.6)  # nothing but sound
     features[200, 2] = 50.0
-    raised = np.flatnonzero(activity.activity_of(features, 0.5) > (0.25 / 2) ** 0.6 + 1e-9)
+    raised = np.flatnonzero(activity_of(features) > (0.25 / 2) ** 0.6 + 1e-9)
     assert (raised[0], raised[-1]) == (195, 205)  # less than 3 s before and after
     features[:, 0] = 0
-    assert activity.activity_of(features, 0.5).min() == pytest.approx(0.5**0.6)  # without sound, the picture decides
+    assert activity_of(features).min() == pytest.approx(0.5**0.6)  # without sound, the picture decides
 
 
 def test_segments_end_with_the_match():
     rng = np.random.default_rng(1)
     frames, audio = rng.integers(0, 256, (16, 8, 8, 3), np.uint8), rng.uniform(-1, 1, 64000).astype(np.float32)
     audio[7 * 8000 :] = 0
-    scores, steps = activity.score_segments(segments_of(frames, audio), CONFIG, 4, 7.0)
+    scores, steps, _ = activity.score_segments(segments_of(frames, audio), CONFIG, 4, 7.0)
     assert steps.shape == (4, 4)
     assert (steps[3, 2:] == 0).all()
     assert (steps.ravel()[:14] > 0.2).all()

@@ -20,7 +20,7 @@ def crash(tmp_path, monkeypatch, extract, real_processes):
     """Return a function that makes the process of the decoder die; scores come from stand-ins of the network."""
     monkeypatch.setattr(scoring, "score_match", SCORE_MATCH)
 
-    def score_segments(network, segment_arrays, window_length):
+    def score_segments(network, segment_arrays, window_length, names):
         for steps, _ in zip(STEP_SCORES, segment_arrays, strict=True):
             yield np.array([max(steps), *steps], np.float32)
 

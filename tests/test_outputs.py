@@ -83,9 +83,9 @@ def test_the_last_segment_ends_with_the_match():
 def test_scores_are_read_again_to_the_last_digit(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_bytes(outputs.write_scores(FOUND))
-    assert outputs.read_scores(path).tolist() == SCORES.tolist()
+    assert outputs.read_scores(path)[0].tolist() == SCORES.tolist()
     path.write_text(SCORES_HEADER + "\n")
-    assert outputs.read_scores(path).shape == (0,)
+    assert outputs.read_scores(path)[0].shape == (0,)
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ def average(monkeypatch):
     """Let networks score a segment by its frames' mean and its steps by its audio's level. Return their windows."""
     windows = []
 
-    def score_segments(network, segment_arrays, window_length):
+    def score_segments(network, segment_arrays, window_length, names):
         windows.append(window_length)
         for video, audio in segment_arrays:
             yield np.array([video.mean() / 255, *[np.abs(audio).mean()] * 5], np.float32)
@@ -253,7 +253,7 @@ def average(monkeypatch):
 
 def test_a_match_is_scored_segment_by_segment_as_it_would_be_converted(match, average):
     info, seconds = media.probe(match), []
-    scores, step_scores = score_match(match, info, CONFIG, lambda: None, seconds.append)
+    scores, step_scores, _ = score_match(match, info, CONFIG, lambda: None, seconds.append)
     arrays = list(sampling.read_segments(match, info, CONFIG))
     assert (scores.shape, step_scores.shape, scores.dtype, step_scores.dtype) == ((15,), (15, 5), "f8", "f8")
     np.testing.assert_allclose(scores, [video.mean() / 255 for video, _ in arrays], atol=1e-6)
@@ -269,7 +269,7 @@ def test_progress_follows_what_was_read(match, monkeypatch):
     """Each segment's seconds are told once it is taken and before the next is, not all at the end."""
     told, at_segments = [], []
 
-    def score_segments(network, segment_arrays, window_length):
+    def score_segments(network, segment_arrays, window_length, names):
         for _ in segment_arrays:
             at_segments.append(len(told))
             yield np.zeros(6, np.float32)
@@ -293,7 +293,7 @@ def test_the_match_is_read_while_the_network_is_made(match, monkeypatch, average
         wait_until(lambda: len(read) == 25)  # 24 wait, one is in the reader's hands
         return None
 
-    scores, _ = score_match(match, media.probe(match), CONFIG, make_network)
+    scores, _, _ = score_match(match, media.probe(match), CONFIG, make_network)
     assert len(scores) == 40
 
 
@@ -320,7 +320,7 @@ def test_damage_is_said_once_the_match_is_scored(match, monkeypatch, caplog, ave
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_scores_that_are_not_finite_are_an_error_in_one_line(match, value, monkeypatch):
-    def score_segments(network, segment_arrays, window_length):
+    def score_segments(network, segment_arrays, window_length, names):
         yield from (np.full(6, value, np.float32) for _ in segment_arrays)
 
     monkeypatch.setattr(inference, "score_segments", score_segments)

@@ -3,21 +3,19 @@
 The activity of a time step is in [0, 1]. It is `(loudness * (1 + (onsets + motion + shots) / 3) / 2) ** 0.6`:
 
 - loudness: root mean square of the audio, relative to the match's peak, and at least SILENCE; without audio, 1.
-- onsets: spectral flux, how much louder the frequencies become from one short window to the next.
+- onsets: spectral flux, which is large at sudden sounds.
 - motion: mean absolute difference of successive frames.
 - shots: distance of the color histograms of successive frames, which is large at a change of shot.
 
-The last three are relative to what the match exceeds in one step of a hundred (QUANTILE), and at most 1. All are
-smoothed over a few seconds (SMOOTHING_SEC). The exponent is that of Stevens' power law: perceived loudness grows with
-the 0.6th power of sound pressure. Nothing is learned. Loudness is a factor of its own because, on labelled matches of
-two data sets, it ranks highlights better than each of the others, and better than the mean of all four.
+`measures` computes them. The last three are relative to what the match exceeds in one step of a hundred (QUANTILE), and
+at most 1. All are smoothed over a few seconds (SMOOTHING_SEC). The exponent is that of Stevens' power law: perceived
+loudness grows with the 0.6th power of sound pressure. Nothing is learned. Loudness is a factor of its own because, on
+labelled matches of two data sets, it ranks highlights better than each of the others, and better than the mean of all
+four.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +24,14 @@ from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.evaluation.decoding import log_odds, step_durations
 from videosummarizer.evaluation.operating_point import OperatingPoint
-from videosummarizer.extraction import outputs, scoring
+from videosummarizer.extraction import scoring
+from videosummarizer.extraction.measures import StepMeter
+from videosummarizer.extraction.reasons import ACTIVITY, Reasons
 
 # What the scores are called in files and on the page.
-SCORE_NAME = outputs.SCORE_NAMES[1]
+SCORE_NAME = ACTIVITY
+# What the activity is made of.
+PART_NAMES = ("loudness", "onsets", "motion", "shots")
 # A number for the formula, stored with the scores: those of another formula are not read again.
 VERSION = 1
 # How a match is sampled: in segments of 3 s, with 2 frames of 64 x 64 pixels a second and audio at 22,050 Hz.
@@ -49,92 +51,29 @@ LOUDNESS_EXPONENT = 0.6
 # A section costs as much as this many seconds hold whose log-odds are one standard deviation above the threshold. Most
 # sections then last 5 to 30 s.
 PENALTY_SEC = 2.0
-# Windows of the spectral flux are about this long.
-WINDOW_SEC = 0.023
-# Bins of each color in a histogram.
-NUM_BINS = 16
 # Onsets (log magnitudes), motion (grey levels) and distances of histograms below these come from an encoder's rounding.
 SMALLEST = (0.01, 1.0, 0.02)
 # If the activity varies less than this over a match, no section is better than another.
 MIN_VARIATION = 0.02
 
 
-@dataclass(frozen=True)
-class LastOfSegment:
-    """What the next segment is compared with.
-
-    Attributes:
-        spectrum: (num_frequencies,) float64, log magnitudes of the last window of the audio.
-        frame: (H, W, 3) float32, the last frame.
-        histogram: (3 * NUM_BINS,) float64, its color histogram; it sums to 1.
-    """
-
-    spectrum: np.ndarray
-    frame: np.ndarray
-    histogram: np.ndarray
-
-
-def measure_steps(
-    segments: Iterable[tuple[np.ndarray, np.ndarray]], config: DataConfig, num_steps: int
-) -> Iterator[np.ndarray]:
-    """Yield the features of the time steps of each segment of a match.
+def activity_parts(features: np.ndarray, step_sec: float) -> np.ndarray:
+    """Return (num_steps, 4) float64: what the activity of the time steps of a match is made of, by PART_NAMES.
 
     Args:
-        segments: (frames, audio) of each segment, with waveforms, as of `sampling.read_segments`.
-        config: How the match is sampled.
-        num_steps: K, the time steps of a segment.
-
-    Yields:
-        (K, 4) float64: root mean square of the audio, spectral flux, motion in grey levels, distance of histograms.
-    """
-    last = None
-    for frames, audio in segments:
-        level = [math.sqrt(part.mean()) for part in np.array_split(np.square(audio, dtype=np.float64), num_steps)]
-        spectra = log_spectra(audio, config.audio_sample_rate)
-        frames = frames.astype(np.float32)
-        histograms = np.stack([color_histogram(frame) for frame in frames])
-        if last is None:
-            last = LastOfSegment(spectra[0], frames[0], histograms[0])
-        rise = np.maximum(np.diff(spectra, axis=0, prepend=last.spectrum[np.newaxis]), 0).mean(axis=1)
-        motion = np.abs(np.diff(frames, axis=0, prepend=last.frame[np.newaxis])).mean(axis=(1, 2, 3))
-        shots = np.abs(np.diff(histograms, axis=0, prepend=last.histogram[np.newaxis])).sum(axis=1) / 2
-        last = LastOfSegment(spectra[-1], frames[-1], histograms[-1])
-        means = [means_of_steps(values, num_steps) for values in (rise, motion, shots)]
-        yield np.stack([level, *means], axis=1)
-
-
-def log_spectra(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Return (num_windows, num_frequencies) float64 compressed magnitudes of successive windows of a waveform."""
-    window_length = min(len(audio), 2 ** round(math.log2(WINDOW_SEC * sample_rate_hz)))
-    windows = audio[: len(audio) // window_length * window_length].reshape(-1, window_length)
-    magnitudes = np.abs(np.fft.rfft(windows * np.hanning(window_length), axis=1)) * 2 / window_length
-    return np.log1p(1000 * magnitudes)  # compressed above -60 dB
-
-
-def color_histogram(frame: np.ndarray) -> np.ndarray:
-    """Return (3 * NUM_BINS,) float64, the color histogram of a frame; it sums to 1."""
-    bins = (frame.reshape(-1, 3) * (NUM_BINS / 256)).astype(np.int64) + np.arange(3) * NUM_BINS
-    return np.bincount(bins.ravel(), minlength=3 * NUM_BINS) / bins.size
-
-
-def means_of_steps(values: np.ndarray, num_steps: int) -> np.ndarray:
-    """Return (K,) float64: the mean of the values in each time step, or the value at it where it has none."""
-    borders = np.arange(num_steps + 1) * len(values) // num_steps
-    return np.array([values[first : max(last, first + 1)].mean() for first, last in pairwise(borders)])
-
-
-def activity_of(features: np.ndarray, step_sec: float) -> np.ndarray:
-    """Return (num_steps,) float64 in [0, 1]: the activity of the time steps of a match.
-
-    Args:
-        features: (num_steps, 4), as of `measure_steps`, of the steps that begin before the match's end.
+        features: (num_steps, 4), as of `measures.StepMeter`, of the steps that begin before the match's end.
         step_sec: Seconds of a step.
     """
     level, *others = features.T
     loudness = np.sqrt(smooth(np.square(level), step_sec)).clip(SILENCE) if level.any() else np.ones(len(level))
     limits = [max(np.quantile(values, QUANTILE), least) for values, least in zip(others, SMALLEST, strict=True)]
     parts = [smooth(np.minimum(values / limit, 1), step_sec) for values, limit in zip(others, limits, strict=True)]
-    activity = loudness * (1 + np.mean(parts, axis=0)) / 2
+    return np.stack([loudness, *parts], axis=1)
+
+
+def activity_of(parts: np.ndarray) -> np.ndarray:
+    """Return (num_steps,) float64 in [0, 1]: the activity of time steps with the given parts, (num_steps, 4)."""
+    activity = parts[:, 0] * (1 + parts[:, 1:].mean(axis=1)) / 2
     return np.clip(activity, 0, 1) ** LOUDNESS_EXPONENT
 
 
@@ -148,27 +87,31 @@ def smooth(values: np.ndarray, step_sec: float) -> np.ndarray:
 
 def score_segments(
     segments: Iterable[tuple[np.ndarray, np.ndarray]], config: DataConfig, num_steps: int, duration_sec: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, Reasons]:
     """Compute the activity of the segments and the time steps of a match.
 
     Args:
-        segments: As for `measure_steps`.
+        segments: (frames, audio) of each segment, with waveforms, as of `sampling.read_segments`.
         config: How the match is sampled.
         num_steps: K, the time steps of a segment.
         duration_sec: Seconds of the match.
 
     Returns:
         The activity of the segments, (num_segments,) float64 in [0, 1], and of their time steps, (num_segments, K); 0
-        after the end of the match.
+        after the end of the match. And what it is made of.
     """
-    features = np.concatenate(list(measure_steps(segments, config, num_steps)))
-    step_sec = config.segment_length / num_steps
+    meter = StepMeter(config, num_steps)
+    measured = np.stack([meter.measure(*segment) for segment in segments])
+    features, step_sec = measured.reshape(-1, len(meter.names)), config.segment_length / num_steps
     num_kept = len(step_durations(len(features), step_sec, duration_sec))
-    steps = np.zeros(len(features))
-    steps[:num_kept] = activity_of(features[:num_kept], step_sec)
-    steps = steps.reshape(-1, num_steps)
+    steps, parts = np.zeros(len(features)), np.zeros((len(features), len(PART_NAMES)))
+    parts[:num_kept] = activity_parts(features[:num_kept], step_sec)
+    steps[:num_kept] = activity_of(parts[:num_kept])
+    steps, parts = steps.reshape(-1, num_steps), parts.reshape(-1, num_steps, len(PART_NAMES))
     num_steps_of = np.clip(num_kept - np.arange(len(steps)) * num_steps, 1, num_steps)
-    return steps.sum(axis=1) / num_steps_of, steps
+    segment_parts = parts.sum(axis=1) / num_steps_of[:, np.newaxis]
+    reasons = Reasons(PART_NAMES, segment_parts, parts, meter.names, measured)
+    return steps.sum(axis=1) / num_steps_of, steps, reasons
 
 
 def score_match(
@@ -177,7 +120,7 @@ def score_match(
     on_progress: Callable[[float], object],
     scratch_dir: Path | None,
     part_sec: tuple[float, float],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, Reasons]:
     """Compute the activity of a match; see `scoring.score_match` for the arguments, and `score_segments`.
 
     Raises:

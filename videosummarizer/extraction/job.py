@@ -15,6 +15,7 @@ from videosummarizer.evaluation.operating_point import parse_operating_point
 from videosummarizer.extraction import clip_files, outputs
 from videosummarizer.extraction.exports import otio
 from videosummarizer.extraction.match_writers import WRITERS, FileWriter
+from videosummarizer.extraction.reasons import Reasons
 from videosummarizer.match_files import describe_bad_name, title_of
 from videosummarizer.untrusted_file import excerpt, parse_json, read_limited
 
@@ -216,9 +217,12 @@ def read_kept_scores(job: Job, duration_sec: float) -> outputs.MatchScores | Non
         num_segments = math.ceil(round((end_sec - start_sec) / segment_length, 6))
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError):
         return None
-    scores = read_previous_scores(job, num_segments) if 0 <= point.threshold <= 1 else None
+    previous = read_previous_scores(job, num_segments) if 0 <= point.threshold <= 1 else None
+    if previous is None:
+        return None
+    *scores, reasons = previous
     name = outputs.SCORE_NAMES["activity" in report["scored_with"]]
-    return None if scores is None else outputs.MatchScores(segment_length, *scores, point, start_sec, end_sec, name)
+    return outputs.MatchScores(segment_length, *scores, point, start_sec, end_sec, name, reasons)
 
 
 def find_part(scored_with: dict, duration_sec: float) -> tuple[float, float]:
@@ -239,7 +243,7 @@ def find_part(scored_with: dict, duration_sec: float) -> tuple[float, float]:
     return start_sec, end_sec
 
 
-def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.ndarray] | None:
+def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.ndarray, Reasons | None] | None:
     """Read the scores of a previous run.
 
     Args:
@@ -247,17 +251,20 @@ def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.nd
         num_segments: The number of segments of the match.
 
     Returns:
-        (scores, step_scores) as from `scoring.score_match`; None where they are missing, damaged or incomplete,
-        or a score is not in [0, 1].
+        (scores, step_scores, reasons) as from `scoring.score_match`; None where scores are missing, damaged or
+        incomplete, or one is not in [0, 1].
     """
     try:
-        scores = outputs.read_scores(job.path_of["_scores.csv"])
+        scores, _ = outputs.read_scores(job.path_of["_scores.csv"])
         step_scores = np.array(job.previous_report.get("step_scores"), np.float64)
     except (OSError, TypeError, ValueError, OverflowError):
         return None
     is_complete = step_scores.ndim == 2 and len(scores) == len(step_scores) == num_segments and step_scores.size > 0
     is_in_range = all(((part >= 0) & (part <= 1)).all() for part in (scores, step_scores))  # False for NaN, too
-    return (scores, step_scores) if is_complete and is_in_range else None
+    if not is_complete or not is_in_range:
+        return None
+    reasons = outputs.read_reasons(job.previous_report, job.path_of["_scores.csv"], step_scores.shape)
+    return scores, step_scores, reasons
 
 
 def describe_conflict(job: Job) -> str:

@@ -14,7 +14,7 @@ from videosummarizer.dataset.metadata import is_count
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import activity, decoding_process, label_sections, scoring, selection
 from videosummarizer.extraction.job import ExtractionError, Job, find_part, read_kept_scores, read_previous_scores
-from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult, MatchScores
+from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, SCORE_NAMES, MatchResult, MatchScores
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.labels import format_time
 from videosummarizer.sections import extend_sections, to_frames, to_seconds
@@ -84,17 +84,17 @@ def find_scores(
         with progress("Scoring", scored_sec) as add_sec:
             if checkpoint:
                 match = (job.video_path, info, config, network, add_sec, args.output_dir)
-                scores = scoring.score_match(*match, part_sec)
+                *scores, reasons = scoring.score_match(*match, part_sec)
             else:
-                scores = activity.score_match(job.video_path, info, add_sec, args.output_dir, part_sec)
-        scores = tuple(np.round(part, NUM_SCORE_DECIMALS) for part in scores)
+                *scores, reasons = activity.score_match(job.video_path, info, add_sec, args.output_dir, part_sec)
+        scores = (*(np.round(part, NUM_SCORE_DECIMALS) for part in scores), reasons and reasons.rounded())
         if job.path_of["_scores.csv"].exists():  # the scores in one of these files are damaged
             for suffix in ("_scores.csv", ".json"):
                 job.path_of[suffix].unlink(missing_ok=True)
-    if checkpoint is None:
-        point = activity.operating_point(scores[1])
-        return MatchScores(config.segment_length, *scores, point, *part_sec, activity.SCORE_NAME)
-    return MatchScores(config.segment_length, *scores, checkpoint.point, *part_sec)
+    *scores, reasons = scores
+    name = SCORE_NAMES[checkpoint is None]
+    point = checkpoint.point if checkpoint else activity.operating_point(scores[1])
+    return MatchScores(config.segment_length, *scores, point, *part_sec, name, reasons)
 
 
 def select_part(job: Job, info: media.VideoInfo, args: argparse.Namespace) -> tuple[float, float]:

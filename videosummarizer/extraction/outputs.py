@@ -1,14 +1,15 @@
 """Write the text, table and image files of a match, and read the scores again when an extraction continues.
 
-`<title>_scores.csv` has one row per segment, under SCORES_HEADER. `<title>.txt` is a label file (labels.py) with the
-sections. `<title>.json` holds the sections with their scores, how they were made, and the scores of the time steps.
-`<title>_timeline.png` shows the scores and sections over time.
+`<title>_scores.csv` has one row per segment, under SCORES_HEADER and columns for the reasons. `<title>.txt` is a label
+file (labels.py) with the sections. `<title>.json` holds the sections with their scores, how they were made, and the
+scores of the time steps and their reasons. `<title>_timeline.png` shows all of it over time.
 """
 
 import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,16 @@ from videosummarizer import media
 from videosummarizer.evaluation import plots
 from videosummarizer.evaluation.decoding import decoded_scores
 from videosummarizer.evaluation.operating_point import OperatingPoint
+from videosummarizer.extraction.measures import MEASURES
+from videosummarizer.extraction.reasons import (
+    ACTIVITY,
+    NUM_DECIMALS,
+    PART_NAMES,
+    Reasons,
+    are_log_odds,
+    describe_stretches,
+    mean_parts,
+)
 from videosummarizer.labels import format_sections, format_time
 from videosummarizer.match_files import title_of
 from videosummarizer.sections import label_segments, mean_scores, to_frames, to_seconds, total_sec
@@ -25,9 +36,11 @@ from videosummarizer.untrusted_file import read_limited
 
 SCORES_HEADER = "index,start_sec,end_sec,start_time,end_time,start_frame,end_frame,score,highlight"
 # What scores are called: those of a network, and those of `activity`.
-SCORE_NAMES = ("score", "activity")
+SCORE_NAMES = ("score", ACTIVITY)
 # Scores are rounded before sections are chosen, so that scores read from the file give the same sections.
 NUM_SCORE_DECIMALS = 6
+# Larger parts and measures than these are no ones of a match.
+MAX_PART = 1e6
 # The largest scores file that is read. It has about 80 bytes per segment.
 MAX_SCORES_BYTES = 2**26
 
@@ -44,6 +57,7 @@ class MatchScores:
         start_sec: Where the first segment begins in the match.
         end_sec: Where the scored part of the match ends; infinite for the match's end.
         name: What the scores are called in files and on the page.
+        reasons: What the scores are made of, and what was measured in the match; None if that is not known.
     """
 
     segment_length: float
@@ -53,6 +67,7 @@ class MatchScores:
     start_sec: float = 0.0
     end_sec: float = math.inf
     name: str = "score"
+    reasons: Reasons | None = None
 
     @property
     def step_sec(self) -> float:
@@ -126,12 +141,30 @@ class MatchResult:
         """
         if self.scores is None:
             return None
-        part_sec = np.array([self.scores.part_sec(self.info.duration_sec)])
-        ((first, end),) = to_frames(part_sec, self.info.frame_times_sec)
-        is_scored = (self.sections[:, 0] >= first) & (self.sections[:, 1] <= end)
-        scores = np.full(len(self.sections), np.nan)
+        is_scored, scores = self.is_scored, np.full(len(self.sections), np.nan)
         scores[is_scored] = self.scores.mean_scores(self.sections_sec[is_scored], self.info.duration_sec)
         return scores
+
+    @property
+    def is_scored(self) -> np.ndarray:
+        """Return (num_sections,) bool: whether all of each section is scored. Without scores, none is."""
+        if self.scores is None:
+            return np.zeros(len(self.sections), bool)
+        part_sec = np.array([self.scores.part_sec(self.info.duration_sec)])
+        ((first, end),) = to_frames(part_sec, self.info.frame_times_sec)
+        return (self.sections[:, 0] >= first) & (self.sections[:, 1] <= end)
+
+    def explain(self, stretches_sec: np.ndarray) -> tuple[np.ndarray, list[list[str]]]:
+        """Return the mean parts of the step scores of stretches of the scored part, and their words.
+
+        Args:
+            stretches_sec: (num_stretches, 2) float64 seconds.
+        """
+        reasons, step_sec = self.scores.reasons, self.scores.step_sec
+        part_sec = self.scores.part_sec(self.info.duration_sec)
+        stretches_sec = np.clip(stretches_sec, *part_sec) - part_sec[0]
+        words = describe_stretches(reasons, len(self.shown_steps), stretches_sec, step_sec)
+        return mean_parts(reasons, stretches_sec, step_sec), words
 
 
 def write_scores(result: MatchResult) -> bytes:
@@ -142,18 +175,37 @@ def write_scores(result: MatchResult) -> bytes:
     segments_sec = np.stack([starts_sec, np.minimum(starts_sec + length, end_sec)], axis=1)
     frames = to_frames(segments_sec, info.frame_times_sec)
     highlights = label_segments(result.sections_sec - start_sec, len(scores), length)
+    header = [result.scores.name if name == "score" else name for name in SCORES_HEADER.split(",")]
+    reasons, columns = result.scores.reasons, [[] for _ in scores]
+    if reasons is not None:
+        header += [*part_columns(reasons.part_names), "words"]
+        _, words = result.explain(segments_sec)
+        parts = [[f"{part:.{NUM_DECIMALS}f}" for part in row] for row in reasons.segments.tolist()]
+        columns = [[*row, ", ".join(names)] for row, names in zip(parts, words, strict=True)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([result.scores.name if name == "score" else name for name in SCORES_HEADER.split(",")])
+    writer.writerow(header)
     for index, (start_sec, end_sec) in enumerate(segments_sec.tolist()):
         times = [f"{start_sec:.6f}", f"{end_sec:.6f}", format_time(start_sec), format_time(end_sec)]
         score = f"{scores[index]:.{NUM_SCORE_DECIMALS}f}"
-        writer.writerow([index, *times, *frames[index].tolist(), score, highlights[index]])
+        writer.writerow([index, *times, *frames[index].tolist(), score, highlights[index], *columns[index]])
     return text.getvalue().encode()
 
 
-def read_scores(path: Path) -> np.ndarray:
-    """Read (num_segments,) float64 scores from a scores file.
+def part_columns(part_names: Sequence[str]) -> list[str]:
+    """Return the names of the columns of the parts of the scores, see `Reasons`."""
+    return [f"{name}_log_odds" if are_log_odds(part_names) else name for name in part_names]
+
+
+def read_scores(path: Path, part_names: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Read a scores file.
+
+    Args:
+        path: The file.
+        part_names: The names of the parts that are read, see `Reasons`.
+
+    Returns:
+        The scores, (num_segments,) float64, and their parts, (num_segments, N).
 
     Raises:
         OSError: The file is missing.
@@ -161,12 +213,16 @@ def read_scores(path: Path) -> np.ndarray:
     """
     reader = csv.DictReader(io.StringIO(read_limited(path, MAX_SCORES_BYTES).decode(), newline=""))
     try:
-        names = [SCORES_HEADER.replace("score", name).split(",") for name in SCORE_NAMES]
-        if reader.fieldnames not in names:
+        headers = [SCORES_HEADER.replace("score", name).split(",") for name in SCORE_NAMES]
+        known = (reader.fieldnames or [])[: len(headers[0])]
+        if known not in headers:
             raise ValueError(f"{path}: received a file without the header {SCORES_HEADER}")
-        return np.array([float(row[reader.fieldnames[-2]]) for row in reader])
-    except (csv.Error, TypeError) as error:
+        columns = [known[-2], *part_columns(part_names)]
+        rows = [[float(row[name]) for name in columns] for row in reader]
+    except (csv.Error, KeyError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
+    values = np.array(rows).reshape(-1, len(columns))
+    return values[:, 0], values[:, 1:]
 
 
 def write_labels(result: MatchResult) -> bytes:
@@ -175,7 +231,7 @@ def write_labels(result: MatchResult) -> bytes:
 
 
 def write_report(result: MatchResult, provenance: dict) -> bytes:
-    """Return the JSON file: the match, its sections with times and scores, and the scores of the time steps.
+    """Return the JSON file: the match, its sections with times and scores, the scores of the time steps, and reasons.
 
     Without scores, the file has no fields for them.
 
@@ -199,6 +255,13 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
     for section, score in zip(sections, [] if scores is None else result.section_scores, strict=scores is not None):
         if np.isfinite(score):
             section["score"] = round(float(score), NUM_SCORE_DECIMALS)
+    reasons = None if scores is None else scores.reasons
+    if reasons is not None:
+        scored = [section for section, is_scored in zip(sections, result.is_scored, strict=True) if is_scored]
+        explained = zip(scored, *result.explain(result.sections_sec[result.is_scored]), strict=True)
+        for section, parts, words in explained:
+            values = np.round(parts, NUM_DECIMALS).tolist()
+            section |= {parts_key(reasons): dict(zip(reasons.part_names, values, strict=True)), "words": words}
     report = {
         "title": result.title,
         "duration_sec": info.duration_sec,
@@ -211,9 +274,50 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
         "sections": sections,
     }
     text = json.dumps(report, indent=2, ensure_ascii=False).removesuffix("\n}")
-    if scores is None:
-        return f"{text}\n}}\n".encode()
-    return f'{text},\n  "step_scores": {json.dumps(scores.steps.tolist())}\n}}\n'.encode()  # in one line
+    in_one_line = {} if scores is None else {"step_scores": scores.steps.tolist()}
+    if reasons is not None:
+        in_one_line[f"step_{parts_key(reasons)}"] = by_name(reasons.part_names, reasons.steps)
+        in_one_line["step_measures"] = by_name(reasons.measure_names, reasons.measured)
+    lines = [f',\n  "{name}": {json.dumps(values)}' for name, values in in_one_line.items()]
+    return f"{text}{''.join(lines)}\n}}\n".encode()
+
+
+def parts_key(reasons: Reasons) -> str:
+    """Return what the parts of scores are called in the JSON file: contributions, in log-odds, or parts of activity."""
+    return "contributions" if are_log_odds(reasons.part_names) else "parts"
+
+
+def by_name(names: Sequence[str], values: np.ndarray) -> dict[str, list]:
+    """Return the columns of values, (num_segments, K, N), by their names."""
+    return {name: values[..., index].tolist() for index, name in enumerate(names)}
+
+
+def read_reasons(report: dict, scores_path: Path, shape: tuple[int, int]) -> Reasons | None:
+    """Read the reasons of a previous run.
+
+    Args:
+        report: The content of its JSON file, which may be untrusted.
+        scores_path: Its scores file.
+        shape: (num_segments, K).
+
+    Returns:
+        None where they are missing, damaged or incomplete.
+    """
+    try:
+        parts = report.get("step_contributions") or report["step_parts"]
+        measures = report["step_measures"]
+        if not set(parts) <= set(PART_NAMES) or not set(measures) <= set(MEASURES):
+            return None
+        arrays = [np.array(list(values.values()), np.float64) for values in (parts, measures)]
+        segments = read_scores(scores_path, tuple(parts))[1]
+    except (AttributeError, KeyError, OSError, OverflowError, TypeError, ValueError):
+        return None
+    if any(array.shape[1:] != shape for array in arrays) or len(segments) != shape[0]:
+        return None
+    steps, measured = (np.moveaxis(array, 0, -1) for array in arrays)
+    if any(not (np.abs(array) < MAX_PART).all() for array in (segments, steps, measured)):  # also of NaN
+        return None
+    return Reasons(tuple(parts), segments, steps, tuple(measures), measured)
 
 
 def draw_timeline(result: MatchResult) -> bytes:

@@ -16,6 +16,8 @@ from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import decoding_process
 from videosummarizer.extraction.job import ExtractionError
+from videosummarizer.extraction.measures import StepMeter
+from videosummarizer.extraction.reasons import Reasons
 from videosummarizer.prefetching import prefetch_iterator
 
 # The number of segments that are read in advance while TensorFlow starts and the network computes.
@@ -35,7 +37,7 @@ def score_match(
     on_progress: Callable[[float], object] = lambda seconds: None,
     scratch_dir: Path | None = None,
     part_sec: tuple[float, float] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, Reasons | None]:
     """Score the segments and the time steps of a match.
 
     Args:
@@ -50,6 +52,7 @@ def score_match(
     Returns:
         scores: (num_segments,) float64 in [0, 1].
         step_scores: (num_segments, K) float64 in [0, 1], of the K equal time steps of each segment.
+        reasons: What the scores are made of, and what was measured; None for a network without late fusion.
 
     Raises:
         media.MediaError: The match cannot be read.
@@ -59,21 +62,34 @@ def score_match(
     segments = read_in_process(video_path, info, config, scratch_dir, part_sec)
     with closing(segments) as arrays, prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
         network = network()
-        from videosummarizer.training import inference
+        from videosummarizer.training import contributions, inference
+
+        explained = contributions.add_logits(network)
+        meter, measured, names = None, [], inference.OUTPUTS
+        if explained is not None:
+            meter, names = StepMeter(config, network.output["steps"].shape[-1]), (*names, *contributions.LOGITS_OUTPUTS)
 
         def with_progress() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for segment_arrays in arrays_ahead:
+                if meter:
+                    measured.append(meter.measure(*segment_arrays))
                 yield segment_arrays
                 on_progress(config.segment_length)
                 media.trim_malloc()  # the network frees 30 MB for each window
 
-        rows = np.stack(list(inference.score_segments(network, with_progress(), WINDOW_LENGTH))).astype(np.float64)
-    if not np.isfinite(rows).all():
+        scored = inference.score_segments(explained or network, with_progress(), WINDOW_LENGTH, names)
+        rows = np.stack(list(scored)).astype(np.float64)
+    num_scores = 1 + meter.num_steps if meter else rows.shape[1]
+    scores, step_scores, logits = rows[:, 0], rows[:, 1:num_scores], rows[:, num_scores:]
+    if not np.isfinite(rows[:, :num_scores]).all():
         raise ExtractionError(
             f"{video_path}: the network gives scores that are not finite numbers, expected scores from 0 to 1: its "
             "weights are damaged or its training diverged, use another checkpoint"
         )
-    return rows[:, 0], rows[:, 1:]
+    if not meter:
+        return scores, step_scores, None
+    parts = contributions.split_contributions(explained, logits)
+    return scores, step_scores, Reasons(*parts, meter.names, np.stack(measured))
 
 
 def read_in_process(video_path: Path, *arguments) -> Iterator[tuple[np.ndarray, np.ndarray]]:
