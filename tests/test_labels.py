@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from label_cases import ACCEPTED, REFUSED
 
 from videosummarizer.labels import LabelError, LabelRow, parse_label_line, read_label_file, resolve_sections
 from videosummarizer.sections import label_segments, merge_sections
@@ -119,6 +120,15 @@ def test_a_line_that_cannot_be_used_says_why(line, message):
     with pytest.raises(LabelError) as raised:
         parse_label_line("match.txt, line 3", 3, line)
     assert str(raised.value).startswith(f"match.txt, line 3: {message}")
+
+
+@pytest.mark.parametrize(("texts", "is_used"), [(ACCEPTED, True), (REFUSED, False)])
+def test_what_the_review_page_opens_can_be_used_and_nothing_else(tmp_path, texts, is_used):
+    for text in texts:
+        errors, path = [], tmp_path / "match.txt"
+        path.write_bytes(text.encode())
+        resolve(read_label_file(path, errors), errors)
+        assert (not errors) == is_used, ascii(text[:80])
 
 
 # ---- Sections

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from label_cases import ACCEPTED, REFUSED
 from review_page_browser import SECTIONS, TITLE, downloaded
 from selenium.webdriver.common.keys import Keys
 
@@ -113,6 +114,16 @@ def test_a_file_with_the_name_of_another_match_is_asked_about(page, tmp_path):
     page.wait_until("return !notice.hidden")
     assert notice(page) == f"another match.txt does not have the name of the match, {TITLE}: are these its labels?"
     assert page.sections == [[10, 20]]
+
+
+@pytest.mark.parametrize(("texts", "is_opened"), [(ACCEPTED, True), (REFUSED, False)])
+def test_the_page_opens_what_the_toolkit_can_use_and_nothing_else(page, texts, is_opened):
+    lists = [list(text.encode()) for text in texts]
+    answers = page(
+        f"return {json.dumps(lists)}.map((bytes) => parseLabels("
+        "new TextDecoder('utf-8', {fatal: true}).decode(new Uint8Array(bytes)), 'f').errors.length === 0)"
+    )
+    assert [ascii(text[:80]) for text, answer in zip(texts, answers, strict=True) if answer != is_opened] == []
 
 
 def test_the_page_reads_label_files_as_the_toolkit_does(page, page_clip, tmp_path):

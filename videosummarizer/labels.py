@@ -29,6 +29,8 @@ HEADER_FIELD = re.compile(r"[^\W\d_]{2,}|(?![\x00-\x7f])[^\W\d_]")
 TIMECODE = re.compile(r"\d+:\d+:\d+[:;]\d+", re.ASCII)
 # A whole number as pandas writes it in a column with gaps.
 FLOAT_FRAME = re.compile(r"\d+\.0+", re.ASCII)
+# The digits of a frame number. Python converts no longer ones.
+FRAME_NUMBER = re.compile(r"\d{1,4300}", re.ASCII)
 # Sections of frame numbers that are shorter may be meant in seconds, if the match is long enough for these.
 MIN_PLAUSIBLE_SEC = 2.0
 # Sections of times with .0 that are longer may be meant as frame numbers.
@@ -217,7 +219,7 @@ def parse_frame(text: str) -> int:
     Raises:
         ValueError: The text is anything else.
     """
-    if not re.fullmatch(r"\d+", text, re.ASCII):
+    if not FRAME_NUMBER.fullmatch(text):
         raise ValueError(text)
     return int(text)
 

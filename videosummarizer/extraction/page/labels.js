@@ -2,6 +2,7 @@
 
 const MAX_LABEL_BYTES = 2 ** 20;
 const MAX_FRAME_TIME_MISMATCH_SEC = 1;
+const LABEL_SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 const LABEL_LINE_ENDS = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/;
 
 /** Returns sections as a label file: start_frame,end_frame,start_time,end_time on each line. */
@@ -10,15 +11,24 @@ function textOf(someSections) {
 }
 const labelText = () => textOf(sections);
 
+/** Returns a text without the spaces around it that Python's str.strip removes, which are not those of trim. */
+function stripped(text) {
+  let [first, end] = [0, text.length];
+  while (first < end && LABEL_SPACE.test(text[first])) first++;
+  while (end > first && LABEL_SPACE.test(text[end - 1])) end--;
+  return text.slice(first, end);
+}
+
 /** Returns the seconds of HH:MM:SS[.fff], MM:SS[.fff] or SS[.fff], null for any other text. */
 function parseTime(text) {
   const found = /^(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)$/.exec(text);
   if (!found) return null;
   const [hours, minutes, seconds] = found.slice(1).map((part) => Number(part || 0));
   if ((found[2] && seconds >= 60) || (found[1] && minutes >= 60)) return null;
-  return hours * 3600 + minutes * 60 + seconds;
+  const time = hours * 3600 + minutes * 60 + seconds;
+  return Number.isFinite(time) ? time : null;
 }
-const parseFrame = (text) => (/^\d+$/.test(text) ? Number(text) : null);
+const parseFrame = (text) => (/^\d{1,4300}$/.test(text) ? Number(text) : null);
 const isTimeText = (text) => /[:.]/.test(text);
 
 /** Returns the first frame that begins at a time or after it. */
@@ -29,9 +39,9 @@ function frameFrom(seconds) {
 
 /** Reads one line of a label file: {start, end, warning}, in frames. Throws an Error that says what is wrong. */
 function parseLabelLine(line) {
-  const fields = line.split(",").map((field) => field.trim());
+  const fields = line.split(",").map(stripped);
   if (fields.every((field) => /\p{L}{2,}/u.test(field)))
-    throw new Error(`received a header or text (${line.trim().slice(0, 60)}), expected a section: delete the line`);
+    throw new Error(`received a header or text (${stripped(line).slice(0, 60)}), expected a section: delete the line`);
   if (fields.length !== 2 && fields.length !== 4)
     throw new Error(`received ${fields.length} columns, expected 4 (start_frame,end_frame,start_time,end_time) or 2 (start,end)`);
   const read = (field, isTime) => {
@@ -71,7 +81,7 @@ function parseLabelLine(line) {
 function parseLabels(text, name) {
   const [rows, errors, warnings] = [[], [], []];
   text.split(LABEL_LINE_ENDS).forEach((line, index) => {
-    if (!line.trim()) return;
+    if (!stripped(line)) return;
     const location = `${name}, line ${index + 1}`;
     try {
       const { start, end, warning } = parseLabelLine(line);
