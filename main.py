@@ -11,7 +11,7 @@ Output, in ckpt_dir:
     history.csv, history.png              loss and validation metrics of each epoch
     resume.npz                            state of the run, for --resume
     test_report.json, predictions.csv     metrics and scores of the test
-    precision_recall.png, test_matches.png
+    precision_recall.png, calibration.png, test_matches.png
     fold_<number>/                        with --folds, the run of each fold
     label_doubts.csv, label_doubts.html   with --folds, the labels that the scores contradict most
 """

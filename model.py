@@ -97,7 +97,7 @@ def build_model(
     outputs = {}
     for index, name in enumerate(OUTPUTS):
         unimodal_logits = {modality: logits[modality][index] for modality in MODALITIES}
-        fused_logits = LateFusion(name=FUSION_LAYER.format(name))(list(unimodal_logits.values()))
+        fused_logits = LateFusion(has_offset=True, name=FUSION_LAYER.format(name))(list(unimodal_logits.values()))
         outputs[name] = layers.Activation("sigmoid", name=name)(fused_logits)
         for modality, modality_logits in unimodal_logits.items():
             unimodal_name = f"{modality}_{name}"

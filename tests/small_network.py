@@ -36,7 +36,7 @@ def build_small_network(data_shape, audio_sample_rate=11025, num_steps=10, dilat
     outputs = {}
     for index, name in enumerate(("highlight", "steps")):
         of_modalities = [logits[modality][index] for modality in ("loudness", "audio", "video")]
-        weighted_sum = LateFusion(name=f"fusion_{name}")(of_modalities)
+        weighted_sum = LateFusion(has_offset=True, name=f"fusion_{name}")(of_modalities)
         outputs[name] = layers.Activation("sigmoid", name=name)(weighted_sum)
         for modality, logit in zip(("loudness", "audio", "video"), of_modalities, strict=True):
             outputs[f"{modality}_{name}"] = layers.Activation("sigmoid", name=f"{modality}_{name}")(logit)

@@ -11,8 +11,8 @@ from videosummarizer.training import earlier_run
 
 RUN = (
     "ckpt-20261124-120000-0007-0.4321.hdf5", "history.csv", "history.png", "resume.npz", "test_report.json",
-    "predictions.csv", "precision_recall.png", "test_matches.png", "test_matches_2.png", "label_doubts.csv",
-    "label_doubts.html", "fold_1/ckpt-20261124-120000-0007-0.4321.hdf5", "fold_1/fold_scores.npz",
+    "predictions.csv", "precision_recall.png", "calibration.png", "test_matches.png", "test_matches_2.png",
+    "label_doubts.csv", "label_doubts.html", "fold_1/ckpt-20261124-120000-0007-0.4321.hdf5", "fold_1/fold_scores.npz",
     "fold_12/history.csv",
 )  # fmt: skip
 LOGS = ("logs/ckpt-20261124-120000/train/events", "fold_1/logs/ckpt-20261124-120000/train/events")
@@ -46,7 +46,7 @@ def test_each_file_of_a_run_makes_a_folder_a_used_one(tmp_path, name):
 
 def test_the_message_names_few_files(tmp_path):
     write_files(tmp_path, RUN)
-    with pytest.raises(FolderError, match=r"\.4321\.hdf5, history\.csv, history\.png and 11 more\), exp"):
+    with pytest.raises(FolderError, match=r"\.4321\.hdf5, history\.csv, history\.png and 12 more\), exp"):
         earlier_run.require_none(tmp_path)
     earlier_run.require_none(tmp_path / "missing")
 
@@ -56,7 +56,7 @@ def test_a_run_is_deleted_completely_and_nothing_else(tmp_path, capsys):
     earlier_run.delete(tmp_path)
     assert names_in(tmp_path) == sorted(OTHERS)
     assert not (tmp_path / "fold_1").exists()
-    assert capsys.readouterr().out == f"{tmp_path}: 14 files of an earlier run were deleted (--overwrite)\n"
+    assert capsys.readouterr().out == f"{tmp_path}: 15 files of an earlier run were deleted (--overwrite)\n"
     earlier_run.delete(tmp_path)
     assert capsys.readouterr().out == ""
 

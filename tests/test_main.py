@@ -83,7 +83,7 @@ def test_from_mp4_to_checkpoint_to_test_report(trained, dataset_dir):
     assert model["precision"] == pytest.approx(tp / (tp + fp))
     assert report["loudness"]["per_event"]["iou_0.5"]["f1"] == 1
     assert [row["title"] for row in report["by_match"]] == TITLES["test"]
-    for name in ("history.png", "precision_recall.png", "test_matches.png"):
+    for name in ("history.png", "precision_recall.png", "calibration.png", "test_matches.png"):
         assert (ckpt_dir / name).read_bytes()[:4] == b"\x89PNG"
         assert str(ckpt_dir / name) in result.stdout
     with open(ckpt_dir / "predictions.csv", newline="") as file:

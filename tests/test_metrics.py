@@ -400,3 +400,25 @@ def test_a_ranking_of_highlights_alone_has_a_precision():
     ranking = metrics.ranking_scores(labels, scores, np.array([[0, 2], [1, 1]]))
     assert ranking["average_precision"] == pytest.approx([1, (1 / 2 + 2 / 3) / 2])
     np.testing.assert_allclose(ranking["roc_auc"], [np.nan, 0.5])
+
+
+# ---- Calibration
+
+
+def test_reliability_by_hand():
+    targets, scores = np.array([0, 1, 0.5, 1, 1]), np.array([0.05, 0.05, 0.31, 0.999, 1.0])
+    found = metrics.reliability(targets, scores)
+    assert list(found) == ["expected_calibration_error", "counts", "mean_scores", "mean_targets"]
+    assert found["counts"] == [2, 0, 0, 1, 0, 0, 0, 0, 0, 2]
+    assert [found["mean_scores"][index] for index in (0, 3, 9)] == pytest.approx([0.05, 0.31, 0.9995])
+    assert [found["mean_targets"][index] for index in (0, 3, 9)] == [0.5, 0.5, 1]
+    assert math.isnan(found["mean_scores"][1])
+    assert math.isnan(found["mean_targets"][1])
+    assert found["expected_calibration_error"] == pytest.approx((2 * 0.45 + 0.19 + 0.001) / 5)
+    assert json.loads(json.dumps(found["counts"])) == found["counts"]
+
+
+def test_reliability_of_nothing_is_unknown():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert math.isnan(metrics.reliability(np.zeros(0), np.zeros(0))["expected_calibration_error"])

@@ -104,7 +104,7 @@ def test_precision_over_recall_has_a_curve_for_each_kind_of_scores(figures):
 def test_the_operating_point_of_a_test_is_where_its_sections_are(matches, figures):
     levels = np.linspace(0, 1, 9)
     images = plots.plot_test(matches, POINT, levels)
-    assert list(images) == ["precision_recall.png", "test_matches.png"]
+    assert list(images) == ["precision_recall.png", "calibration.png", "test_matches.png"]
     curves, rows = [figure for figure in figures if len(figure.axes) == 1], [f for f in figures if len(f.axes) == 3]
     assert len(curves) == len(rows) == 1
     lines = lines_of(curves[0].axes[0])
@@ -163,6 +163,22 @@ def test_a_row_shows_a_matchs_scores_sections_and_labels(matches, figures):
     assert [axes.get_legend() for axes in figure.axes[1:]] == [None, None]
 
 
+def test_a_reliability_diagram_shows_targets_over_scores(matches, figures):
+    bins = {"counts": [2, 0, 6], "mean_scores": [0.1, np.nan, 0.9], "mean_targets": [0.0, np.nan, 0.7]}
+    per_step = {**bins, "mean_targets": [0.2, np.nan, 0.8], "expected_calibration_error": 0.1}
+    calibration = {"per_segment": {**bins, "expected_calibration_error": 0.175}, "per_step": per_step}
+    assert plots.plot_reliability(calibration)[:4] == b"\x89PNG"
+    above, below = figures[0].axes
+    lines = lines_of(above)
+    names = ["calibrated", "segments, expected calibration error 0.175", "time steps, expected calibration error 0.100"]
+    assert list(lines) == names
+    for name, targets in zip(names[1:], ([0, 0.7], [0.2, 0.8]), strict=True):
+        x, y = lines[name].get_data()
+        assert (np.delete(x, 1).tolist(), np.delete(y, 1).tolist()) == ([0.1, 0.9], targets)
+    assert list(lines["calibrated"].get_ydata()) == [0, 1]
+    assert [patch.get_data().values.tolist() for patch in below.patches] == [[0.25, 0, 0.75]] * 2
+
+
 def test_many_matches_are_on_several_pages(matches, figures, monkeypatch):
     many = [make_match(f"match {number}", [0.1, 0.9], [[0, 2]], 2.0) for number in range(7)]
     monkeypatch.setattr(plots, "NUM_ROWS", 3)
@@ -174,7 +190,7 @@ def test_many_matches_are_on_several_pages(matches, figures, monkeypatch):
     ]
     names = ["test_matches.png", "test_matches_2.png", "test_matches_3.png"]
     images = plots.plot_test(many, POINT, None)
-    assert list(images)[1:] == names
+    assert list(images)[2:] == names
     assert [images[name] for name in names] == pages
 
 

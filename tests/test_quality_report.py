@@ -92,7 +92,7 @@ def test_intervals_hold_the_figures_and_are_repeatable(matches):
 
 def test_baselines_are_reported_with_the_model(matches):
     report = quality_report.compare(matches, POINT, None, None)
-    assert list(report) == ["videos", "model", "loudness", "everything", "by_match"]
+    assert list(report) == ["videos", "model", "loudness", "everything", "calibration", "by_match"]
     assert report["loudness"] is None
     everything = report["everything"]["per_segment"]
     assert everything["confusion_matrix"] == [[1, 8], [0, 2]]  # all but the half segment at the end
@@ -194,11 +194,11 @@ def test_figures_have_a_row_for_each_match(matches, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of letters that no font has
         images = plots.plot_test(matches, OperatingPoint(0.5, section_penalty=3.0), np.linspace(0, 1, 11))
-    assert list(images) == ["precision_recall.png", "test_matches.png"]
+    assert list(images) == ["precision_recall.png", "calibration.png", "test_matches.png"]
     size_of(images["precision_recall.png"])
     width, height = size_of(images["test_matches.png"])
     more = plots.plot_matches(matches * 2, POINT)
     assert size_of(more[0])[0] == width
     assert size_of(more[0])[1] > height + 2 * 100
     monkeypatch.setattr(plots, "NUM_ROWS", 3)
-    assert list(plots.plot_test(matches * 2, POINT, None))[1:] == ["test_matches.png", "test_matches_2.png"]
+    assert list(plots.plot_test(matches * 2, POINT, None))[2:] == ["test_matches.png", "test_matches_2.png"]

@@ -179,6 +179,8 @@ confusion matrix            found   not found
   highlight                     4           1
   other                         1           9
 
+expected calibration error: 0.229 by segment, 0.179 by time step
+
                                 by segment          by section, at IoU 0.5
    segments highlights         F1 avg. prec.   sections      found      right         F1  match
           5          2      1.000      1.000          1          1          1      1.000  a
@@ -196,6 +198,30 @@ def test_the_tables_to_the_letter(three):
     for low, high in [*in_order, *of_events, intervals["per_event"]["mean_average_precision"]]:
         expected = expected.replace("#", f"[{low:.3f}, {high:.3f}]", 1)
     assert quality_report.format_report({"subset": "test", "operating_point_chosen_on": "valid", **report}) == expected
+
+
+def test_the_calibration_error_is_of_bins_of_all_matches(three):
+    found = quality_report.evaluate_calibration(three)
+    assert list(found) == ["per_segment", "per_step"]
+    # Of the segments with scores from 0.6 to 0.7, one of three is a highlight.
+    assert found["per_segment"]["counts"] == [0, 4, 3, 1, 1, 0, 3, 1, 1, 1]
+    assert found["per_segment"]["mean_scores"][6] == pytest.approx((0.6 + 0.65 + 0.68) / 3)
+    assert found["per_segment"]["mean_targets"][6] == pytest.approx(1 / 3)
+    error = (4 * 0.1 + 3 * 0.2 + 0.3 + 0.6 + (0.6 + 0.65 + 0.68 - 1) + 0.3 + 0.2 + 0.1) / 15
+    assert found["per_segment"]["expected_calibration_error"] == pytest.approx(error)
+    # Sections of the second match cover half of its second step, and three quarters of its last one.
+    assert found["per_step"]["mean_targets"][2] == pytest.approx(0.5 / 3)
+    assert found["per_step"]["mean_targets"][4] == pytest.approx(0.75)
+    error += ((0.6 - 0.5) - 0.6 + (0.75 - 0.4) - 0.6) / 15
+    assert found["per_step"]["expected_calibration_error"] == pytest.approx(error)
+
+
+def test_what_was_held_out_on_validation_is_printed(three):
+    calibration = quality_report.evaluate_calibration(three)
+    calibration["held_out_on_valid"] = {"per_segment": 0.0123, "per_step": 0.0456}
+    assert quality_report.format_calibration(calibration).endswith(
+        "0.179 by time step; on valid, each match calibrated without it, 0.012 and 0.046"
+    )
 
 
 def test_what_is_not_known_is_a_dash(three):

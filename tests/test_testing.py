@@ -72,6 +72,35 @@ def test_a_report_is_of_the_tests_matches_at_the_checkpoints_points(checkpoint, 
         assert figures["loss"] == pytest.approx(sklearn.metrics.log_loss(labels, values), abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ({"highlight": {"held_out_error": 0.25}, "steps": {"held_out_error": 0.125}},
+         {"per_segment": 0.25, "per_step": 0.125}),
+        ({"highlight": {"held_out_error": None}, "steps": {"held_out_error": None}}, None),
+        ("damaged", None),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_a_report_has_the_calibration_error_that_the_checkpoint_states(stored, expected):
+    assert testing.read_held_out_errors({} if stored is None else {"calibration": stored}) == expected
+
+
+def test_a_report_has_the_calibration_of_its_scores(checkpoint, loader, network, dataset_dir):
+    report, *_ = testing.evaluate(loader, str(checkpoint), "test")
+    assert report["calibration"]["held_out_on_valid"] is None
+    labels = np.array(LABELS["match_08"] + LABELS["match_10"])
+    scores = np.concatenate([outputs_of(network, dataset_dir, title)["highlight"][:, 0] for title in TITLES["test"]])
+    found = report["calibration"]["per_segment"]
+    assert found["counts"] == np.histogram(scores, 10, (0, 1))[0].tolist()
+    assert sum(found["counts"]) == 20
+    tenths = (scores * 10).astype(int)
+    differences = [abs(scores[tenths == tenth].sum() - labels[tenths == tenth].sum()) for tenth in range(10)]
+    assert found["expected_calibration_error"] == pytest.approx(sum(differences) / 20, abs=1e-5)
+    # The last segment of the first match is 0.67 s long, so that its second step begins before its end, too.
+    assert sum(report["calibration"]["per_step"]["counts"]) == 40
+
+
 def test_another_subset_can_be_evaluated(checkpoint, loader):
     report, _, _, levels = testing.evaluate(loader, str(checkpoint), "valid")
     assert (report["subset"], report["videos"], len(levels)) == ("valid", ["match_07", "match_09"], 11)
@@ -83,7 +112,13 @@ def test_the_files_of_a_test_hold_what_was_scored(checkpoint, dataset_dir, tmp_p
     loader = trainer.load_data(args)
     report, scored, _, _ = testing.evaluate(loader, str(checkpoint), "test")
     names = trainer.test_checkpoint(args, loader, str(checkpoint))
-    assert names == ["test_report.json", "predictions.csv", "precision_recall.png", "test_matches.png"]
+    assert names == [
+        "test_report.json",
+        "predictions.csv",
+        "precision_recall.png",
+        "calibration.png",
+        "test_matches.png",
+    ]
     assert sorted(path.name for path in args.ckpt_dir.iterdir()) == sorted(names)
     written = json.loads((args.ckpt_dir / "test_report.json").read_text())
     assert written["model"]["per_event"] == report["model"]["per_event"]

@@ -81,7 +81,16 @@ def play(monkeypatch, dataset_dir, tmp_path):
     The number of epochs is that of the scores, unless main.py derives it.
     """
 
-    def run(scores, *flags, first_epoch=1, stop_in=None, point_of=None, ckpt_dir=tmp_path / "ckpt", derives=False):
+    def run(
+        scores,
+        *flags,
+        first_epoch=1,
+        stop_in=None,
+        point_of=None,
+        calibrate=None,
+        ckpt_dir=tmp_path / "ckpt",
+        derives=False,
+    ):
         script = Script(scores)
         script.first_epoch, script.stop_in = first_epoch, stop_in
 
@@ -101,6 +110,7 @@ def play(monkeypatch, dataset_dir, tmp_path):
             patch.setattr(optimization, "train_epoch", script.train_epoch)
             patch.setattr(validation, "predict_outputs", script.predict_outputs)
             patch.setattr(validation, "tune_fusion_weights", lambda network, rows, loader: rows)
+            patch.setattr(validation, "calibrate", calibrate or (lambda network, scores, loader: (scores, {})))
             patch.setattr(
                 trainer, "test_checkpoint", lambda args, loader, path: script.__setattr__("tested", path) or []
             )
@@ -187,6 +197,23 @@ def test_each_epoch_starts_its_own_order_of_batches(play):
     script = play([scores_with(high) for high in (0.6, 0.7, 0.8)])
     assert script.started == [0, 0, 0, 1, 2]  # made twice: one counts the batches
     assert script.shards[-1] == ("train", None)
+
+
+def test_a_checkpoint_has_the_calibration_of_its_own_epoch_and_the_history_is_from_before_it(play):
+    def calibrate(network, scores, loader):
+        return scores / 2, {"highlight": {"scale": round(float(scores.max()), 6)}}
+
+    highs = (0.6, 0.7, 0.8)
+    script = play(
+        [scores_with(high) for high in highs],
+        calibrate=calibrate,
+        point_of=lambda scores, step_scores, loader: {"threshold": round(float(scores.max() + step_scores.max()), 6)},
+    )
+    assert [float(row["val_loss"]) for row in script.rows] == pytest.approx([loss_of(scores_with(h)) for h in highs])
+    for path, high in zip(script.checkpoints, highs, strict=True):
+        attributes = read_checkpoint_attributes(path)
+        assert attributes["calibration"] == {"highlight": {"scale": high}}
+        assert attributes["operating_point"] == {"threshold": high}  # twice a half
 
 
 def test_a_checkpoint_has_the_operating_point_of_its_own_epoch(play, dataset_dir):

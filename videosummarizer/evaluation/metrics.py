@@ -27,6 +27,8 @@ import numpy as np
 LOG_LOSS_EPSILON = 1e-7
 # Mean average precision is averaged over these thresholds, as on THUMOS14.
 IOU_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+# Scores are compared with their targets in bins of 0 to 0.1, 0.1 to 0.2 and so on.
+NUM_RELIABILITY_BINS = 10
 # Larger than float64 rounding errors, so that 3 s shared of 10 s reach an IoU of 0.3.
 IOU_TOLERANCE = 1e-9
 
@@ -110,6 +112,40 @@ def evaluate(reference_labels: np.ndarray, predicted_scores: np.ndarray, predict
         "confusion_matrix": sklearn.metrics.confusion_matrix(
             reference_labels, predicted_labels, labels=[0, 1]
         ).tolist(),
+    }
+
+
+def reliability(targets: np.ndarray, scores: np.ndarray) -> dict:
+    """Compare scores with how often they come true, in NUM_RELIABILITY_BINS equally wide bins of the score.
+
+    All segments or time steps count equally. The expected calibration error is the mean over them of the difference
+    between the mean score and the mean target of their bin (Guo et al., "On Calibration of Modern Neural Networks",
+    2017). It is 0 for calibrated scores; few of them have an error by chance.
+
+    Args:
+        targets: (n,) float in [0, 1], labels, or highlighted fractions of time steps.
+        scores: (n,) float in [0, 1].
+
+    Returns:
+        A dict, always in this order:
+            expected_calibration_error: In [0, 1]; NaN without a score.
+            counts: The number of scores in each bin.
+            mean_scores: Their mean in each bin; NaN in an empty one.
+            mean_targets: The mean of their targets, likewise.
+    """
+    scores, targets = scores.astype(np.float64), np.asarray(targets, np.float64)
+    bins = np.minimum((scores * NUM_RELIABILITY_BINS).astype(int), NUM_RELIABILITY_BINS - 1)
+    counts, sum_of_scores, sum_of_targets = (
+        np.bincount(bins, weights, NUM_RELIABILITY_BINS) for weights in (None, scores, targets)
+    )
+    with np.errstate(invalid="ignore"):
+        error = float(np.divide(np.abs(sum_of_scores - sum_of_targets).sum(), len(scores)))
+        means = [(sums / counts).tolist() for sums in (sum_of_scores, sum_of_targets)]
+    return {
+        "expected_calibration_error": error,
+        "counts": counts.astype(int).tolist(),
+        "mean_scores": means[0],
+        "mean_targets": means[1],
     }
 
 

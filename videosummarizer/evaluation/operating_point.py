@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from videosummarizer.evaluation import decoding, metrics
-from videosummarizer.sections import label_segments, runs_of
+from videosummarizer.sections import coverage, label_segments, runs_of
 
 # The section penalties that are tried, in units of the median labelled length times the standard deviation of the
 # scores' log-odds: 1 is what a section of median length holds where its scores are one deviation above the threshold.
@@ -91,6 +91,11 @@ class ScoredMatch:
         """Return (num_kept_steps,) float64 scores of the steps that begin before the match's end."""
         scores = self.step_scores.ravel().astype(np.float64)
         return scores[: len(decoding.step_durations(len(scores), self.step_sec, self.duration_sec))]
+
+    def step_targets(self) -> np.ndarray:
+        """Return (num_kept_steps,) float64 in [0, 1]: the labelled fraction of each step that `kept_scores` scores."""
+        num_steps = len(decoding.step_durations(self.step_scores.size, self.step_sec, self.duration_sec))
+        return coverage(self.sections_sec, num_steps, self.step_sec)
 
     def predicted_sections_sec(self, point: OperatingPoint) -> np.ndarray:
         """Return (num_sections, 2) float64 seconds as from `decoding.find_sections`."""

@@ -1,7 +1,8 @@
 """Plot training and test results as PNG files in memory.
 
-`plot_history` shows the metrics over the epochs. `plot_test` shows precision over recall, and the scores and sections
-of every match over time. `to_png` turns any matplotlib figure into a PNG file whose titles may be Korean.
+`plot_history` shows the metrics over the epochs. `plot_test` shows precision over recall, how often scores come true,
+and the scores and sections of every match over time. `to_png` turns any matplotlib figure into a PNG file whose titles
+may be Korean.
 """
 
 import io
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
-from videosummarizer.evaluation.quality_report import concatenate_matches
+from videosummarizer.evaluation.quality_report import concatenate_matches, evaluate_calibration
 from videosummarizer.labels import format_time
 from videosummarizer.match_files import compose
 
@@ -80,6 +81,7 @@ def plot_test(matches: Sequence[ScoredMatch], point: OperatingPoint, levels: np.
     names = ["test_matches.png", *(f"test_matches_{number}.png" for number in range(2, len(pages) + 1))]
     return {
         "precision_recall.png": plot_precision_recall(labels, scores_of, recall, precision),
+        "calibration.png": plot_reliability(evaluate_calibration(matches)),
         **dict(zip(names, pages, strict=True)),
     }
 
@@ -120,6 +122,37 @@ def plot_precision_recall(
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="Segments of the test matches")
     axes.legend(loc="lower left", fontsize="small")
     axes.grid(alpha=0.3)
+    return to_png(figure)
+
+
+def plot_reliability(calibration: dict[str, dict]) -> bytes:
+    """Plot a reliability diagram: the mean target of each bin of scores over its mean score, and below, the counts.
+
+    Args:
+        calibration: The result of `quality_report.evaluate_calibration`.
+
+    Returns:
+        A PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 6.4), dpi=110, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    above.plot([0, 1], [0, 1], color="#5a6372", linestyle="--", linewidth=1, label="calibrated")
+    for (name, label), color in zip(
+        (("per_segment", "segments"), ("per_step", "time steps")), CURVE_COLORS, strict=True
+    ):
+        bins = calibration[name]
+        counts, error = np.array(bins["counts"]), bins["expected_calibration_error"]
+        label = f"{label}, expected calibration error {error:.3f}"
+        above.plot(bins["mean_scores"], bins["mean_targets"], marker="o", color=color, label=label)
+        edges = np.linspace(0, 1, len(counts) + 1)
+        below.stairs(counts / max(counts.sum(), 1), edges, color=color, linewidth=1.5)
+    above.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="highlighted part", title="How often scores come true")
+    below.set(xlabel="score", ylabel="part of all")
+    above.legend(loc="upper left", fontsize="small")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
     return to_png(figure)
 
 

@@ -149,6 +149,7 @@ def compare(
             model: See `evaluate`.
             loudness: See `evaluate`; None where it is not available.
             everything: See `evaluate`, without intervals.
+            calibration: See `evaluate_calibration`, of the model.
             by_match: See `evaluate_by_match`, of the model.
     """
     everything = [replace(m, scores=np.ones(len(m.labels)), step_scores=np.ones((len(m.labels), 1))) for m in matches]
@@ -157,7 +158,21 @@ def compare(
         "model": evaluate(matches, point),
         "loudness": None if loudness_matches is None else evaluate(loudness_matches, loudness_point),
         "everything": {"operating_point": asdict(ALWAYS_HIGHLIGHT), **evaluate_once(everything, ALWAYS_HIGHLIGHT)},
+        "calibration": evaluate_calibration(matches),
         "by_match": evaluate_by_match(matches, point),
+    }
+
+
+def evaluate_calibration(matches: Sequence[ScoredMatch]) -> dict:
+    """Return `metrics.reliability` of the scores of segments as `per_segment`, and of time steps as `per_step`."""
+    return {
+        "per_segment": metrics.reliability(
+            np.concatenate([match.labels for match in matches]), np.concatenate([match.scores for match in matches])
+        ),
+        "per_step": metrics.reliability(
+            np.concatenate([match.step_targets() for match in matches]),
+            np.concatenate([match.kept_scores() for match in matches]),
+        ),
     }
 
 
@@ -214,6 +229,8 @@ def format_report(report: dict) -> str:
             f"  highlight            {true_positives:>10d}{false_negatives:>12d}",
             f"  other                {false_positives:>10d}{true_negatives:>12d}",
             "",
+            format_calibration(report["calibration"]),
+            "",
             *format_matches(report["by_match"]),
         ]
     )
@@ -263,6 +280,19 @@ def format_metrics(report: dict) -> list[str]:
             "no threshold for it"
         )
     return lines
+
+
+def format_calibration(calibration: dict) -> str:
+    """Format the expected calibration errors in one line.
+
+    Args:
+        calibration: The result of `evaluate_calibration`, with `held_out_on_valid` where the checkpoint stores that.
+    """
+    errors = [calibration[name]["expected_calibration_error"] for name in ("per_segment", "per_step")]
+    text = "expected calibration error: {:.3f} by segment, {:.3f} by time step".format(*errors)
+    if held_out := calibration.get("held_out_on_valid"):
+        text += "; on valid, each match calibrated without it, {per_segment:.3f} and {per_step:.3f}".format(**held_out)
+    return text
 
 
 def lookup(values: dict | None, path: Sequence[str], name: str):

@@ -16,6 +16,7 @@ FILE_PATTERNS = (
     "test_report.json",
     "predictions.csv",
     "precision_recall.png",
+    "calibration.png",
     "test_matches*.png",
     "label_doubts.csv",
     "label_doubts.html",

@@ -1,6 +1,10 @@
-"""Late fusion: the modalities' logits are added with weights, which are chosen on validation after each epoch."""
+"""Late fusion: the modalities' logits are added with weights, which are chosen on validation after each epoch.
+
+The sum is then calibrated (`calibration`).
+"""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,12 +31,21 @@ EPSILON = 1e-7
 class LateFusion(layers.Layer):
     """Add the logits of the modalities, each multiplied by its fusion weight.
 
-    Maps a list of three tensors of one shape, in the order of MODALITIES, to one tensor of that shape.
+    Maps a list of three tensors of one shape, in the order of MODALITIES, to one tensor of that shape. The sum can be
+    calibrated: `calibration.fit` finds a scale, which is a factor of all fusion weights, and an offset.
+
+    Args:
+        has_offset: Whether the layer has an offset. Those of checkpoints from before calibration have none.
 
     Attributes:
-        fusion_weights: (3,) float32 variable, set by `search_fusion_weights`. Training uses TRAINING_FUSION_WEIGHTS
+        fusion_weights: (3,) float32 variable, set by `assign`. Training uses TRAINING_FUSION_WEIGHTS
             instead, which are also its initial values.
+        offset: () float32 variable, added to the sum except in training; None without an offset.
     """
+
+    def __init__(self, has_offset: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.has_offset, self.offset = has_offset, None
 
     def build(self, input_shape):
         def initial_weights(shape, dtype):
@@ -41,13 +54,25 @@ class LateFusion(layers.Layer):
         self.fusion_weights = self.add_weight(
             shape=(len(MODALITIES),), initializer=initial_weights, trainable=False, name="fusion_weights"
         )
+        if self.has_offset:
+            self.offset = self.add_weight(shape=(), initializer="zeros", trainable=False, name="offset")
 
     def call(self, logits, training=False):
         weights = TRAINING_FUSION_WEIGHTS if training else self.fusion_weights
-        return sum(logits[index] * weights[index] for index in range(len(MODALITIES)))
+        fused = sum(logits[index] * weights[index] for index in range(len(MODALITIES)))
+        return fused if training or self.offset is None else fused + self.offset
+
+    def assign(self, fusion_weights: Sequence[float], offset: float = 0.0) -> None:
+        """Set the fusion weights and the offset."""
+        self.fusion_weights.assign(fusion_weights)
+        if self.offset is not None:
+            self.offset.assign(offset)
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "has_offset": self.has_offset}
 
 
 def search_fusion_weights(

@@ -12,7 +12,8 @@ from videosummarizer.error_messages import describe_exception
 from videosummarizer.evaluation import plots, quality_report
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
 from videosummarizer.training import inference, validation
-from videosummarizer.training.checkpoint import read_checkpoint, read_operating_point
+from videosummarizer.training.checkpoint import read_checkpoint, read_checkpoint_attributes, read_operating_point
+from videosummarizer.training.fusion import OUTPUTS
 
 
 def evaluate(loader, ckpt_path: str, subset: str) -> tuple[dict, list[ScoredMatch], OperatingPoint, np.ndarray | None]:
@@ -44,7 +45,18 @@ def evaluate(loader, ckpt_path: str, subset: str) -> tuple[dict, list[ScoredMatc
         "operating_point_chosen_on": "valid" if checkpoint.has_operating_point else None,
         **quality_report.compare(scored, checkpoint.point, loud, loudness_point),
     }
+    report["calibration"]["held_out_on_valid"] = read_held_out_errors(read_checkpoint_attributes(ckpt_path))
     return report, scored, checkpoint.point, join_levels(loud)
+
+
+def read_held_out_errors(attributes: dict) -> dict[str, float] | None:
+    """Return the calibration errors that a checkpoint states of `validation.calibrate`; None where it states none."""
+    try:
+        stored = attributes["calibration"]
+        errors = [float(stored[name]["held_out_error"]) for name in OUTPUTS]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return dict(zip(("per_segment", "per_step"), errors, strict=True))
 
 
 def score(loader, ckpt_path: str, subset: str) -> tuple[list[ScoredMatch], list[ScoredMatch] | None]:

@@ -15,7 +15,7 @@ from videosummarizer.error_messages import describe_exception
 from videosummarizer.evaluation import plots
 from videosummarizer.training import inference, optimization, resume_point, run_folder, validation
 from videosummarizer.training.checkpoint import read_checkpoint_attributes
-from videosummarizer.training.fusion import UNIMODAL_OUTPUTS
+from videosummarizer.training.fusion import UNIMODAL_OUTPUTS, LateFusion
 from videosummarizer.training.keras_backend import keras
 from videosummarizer.training.validation import TrainingError
 
@@ -102,13 +102,14 @@ class TrainingRun:
         Args:
             epoch: Number of the epoch, from 0 on.
             metrics: Its metrics.
-            scores: (num_segments, 1 + K), validation scores of the segments and of their time steps.
+            scores: (num_segments, 1 + K), validation scores of the segments and of their time steps, not calibrated.
             variables: Values of `resume_point.snapshot`.
         """
         checkpoint = self.checkpoint
         is_best = metrics["val_loss"] < checkpoint.best
         if is_best:
-            operating_point = validation.fit_operating_point(scores[:, 0], scores[:, 1:], self.loader)
+            calibrated, checkpoint.attributes["calibration"] = validation.calibrate(self.network, scores, self.loader)
+            operating_point = validation.fit_operating_point(calibrated[:, 0], calibrated[:, 1:], self.loader)
             checkpoint.attributes["operating_point"] = operating_point
         checkpoint.on_epoch_end(epoch, metrics)
         with self.tolerating_errors("logs"):
@@ -170,7 +171,9 @@ def load_initial_weights(network: keras.Model, ckpt_path: str, loader) -> None:
             f"{loader.dataset_dir} has"
         )
     try:
-        network.set_weights(inference.load_checkpoint(ckpt_path).get_weights())
+        for layer, initial in zip(network.layers, inference.load_checkpoint(ckpt_path).layers, strict=True):
+            if not isinstance(layer, LateFusion):  # fusion weights and calibration are chosen after each epoch
+                layer.set_weights(initial.get_weights())
     except ValueError as error:
         raise TrainingError(
             f"--init_ckpt: {ckpt_path} holds another version's network, expected one that this version of main.py saved"

@@ -1,4 +1,6 @@
-"""Validation after an epoch: scores, fusion weights, metrics and the operating point.
+"""Validation after an epoch: scores, fusion weights, metrics, calibration and the operating point.
+
+The metrics are those of the scores before calibration, for which both classes count as in the training loss.
 
 Arguments named `loader` are a `data_loader.DataLoader`.
 """
@@ -96,9 +98,42 @@ def tune_fusion_weights(network, rows: np.ndarray, loader) -> np.ndarray:
     fused_scores = []
     for name, unimodal_scores, target in zip(OUTPUTS, columns, targets, strict=True):
         fusion_weights, scores = search_fusion_weights(unimodal_scores, target, weights)
-        network.get_layer(FUSION_LAYER.format(name)).fusion_weights.assign(fusion_weights)
+        network.get_layer(FUSION_LAYER.format(name)).assign(fusion_weights)
         fused_scores.append(scores)
     return np.concatenate(fused_scores, axis=1)
+
+
+def calibrate(network, scores: np.ndarray, loader) -> tuple[np.ndarray, dict]:
+    """Calibrate the fused scores of a network, so that they are probabilities where classes are as rare as they are.
+
+    Scores of segments and scores of time steps are calibrated separately. Only steps before a match's end count.
+
+    Args:
+        network: Network whose LateFusion layers are set. Their fusion weights are those of `tune_fusion_weights`.
+        scores: (num_segments, 1 + K), the scores of `tune_fusion_weights`.
+        loader: Dataset with the labels.
+
+    Returns:
+        (num_segments, 1 + K) float64, the calibrated scores; and for each of OUTPUTS a dict, as checkpoints hold them:
+        `scale`, `offset`, and `held_out_error`, the expected calibration error on validation (`calibration`).
+    """
+    from videosummarizer.training import calibration
+    from videosummarizer.training.fusion import EPSILON, FUSION_LAYER, OUTPUTS
+
+    logits = np.clip(scores.astype(np.float64), EPSILON, 1 - EPSILON)
+    logits = np.log(logits) - np.log1p(-logits)
+    matches = quality_report.score_matches(loader.matches("valid"), logits[:, 0], logits[:, 1:])
+    of_segments = [match.scores for match in matches], [match.labels for match in matches]
+    of_steps = [match.kept_scores() for match in matches], [match.step_targets() for match in matches]
+    class_weights, calibrated, stored = loader.class_weights("train"), [], {}
+    for name, columns, fitted in zip(OUTPUTS, np.split(logits, [1], axis=1), (of_segments, of_steps), strict=True):
+        scale, offset = calibration.fit(*fitted, class_weights)
+        layer = network.get_layer(FUSION_LAYER.format(name))
+        layer.assign(scale * np.asarray(layer.fusion_weights), offset)
+        calibrated.append(calibration.apply(columns, (scale, offset)))
+        error = calibration.held_out_error(*fitted, class_weights)
+        stored[name] = {"scale": scale, "offset": offset, "held_out_error": error}
+    return np.concatenate(calibrated, axis=1), stored
 
 
 def labels_and_weights(loader) -> tuple[np.ndarray, np.ndarray]:
