@@ -63,7 +63,7 @@ from videosummarizer.extraction.match_result import score_and_select
 from videosummarizer.extraction.outputs import MatchResult
 from videosummarizer.labels import LabelError, format_time, read_label_file
 from videosummarizer.sections import total_sec
-from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, find_best_checkpoint, read_checkpoint
+from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 
 # The arguments that decide what is in the files, apart from the checkpoint: files made with others are not replaced.
 SETTINGS = (
@@ -276,19 +276,6 @@ def describe_result(
             print(f"  {name:9} {path_of[suffix]}")
 
 
-def find_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint or, of a folder, the one with the lowest validation loss, and say which that is.
-
-    Raises:
-        checkpoint.CheckpointError: There is none that can be read.
-    """
-    if not path.is_dir():
-        return read_checkpoint(path)
-    best_path, val_loss, num_checkpoints = find_best_checkpoint(path)
-    print(f"{best_path}: of {num_checkpoints} checkpoints the one with the lowest validation loss ({val_loss:.4f})")
-    return read_checkpoint(best_path)
-
-
 def extract_matches(args: argparse.Namespace) -> int:
     """Extract one match after another; the network is loaded once. Returns the exit status.
 
@@ -306,7 +293,7 @@ def extract_matches(args: argparse.Namespace) -> int:
     if args.together and (problem := together.refuse_name(args.together, video_paths, args.output_dir)):
         raise ExtractionError(problem)
     match_args = argparse.Namespace(**{**vars(args), "length": None if args.together else args.length})
-    checkpoint = find_checkpoint(args.ckpt) if args.ckpt else None
+    checkpoint = open_checkpoint(args.ckpt) if args.ckpt else None
     if args.together and (problem := together.refuse_missing_scores(list_jobs(video_paths, checkpoint, args), args)):
         raise ExtractionError(problem)
     if not args.ckpt and not args.sections:

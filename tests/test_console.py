@@ -38,10 +38,11 @@ def test_the_converter_shows_and_writes_a_title(tmp_path, place):
     assert f'"title": "{TITLE}"' in (tmp_path / "out" / "metadata.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("script", ["label_finder", "main", "highlight_extractor"])
+@pytest.mark.parametrize("script", ["label_finder", "label_next", "main", "highlight_extractor"])
 def test_the_other_scripts_show_paths_and_wrong_arguments(tmp_path, script):
     arguments = {
         "label_finder": [TITLE, TITLE],
+        "label_next": [TITLE, "--ckpt", TITLE],
         "main": ["--data_dir", TITLE],
         "highlight_extractor": [f"{TITLE}.mp4", "--ckpt", TITLE],
     }[script]

@@ -142,7 +142,10 @@ def test_ctrl_c_while_labels_are_found_is_one_line(matches_dir, tmp_path):
     assert process.returncode == 130
 
 
-@pytest.mark.parametrize("script", ["data_converter.py", "highlight_extractor.py", "label_finder.py", "main.py"])
+SCRIPTS = ["data_converter.py", "highlight_extractor.py", "label_finder.py", "label_next.py", "main.py"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_ctrl_c_while_a_script_is_imported_is_one_line(tmp_path, script):
     (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     process = start_script(script, "--help", env={**os.environ, "PYTHONPATH": str(tmp_path)})
@@ -151,7 +154,7 @@ def test_ctrl_c_while_a_script_is_imported_is_one_line(tmp_path, script):
     assert process.returncode == 130
 
 
-@pytest.mark.parametrize("script", ["data_converter.py", "highlight_extractor.py", "label_finder.py", "main.py"])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_missing_package_is_one_line_that_says_what_to_do(tmp_path, script):
     (tmp_path / "tqdm").mkdir()
     (tmp_path / "tqdm" / "__init__.py").write_text(

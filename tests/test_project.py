@@ -22,8 +22,8 @@ def test_importing_does_nothing(module, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_top_level_holds_the_six_stage_scripts():
-    expected = ["data_converter", "data_loader", "highlight_extractor", "label_finder", "main", "model"]
+def test_the_top_level_holds_the_stage_scripts_and_the_network():
+    expected = ["data_converter", "data_loader", "highlight_extractor", "label_finder", "label_next", "main", "model"]
     assert expected == SCRIPTS
 
 

@@ -1,4 +1,4 @@
-"""The package behind the six stage scripts at the top level. This module imports nothing.
+"""The package behind the scripts at the top level. This module imports nothing.
 
 Sub-packages:
 

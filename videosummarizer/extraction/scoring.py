@@ -5,7 +5,7 @@ temporary file of the audio (sampling.SegmentAudio).
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -38,58 +38,95 @@ def score_match(
     scratch_dir: Path | None = None,
     part_sec: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, Reasons | None]:
-    """Score the segments and the time steps of a match.
-
-    Args:
-        video_path: The match.
-        info: The result of `media.probe`.
-        config: The checkpoint's data config.
-        network: A function that returns the network; it is called while the match is already being read.
-        on_progress: Called with the seconds of the match that were scored.
-        scratch_dir: As for `sampling.SegmentAudio`.
-        part_sec: Where to begin and end, by default the whole match. Nothing else is decoded.
+    """Score the segments and the time steps of a match; see `score_outputs`.
 
     Returns:
         scores: (num_segments,) float64 in [0, 1].
         step_scores: (num_segments, K) float64 in [0, 1], of the K equal time steps of each segment.
         reasons: What the scores are made of, and what was measured; None for a network without late fusion.
+    """
+    explained, meter, measured = None, None, []
+
+    def load() -> tuple[object, Sequence[str]]:
+        nonlocal explained, meter
+        from videosummarizer.training import contributions, inference
+
+        loaded = network()
+        explained = contributions.add_logits(loaded)
+        if explained is None:
+            return loaded, inference.OUTPUTS
+        meter = StepMeter(config, loaded.output["steps"].shape[-1])
+        return explained, (*inference.OUTPUTS, *contributions.LOGITS_OUTPUTS)
+
+    def measure(video: np.ndarray, audio: np.ndarray) -> None:
+        if meter:
+            measured.append(meter.measure(video, audio))
+
+    rows = score_outputs(video_path, info, config, load, on_progress, scratch_dir, part_sec, measure)
+    num_scores = 1 + meter.num_steps if meter else rows.shape[1]
+    scores, step_scores, logits = rows[:, 0], rows[:, 1:num_scores], rows[:, num_scores:]
+    require_finite(rows[:, :num_scores], video_path)
+    if not meter:
+        return scores, step_scores, None
+    from videosummarizer.training import contributions
+
+    parts = contributions.split_contributions(explained, logits)
+    return scores, step_scores, Reasons(*parts, meter.names, np.stack(measured))
+
+
+def score_outputs(
+    video_path: Path,
+    info: media.VideoInfo,
+    config: DataConfig,
+    load: Callable[[], tuple[object, Sequence[str]]],
+    on_progress: Callable[[float], object],
+    scratch_dir: Path | None = None,
+    part_sec: tuple[float, float] | None = None,
+    on_arrays: Callable[[np.ndarray, np.ndarray], object] = lambda video, audio: None,
+) -> np.ndarray:
+    """Return a network's outputs for the segments of a match.
+
+    Args:
+        video_path: The match.
+        info: The result of `media.probe`.
+        config: The checkpoint's data config.
+        load: A function that returns the network and the names of the outputs; it is called while the match is already
+            being read.
+        on_progress: Called with the seconds of the match that were scored.
+        scratch_dir: As for `sampling.SegmentAudio`.
+        part_sec: Where to begin and end, by default the whole match. Nothing else is decoded.
+        on_arrays: Called with the frames and the audio of each segment.
+
+    Returns:
+        (num_segments, num_columns) float64, one row per segment, as of `inference.score_segments`.
 
     Raises:
         media.MediaError: The match cannot be read.
         checkpoint.CheckpointError: The network cannot be read.
-        ExtractionError: A score is not finite.
     """
     segments = read_in_process(video_path, info, config, scratch_dir, part_sec)
     with closing(segments) as arrays, prefetch_iterator(arrays, NUM_SEGMENTS_AHEAD) as arrays_ahead:
-        network = network()
-        from videosummarizer.training import contributions, inference
-
-        explained = contributions.add_logits(network)
-        meter, measured, names = None, [], inference.OUTPUTS
-        if explained is not None:
-            meter, names = StepMeter(config, network.output["steps"].shape[-1]), (*names, *contributions.LOGITS_OUTPUTS)
+        network, names = load()
+        from videosummarizer.training import inference
 
         def with_progress() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for segment_arrays in arrays_ahead:
-                if meter:
-                    measured.append(meter.measure(*segment_arrays))
+                on_arrays(*segment_arrays)
                 yield segment_arrays
                 on_progress(config.segment_length)
                 media.trim_malloc()  # the network frees 30 MB for each window
 
-        scored = inference.score_segments(explained or network, with_progress(), WINDOW_LENGTH, names)
-        rows = np.stack(list(scored)).astype(np.float64)
-    num_scores = 1 + meter.num_steps if meter else rows.shape[1]
-    scores, step_scores, logits = rows[:, 0], rows[:, 1:num_scores], rows[:, num_scores:]
-    if not np.isfinite(rows[:, :num_scores]).all():
+        scored = inference.score_segments(network, with_progress(), WINDOW_LENGTH, names)
+        return np.stack(list(scored)).astype(np.float64)
+
+
+def require_finite(scores: np.ndarray, video_path: Path) -> None:
+    """Raise ExtractionError if a network's output for a match is not finite."""
+    if not np.isfinite(scores).all():
         raise ExtractionError(
             f"{video_path}: the network gives scores that are not finite numbers, expected scores from 0 to 1: its "
             "weights are damaged or its training diverged, use another checkpoint"
         )
-    if not meter:
-        return scores, step_scores, None
-    parts = contributions.split_contributions(explained, logits)
-    return scores, step_scores, Reasons(*parts, meter.names, np.stack(measured))
 
 
 def read_in_process(video_path: Path, *arguments) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -167,3 +167,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ) from error
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Checkpoint(path, sha256, config, point, "operating_point" in attributes)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint or, of a folder, the one with the lowest validation loss, and say which that is.
+
+    Raises:
+        CheckpointError: There is none that can be read.
+    """
+    if not path.is_dir():
+        return read_checkpoint(path)
+    best_path, val_loss, num_checkpoints = find_best_checkpoint(path)
+    print(f"{best_path}: of {num_checkpoints} checkpoints the one with the lowest validation loss ({val_loss:.4f})")
+    return read_checkpoint(best_path)

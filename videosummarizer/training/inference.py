@@ -220,16 +220,26 @@ def encoders_context(network: keras.Model) -> int:
 
 
 def heads_context(network: keras.Model) -> int:
-    """Return the number of segments on either side whose features the score of a segment depends on, at least 1.
+    """Return the number of segments on either side whose features the score of a segment depends on, at least 1."""
+    return math.ceil(max(1, reach_steps(network)) / network.output["steps"].shape[-1])
 
-    The temporal convolutions of a modality reach as far as their dilations add up to, in time steps.
+
+def reach_steps(network: keras.Model) -> int:
+    """Return the number of time steps on either side whose features a score depends on.
+
+    The temporal convolutions of a modality reach as far as their dilations add up to.
     """
     reach = Counter()
     for layer in network.layers:
         modality, _, dilation = layer.name.partition(TEMPORAL_CONVOLUTION)
         if dilation:
             reach[modality] += layer.dilation_rate[0]
-    return math.ceil(max(reach.values(), default=1) / network.output["steps"].shape[-1])
+    return max(reach.values(), default=0)
+
+
+def convolutions_of(network: keras.Model, modality: str) -> list[keras.layers.Layer]:
+    """Return the temporal convolutions of a modality, in their order."""
+    return [layer for layer in network.layers if layer.name.startswith(f"{modality}{TEMPORAL_CONVOLUTION}")]
 
 
 def read_dilations(path: str | os.PathLike) -> list[int]:
