@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from small_network import build_fused_network, build_small_network
 
 from data_loader import DataLoader
-from videosummarizer.evaluation import metrics
+from videosummarizer.evaluation import decoding, metrics
 from videosummarizer.training import calibration, inference, validation
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
 from videosummarizer.training.fusion import FUSION_LAYER, OUTPUTS, LateFusion
@@ -89,6 +89,19 @@ def test_the_held_out_error_is_that_of_fits_without_the_match():
     assert calibration.held_out_error(logits[:1], labels[:1], EQUAL) is None
 
 
+def test_a_calibrated_operating_point_finds_the_same_sections():
+    rng, found = np.random.default_rng(4), (1.3, -1.1)
+    log_odds = np.convolve(rng.normal(-1, 3, 240), np.ones(5) / 5, "same")
+    point = {"threshold": 0.4, "section_penalty": 1.7}
+    before = decoding.find_sections(expit(log_odds), 0.5, 120.0, *point.values())
+    calibrated = calibration.apply_to_point(point, found)
+    after = decoding.find_sections(calibration.apply(log_odds, found), 0.5, 120.0, *calibrated.values())
+    assert len(before) == 5
+    assert calibrated["section_penalty"] == pytest.approx(1.3 * 1.7)
+    np.testing.assert_array_equal(after, before)
+    assert calibration.apply_to_point({"threshold": 1.0, "section_penalty": 0.0}, found)["threshold"] > 0.999999
+
+
 # ---- On validation
 
 
@@ -102,7 +115,7 @@ def test_the_network_gives_the_calibrated_scores(loader):
     scores, step_scores = validation.predict(network, loader, "valid")
     rows = np.column_stack([scores, step_scores])
     before = [network.get_layer(FUSION_LAYER.format(name)).fusion_weights.numpy() for name in OUTPUTS]
-    calibrated, stored = validation.calibrate(network, rows, loader)
+    stored = validation.calibrate(network, rows, loader)
     labels = np.array(LABELS["match_07"] + LABELS["match_09"])
     class_weights = loader.class_weights("train")
     matches = [slice(0, 6), slice(6, 11)]
@@ -119,7 +132,9 @@ def test_the_network_gives_the_calibrated_scores(loader):
         np.testing.assert_allclose(layer.fusion_weights.numpy(), weights * stored[name]["scale"], rtol=1e-6)
         assert layer.offset.numpy() == pytest.approx(stored[name]["offset"])
     scores, step_scores = validation.predict(network, loader, "valid")
-    np.testing.assert_allclose(np.column_stack([scores, step_scores]), calibrated, atol=1e-6)
+    for name, before, after in zip(OUTPUTS, (rows[:, 0], rows[:, 1:]), (scores, step_scores), strict=True):
+        expected = expit(stored[name]["scale"] * logit(before.astype(float)) + stored[name]["offset"])
+        np.testing.assert_allclose(after, expected, atol=1e-6)
 
 
 def test_steps_after_the_end_of_a_match_do_not_count(loader, monkeypatch):

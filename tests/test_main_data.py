@@ -196,7 +196,8 @@ def test_rare_highlights_count_as_much_as_all_the_rest(small_network, tmp_path, 
         return plain(network, average, batches, on_batch)
 
     monkeypatch.setattr(optimization, "train_epoch", train_epoch)
-    monkeypatch.setattr(validation, "fit_operating_point", lambda *arguments: {"threshold": 0.5})  # takes long
+    point = {"threshold": 0.5, "section_penalty": 0.0}
+    monkeypatch.setattr(validation, "fit_operating_point", lambda *arguments: point)  # takes long
     arguments = ["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), "--learning_rate", "0.1"]
     args = trainer.parse_args([*arguments, "--epochs", "12", "--batch_size", "40"])
     path = trainer.train(args, trainer.load_data(args))

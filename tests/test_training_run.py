@@ -24,6 +24,9 @@ from videosummarizer.training.checkpoint import read_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
 from videosummarizer.training.validation import TrainingError
 
+POINT = {"threshold": 0.5, "section_penalty": 0.0}
+IDENTITY = {"steps": {"scale": 1.0, "offset": 0.0}}
+
 pytestmark = pytest.mark.usefixtures("small_network")
 
 VALID_LABELS = np.array([0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0])
@@ -110,7 +113,7 @@ def play(monkeypatch, dataset_dir, tmp_path):
             patch.setattr(optimization, "train_epoch", script.train_epoch)
             patch.setattr(validation, "predict_outputs", script.predict_outputs)
             patch.setattr(validation, "tune_fusion_weights", lambda network, rows, loader: rows)
-            patch.setattr(validation, "calibrate", calibrate or (lambda network, scores, loader: (scores, {})))
+            patch.setattr(validation, "calibrate", calibrate or (lambda *arguments: IDENTITY))
             patch.setattr(
                 trainer, "test_checkpoint", lambda args, loader, path: script.__setattr__("tested", path) or []
             )
@@ -123,7 +126,7 @@ def play(monkeypatch, dataset_dir, tmp_path):
                 "batches",
                 lambda *arguments: script.shards.append(arguments[1:]) or plain_batches(*arguments),
             )
-            patch.setattr(validation, "fit_operating_point", point_of or (lambda *arguments: {"threshold": 0.5}))
+            patch.setattr(validation, "fit_operating_point", point_of or (lambda *arguments: POINT))
             arguments = ["--data_dir", str(dataset_dir), "--ckpt_dir", str(ckpt_dir)]
             arguments += [] if derives else ["--epochs", str(len(scores))]
             script.status = trainer.main([*arguments, *flags])
@@ -201,19 +204,17 @@ def test_each_epoch_starts_its_own_order_of_batches(play):
 
 def test_a_checkpoint_has_the_calibration_of_its_own_epoch_and_the_history_is_from_before_it(play):
     def calibrate(network, scores, loader):
-        return scores / 2, {"highlight": {"scale": round(float(scores.max()), 6)}}
+        return {"steps": {"scale": 2.0, "offset": round(float(scores.max()), 6)}}
 
-    highs = (0.6, 0.7, 0.8)
-    script = play(
-        [scores_with(high) for high in highs],
-        calibrate=calibrate,
-        point_of=lambda scores, step_scores, loader: {"threshold": round(float(scores.max() + step_scores.max()), 6)},
-    )
+    highs, point = (0.6, 0.7, 0.8), {"threshold": 0.5, "section_penalty": 1.5}
+    script = play([scores_with(h) for h in highs], calibrate=calibrate, point_of=lambda *arguments: point)
     assert [float(row["val_loss"]) for row in script.rows] == pytest.approx([loss_of(scores_with(h)) for h in highs])
     for path, high in zip(script.checkpoints, highs, strict=True):
         attributes = read_checkpoint_attributes(path)
-        assert attributes["calibration"] == {"highlight": {"scale": high}}
-        assert attributes["operating_point"] == {"threshold": high}  # twice a half
+        assert attributes["calibration"] == {"steps": {"scale": 2, "offset": high}}
+        assert attributes["operating_point"]["threshold"] == pytest.approx(1 / (1 + math.exp(-high)))
+        assert attributes["operating_point"]["section_penalty"] == 3
+        assert attributes["loudness_operating_point"] == point
 
 
 def test_a_checkpoint_has_the_operating_point_of_its_own_epoch(play, dataset_dir):
@@ -221,7 +222,7 @@ def test_a_checkpoint_has_the_operating_point_of_its_own_epoch(play, dataset_dir
 
     def point_of(scores, step_scores, loader):
         asked.append((scores, step_scores))
-        return {"threshold": round(float(scores.max()), 6)}
+        return {"threshold": round(float(scores.max()), 6), "section_penalty": 0.0}
 
     highs = (0.6, 0.8, 0.7, 0.9)
     script = play([scores_with(high) for high in highs], point_of=point_of)
@@ -229,11 +230,11 @@ def test_a_checkpoint_has_the_operating_point_of_its_own_epoch(play, dataset_dir
     assert [path.name.rsplit("-", 2)[1] for path in script.checkpoints] == ["0001", "0002", "0004"]
     for path, epoch in zip(script.checkpoints, (1, 2, 4), strict=True):
         attributes = read_checkpoint_attributes(path)
-        assert attributes["operating_point"] == {"threshold": highs[epoch - 1]}
+        assert attributes["operating_point"] == pytest.approx({"threshold": highs[epoch - 1], "section_penalty": 0})
         assert attributes["epoch"] == epoch
         assert attributes["val_loss"] == pytest.approx(loss_of(scores_with(highs[epoch - 1])))
         assert path.name.endswith(f"-{epoch:04d}-{loss_of(scores_with(highs[epoch - 1])):.4f}.hdf5")
-        assert attributes["loudness_operating_point"] == {"threshold": round(float(loudness[0].max()), 6)}
+        assert attributes["loudness_operating_point"]["threshold"] == round(float(loudness[0].max()), 6)
     assert len(of_epochs) == 3  # it takes long: of the best epochs alone
     for (scores, step_scores), epoch in zip(of_epochs, (1, 2, 4), strict=True):
         np.testing.assert_array_equal(scores, scores_with(highs[epoch - 1]))
@@ -273,7 +274,7 @@ def test_without_the_level_of_the_sound_a_checkpoint_has_no_operating_point_for_
     assert script.status == 0
     attributes = read_checkpoint_attributes(script.checkpoints[0])
     assert "loudness_operating_point" not in attributes
-    assert attributes["operating_point"] == {"threshold": 0.5}
+    assert attributes["operating_point"] == pytest.approx(POINT)
 
 
 def test_the_history_is_drawn_as_it_is_written(play):

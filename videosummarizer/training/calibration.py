@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from videosummarizer.evaluation import metrics
+from videosummarizer.evaluation.decoding import log_odds
 
 # Standard deviations of what is expected before any evidence: of the logarithm of the scale around 0, and of the offset
 # around the one that undoes the class weights. All segments of a match together count as one observation, because they
@@ -62,6 +63,17 @@ def apply(logits: np.ndarray, calibration: tuple[float, float]) -> np.ndarray:
 
     scale, offset = calibration
     return expit(scale * logits + offset)
+
+
+def apply_to_point(point: dict, calibration: tuple[float, float]) -> dict:
+    """Return an operating point that finds in calibrated scores what the given one finds in the scores before.
+
+    Args:
+        point: The values of an OperatingPoint by their names.
+        calibration: The scale and the offset of the scores of time steps.
+    """
+    threshold = float(apply(log_odds(point["threshold"]), calibration))
+    return {**point, "threshold": threshold, "section_penalty": calibration[0] * point["section_penalty"]}
 
 
 def held_out_error(

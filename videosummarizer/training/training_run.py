@@ -13,7 +13,7 @@ from tqdm import tqdm
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.error_messages import describe_exception
 from videosummarizer.evaluation import plots
-from videosummarizer.training import inference, optimization, resume_point, run_folder, validation
+from videosummarizer.training import calibration, inference, optimization, resume_point, run_folder, validation
 from videosummarizer.training.checkpoint import read_checkpoint_attributes
 from videosummarizer.training.fusion import UNIMODAL_OUTPUTS, LateFusion
 from videosummarizer.training.keras_backend import keras
@@ -108,9 +108,11 @@ class TrainingRun:
         checkpoint = self.checkpoint
         is_best = metrics["val_loss"] < checkpoint.best
         if is_best:
-            calibrated, checkpoint.attributes["calibration"] = validation.calibrate(self.network, scores, self.loader)
-            operating_point = validation.fit_operating_point(calibrated[:, 0], calibrated[:, 1:], self.loader)
-            checkpoint.attributes["operating_point"] = operating_point
+            operating_point = validation.fit_operating_point(scores[:, 0], scores[:, 1:], self.loader)
+            stored = validation.calibrate(self.network, scores, self.loader)
+            checkpoint.attributes["calibration"] = stored
+            of_steps = stored["steps"]["scale"], stored["steps"]["offset"]
+            checkpoint.attributes["operating_point"] = calibration.apply_to_point(operating_point, of_steps)
         checkpoint.on_epoch_end(epoch, metrics)
         with self.tolerating_errors("logs"):
             self.event_log.on_epoch_end(epoch, metrics)

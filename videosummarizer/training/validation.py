@@ -103,7 +103,7 @@ def tune_fusion_weights(network, rows: np.ndarray, loader) -> np.ndarray:
     return np.concatenate(fused_scores, axis=1)
 
 
-def calibrate(network, scores: np.ndarray, loader) -> tuple[np.ndarray, dict]:
+def calibrate(network, scores: np.ndarray, loader) -> dict[str, dict]:
     """Calibrate the fused scores of a network, so that they are probabilities where classes are as rare as they are.
 
     Scores of segments and scores of time steps are calibrated separately. Only steps before a match's end count.
@@ -114,8 +114,8 @@ def calibrate(network, scores: np.ndarray, loader) -> tuple[np.ndarray, dict]:
         loader: Dataset with the labels.
 
     Returns:
-        (num_segments, 1 + K) float64, the calibrated scores; and for each of OUTPUTS a dict, as checkpoints hold them:
-        `scale`, `offset`, and `held_out_error`, the expected calibration error on validation (`calibration`).
+        For each of OUTPUTS a dict, as checkpoints hold them: `scale`, `offset`, and `held_out_error`, the expected
+        calibration error on validation (`calibration.held_out_error`).
     """
     from videosummarizer.training import calibration
     from videosummarizer.training.fusion import EPSILON, FUSION_LAYER, OUTPUTS
@@ -125,15 +125,14 @@ def calibrate(network, scores: np.ndarray, loader) -> tuple[np.ndarray, dict]:
     matches = quality_report.score_matches(loader.matches("valid"), logits[:, 0], logits[:, 1:])
     of_segments = [match.scores for match in matches], [match.labels for match in matches]
     of_steps = [match.kept_scores() for match in matches], [match.step_targets() for match in matches]
-    class_weights, calibrated, stored = loader.class_weights("train"), [], {}
-    for name, columns, fitted in zip(OUTPUTS, np.split(logits, [1], axis=1), (of_segments, of_steps), strict=True):
+    class_weights, stored = loader.class_weights("train"), {}
+    for name, fitted in zip(OUTPUTS, (of_segments, of_steps), strict=True):
         scale, offset = calibration.fit(*fitted, class_weights)
         layer = network.get_layer(FUSION_LAYER.format(name))
         layer.assign(scale * np.asarray(layer.fusion_weights), offset)
-        calibrated.append(calibration.apply(columns, (scale, offset)))
         error = calibration.held_out_error(*fitted, class_weights)
         stored[name] = {"scale": scale, "offset": offset, "held_out_error": error}
-    return np.concatenate(calibrated, axis=1), stored
+    return stored
 
 
 def labels_and_weights(loader) -> tuple[np.ndarray, np.ndarray]:
