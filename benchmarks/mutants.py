@@ -68,7 +68,7 @@ FURTHER_TEST_FILES = {
     "input_check": ["test_data_converter.py"],
     "input_folder": ["test_data_converter.py"],
     "job": ["test_highlight_extractor_reruns.py", "test_highlight_extractor.py"],
-    "joined_reel": ["test_together.py"],
+    "joined_reel": ["test_joined_reel.py", "test_together.py"],
     "keras_backend": ["test_model_scoring.py", "test_model.py"],
     "label_report": ["test_label_finder_command.py"],
     "label_sections": ["test_highlight_extractor_sections.py"],

@@ -155,6 +155,19 @@ def test_colours_are_named_and_full_range_becomes_limited(tmp_path):
         assert next(video_track.read_frames(path, info, np.array([0.0]), 64, 48)).mean() == pytest.approx(64, abs=2)
 
 
+@pytest.mark.parametrize("size", ["96x64", "1280x720"])
+def test_a_reel_of_rgb_has_its_colours_by_the_matrix_of_its_size(tmp_path, size):
+    halves = f"color=c=0xC80000:size={size}:rate=25:duration=0.2[red];color=c=0x00C800:size={size}:rate=25[green];"
+    ffmpeg("-f", "lavfi", "-i", f"{halves}[red][green]hstack=shortest=1", "-c:v", "libx264rgb", tmp_path / "a.mkv")
+    path = render(tmp_path / "a.mkv", [[0, 5]], height_px=64)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.colorspace == (6 if size == "96x64" else 1)
+    info = media.probe(path)
+    frame = next(video_track.read_frames(path, info, np.array([0.0]), 96, 64))
+    assert frame[32, 20] == pytest.approx([200, 0, 0], abs=6)
+    assert frame[32, 70] == pytest.approx([0, 200, 0], abs=6)
+
+
 def test_the_encoder_chooses_its_own_keyframes_and_quality(tmp_path):
     source = write_clip(tmp_path / "a.mp4", num_frames=40, options={"crf": "10", "g": "1"})  # keyframes alone
     path = render(source, [[0, 40]])

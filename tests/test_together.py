@@ -2,7 +2,6 @@
 
 import json
 import unicodedata
-from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,7 @@ from extractor import all_files
 from test_highlight_extractor import contents, frames_in
 
 from highlight_extractor import parse_args
-from videosummarizer import audio_track, media, video_track
+from videosummarizer import audio_track, media
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import captions, joined_reel, scoring, together
 from videosummarizer.extraction.job import ExtractionError
@@ -89,7 +88,7 @@ def test_captions_rank_sections_among_all_matches(tmp_path):
     info = media.probe(write_clip(tmp_path / "a.mp4", num_frames=30))
     result = SimpleNamespace(video_path=tmp_path / "a.mp4", info=info, title="a")
     chosen = [together.ChosenSection(result, np.array([3, 9]), score) for score in (0.4, 0.9, 0.6)]
-    sections = together.styled_sections(chosen)
+    sections = together.listed_sections(chosen)
     assert [(section.index, section.rank) for section in sections] == [(0, "#3 of 3"), (1, "#1 of 3"), (2, "#2 of 3")]
 
 
@@ -251,7 +250,7 @@ def test_the_best_sections_of_all_matches_are_first_in_the_reel(extract, monkeyp
 
     def score_match(video_path, *arguments):
         steps = np.array(scores[video_path.stem])
-        return steps[:, 0], steps
+        return steps[:, 0], steps, None
 
     monkeypatch.setattr(scoring, "score_match", score_match)
     first = extract.match("first")
@@ -334,55 +333,3 @@ def test_without_a_section_there_is_no_reel(tmp_path):
     args = parse_args(["a.mp4", "b.mp4", "--ckpt", "c", "--together", "week.mp4", "--output_dir", str(tmp_path)])
     with pytest.raises(ExtractionError, match=r"week\.mp4: no match has a section, so there is nothing to cut"):
         together.write_reel_of_all([result_of("a", [], [0.1] * 100)], args)
-
-
-# ---- Sizes and rates
-
-
-def write_colors(path, width_px, height_px, rate_fps, num_frames):
-    """Write frames of one colour, whose level falls by 5 from 250 per frame."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate_fps, options={"crf": "5"})
-        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
-        for number in range(num_frames):
-            image = np.full((height_px, width_px, 3), 250 - 5 * number, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    return joined_reel.Part(path, media.probe(path), np.array([0, num_frames]))
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"),
-    [
-        ((128, 128), (slice(0, 64), slice(32, 96))),  # a square between black bars
-        ((64, 16), (slice(16, 48), slice(0, 128))),  # wider: bars above and below
-        ((256, 128), (slice(0, 64), slice(0, 128))),
-    ],
-)
-def test_pictures_of_another_shape_are_fitted_between_bars(tmp_path, size, shown):
-    parts = [write_colors(tmp_path / "other.mp4", *size, 60, 12)]
-    path = tmp_path / "reel.mp4"
-    reel_format = joined_reel.ReelFormat(128, 64, Fraction(30), False)
-    joined_reel.render_joined_reel(parts, path, reel_format, ["one"])
-    info = media.probe(path)
-    assert (info.width_px, info.height_px, info.audio) == (128, 64, None)
-    frames = list(video_track.read_frames(path, info, info.frame_times_sec, 128, 64))
-    assert len(frames) == 6
-    bars = np.ones((64, 128), bool)
-    bars[shown] = False
-    inner = np.zeros((64, 128), bool)
-    inner[shown] = True
-    for number, frame in enumerate(frames):
-        assert abs(frame[inner].mean() - (250 - 10 * number)) < 4  # every other frame of 60 per second
-        assert not bars.any() or frame[bars].mean() < 8
-
-
-def test_frames_and_samples_of_many_short_parts_do_not_drift(tmp_path):
-    part = write_colors(tmp_path / "a.mp4", 64, 32, 25, 10)
-    parts = [joined_reel.Part(part.video_path, part.info, np.array([3, 4])) for _ in range(25)]
-    path = tmp_path / "reel.mp4"
-    joined_reel.render_joined_reel(parts, path, joined_reel.ReelFormat(64, 32, Fraction(30), True), ["x"] * 25)
-    info = media.probe(path)
-    assert len(info.frame_times_sec) == 30  # 25 times 0.04 s
-    sound = np.concatenate(list(audio_track.read_audio(path, info, 48000)))
-    assert abs(len(sound) - 48000) < 2048

@@ -1,5 +1,7 @@
 """Scale decoded frames, turned and mirrored as the display matrix of their file says."""
 
+from collections.abc import Callable
+
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -7,7 +9,7 @@ from av.video.reformatter import VideoReformatter
 
 def displayed_size_px(frame: av.VideoFrame) -> tuple[int, int]:
     """Return the width and the height of a frame after its rotation."""
-    return (frame.height, frame.width) if num_quarter_turns(frame) % 2 else (frame.width, frame.height)
+    return (frame.height, frame.width) if is_rotated_sideways(frame) else (frame.width, frame.height)
 
 
 def num_quarter_turns(frame: av.VideoFrame) -> int:
@@ -17,6 +19,11 @@ def num_quarter_turns(frame: av.VideoFrame) -> int:
     """
     turns = round(frame.rotation / 90) + (2 if is_mirrored(frame) else 0)
     return turns % 4
+
+
+def is_rotated_sideways(frame: av.VideoFrame) -> bool:
+    """Return whether the rotation swaps width and height of a frame."""
+    return num_quarter_turns(frame) % 2 == 1
 
 
 def is_mirrored(frame: av.VideoFrame) -> bool:
@@ -31,7 +38,7 @@ def is_mirrored(frame: av.VideoFrame) -> bool:
 def displayed_aspect_ratio(frame: av.VideoFrame, stream: av.VideoStream) -> float:
     """Return width by height of a frame as it is displayed: with the stream's pixel shape, and rotated."""
     ratio = frame.width / frame.height * float(stream.sample_aspect_ratio or 1)
-    return 1 / ratio if num_quarter_turns(frame) % 2 else ratio
+    return 1 / ratio if is_rotated_sideways(frame) else ratio
 
 
 class Scaler:
@@ -41,14 +48,22 @@ class Scaler:
         width_px: The width of the result.
         height_px: The height of the result.
         pixel_format: "rgb24" for (height_px, width_px, 3) uint8 RGB, "gray" for (height_px, width_px) uint8.
+        matrix_of: Returns the matrix of a frame's colours, None for the one that it states, without one BT.601.
     """
 
-    def __init__(self, width_px: int, height_px: int, pixel_format: str = "rgb24"):
-        self.size_px, self.pixel_format = (width_px, height_px), pixel_format
+    def __init__(
+        self,
+        width_px: int,
+        height_px: int,
+        pixel_format: str = "rgb24",
+        matrix_of: Callable[[av.VideoFrame], int | None] = lambda frame: None,
+    ):
+        self.size_px, self.pixel_format, self.matrix_of = (width_px, height_px), pixel_format, matrix_of
         self.reformatter = VideoReformatter()  # kept for all frames: its set-up takes as long as scaling a frame
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        quarter_turns = num_quarter_turns(frame)
-        size_px = self.size_px[::-1] if quarter_turns % 2 else self.size_px
-        scaled = self.reformatter.reformat(frame, *size_px, self.pixel_format, interpolation="AREA").to_ndarray()
-        return np.rot90(scaled[:, ::-1] if is_mirrored(frame) else scaled, quarter_turns)
+        size_px = self.size_px[::-1] if is_rotated_sideways(frame) else self.size_px
+        scaled = self.reformatter.reformat(
+            frame, *size_px, self.pixel_format, src_colorspace=self.matrix_of(frame), interpolation="AREA"
+        ).to_ndarray()
+        return np.rot90(scaled[:, ::-1] if is_mirrored(frame) else scaled, num_quarter_turns(frame))

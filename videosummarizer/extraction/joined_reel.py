@@ -17,16 +17,15 @@ import numpy as np
 
 from videosummarizer import audio_track, media
 from videosummarizer.atomic_file import discard, replace_durably
+from videosummarizer.extraction.color_matrix import filter_name
 from videosummarizer.extraction.exports.chapters import mp4_chapters
+from videosummarizer.extraction.orientation import link_filters, orientation_filters
 from videosummarizer.extraction.reel import (
     ENCODER_OPTIONS,
     ReelWriter,
-    is_rotated_sideways,
-    link_filters,
-    orientation_filters,
-    reel_edges_sec,
+    copy_colors,
+    encode_section,
     round_to_even,
-    split_at_jumps,
 )
 from videosummarizer.extraction.reel_audio import (
     AUDIO_BIT_RATE_PER_CHANNEL,
@@ -34,22 +33,9 @@ from videosummarizer.extraction.reel_audio import (
     open_sources,
     read_section_sum,
 )
+from videosummarizer.extraction.reel_sections import ReelSection, main_section
 from videosummarizer.extraction.section_frames import SectionFrames
-
-
-@dataclass(frozen=True)
-class Part:
-    """A section of a match in the reel.
-
-    Attributes:
-        video_path: The match.
-        info: The result of `media.probe`.
-        section: (2,) int64, the first frame and the frame after the last, in display order.
-    """
-
-    video_path: Path
-    info: media.VideoInfo
-    section: np.ndarray
+from videosummarizer.frame_scaling import is_rotated_sideways
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,7 @@ class ReelFormat:
 
 
 def render_joined_reel(
-    parts: list[Part],
+    sections: list[ReelSection],
     reel_path: str | os.PathLike,
     reel_format: ReelFormat,
     chapter_names: list[str],
@@ -78,8 +64,10 @@ def render_joined_reel(
 ) -> None:
     """Write sections of several matches one after another into an mp4; the file appears when it is complete.
 
+    Its colours are stated as those of the match that most of it has, see `main_section`; others are converted.
+
     Args:
-        parts: The sections, in the order of the reel.
+        sections: The sections, in the order of the reel.
         reel_path: The mp4.
         reel_format: What they are converted to.
         chapter_names: The names of the sections, which become chapters.
@@ -89,32 +77,41 @@ def render_joined_reel(
         media.MediaError: A match cannot be read.
         reel.ReelError: The reel cannot be written.
     """
-    part_path = Path(f"{os.fspath(reel_path)}.part")
+    part_path, main_path = Path(f"{os.fspath(reel_path)}.part"), main_section(sections).video_path
     try:
-        with JoinedReelWriter(part_path, reel_format) as writer:
-            writer.output.set_chapters(mp4_chapters(parts_edges_sec(parts), chapter_names))
-            for part in parts:
-                render_part(writer, part, on_progress)
+        with media.open_media(main_path) as main:
+            source = media.video_stream(main, main_path)
+            with JoinedReelWriter(part_path, reel_format, source) as writer:
+                writer.output.set_chapters(mp4_chapters(joined_edges_sec(sections), chapter_names))
+                for section in sections:
+                    render_section(writer, section, on_progress)
         replace_durably(part_path, reel_path)
     finally:
         discard(part_path)
 
 
-def parts_edges_sec(parts: list[Part]) -> np.ndarray:
-    """Return (num_parts + 1,) float64: where each part starts in the reel, and the reel's end."""
-    lengths_sec = [reel_edges_sec(part.info, part.section[np.newaxis])[-1] for part in parts]
-    return np.cumsum([0.0, *lengths_sec])
+def joined_edges_sec(sections: list[ReelSection]) -> np.ndarray:
+    """Return (num_sections + 1,) float64: where each section starts in the reel, and the reel's end."""
+    lengths_sec = dict.fromkeys((section.index for section in sections), 0.0)
+    for section in sections:
+        lengths_sec[section.index] += section.end_sec - section.start_sec
+    return np.cumsum([0.0, *lengths_sec.values()])
 
 
 class JoinedReelWriter(ReelWriter):
     """Write the mp4 in a given format; see `ReelWriter`.
+
+    Args:
+        path: The file to write.
+        reel_format: Its format.
+        source: The video whose colours it has.
 
     Attributes:
         rate_fps: The frame rate; the video's time base is its inverse.
         end_sec: The length of what was written.
     """
 
-    def __init__(self, path: Path, reel_format: ReelFormat):
+    def __init__(self, path: Path, reel_format: ReelFormat, source: av.VideoStream):
         self.path, self.graph, self.audio = path, None, None
         self.rate_fps, self.size_px = reel_format.rate_fps, (reel_format.width_px, reel_format.height_px)
         with self.writing():
@@ -123,6 +120,7 @@ class JoinedReelWriter(ReelWriter):
             context = self.video.codec_context
             (context.width, context.height), context.pix_fmt = self.size_px, "yuv420p"
             context.time_base = 1 / self.rate_fps
+            copy_colors(source.codec_context, context)
             if reel_format.has_audio:
                 self.audio = self.output.add_stream("aac", rate=FALLBACK_SAMPLE_RATE_HZ, layout="stereo")
                 self.audio.bit_rate = AUDIO_BIT_RATE_PER_CHANNEL * 2
@@ -131,7 +129,7 @@ class JoinedReelWriter(ReelWriter):
         self.last_pts, self.end_sec = -1, 0.0
 
     def start_span(self, length_sec: float) -> tuple[int, int]:
-        """Begin a span of seconds, and return its numbers of frames and audio samples; errors do not add up."""
+        """Begin a section of some seconds, and return its numbers of frames and audio samples; errors do not add up."""
         self.end_sec += length_sec
         num_frames = round(self.end_sec * self.rate_fps) - self.next_section_pts
         return num_frames, self.start_section(num_frames)
@@ -145,8 +143,9 @@ class JoinedReelWriter(ReelWriter):
         scale = min(reel_width_px / width_px, reel_height_px / height_px)
         scaled = [round_to_even(width_px * scale), round_to_even(height_px * scale)]
         left, top = (2 * ((whole - part) // 4) for whole, part in zip(self.size_px, scaled, strict=True))
+        matrices = f"in_color_matrix={filter_name(frame)}:out_color_matrix={filter_name(self.video.codec_context)}"
         fitting = [
-            ("scale", f"{scaled[0]}:{scaled[1]}:flags=area:out_range=tv"),
+            ("scale", f"{scaled[0]}:{scaled[1]}:flags=area:out_range=tv:{matrices}"),
             ("pad", f"{reel_width_px}:{reel_height_px}:{left}:{top}"),
             ("setsar", "1"),
             ("format", "yuv420p"),
@@ -154,44 +153,39 @@ class JoinedReelWriter(ReelWriter):
         self.graph = link_filters(stream, orientation_filters(frame) + fitting)
 
 
-def render_part(writer: JoinedReelWriter, part: Part, on_progress: Callable[[float], object]) -> None:
-    """Encode one section, alternating between video and audio so that neither has to wait in memory for the other."""
+def render_section(writer: JoinedReelWriter, section: ReelSection, on_progress: Callable[[float], object]) -> None:
+    """Encode one section, in the format of the reel."""
     with ExitStack() as files:
-        video = files.enter_context(media.open_media(part.video_path))
-        indices = part.info.audio_indices
-        (sources,) = open_sources(part.video_path, (indices,), files) if indices else [[]]
-        stream = media.video_stream(video, part.video_path)
+        video = files.enter_context(media.open_media(section.video_path))
+        indices = section.video_info.audio_indices
+        (sources,) = open_sources(section.video_path, (indices,), files) if indices else [[]]
+        stream = media.video_stream(video, section.video_path)
         stream.thread_type = "AUTO"
         frame = next(media.decode(media.demux(video, stream)), None)
         if frame is None:
-            raise media.no_frame_error(part.video_path)
+            raise media.no_frame_error(section.video_path)
         writer.fit(stream, frame)
-        frames = SectionFrames(video, part.info)
-        for edges_sec in split_at_jumps(part.info, part.section[np.newaxis]):
-            num_frames, num_samples = writer.start_span(edges_sec[1] - edges_sec[0])
-            blocks = iter(())
-            if writer.audio and sources:
-                blocks = read_section_sum(sources, edges_sec[0], num_samples, writer.audio)
-            elif writer.audio:
-                blocks = (np.zeros((2, number), np.float32) for number in audio_track.split_silence(num_samples))
-            audio_sec = 0.0
-            for number, shown in enumerate(frames_at_rate(frames, edges_sec, num_frames, writer.rate_fps)):
-                while audio_sec < number / writer.rate_fps and (block := next(blocks, None)) is not None:
-                    audio_sec += writer.write_samples(block)
-                writer.write_frame(shown, number)
-                on_progress(float(1 / writer.rate_fps))
-            for block in blocks:
-                writer.write_samples(block)
+        length_sec = section.end_sec - section.start_sec
+        num_frames, num_samples = writer.start_span(length_sec)
+        blocks: Iterator[np.ndarray] = (
+            np.zeros((2, number), np.float32) for number in audio_track.split_silence(num_samples)
+        )
+        if sources and writer.audio:
+            blocks = read_section_sum(sources, section.start_sec, num_samples, writer.audio)
+        edges_sec = [section.start_sec, section.end_sec]
+        shown = frames_at_rate(SectionFrames(video, section.video_info), edges_sec, num_frames, writer.rate_fps)
+        pictures = ((frame, number) for number, frame in enumerate(shown))
+        encode_section(writer, pictures, [blocks] if writer.audio else [], length_sec, on_progress)
 
 
 def frames_at_rate(
     frames: SectionFrames, edges_sec: list[float], num_frames: int, rate_fps: Fraction
 ) -> Iterator[av.VideoFrame]:
-    """Yield the frames of a span at a constant rate: the last one before the middle of each frame of the reel.
+    """Yield the frames of a section at a constant rate: the last one before the middle of each frame of the reel.
 
     Args:
         frames: Reads the frames of the match.
-        edges_sec: [start, end] of the span.
+        edges_sec: [start, end] of the section.
         num_frames: How many to yield.
         rate_fps: The rate.
     """

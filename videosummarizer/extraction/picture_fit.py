@@ -5,6 +5,7 @@ import math
 import av
 import numpy as np
 
+from videosummarizer.extraction.color_matrix import scaler_matrix
 from videosummarizer.frame_scaling import Scaler
 
 # The blurred copy is made from a picture that is so many times smaller.
@@ -37,10 +38,10 @@ class PictureFit:
         self.is_vertical = self.scaled_px[1] > size_px[1]
         self.window_length = min(size_px[0] / self.scaled_px[0], size_px[1] / self.scaled_px[1], 1.0)
         self.fills_picture = self.frame_size_px == size_px
-        self.scale = Scaler(*self.scaled_px)
+        self.scale = Scaler(*self.scaled_px, matrix_of=scaler_matrix)
         self.small_px = tuple(math.ceil(length / BLUR_FACTOR) for length in size_px)
         self.small_scaled_px = scaled_size_px(self.small_px, displayed_size_px, max(scales) / BLUR_FACTOR)
-        self.scale_small = Scaler(*self.small_scaled_px)
+        self.scale_small = Scaler(*self.small_scaled_px, matrix_of=scaler_matrix)
 
     def draw(self, frame: av.VideoFrame, centre: float) -> np.ndarray:
         """Return a fitted frame: (H, W, 3) uint8 RGB of frame_size_px.

@@ -6,7 +6,7 @@ placed to the sample. `benchmarks/bench_extractor.py` compares it with moviepy 1
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,8 +15,10 @@ import numpy as np
 
 from videosummarizer import media, timestamps
 from videosummarizer.atomic_file import discard, replace_durably
+from videosummarizer.extraction.color_matrix import matrix_of, scaler_matrix
 from videosummarizer.extraction.exports.chapters import mp4_chapters
 from videosummarizer.extraction.exports.timeline import find_timebase
+from videosummarizer.extraction.orientation import rotation_graph
 from videosummarizer.extraction.reel_audio import (
     AudioSource,
     add_audio_stream,
@@ -28,7 +30,7 @@ from videosummarizer.extraction.reel_audio import (
     widest,
 )
 from videosummarizer.extraction.section_frames import SectionFrames
-from videosummarizer.frame_scaling import is_mirrored, num_quarter_turns
+from videosummarizer.frame_scaling import is_rotated_sideways
 from videosummarizer.sections import join_touching
 
 
@@ -40,12 +42,6 @@ class ReelError(Exception):
 ENCODER_OPTIONS = {"preset": "veryfast", "crf": "18"}
 # How long the frame before a jump of the source's clock is shown.
 JUMP_SEC = 1.0
-# FFmpeg filters by the number of counter-clockwise quarter turns to apply.
-ROTATION_FILTERS = {
-    1: [("transpose", "cclock")],
-    2: [("hflip", None), ("vflip", None)],
-    3: [("transpose", "clock")],
-}
 
 
 def render_reel(
@@ -146,7 +142,7 @@ def render_section(
     edges_sec: list[float],
     on_progress: Callable[[float], object],
 ) -> None:
-    """Encode one section, alternating between video and audio so that neither has to wait in memory for the other.
+    """Encode one section.
 
     Args:
         writer: The reel.
@@ -162,19 +158,39 @@ def render_section(
         read_section_sum(sources, edges_sec[0], num_samples, output)
         for sources, (output, _) in zip(audio, writer.audio_tracks, strict=True)
     ]
+    pictures = ((frame, round((frame.pts - first_pts) * reel_ticks)) for frame in frames.read(first_pts, end_pts))
+    encode_section(writer, pictures, tracks, edges_sec[1] - edges_sec[0], on_progress)
+
+
+def encode_section(
+    writer: "ReelWriter",
+    pictures: Iterable[tuple[av.VideoFrame, int]],
+    tracks: list[Iterator[np.ndarray]],
+    length_sec: float,
+    on_progress: Callable[[float], object],
+) -> None:
+    """Encode a section, alternating between video and audio so that neither has to wait in memory for the other.
+
+    Args:
+        writer: The reel, in which the section has begun.
+        pictures: The frames, and the time of each from the start of the section in ticks of the reel.
+        tracks: Blocks of (num_channels, n) float32 samples for each audio track of the reel.
+        length_sec: The length of the section.
+        on_progress: Called with the seconds of the reel that were added.
+    """
     audio_sec, video_sec = [0.0] * len(tracks), 0.0
-    for frame in frames.read(first_pts, end_pts):
-        frame_sec = float((frame.pts - first_pts) * time_base)
+    for frame, pts in pictures:
+        frame_sec = float(pts * writer.video.codec_context.time_base)
         for number, blocks in enumerate(tracks):
             while audio_sec[number] < frame_sec and (block := next(blocks, None)) is not None:
                 audio_sec[number] += writer.write_samples(block, number)
-        writer.write_frame(frame, round((frame.pts - first_pts) * reel_ticks))
+        writer.write_frame(frame, pts)
         on_progress(frame_sec - video_sec)
         video_sec = frame_sec
     for number, blocks in enumerate(tracks):
         for block in blocks:
             writer.write_samples(block, number)
-    on_progress(edges_sec[1] - edges_sec[0] - video_sec)
+    on_progress(length_sec - video_sec)
 
 
 class ReelWriter:
@@ -196,9 +212,11 @@ class ReelWriter:
         fifo: Samples of it that do not fill a packet yet.
         further_audio: The other audio streams, each with its fifo.
         graph: The filters that rotate frames, None where none are needed.
+        rgb_matrix: By which a source of RGB becomes YCbCr; None for all other sources.
     """
 
     further_audio: list[tuple[av.AudioStream, av.AudioFifo]] = ()
+    rgb_matrix: int | None = None
 
     def __init__(
         self,
@@ -215,6 +233,7 @@ class ReelWriter:
         if frame is None:
             raise media.no_frame_error(video.name)
         self.graph = rotation_graph(source, frame)
+        self.rgb_matrix = scaler_matrix(frame) if frame.format.is_rgb else None
         with self.writing():
             self.output = av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
             self.video = add_video_stream(
@@ -290,7 +309,8 @@ class ReelWriter:
                 context.height,
                 "yuv420p",
                 interpolation="AREA",
-                dst_color_range=context.color_range,
+                dst_colorspace=self.rgb_matrix,
+                dst_color_range=int(frame.color_range > 0),  # limited; an unstated range is, and needs no copy
             )
             output_frame.pts, output_frame.time_base = self.last_pts, context.time_base
             output_frame.pict_type = av.video.frame.PictureType.NONE  # let the encoder choose
@@ -323,31 +343,6 @@ def rounded_rate(video: av.container.InputContainer, video_info: media.VideoInfo
     return rate_fps if is_exact else None
 
 
-def is_rotated_sideways(frame: av.VideoFrame) -> bool:
-    """Return whether the rotation swaps width and height of a frame."""
-    return num_quarter_turns(frame) % 2 == 1
-
-
-def rotation_graph(stream: av.VideoStream, frame: av.VideoFrame) -> av.filter.Graph | None:
-    """Return the filters that mirror and rotate a stream's frames, None where none are needed."""
-    filters = orientation_filters(frame)
-    return link_filters(stream, filters) if filters else None
-
-
-def orientation_filters(frame: av.VideoFrame) -> list[tuple[str, str | None]]:
-    """Return the names and arguments of the filters that mirror and rotate frames as they are displayed."""
-    mirroring = [("hflip", None)] if is_mirrored(frame) else []
-    return mirroring + ROTATION_FILTERS.get(num_quarter_turns(frame), [])
-
-
-def link_filters(stream: av.VideoStream, filters: list[tuple[str, str | None]]) -> av.filter.Graph:
-    """Return a graph that passes the frames of a stream through filters."""
-    graph = av.filter.Graph()
-    nodes = (graph.add(*one) for one in filters)
-    graph.link_nodes(graph.add_buffer(template=stream), *nodes, graph.add("buffersink")).configure()
-    return graph
-
-
 def add_video_stream(
     output: av.container.OutputContainer,
     source: av.VideoStream,
@@ -377,11 +372,18 @@ def add_video_stream(
     context.time_base = 1 / rate_fps if rate_fps else source.time_base
     pixel_shape = source.sample_aspect_ratio or Fraction(1)
     context.sample_aspect_ratio = 1 / pixel_shape if is_sideways else pixel_shape
-    for name in ("color_primaries", "color_trc", "colorspace", "color_range"):
-        setattr(context, name, getattr(source.codec_context, name))
-    if source.codec_context.pix_fmt.startswith("yuvj"):  # full range, which write_frame converts to limited range
-        context.color_range = 1
+    copy_colors(source.codec_context, context)
     return stream
+
+
+def copy_colors(source: av.VideoCodecContext, output: av.VideoCodecContext) -> None:
+    """Let a reel state the colours of a source, in limited range, to which frames of full range are converted.
+
+    The matrix is stated also where the source does not: a reel of another size would be taken for another one.
+    """
+    for name in ("color_primaries", "color_trc"):
+        setattr(output, name, getattr(source, name))
+    output.colorspace, output.color_range = matrix_of(source), 1
 
 
 def round_to_even(length_px: float) -> int:

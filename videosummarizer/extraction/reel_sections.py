@@ -1,4 +1,4 @@
-"""The sections of a styled reel, and where each lies in it."""
+"""The sections of a styled reel or of a reel of several matches, and where each lies in it."""
 
 import itertools
 from collections import Counter

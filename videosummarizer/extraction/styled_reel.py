@@ -17,6 +17,7 @@ import numpy as np
 from videosummarizer import media
 from videosummarizer.atomic_file import discard, replace_durably
 from videosummarizer.extraction import captions, moviepy_fixes, reel
+from videosummarizer.extraction.color_matrix import scaler_matrix
 from videosummarizer.extraction.exports.chapters import mp4_chapters
 from videosummarizer.extraction.picture_fit import PictureFit
 from videosummarizer.extraction.reel_audio import add_audio_stream, widest
@@ -39,8 +40,6 @@ from videosummarizer.labels import format_time
 
 # Audio is composed in blocks of this length.
 AUDIO_BLOCK_SEC = 0.5
-# The matrix of colours of sources that state RGB, which H.264 in 4:2:0 cannot be: that of HD.
-RGB_MATRIX, HD_MATRIX, UNKNOWN_MATRIX = 0, 1, 2
 
 
 def render_styled_reel(
@@ -242,18 +241,15 @@ class StyledReelWriter(reel.ReelWriter):
             context = self.video.codec_context
             context.width, context.height = size_px
             context.pix_fmt, context.time_base = "yuv420p", 1 / rate_fps
-            for name in ("color_primaries", "color_trc"):
-                setattr(context, name, getattr(source.codec_context, name))
-            matrix = source.codec_context.colorspace
-            context.colorspace, context.color_range = HD_MATRIX if matrix == RGB_MATRIX else matrix, 1
+            reel.copy_colors(source.codec_context, context)
+            self.scaler_matrix = scaler_matrix(source.codec_context)
             self.audio = add_audio_stream(self.output, audio_source)
 
     def write_picture(self, picture: np.ndarray, index: int) -> None:
         """Encode the frame of an index: (H, W, 3) uint8 RGB."""
         context = self.video.codec_context
-        matrix = None if context.colorspace == UNKNOWN_MATRIX else int(context.colorspace)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
         with self.writing():
-            frame = frame.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=1)
+            frame = frame.reformat(format="yuv420p", dst_colorspace=self.scaler_matrix, dst_color_range=1)
             frame.pts, frame.time_base = index, context.time_base
             self.output.mux(self.video.encode(frame))

@@ -286,7 +286,7 @@ def describe_timeline(title: str, chosen: list[ChosenSection]) -> Timeline:
 
 def main_result(chosen: list[ChosenSection]) -> MatchResult:
     """Return the first match of the size and frame rate that most of the reel has."""
-    return chosen[reel_sections.main_section(styled_sections(chosen)).index].result
+    return chosen[reel_sections.main_section(listed_sections(chosen)).index].result
 
 
 def cut_reel(title: str, chosen: list[ChosenSection], path: Path, args: argparse.Namespace) -> None:
@@ -295,12 +295,12 @@ def cut_reel(title: str, chosen: list[ChosenSection], path: Path, args: argparse
     names = [f"{one.result.title} {format_time(one.section_sec[0])}" for one in chosen]
     if style.is_plain:
         render = joined_reel.render_joined_reel
-        arguments = (plain_parts(chosen), path, describe_format(chosen, args.reel_height), names)
+        arguments = (listed_sections(chosen), path, describe_format(chosen, args.reel_height), names)
     else:
         from videosummarizer.extraction import styled_reel  # moviepy takes a second
 
         render = styled_reel.render_styled_reel
-        arguments = (styled_sections(chosen), path, style, args.reel_height, names)
+        arguments = (listed_sections(chosen), path, style, args.reel_height, names)
     with progress(f"Cutting {title}", float(reel_edges_sec(chosen, style)[-1])) as add_sec:
         decoding_process.write(path, path, render, *arguments, on_progress=add_sec)
 
@@ -317,13 +317,8 @@ def describe_format(chosen: list[ChosenSection], height_px: int | None) -> joine
     )
 
 
-def plain_parts(chosen: list[ChosenSection]) -> list[joined_reel.Part]:
-    """Return the sections in the order of the reel, as a plain reel takes them."""
-    return [joined_reel.Part(one.result.video_path, one.result.info, one.section) for one in chosen]
-
-
-def styled_sections(chosen: list[ChosenSection]) -> list[reel_sections.ReelSection]:
-    """Return the sections in the order of the reel, with their places by score among all matches."""
+def listed_sections(chosen: list[ChosenSection]) -> list[reel_sections.ReelSection]:
+    """List the sections in the order of the reel, with their places by score among all matches."""
     scores = np.array([one.score for one in chosen])
     places = np.argsort(np.argsort(-scores, kind="stable"))
     is_ranked = len(chosen) > 1 and np.isfinite(scores).all()
@@ -340,8 +335,8 @@ def styled_sections(chosen: list[ChosenSection]) -> list[reel_sections.ReelSecti
 def reel_edges_sec(chosen: list[ChosenSection], style: ReelStyle) -> np.ndarray:
     """Return (num_sections + 1,) float64: where each section starts in the reel, and the reel's end."""
     if style.is_plain:
-        return joined_reel.parts_edges_sec(plain_parts(chosen))
-    return reel_sections.styled_edges_sec(styled_sections(chosen), style)
+        return joined_reel.joined_edges_sec(listed_sections(chosen))
+    return reel_sections.styled_edges_sec(listed_sections(chosen), style)
 
 
 def parts_of_matches(chosen: list[ChosenSection]) -> list[tuple[str, int, float]]:
