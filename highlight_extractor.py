@@ -63,6 +63,8 @@ from videosummarizer.extraction.match_result import score_and_select
 from videosummarizer.extraction.outputs import MatchResult
 from videosummarizer.labels import LabelError, format_time, read_label_file
 from videosummarizer.sections import total_sec
+from videosummarizer.training import backend_choice
+from videosummarizer.training.backend_choice import BackendError
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 
 # The arguments that decide what is in the files, apart from the checkpoint: files made with others are not replaced.
@@ -226,10 +228,14 @@ def report_error(path: Path, action: str, error: Exception, args: argparse.Names
 
 def provenance(job: Job, checkpoint: Checkpoint | None, result: MatchResult) -> dict:
     """Return what the report says about how and when the files of a match were made."""
-    network, scored_with, packages = {}, job.scored_with, ["av", "numpy"]
+    network, scored_with = {}, job.scored_with
+    versions = {name: importlib.metadata.version(name) for name in ("av", "numpy")}
     if checkpoint:
         network = {"checkpoint": checkpoint.path.name, "operating_point": asdict(checkpoint.point)}
-        packages += ["keras", "tensorflow"]
+        if "keras" in sys.modules:
+            versions |= {name: importlib.metadata.version(name) for name in ("keras", backend_choice.backend_name())}
+        else:  # the scores are those of an earlier run
+            versions = job.previous_report["versions"] | versions
     elif "activity" in job.scored_with:
         network = {"operating_point": asdict(result.scores.point)}
     elif result.scores:  # of a previous run
@@ -241,7 +247,7 @@ def provenance(job: Job, checkpoint: Checkpoint | None, result: MatchResult) -> 
         "scored_with": scored_with,
         "labels_sha256": job.labels_sha256,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "versions": versions,
     }
 
 
@@ -320,7 +326,7 @@ def extract_matches(args: argparse.Namespace) -> int:
         try:
             is_complete, result = extract_match(video_path, checkpoint, network, match_args)
             results += [result] if args.together else []  # of many matches, the frame times take much memory
-        except CheckpointError:
+        except (BackendError, CheckpointError):
             raise  # the other matches would fail, too
         except Exception as error:  # also of libraries: the other matches do not depend on this one
             report_error(video_path, "no highlights can be extracted", error, args)
@@ -350,7 +356,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with decoding_process.running():
             return extract_matches(args)
-    except (ExtractionError, CheckpointError) as error:
+    except (BackendError, CheckpointError, ExtractionError) as error:
         logger.error(error, exc_info=args.debug)
     except OSError as error:
         logger.error(describe_os_error(error, args.output_dir), exc_info=args.debug)

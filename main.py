@@ -25,9 +25,7 @@ if __name__ == "__main__":  # before the imports that take long
 import argparse
 import contextlib
 import importlib.metadata
-import importlib.util
 import logging
-import os
 import sys
 from collections.abc import Callable
 
@@ -40,8 +38,9 @@ from videosummarizer.dataset.metadata import SCHEMA_VERSION, SUBSETS, DatasetErr
 from videosummarizer.dataset.split import fold_of
 from videosummarizer.error_messages import describe_os_error
 from videosummarizer.evaluation import label_doubts, quality_report
-from videosummarizer.training import earlier_run, resume_point, validation
+from videosummarizer.training import backend_choice, earlier_run, resume_point, validation
 from videosummarizer.training.arguments import MAX_EPOCHS, MIN_EPOCHS, NUM_UPDATES, parse_args
+from videosummarizer.training.backend_choice import BackendError
 from videosummarizer.training.checkpoint import CheckpointError
 from videosummarizer.training.trained_split import read_trained_split
 from videosummarizer.training.validation import TrainingError
@@ -137,16 +136,17 @@ def check_ckpt_dir(args: argparse.Namespace) -> None:
 
 
 def require_backend(args: argparse.Namespace) -> None:
-    """Raise TrainingError if the backend in KERAS_BACKEND is not installed, or does not support --coordinator."""
-    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
-    if args.coordinator and backend != "jax":
+    """Check that the backend in KERAS_BACKEND is installed.
+
+    Raises:
+        BackendError: It is not.
+        TrainingError: It does not support --coordinator.
+    """
+    if args.coordinator and (backend := backend_choice.backend_name()) != "jax":
         raise TrainingError(
             f"--coordinator: received the backend {backend}, expected jax: put KERAS_BACKEND=jax before the command"
         )
-    if not importlib.util.find_spec(backend):
-        raise TrainingError(
-            f"KERAS_BACKEND: received {backend}, which is not installed: pip install {backend} -c constraints.txt"
-        )
+    backend_choice.require_installed()
 
 
 def make_network(args: argparse.Namespace, loader: DataLoader):
@@ -344,7 +344,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with contextlib.redirect_stdout(sys.stdout if is_main_process else None):
             run(args)
-    except (DatasetError, CheckpointError, resume_point.ResumeError, TrainingError) as error:
+    except (DatasetError, CheckpointError, BackendError, resume_point.ResumeError, TrainingError) as error:
         logger.error(error, exc_info=args.debug)
     except OSError as error:
         logger.error(describe_os_error(error, args.ckpt_dir), exc_info=args.debug)

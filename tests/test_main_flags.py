@@ -16,6 +16,7 @@ from data_loader import DataLoader
 from videosummarizer.dataset import audit
 from videosummarizer.dataset.metadata import SCHEMA_VERSION, DatasetError, read_metadata
 from videosummarizer.training import resume_point, run_folder
+from videosummarizer.training.backend_choice import BackendError
 from videosummarizer.training.checkpoint import CheckpointError, write_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
 from videosummarizer.training.validation import TrainingError
@@ -333,7 +334,7 @@ def test_the_backend_has_to_be_there(backend, coordinator, message, monkeypatch)
     if message is None:
         trainer.require_backend(args)
     else:
-        with pytest.raises(TrainingError, match=re.escape(message)):
+        with pytest.raises((BackendError, TrainingError), match=re.escape(message)):
             trainer.require_backend(args)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import absl.logging
 
 import videosummarizer.training.hdf5  # noqa: F401 (before Keras imports h5py)
+from videosummarizer.training import backend_choice
 
 
 @contextmanager
@@ -27,6 +28,7 @@ def silence_native_stderr() -> Iterator[None]:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # With it, the same seed gives the same weights.
 os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+backend_choice.require_installed()  # Keras's own message is a traceback
 with silence_native_stderr():
     import keras
     from keras import layers, ops  # noqa: F401 (imported from here by the modules that define layers)
