@@ -10,19 +10,20 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 from videosummarizer import prefetching
-from videosummarizer.dataset import split, storage
+from videosummarizer.dataset import metadata, split, storage
 from videosummarizer.dataset.metadata import SUBSETS, DataConfig, DatasetError, Match, parse_match, segment_counts
+from videosummarizer.dataset.sequences import SegmentSequence, divide_match
 from videosummarizer.dataset.split import assign_fold_subsets, assign_subset
 from videosummarizer.dataset.storage import SegmentFile, open_dataset
 from videosummarizer.dataset.temporal_context import choose_temporal_context
-from videosummarizer.dataset.time_shift import count_shifts, shift_batch
+from videosummarizer.dataset.time_shift import UNDECIDED, count_shifts, shift_batch
+from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.prefetching import NUM_READERS
-from videosummarizer.sections import coverage
+from videosummarizer.sections import coverage, drop_undecided, pad_undecided, runs_of
 
 # Sequences in a batch, unless a batch size is given.
 NUM_SEQUENCES = 2
@@ -55,12 +56,16 @@ class DataLoader:
         data_shape: the shapes of a segment's arrays, {"video": (T, H, W, 3), "audio": shape}.
         metadata: the dataset's metadata, a dict.
         fold: as given.
-        classes_of: for each title whether its video has segments labelled 1, and whether it has segments labelled 0.
+        has_undecided: whether the dataset has undecided time, which nobody has looked at.
+        is_decided_of: for each title (num_segments,) bool, False for segments whose label depends on undecided time.
+            They are neither trained nor tested on.
+        classes_of: for each title whether its video has decided segments labelled 1, and whether some labelled 0.
         subset_of: each title's subset.
         segment_files: each subset's SegmentFiles, by title and index.
         num_videos: the number of videos in each subset.
         num_segments: the number of segments in each subset.
-        num_highlights: the number of segments labelled 1 in each subset.
+        num_decided: the number of decided segments in each subset.
+        num_highlights: the number of decided segments labelled 1 in each subset.
         batch_size: segments per batch.
         context: the TemporalContext that suits the training matches: the length of a sequence, and the dilation rates
             of a network.
@@ -96,15 +101,17 @@ class DataLoader:
         self.seed = seed
         self.train_ratio, self.valid_ratio, self.fold = train_ratio, valid_ratio, fold
         self.video_records = {video["title"]: video for video in self.metadata.get("videos", ())}
+        self.has_undecided = metadata.has_undecided(self.metadata.get("videos", ()))
         self.segment_files = {subset: [] for subset in SUBSETS}
         self.num_videos = dict.fromkeys(SUBSETS, 0)
         files_of = {
             title: storage.list_segments(files, title, num_segments)
             for title, num_segments in segment_counts(self.metadata).items()
         }
+        self.is_decided_of = {title: self.find_decided(files) for title, files in files_of.items()}
         self.classes_of = {
-            title: tuple(any(file.label == label for file in files) for label in (1, 0))
-            for title, files in files_of.items()
+            title: tuple(any(file.label == label and decided[file.index] for file in files) for label in (1, 0))
+            for (title, files), decided in zip(files_of.items(), self.is_decided_of.values(), strict=True)
         }
         if fold:
             self.subset_of = assign_fold_subsets(self.classes_of, *fold)
@@ -114,21 +121,26 @@ class DataLoader:
             self.segment_files[subset] += files_of[title]
             self.num_videos[subset] += 1
         self.num_steps = max(1, round(self.config.segment_length / STEP_SEC))
-        lengths_sec = [match.sections_sec[:, 1] - match.sections_sec[:, 0] for match in self.matches("train")]
-        self.context = choose_temporal_context(
-            np.concatenate([[], *lengths_sec]), self.config.segment_length, self.num_steps
-        )
+        sections_sec = [drop_undecided(match.sections_sec, match.undecided_sec) for match in self.matches("train")]
+        lengths_sec = np.concatenate([[], *(section[:, 1] - section[:, 0] for section in sections_sec)])
+        self.context = choose_temporal_context(lengths_sec, self.config.segment_length, self.num_steps)
         self.batch_size = batch_size or NUM_SEQUENCES * self.context.sequence_length
         self.num_segments = {subset: len(files) for subset, files in self.segment_files.items()}
-        self.num_highlights = {subset: sum(f.label for f in files) for subset, files in self.segment_files.items()}
+        self.num_decided = {subset: int(self.is_decided(subset).sum()) for subset in SUBSETS}
+        self.num_highlights = {subset: int(self.labels(subset)[self.is_decided(subset)].sum()) for subset in SUBSETS}
 
     def labels(self, subset: str) -> np.ndarray:
         """Return the labels of a subset in order, from file names only: (num_segments,) int64, 0 or 1."""
         return np.array([file.label for file in self.segment_files[subset]], dtype=np.int64)
 
+    def is_decided(self, subset: str) -> np.ndarray:
+        """Return which segments of a subset are decided, in the order of `labels`: (num_segments,) bool."""
+        titles = (files[0].title for files in self.files_by_match(subset))
+        return np.concatenate([np.ones(0, bool), *(self.is_decided_of[title] for title in titles)])
+
     def class_weights(self, subset: str) -> np.ndarray:
-        """Return the balanced class weights of a subset, as `class_weights` gives them."""
-        return class_weights(self.labels(subset))
+        """Return the balanced class weights of the decided segments of a subset, as `class_weights` gives them."""
+        return class_weights(self.labels(subset)[self.is_decided(subset)])
 
     def files_by_match(self, subset: str) -> list[list[SegmentFile]]:
         """Return the segment files of each match of a subset, in the order of `labels`."""
@@ -141,12 +153,18 @@ class DataLoader:
         Raises:
             metadata.DatasetError: as `parse_match` does.
         """
-        return [
-            parse_match(
-                self.dataset_dir, files[0].title, [file.label for file in files], self.config, self.video_records
-            )
-            for files in self.files_by_match(subset)
-        ]
+        return [self.parse_match(files) for files in self.files_by_match(subset)]
+
+    def parse_match(self, files: list[SegmentFile]) -> Match:
+        """Return the match of these segment files, all that it has."""
+        labels = [file.label for file in files]
+        return parse_match(self.dataset_dir, files[0].title, labels, self.config, self.video_records)
+
+    def find_decided(self, files: list[SegmentFile]) -> np.ndarray:
+        """Return which segments of a match are decided, (num_segments,) bool."""
+        if not files or not self.video_records.get(files[0].title, {}).get("undecided_sec"):
+            return np.ones(len(files), bool)
+        return self.parse_match(files).is_decided
 
     def steps(self, subset: str) -> dict[str, np.ndarray]:
         """Return for each time step of a subset the fraction of it that highlight sections cover.
@@ -154,7 +172,8 @@ class DataLoader:
         Where the dataset does not name its sections, each step has its segment's label.
 
         Returns:
-            A dict from the titles of the matches, in the order of `labels`, to (num_segments, K) float32 in [0, 1].
+            A dict from the titles of the matches, in the order of `labels`, to (num_segments, K) float32 in [0, 1], or
+            UNDECIDED for a step that undecided time touches.
 
         Raises:
             metadata.DatasetError: as `parse_match` does.
@@ -162,7 +181,12 @@ class DataLoader:
         step_sec = self.config.segment_length / self.num_steps
         steps = {}
         for match in self.matches(subset):
-            covered = coverage(match.sections_sec, len(match.labels) * self.num_steps, step_sec)
+            undecided_sec = pad_undecided(match.undecided_sec, match.duration_sec)
+            covered, undecided = (
+                coverage(ranges_sec, len(match.labels) * self.num_steps, step_sec)
+                for ranges_sec in (match.sections_sec, undecided_sec)
+            )
+            covered[undecided * step_sec > TIME_TOLERANCE_SEC] = UNDECIDED
             steps[match.title] = covered.astype(np.float32).reshape(-1, self.num_steps)
         return steps
 
@@ -182,18 +206,18 @@ class DataLoader:
         return prefetching.prefetch(lambda file: storage.read_arrays(file, self.data_shape), files, NUM_SEGMENTS_AHEAD)
 
     def require_both_classes(self, *subsets: str) -> None:
-        """Check that each of these subsets has segments of both classes.
+        """Check that each of these subsets has decided segments of both classes.
 
         Raises:
             metadata.DatasetError: one of them has no highlights, or nothing else.
         """
-        lacking = [s for s in subsets if not 0 < self.num_highlights[s] < self.num_segments[s]]
+        lacking = [s for s in subsets if not 0 < self.num_highlights[s] < self.num_decided[s]]
         if not lacking:
             return
         if problem := split.describe_missing_class(self.classes_of, list(self.video_records.values())):
             raise DatasetError(f"{self.dataset_dir}: {problem}")
         counts = "; ".join(
-            f"{s}: {self.num_videos[s]} videos, {self.num_segments[s]} segments, {self.num_highlights[s]} highlights"
+            f"{s}: {self.num_videos[s]} videos, {self.num_decided[s]} segments, {self.num_highlights[s]} highlights"
             for s in SUBSETS
         )
         ratios = self.train_ratio, self.valid_ratio
@@ -224,24 +248,13 @@ def class_weights(labels: np.ndarray) -> np.ndarray:
     return len(labels) / (2 * np.maximum(np.bincount(labels, minlength=2), 1))
 
 
-class SegmentSequence(NamedTuple):
-    """Consecutive segments of one match that fill a row of a batch.
-
-    Attributes:
-        files: at most S segment files, at least one.
-        num_padded_before: number of padded slots before the first file. The slots after the last file are padded too.
-    """
-
-    files: list[SegmentFile]
-    num_padded_before: int
-
-
 class Batches:
     """A series of batches. `len()` counts them, `[i]` reads one, and iterating prefetches them in threads.
 
     Each row of a batch is a sequence of S consecutive segments of a match, so that a network sees every segment with
     its neighbours. Every segment is read once per epoch. A sequence may extend past an end of its match, or its match
     may be shorter than S; its empty slots are then filled by symmetric padding (as of `numpy.pad`) and get weight 0.
+    So do undecided segments. In training, they are read only as the neighbours of decided ones.
 
     Train on `augmented()`, which gives the same batches with a random time shift. A batch is (inputs, targets,
     weights):
@@ -249,8 +262,8 @@ class Batches:
     inputs["video"]: (B, S, T, H, W, 3) uint8 in [0, 255].
     inputs["audio"]: float32, (B, S, num_samples) in [-1, 1], or (B, S, 40, num_frames) for MFCCs.
     targets["highlight"]: (B, S, 1) float32, the segments' labels, 0 or 1.
-    targets["steps"]: (B, S, K) float32 in [0, 1], as returned by `DataLoader.steps`.
-    weights: (B, S) float32, the weight of the segment's class, or 0 for padding.
+    targets["steps"]: (B, S, K) float32 in [0, 1] or UNDECIDED, as returned by `DataLoader.steps`.
+    weights: (B, S) float32, the weight of the segment's class, or 0 for padding and undecided segments.
 
     With a shard, B is the same in every batch and in every process, and a process gets consecutive rows of the whole
     batch. A short last batch then repeats its own sequences with weight 0.
@@ -283,24 +296,19 @@ class Batches:
             num_shifts = count_shifts(self.loader.config, self.loader.num_steps)
             drawn_steps = rng.integers(num_shifts, size=len(self)) * (self.loader.num_steps // num_shifts)
             for batch_index, num_steps in enumerate(drawn_steps):
-                lengths = [len(sequence.files) for sequence in self.sequences_of(batch_index)]
-                # A shift costs each sequence one segment, so it is left out where less than half would remain.
-                if sum(lengths) >= 2 * len(lengths):
+                runs = [runs_of(self.is_decided(sequence.files)) for sequence in self.sequences_of(batch_index)]
+                # A shift costs each run of segments one, so it is left out where less than half would remain.
+                if np.diff(runs := np.concatenate(runs)).sum() >= 2 * len(runs):
                     self.shift_steps[batch_index] = num_steps
 
     def divide(self, files: list[SegmentFile], rng: np.random.Generator | None) -> list[SegmentSequence]:
-        """Divide a match into sequences, at a random offset if `rng` is given."""
-        length = self.sequence_length
-        num_padded = -len(files) % length
-        offset = 0
-        if rng is not None:
-            # Room for the offset. The number of sequences must be the same in each epoch, so it is not drawn.
-            num_padded += length * (num_padded < length // 2)
-            offset = int(rng.integers(max(0, num_padded - length + 1), min(num_padded + 1, length)))
-        return [
-            SegmentSequence(files[max(start, 0) : start + length], max(-start, 0))
-            for start in range(-offset, len(files) + num_padded - offset, length)
-        ]
+        """Divide a match into sequences, in training only those that have decided segments."""
+        is_chosen = np.ones(len(files), bool) if rng is None else self.is_decided(files)
+        return divide_match(files, is_chosen, self.sequence_length, rng)
+
+    def is_decided(self, files: list[SegmentFile]) -> np.ndarray:
+        """Return which of consecutive segments are decided, (num_segments,) bool."""
+        return self.loader.is_decided_of[files[0].title][files[0].index : files[0].index + len(files)]
 
     def sequences_of(self, batch_index: int) -> list[SegmentSequence]:
         """Return the sequences of a batch."""
@@ -313,6 +321,11 @@ class Batches:
         return prefetching.prefetch(self.__getitem__, range(len(self)), NUM_BATCHES_AHEAD)
 
     def __getitem__(self, batch_index: int) -> Batch:
+        inputs, targets, weights, _ = self.read(batch_index)
+        return inputs, targets, weights
+
+    def read(self, batch_index: int) -> tuple[*Batch, np.ndarray]:
+        """Read a batch. Return it and (B, S) bool, False for padding."""
         if not 0 <= batch_index < len(self):
             raise IndexError(f"batch {batch_index}: expected 0 to {len(self) - 1}")
         sequences = self.sequences_of(batch_index)
@@ -325,13 +338,14 @@ class Batches:
         inputs = self.take_buffers(len(batch_rows))
         targets = {"highlight": np.empty((*shape, 1), np.float32)}
         targets["steps"] = np.empty((*shape, self.loader.num_steps), np.float32)
-        weights = np.zeros(shape, np.float32)
+        weights, is_used = np.zeros(shape, np.float32), np.zeros(shape, bool)
         for row, batch_row in enumerate(batch_rows):
             sequence = sequences[batch_row % len(sequences)]
             slots = self.fill_row(sequence, row, inputs, targets)
             labels = [file.label for file in sequence.files]
-            weights[row, slots] = self.class_weights[labels] * (batch_row < len(sequences))
-        return inputs, targets, weights
+            is_used[row, slots] = batch_row < len(sequences)
+            weights[row, slots] = self.class_weights[labels] * (is_used[row, slots] & self.is_decided(sequence.files))
+        return inputs, targets, weights, is_used
 
     def fill_row(
         self, sequence: SegmentSequence, row: int, inputs: dict[str, np.ndarray], targets: dict[str, np.ndarray]
@@ -357,9 +371,11 @@ class Batches:
 
     def shift(self, batch_index: int) -> Batch:
         """Read a batch and shift each of its sequences to a later time by the number of steps drawn for the epoch."""
-        batch = self[batch_index]
+        inputs, targets, weights, is_used = self.read(batch_index)
         shift = self.shift_steps[batch_index] / self.loader.num_steps
-        return shift_batch(*batch, shift, self.class_weights) if shift else batch
+        if shift:
+            return shift_batch(inputs, targets, is_used, shift, self.class_weights)
+        return inputs, targets, weights
 
     def take_buffers(self, num_sequences: int) -> dict[str, np.ndarray]:
         """Return uninitialised arrays for the inputs of a batch, from the pool if it has any.

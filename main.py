@@ -165,7 +165,8 @@ def make_network(args: argparse.Namespace, loader: DataLoader):
     network = build_model(loader.data_shape, loader.config.audio_sample_rate, loader.num_steps, dilations)
     if args.init_ckpt:
         load_initial_weights(network, args.init_ckpt, loader)
-    compile_network(network, args.learning_rate, args.epochs * len(loader.batches("train")))
+    num_updates = args.epochs * len(loader.batches("train"))
+    compile_network(network, args.learning_rate, num_updates, loader.has_undecided)
     return network
 
 
@@ -180,6 +181,7 @@ def run_settings(args: argparse.Namespace, loader: DataLoader) -> dict:
         "--init_ckpt": args.init_ckpt,
         "data config": loader.config.to_dict(),
         "segments": [loader.num_segments[subset] for subset in SUBSETS],
+        **({"decided segments": [loader.num_decided[s] for s in SUBSETS]} if loader.has_undecided else {}),
     }
 
 
@@ -316,6 +318,8 @@ def run(args: argparse.Namespace) -> None:
             print(
                 f"{subset:5}: {loader.num_videos[subset]} videos, {loader.num_segments[subset]} segments, "
                 f"{loader.num_highlights[subset]} highlights"
+                + f", {loader.num_segments[subset] - loader.num_decided[subset]} undecided"
+                * loader.has_undecided
             )
     if args.check_data:
         audit.check_segments(loader)

@@ -37,8 +37,13 @@ def test_the_network_is_built_for_the_data_and_compiled_for_all_updates(small_ne
     network = make(DataLoader(dataset_dir, batch_size=8), "--learning_rate", "0.02", "--epochs", "7")
     assert network.input["audio"].shape[2:] == (4000,)
     assert network.output["steps"].shape[-1] == 2
-    ((received, learning_rate, num_updates),) = compiled
-    assert (received, learning_rate, num_updates) == (network, 0.02, 7 * 4)  # 4 sequences of 8 per epoch, see below
+    ((received, learning_rate, num_updates, has_undecided),) = compiled
+    assert (received, learning_rate, num_updates, has_undecided) == (
+        network,
+        0.02,
+        7 * 4,
+        False,
+    )  # 4 sequences of 8 per epoch, see below
 
 
 def test_the_real_network_hears_at_the_datasets_rate(dataset_dir, monkeypatch):

@@ -227,11 +227,11 @@ def test_a_match_of_which_anything_changed_is_not_finished(tmp_path, change):
     assert list(output_folder.finished_matches(tmp_path, CONFIG, states)) == ["b"]
 
 
-NEWER = "received a dataset of schema version 3, expected at most 2: a newer version of this toolkit wrote it"
+NEWER = "received a dataset of schema version 4, expected at most 3: a newer version of this toolkit wrote it"
 OLDER = "contains a dataset of schema version 1, expected 2: give --over"
 
 
-@pytest.mark.parametrize(("version", "message"), [(3, NEWER), (1, OLDER), (None, OLDER)])
+@pytest.mark.parametrize(("version", "message"), [(4, NEWER), (1, OLDER), (None, OLDER)])
 def test_a_dataset_of_another_version_is_refused(tmp_path, version, message):
     fill(tmp_path, {"a": 1})
     path = tmp_path / "metadata.json"

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import unicodedata
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +17,16 @@ from videosummarizer.undecided import (
     format_undecided,
     read_undecided,
     resolve_undecided,
-    warn_of_sections,
     write_undecided,
 )
 
 FRAME_TIMES_SEC = np.arange(300) / 30  # ten seconds at 30 fps
+
+
+def resolve(ranges, times_sec=FRAME_TIMES_SEC, duration_sec=10.0, sections_sec=()):
+    """Resolve ranges next to the label file a/x.txt."""
+    info = SimpleNamespace(frame_times_sec=times_sec, duration_sec=duration_sec)
+    return resolve_undecided(Path("a/x.txt"), np.array(ranges), info, np.array(sections_sec, float).reshape(-1, 2))
 
 
 def write(tmp_path, ranges, **more):
@@ -38,7 +45,8 @@ def test_ranges_are_read_disjoint_and_ascending_whatever_else_the_file_has(tmp_p
 def test_without_ranges_and_without_a_file_all_time_is_decided(tmp_path, ranges):
     path = tmp_path / "none.json" if ranges is None else write(tmp_path, ranges)
     assert read_undecided(path).shape == (0, 2)
-    assert resolve_undecided(path, read_undecided(path), FRAME_TIMES_SEC, 10.0)[0].shape == (0, 2)
+    undecided_sec, warnings = resolve(read_undecided(path), sections_sec=[[1.0, 2.0]])
+    assert (undecided_sec.shape, warnings) == ((0, 2), [])
 
 
 @pytest.mark.parametrize(
@@ -91,30 +99,31 @@ def test_a_file_that_is_too_large_or_no_file_is_not_read(tmp_path, monkeypatch):
 
 def test_frames_become_seconds_by_the_times_of_the_frames(tmp_path):
     times_sec = np.array([0.0, 0.5, 2.0, 2.5])
-    undecided_sec, warnings = resolve_undecided("x", np.array([[0, 1], [2, 4]]), times_sec, 3.0)
+    undecided_sec, warnings = resolve([[0, 1], [2, 4]], times_sec, 3.0)
     assert undecided_sec.tolist() == [[0, 0.5], [2, 3]]
     assert warnings == []
 
 
 def test_undecided_time_past_the_end_of_the_video_is_clipped_with_a_warning_or_refused():
-    undecided_sec, warnings = resolve_undecided("a/x.json", np.array([[0, 3], [270, 301]]), FRAME_TIMES_SEC, 10.0)
+    undecided_sec, warnings = resolve([[0, 3], [270, 301]])
     assert undecided_sec.tolist() == [[0, 0.1], [9, 10]]
     assert warnings == [
-        "a/x.json: undecided time ends at frame 301, past the video's end (300 frames, 10.00 s): clipped"
+        "a/x_undecided.json: undecided time ends at frame 301, past the video's end (300 frames, 10.00 s): clipped"
     ]
     with pytest.raises(
-        LabelError, match=r"^a/x.json: received .* begins at frame 300, expected it to begin before the "
+        LabelError, match=r"^a/x_undecided.json: received .* at frame 300, expected it to begin before "
     ):
-        resolve_undecided("a/x.json", np.array([[0, 3], [300, 301]]), FRAME_TIMES_SEC, 10.0)
+        resolve([[0, 3], [300, 301]])
 
 
 def test_a_warning_names_sections_in_undecided_time():
-    sections_sec, undecided_sec = np.array([[1.0, 2.0], [4.0, 6.0], [8.0, 9.0]]), np.array([[2.0, 3.0], [5.5, 8.5]])
-    assert warn_of_sections("x.json", "x.txt", sections_sec[:1], undecided_sec) == []
-    assert warn_of_sections("x.json", "x.txt", sections_sec, undecided_sec[:0]) == []
-    (warning,) = warn_of_sections("x.json", "x.txt", sections_sec, undecided_sec)
-    assert warning.startswith("x.txt: 2 of 3 sections are in undecided time of x.json, or reach into it (the first ")
-    assert "at 00:00:04), which is not trained on" in warning
+    sections_sec = [[1.0, 2.0], [4.0, 6.0], [8.0, 9.0]]
+    assert resolve([[60, 90]], sections_sec=sections_sec)[1] == []  # from 2 to 3 s
+    (warning,) = resolve([[60, 90], [165, 255]], sections_sec=sections_sec)[1]  # and from 5.5 to 8.5 s
+    assert warning.startswith(
+        "a/x.txt: 2 of 3 sections are in undecided time of a/x_undecided.json, or reach into it ("
+    )
+    assert "the first at 00:00:04), which is not trained on" in warning
 
 
 def test_what_is_written_is_read_and_has_times_for_people(tmp_path):

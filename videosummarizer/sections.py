@@ -79,6 +79,40 @@ def overlaps_sec(sections_sec: np.ndarray, others_sec: np.ndarray) -> np.ndarray
     return np.clip(covered, 0, None).sum(axis=1)
 
 
+def drop_undecided(sections_sec: np.ndarray, undecided_sec: np.ndarray) -> np.ndarray:
+    """Return the sections of which at most half is undecided time, (num_kept, 2) float64 seconds."""
+    lengths_sec = sections_sec[:, 1] - sections_sec[:, 0]
+    return sections_sec[2 * overlaps_sec(sections_sec, undecided_sec) <= lengths_sec + TIME_TOLERANCE_SEC]
+
+
+def pad_undecided(undecided_sec: np.ndarray, duration_sec: float) -> np.ndarray:
+    """Return undecided time without an end where it reaches that of the match, to include the padding of segments."""
+    return np.where(undecided_sec >= duration_sec - TIME_TOLERANCE_SEC, np.inf, undecided_sec)
+
+
+def find_decided_segments(
+    sections_sec: np.ndarray, undecided_sec: np.ndarray, num_segments: int, segment_length: float, duration_sec: float
+) -> np.ndarray:
+    """Find the segments whose label does not depend on undecided time.
+
+    Args:
+        sections_sec: (num_sections, 2) float64 seconds, disjoint.
+        undecided_sec: (num_ranges, 2) float64 seconds, disjoint: what nobody has looked at.
+        num_segments: The number of segments in the video.
+        segment_length: Seconds.
+        duration_sec: The video's length.
+
+    Returns:
+        (num_segments,) bool.
+    """
+    undecided_sec = pad_undecided(undecided_sec, duration_sec)
+    possible_sec = merge_sections([*sections_sec.tolist(), *undecided_sec.tolist()])
+    most = coverage(possible_sec, num_segments, segment_length)
+    least = most - coverage(undecided_sec, num_segments, segment_length)
+    is_highlight = [covered > 0.5 + TIME_TOLERANCE_SEC / segment_length for covered in (least, most)]
+    return is_highlight[0] == is_highlight[1]
+
+
 def runs_of(is_true: np.ndarray) -> np.ndarray:
     """Find the runs of True in an array.
 

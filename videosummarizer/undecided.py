@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from videosummarizer import media
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.labels import LabelError, format_time
 from videosummarizer.match_files import find_file
@@ -77,25 +78,26 @@ def is_range(frames) -> bool:
 
 
 def resolve_undecided(
-    path: str | os.PathLike, undecided: np.ndarray, frame_times_sec: np.ndarray, duration_sec: float
+    label_path: Path, undecided: np.ndarray, info: media.VideoInfo, sections_sec: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
-    """Return the undecided time of a video in seconds, and a warning if it was clipped at the video's end.
+    """Return the undecided time of a video in seconds, and warnings.
 
     Args:
-        path: The file, for messages.
+        label_path: The label file, next to which the undecided time lies.
         undecided: The ranges of `read_undecided`.
-        frame_times_sec: (num_frames,) float64, ascending presentation times of the video's frames.
-        duration_sec: The video's length.
+        info: The result of `media.probe`.
+        sections_sec: (num_sections, 2) float64 seconds, the sections of the label file.
 
     Returns:
-        undecided_sec: (num_ranges, 2) float64 seconds, disjoint, ascending, half-open, within [0, duration_sec].
-        warnings: Messages that name the file.
+        undecided_sec: (num_ranges, 2) float64 seconds, disjoint, ascending, half-open, within the video.
+        warnings: Messages that name the file: of time that was clipped at the video's end, and of sections in undecided
+            time.
 
     Raises:
         LabelError: A range begins after the video ends.
     """
-    num_frames, warnings = len(frame_times_sec), []
-    ending = f"the video's end ({num_frames} frames, {duration_sec:.2f} s)"
+    path, num_frames, warnings = find_undecided_path(label_path), len(info.frame_times_sec), []
+    ending = f"the video's end ({num_frames} frames, {info.duration_sec:.2f} s)"
     for start, end in undecided.tolist():
         if start >= num_frames:
             raise LabelError(
@@ -104,28 +106,15 @@ def resolve_undecided(
             )
         if end > num_frames:
             warnings.append(f"{path}: undecided time ends at frame {end}, past {ending}: clipped")
-    return to_seconds(np.minimum(undecided, num_frames), frame_times_sec, duration_sec), warnings
-
-
-def warn_of_sections(
-    path: str | os.PathLike, label_path: str | os.PathLike, sections_sec: np.ndarray, undecided_sec: np.ndarray
-) -> list[str]:
-    """Return a warning if sections of the label file lie in undecided time, which training then leaves out.
-
-    Args:
-        path: The file with the undecided time.
-        label_path: The label file.
-        sections_sec: (num_sections, 2) float64 seconds, its sections.
-        undecided_sec: (num_ranges, 2) float64 seconds.
-    """
+    undecided_sec = to_seconds(np.minimum(undecided, num_frames), info.frame_times_sec, info.duration_sec)
     touching_sec = sections_sec[overlaps_sec(sections_sec, undecided_sec) > 0]
-    if not len(touching_sec):
-        return []
-    return [
-        f"{label_path}: {len(touching_sec)} of {len(sections_sec)} sections are in undecided time of {path}, or reach "
-        f"into it (the first at {format_time(touching_sec[0, 0])}), which is not trained on: where they are right, "
-        "mark it as looked at on the review page"
-    ]
+    if len(touching_sec):
+        warnings.append(
+            f"{label_path}: {len(touching_sec)} of {len(sections_sec)} sections are in undecided time of {path}, or "
+            f"reach into it (the first at {format_time(touching_sec[0, 0])}), which is not trained on: where they are "
+            "right, mark it as looked at on the review page"
+        )
+    return undecided_sec, warnings
 
 
 def format_undecided(undecided: np.ndarray, undecided_sec: np.ndarray) -> bytes:

@@ -71,6 +71,8 @@ def check_segments(loader) -> None:
 def find_leaks(loader, group_by: re.Pattern | None = None, subset_of: dict[str, str] | None = None) -> list[str]:
     """Find matches in different subsets, or folds, that are the same, or belong to the same series.
 
+    Matches without a decided segment are left out, as nothing is trained or tested on them.
+
     Args:
         loader: the data_loader.DataLoader of the dataset.
         group_by: a pattern that finds the name of a match's series in its title, as for `split_series`.
@@ -80,6 +82,7 @@ def find_leaks(loader, group_by: re.Pattern | None = None, subset_of: dict[str, 
         Warnings of one line each.
     """
     matches = {files[0].title: files for subset in SUBSETS for files in loader.files_by_match(subset)}
+    matches = {title: files for title, files in matches.items() if loader.is_decided_of[title].any()}
     subset_of = {title: (subset_of or loader.subset_of)[title] for title in matches}
     pairs = same_files(loader.metadata, subset_of) | same_contents(loader, matches, subset_of)
     lines = [f"{a} ({subset_of[a]}) and {b} ({subset_of[b]}) {why}" for (a, b), why in sorted(pairs.items())]

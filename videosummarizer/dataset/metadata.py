@@ -7,7 +7,7 @@ an untrusted source, so reading checks every value and limits the size of what i
 import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ import numpy as np
 from videosummarizer import untrusted_file
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.match_files import MAX_NAME_BYTES
-from videosummarizer.sections import runs_of
+from videosummarizer.sections import find_decided_segments, runs_of
 from videosummarizer.tracks import MIX
 
 # The schema version that this version writes. The toolkit's first version wrote no schema version.
 SCHEMA_VERSION = 2
+# The schema version of datasets with undecided time. Earlier versions of the toolkit would take it for "no highlight".
+UNDECIDED_SCHEMA_VERSION = 3
 # MFCC coefficients per frame.
 NUM_MFCC = 40
 # Samples between two MFCC frames, librosa's default. It decides how many frames a segment has.
@@ -133,12 +135,12 @@ def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], mi
         dataset_dir: the dataset's folder.
         config: the settings of the conversion.
         videos: one record for each video in the dataset. Its `sections` in seconds are the reference of event-level
-            metrics.
+            metrics. Its `undecided_sec`, which few have, is what nobody has looked at.
         missing: titles of the videos that are not in the dataset yet.
         **more: further values at the top level, such as `created` and `versions`.
     """
     metadata = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": UNDECIDED_SCHEMA_VERSION if has_undecided(videos) else SCHEMA_VERSION,
         **more,
         "config": config.to_dict(),
         "data_shape": config.data_shape,
@@ -147,6 +149,11 @@ def write_metadata(dataset_dir: Path, config: DataConfig, videos: list[dict], mi
         "missing": sorted(missing),
     }
     atomic_write(dataset_dir / "metadata.json", (json.dumps(metadata, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def has_undecided(videos: list[dict]) -> bool:
+    """Return whether a record of metadata.json has undecided time."""
+    return any(video.get("undecided_sec") for video in videos)
 
 
 def read_metadata(dataset_dir: str | os.PathLike) -> dict:
@@ -182,10 +189,11 @@ def parse_metadata(source: str | os.PathLike, content: bytes) -> dict:
     try:
         metadata = untrusted_file.parse_json(content)
         version = metadata.get("schema_version", 1)
-        if type(version) is int and version > SCHEMA_VERSION:
+        if type(version) is int and version > UNDECIDED_SCHEMA_VERSION:
             raise DatasetError(
-                f"{source}: received a dataset of schema version {version:.6g}, expected at most {SCHEMA_VERSION}: a "
-                "newer version of this toolkit wrote it, use that one, or convert the videos again"
+                f"{source}: received a dataset of schema version {version:.6g}, expected at most "
+                f"{UNDECIDED_SCHEMA_VERSION}: a newer version of this toolkit wrote it, use that one, or convert the "
+                "videos again"
             )
         expected = parse_config(metadata["config"]).data_shape
         received = {name: tuple(metadata["data_shape"][name]) for name in ("video", "audio")}
@@ -268,6 +276,7 @@ class Match:
         labels: (num_segments,) int64, 0 or 1.
         sections_sec: (num_sections, 2) float64, start and end of the labelled sections in seconds, disjoint, ascending
             and half-open. Where the dataset does not contain them, they are the runs of segments labelled 1.
+        undecided_sec: (num_ranges, 2) float64, what nobody has looked at, in seconds like the sections.
     """
 
     title: str
@@ -275,6 +284,14 @@ class Match:
     duration_sec: float
     labels: np.ndarray
     sections_sec: np.ndarray
+    undecided_sec: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+
+    @property
+    def is_decided(self) -> np.ndarray:
+        """Return (num_segments,) bool: the segments that are trained and tested on."""
+        return find_decided_segments(
+            self.sections_sec, self.undecided_sec, len(self.labels), self.segment_length, self.duration_sec
+        )
 
 
 def parse_match(
@@ -290,24 +307,16 @@ def parse_match(
         video_records: the dataset's records by title.
 
     Raises:
-        DatasetError: the record's sections or duration are invalid.
+        DatasetError: the record's sections, undecided time or duration are invalid.
     """
     labels, record = np.array(labels, dtype=np.int64), video_records.get(title, {})
     num_segments, length = len(labels), config.segment_length
     runs = runs_of(labels == 1)
     try:
         duration_sec = float(record.get("duration", num_segments * length))
-        sections_sec = np.array(record.get("sections", np.minimum(runs * length, duration_sec)), dtype=np.float64)
-        if sections_sec.size == 0:
-            sections_sec = sections_sec.reshape(0, 2)
-        boundaries_sec = np.concatenate([[0], sections_sec.ravel(), [duration_sec]])
-        is_valid = (
-            sections_sec.shape[1:] == (2,)
-            and (np.diff(boundaries_sec) >= 0).all()
-            and (sections_sec[:, 0] < sections_sec[:, 1]).all()
-            and (len(sections_sec) > 0 or not labels.any())
-            and config.num_segments(duration_sec) == num_segments
-        )
+        sections_sec = parse_ranges(record.get("sections", np.minimum(runs * length, duration_sec)), duration_sec)
+        undecided_sec = parse_ranges(record.get("undecided_sec", ()), duration_sec)
+        is_valid = (len(sections_sec) > 0 or not labels.any()) and config.num_segments(duration_sec) == num_segments
     except (TypeError, ValueError, OverflowError):
         is_valid = False
     if not is_valid:
@@ -315,4 +324,23 @@ def parse_match(
             f"{dataset_dir / 'metadata.json'}: received an invalid duration or invalid sections of {title}, expected "
             f"sections in ascending order within a duration of {num_segments} segments: convert the video again"
         )
-    return Match(title, length, duration_sec, labels, sections_sec)
+    return Match(title, length, duration_sec, labels, sections_sec, undecided_sec)
+
+
+def parse_ranges(values, duration_sec: float) -> np.ndarray:
+    """Return (num_ranges, 2) float64 seconds from a record of metadata.json.
+
+    Raises:
+        TypeError, ValueError, OverflowError: they are not disjoint and ascending ranges within the duration.
+    """
+    ranges_sec = np.array(values, dtype=np.float64)
+    if ranges_sec.size == 0:
+        ranges_sec = ranges_sec.reshape(0, 2)
+    boundaries_sec = np.concatenate([[0], ranges_sec.ravel(), [duration_sec]])
+    if (
+        ranges_sec.shape[1:] != (2,)
+        or not (np.diff(boundaries_sec) >= 0).all()
+        or not (ranges_sec[:, 0] < ranges_sec[:, 1]).all()
+    ):
+        raise ValueError(f"ranges {values}")
+    return ranges_sec

@@ -24,13 +24,15 @@ from videosummarizer.atomic_file import existing_folder, require_writable
 from videosummarizer.dataset.metadata import (
     MAX_METADATA_BYTES,
     SCHEMA_VERSION,
+    UNDECIDED_SCHEMA_VERSION,
     DataConfig,
     DatasetError,
     is_count,
     read_metadata,
 )
 from videosummarizer.dataset.storage import SEGMENT_FILE_NAME
-from videosummarizer.match_files import compose, find_file, is_system_file, title_of
+from videosummarizer.match_files import compose, find_file, find_label_path, is_system_file, title_of
+from videosummarizer.undecided import find_undecided_path
 from videosummarizer.untrusted_file import excerpt, parse_json, read_limited
 
 PART_DIR_NAME = ".part"
@@ -129,6 +131,17 @@ def file_signature(*paths: Path) -> dict[str, list[int]]:
     return {compose(path.name): [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
 
 
+def source_signature(video_path: Path) -> dict[str, list[int]]:
+    """Return the `file_signature` of the files that a match is converted from, with undecided time if it has any.
+
+    Raises:
+        OSError: its label file does not exist, or a file cannot be read.
+    """
+    label_path = find_label_path(video_path)
+    undecided_path = find_undecided_path(label_path)
+    return file_signature(video_path, label_path, *([undecided_path] if os.path.lexists(undecided_path) else []))
+
+
 def finished_matches(
     dataset_dir: Path, config: DataConfig, sources: dict[str, dict[str, list[int]]]
 ) -> dict[str, dict]:
@@ -153,7 +166,7 @@ def finished_matches(
     except DatasetError as error:
         raise DatasetError(f"{error} with --overwrite, or give another output_dataset_dir") from error
     version = metadata.get("schema_version", 1)
-    if version != SCHEMA_VERSION:
+    if version not in (SCHEMA_VERSION, UNDECIDED_SCHEMA_VERSION):
         raise DatasetError(
             f"{dataset_dir}: contains a dataset of schema version {excerpt(str(version))}, expected "
             f"{SCHEMA_VERSION}: give --overwrite to replace it, or another output_dataset_dir"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from videosummarizer.dataset.metadata import has_undecided
 from videosummarizer.match_files import compose
 
 # The largest value of `hash_byte`.
@@ -166,6 +167,12 @@ def describe_missing_class(classes_of: Classes, records: list[dict]) -> str | No
         records: the records of the videos in metadata.json.
     """
     num_videos, (has_highlights, has_others) = len(classes_of), map(any, zip(*classes_of.values(), strict=True))
+    if has_undecided(records) and not (has_highlights and has_others):
+        received = "without a single highlight" if not has_highlights else "in which every segment is a highlight"
+        return (
+            f"received {num_videos} videos {received} in the time that has been looked at, expected some of both: look "
+            "at more of it on the review page, save it, and convert again"
+        )
     if not has_highlights:
         if any(record.get("sections") for record in records):
             return (

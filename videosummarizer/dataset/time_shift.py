@@ -9,6 +9,9 @@ import numpy as np
 
 from videosummarizer.dataset.metadata import DataConfig
 
+# The target of a time step that undecided time touches.
+UNDECIDED = -1.0
+
 
 def count_shifts(config: DataConfig, num_steps: int) -> int:
     """Return how many evenly spaced time shifts of a segment end both between two frames and between two steps.
@@ -41,19 +44,19 @@ def shift_in_time(array: np.ndarray, shift: float, time_axis: int = 2) -> np.nda
 def shift_batch(
     inputs: dict[str, np.ndarray],
     targets: dict[str, np.ndarray],
-    weights: np.ndarray,
+    is_used: np.ndarray,
     shift: float,
     class_weights: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
     """Shift each sequence of a batch to a later time.
 
     Labels and class weights are computed for the shifted segments. A segment gets weight 0 if its two parts are not
-    contiguous in the match.
+    contiguous in the match, or if its label depends on undecided steps.
 
     Args:
         inputs: the batch's "video" and "audio", as `data_loader.Batches` describes them.
         targets: its "highlight" and "steps".
-        weights: (B, S) float32, 0 for padding.
+        is_used: (B, S) bool, False for padding.
         shift: how far to shift, as a fraction of a segment's length above 0.
         class_weights: (2,) float64, the weights of labels 0 and 1.
 
@@ -62,10 +65,12 @@ def shift_batch(
     """
     steps = shift_in_time(targets["steps"], shift)
     # The rule of sections.label_segments, with a tolerance above the rounding error of float32.
-    is_highlight = steps.mean(axis=2, dtype=np.float64) > 0.5 + 1e-6
-    is_contiguous = (weights > 0) & np.roll(weights > 0, 1, axis=1)
+    is_highlight, would_be = (
+        np.where(steps == UNDECIDED, value, steps).mean(axis=2, dtype=np.float64) > 0.5 + 1e-6 for value in (0, 1)
+    )
+    is_contiguous = is_used & np.roll(is_used, 1, axis=1)
     is_contiguous[:, 0] = False
-    shifted_weights = class_weights[is_highlight.astype(int)] * is_contiguous
+    shifted_weights = class_weights[is_highlight.astype(int)] * (is_contiguous & (is_highlight == would_be))
     shifted_inputs = {
         name: shift_in_time(array, shift, time_axis)
         for name, array, time_axis in (("video", inputs["video"], 2), ("audio", inputs["audio"], -1))

@@ -17,7 +17,7 @@ import numpy as np
 from videosummarizer.evaluation import decoding, metrics
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
 from videosummarizer.labels import format_time
-from videosummarizer.sections import mean_scores
+from videosummarizer.sections import mean_scores, overlaps_sec
 
 HEADER = ("title", "start_sec", "end_sec", "start_time", "end_time", "label", "score", "doubt", "kind")
 NOT_FOUND = "labelled, not found"
@@ -61,13 +61,13 @@ def find_doubts(matches: Sequence[ScoredMatch], point: OperatingPoint) -> list[D
 
 
 def find_doubts_of(match: ScoredMatch, point: OperatingPoint) -> list[Doubt]:
-    """Return the labelled sections of a match, and the found ones that overlap none of them."""
-    labelled, found = match.sections_sec, match.predicted_sections_sec(point)
-    references, predictions, ious = metrics.overlapping_pairs(labelled, found)
+    """Return the labelled sections of a match, and the found ones that overlap none, but not mostly undecided ones."""
+    labelled, found = match.reference_sections_sec, match.counted_sections_sec(point)
+    references, _, ious = metrics.overlapping_pairs(labelled, found)
     best_iou = np.zeros(len(labelled))
     np.maximum.at(best_iou, references, ious)
     kinds = [FOUND if iou >= MIN_FOUND_IOU else PARTLY_FOUND if iou > 0 else NOT_FOUND for iou in best_iou]
-    unlabelled = np.delete(found, predictions, axis=0)
+    unlabelled = found[overlaps_sec(found, match.sections_sec) == 0]
     sections = np.concatenate([labelled, unlabelled])
     kinds += [UNLABELLED] * len(unlabelled)
     steps = match.step_scores.ravel()

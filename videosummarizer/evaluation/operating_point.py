@@ -5,12 +5,20 @@ second or so, for which the network gives a score.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from videosummarizer.evaluation import decoding, metrics
-from videosummarizer.sections import coverage, label_segments, runs_of
+from videosummarizer.media import TIME_TOLERANCE_SEC
+from videosummarizer.sections import (
+    coverage,
+    drop_undecided,
+    find_decided_segments,
+    label_segments,
+    runs_of,
+    total_sec,
+)
 
 # The section penalties that are tried, in units of the median labelled length times the standard deviation of the
 # scores' log-odds: 1 is what a section of median length holds where its scores are one deviation above the threshold.
@@ -72,6 +80,7 @@ class ScoredMatch:
         scores: (num_segments,) float in [0, 1], of the segments.
         step_scores: (num_segments, K) float in [0, 1], of the K equal time steps of each segment; K is 1 where only
             segments have scores.
+        undecided_sec: (num_ranges, 2) float64 seconds, what nobody has looked at, which no metric counts.
     """
 
     title: str
@@ -81,6 +90,19 @@ class ScoredMatch:
     sections_sec: np.ndarray
     scores: np.ndarray
     step_scores: np.ndarray
+    undecided_sec: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+
+    @property
+    def is_decided(self) -> np.ndarray:
+        """Return (num_segments,) bool: the segments whose label does not depend on undecided time."""
+        return find_decided_segments(
+            self.sections_sec, self.undecided_sec, len(self.labels), self.segment_length, self.duration_sec
+        )
+
+    @property
+    def reference_sections_sec(self) -> np.ndarray:
+        """Return the labelled sections that metrics count: those of which at most half is undecided."""
+        return drop_undecided(self.sections_sec, self.undecided_sec)
 
     @property
     def step_sec(self) -> float:
@@ -88,20 +110,29 @@ class ScoredMatch:
         return self.segment_length / self.step_scores.shape[1]
 
     def kept_scores(self) -> np.ndarray:
-        """Return (num_kept_steps,) float64 scores of the steps that begin before the match's end."""
-        scores = self.step_scores.ravel().astype(np.float64)
-        return scores[: len(decoding.step_durations(len(scores), self.step_sec, self.duration_sec))]
+        """Return (num_kept_steps,) float64 scores of the decided steps that begin before the match's end."""
+        is_decided = self.find_decided_steps()
+        return self.step_scores.ravel()[: len(is_decided)][is_decided].astype(np.float64)
 
     def step_targets(self) -> np.ndarray:
         """Return (num_kept_steps,) float64 in [0, 1]: the labelled fraction of each step that `kept_scores` scores."""
+        is_decided = self.find_decided_steps()
+        return coverage(self.sections_sec, len(is_decided), self.step_sec)[is_decided]
+
+    def find_decided_steps(self) -> np.ndarray:
+        """Return which steps that begin before the match's end no undecided time touches, (num_steps,) bool."""
         num_steps = len(decoding.step_durations(self.step_scores.size, self.step_sec, self.duration_sec))
-        return coverage(self.sections_sec, num_steps, self.step_sec)
+        return coverage(self.undecided_sec, num_steps, self.step_sec) * self.step_sec <= TIME_TOLERANCE_SEC
 
     def predicted_sections_sec(self, point: OperatingPoint) -> np.ndarray:
         """Return (num_sections, 2) float64 seconds as from `decoding.find_sections`."""
         return decoding.find_sections(
             self.step_scores.ravel(), self.step_sec, self.duration_sec, point.threshold, point.section_penalty
         )
+
+    def counted_sections_sec(self, point: OperatingPoint) -> np.ndarray:
+        """Return the predicted sections that metrics count: those of which at most half is undecided."""
+        return drop_undecided(self.predicted_sections_sec(point), self.undecided_sec)
 
     def decoded_scores(self, point: OperatingPoint) -> np.ndarray:
         """Return (num_kept_steps,) float64 scores in context as from `decoding.decoded_scores`."""
@@ -127,13 +158,14 @@ def choose_operating_point(matches: Sequence[ScoredMatch]) -> OperatingPoint:
     Raises:
         ValueError: No match has a labelled section.
     """
-    lengths_sec = np.concatenate([match.sections_sec[:, 1] - match.sections_sec[:, 0] for match in matches])
+    lengths_sec = np.concatenate([np.diff(match.reference_sections_sec, axis=1).ravel() for match in matches])
     if not len(lengths_sec):
         raise ValueError(
             "received matches without a labelled section, expected at least one to choose an operating point by"
         )
     scores = np.concatenate([match.kept_scores() for match in matches])
-    thresholds = candidate_thresholds(scores, lengths_sec.sum() / sum(match.duration_sec for match in matches))
+    decided_sec = sum(match.duration_sec - total_sec(match.undecided_sec) for match in matches)
+    thresholds = candidate_thresholds(scores, lengths_sec.sum() / decided_sec)
     penalties = np.array(PENALTIES) * np.median(lengths_sec) * np.std(decoding.evidence_per_sec(scores, 0.5))
     f1 = mean_event_f1(matches, np.repeat(thresholds, len(penalties)), np.tile(penalties, len(thresholds)))
     best_f1, best = -1.0, None
@@ -162,7 +194,10 @@ def mean_event_f1(matches: Sequence[ScoredMatch], thresholds: np.ndarray, penalt
         borders = range(part_size, len(thresholds), part_size)
         parts = zip(np.split(thresholds, borders), np.split(penalties, borders), strict=True)
         counts = counts + np.concatenate([count_sections(match, *part) for part in parts])
-    num_pairs, num_sections = counts[:, :-1], counts[:, -1] + sum(len(match.sections_sec) for match in matches)
+    num_pairs, num_sections = (
+        counts[:, :-1],
+        counts[:, -1] + sum(len(match.reference_sections_sec) for match in matches),
+    )
     return (2 * num_pairs / num_sections[:, np.newaxis]).mean(axis=1)
 
 
@@ -176,10 +211,12 @@ def count_sections(match: ScoredMatch, thresholds: np.ndarray, penalties: np.nda
     margins = decoding.match_margins(
         match.step_scores.ravel(), match.step_sec, match.duration_sec, thresholds, penalties
     )
-    counts = []
+    reference, counts = match.reference_sections_sec, []
     for margins_at_point in margins.T:
         predicted = decoding.sections_of(margins_at_point, match.step_sec, match.duration_sec)
-        references, predictions, ious = metrics.overlapping_pairs(match.sections_sec, predicted)
+        if len(match.undecided_sec):
+            predicted = drop_undecided(predicted, match.undecided_sec)
+        references, predictions, ious = metrics.overlapping_pairs(reference, predicted)
         is_pair = [ious >= iou_threshold - metrics.IOU_TOLERANCE for iou_threshold in CHOICE_IOU_THRESHOLDS]
         num_pairs = [metrics.max_matching_size(references[kept], predictions[kept]) for kept in is_pair]
         counts.append([*num_pairs, len(predicted)])

@@ -20,6 +20,7 @@ from videosummarizer.match_files import compose
 SCORE_COLOR = "#5b6ee1"
 PREDICTED_COLOR = "#d9610a"
 LABELLED_COLOR = "#17805c"
+UNDECIDED_COLOR = "#b4bac4"
 # The number of matches in one PNG: matplotlib draws at most 65,535 pixels in height.
 NUM_ROWS = 50
 # The height of one match's row.
@@ -181,10 +182,11 @@ def plot_page(matches: Sequence[ScoredMatch], point: OperatingPoint) -> bytes:
             point.threshold,
             match.predicted_sections_sec(point),
             match.sections_sec,
+            undecided_sec=match.undecided_sec,
         )
         axes.set_title(compose(match.title), loc="left", fontsize="medium", parse_math=False)
         axes.set(yticks=[0, 0.5, 1])
-    rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)
+    rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, frameon=False)
     return to_png(figure)
 
 
@@ -223,6 +225,7 @@ def plot_timeline(
     labelled_sec: np.ndarray | None,
     start_sec: float = 0.0,
     score_name: str = "score",
+    undecided_sec: np.ndarray | None = None,
 ) -> None:
     """Plot a match over time: its scores, alone and in context, the threshold, predicted sections and labelled ones.
 
@@ -239,6 +242,7 @@ def plot_timeline(
         labelled_sec: (num_sections, 2) float64 seconds, None without labels.
         start_sec: Where the first step begins.
         score_name: What the scores are called.
+        undecided_sec: (num_ranges, 2) float64 seconds, hatched, as nobody has looked at them; None without any.
     """
     if scores is not None:
         plot_scores(axes, scores, decoded_scores, step_sec, duration_sec, threshold, start_sec, score_name)
@@ -250,6 +254,10 @@ def plot_timeline(
         axes.broken_barh(bars, (bottom, 0.06), color=color, label=name)
     bars = np.stack([predicted_sec[:, 0], predicted_sec[:, 1] - predicted_sec[:, 0]], axis=1)
     axes.broken_barh(bars, (0, 1), color=PREDICTED_COLOR, alpha=0.12, linewidth=0)
+    if undecided_sec is not None and len(undecided_sec):
+        bars = np.stack([undecided_sec[:, 0], undecided_sec[:, 1] - undecided_sec[:, 0]], axis=1)
+        style = {"facecolor": UNDECIDED_COLOR, "edgecolor": "#ffffff", "hatch": "///", "linewidth": 0, "alpha": 0.5}
+        axes.broken_barh(bars, (0, 1.09), label="undecided", **style)
     axes.set(xlim=(0, duration_sec), ylim=(0, 1.2), yticks=[])
     if scores is not None:
         axes.set(yticks=[0, 0.25, 0.5, 0.75, 1], ylabel=score_name)

@@ -80,33 +80,38 @@ def evaluate_once(matches: Sequence[ScoredMatch], point: OperatingPoint) -> dict
 def concatenate_matches(
     matches: Sequence[ScoredMatch], point: OperatingPoint
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return labels, scores and predicted labels of the segments of all matches, (num_segments,) each."""
+    """Return labels, scores and predicted labels of the decided segments of all matches, (num_segments,) each."""
     return (
-        np.concatenate([match.labels for match in matches]),
-        np.concatenate([match.scores for match in matches]),
-        np.concatenate([match.predicted_labels(point) for match in matches]),
+        np.concatenate([match.labels[match.is_decided] for match in matches]),
+        np.concatenate([match.scores[match.is_decided] for match in matches]),
+        np.concatenate([match.predicted_labels(point)[match.is_decided] for match in matches]),
     )
 
 
 def sections_of(matches: Sequence[ScoredMatch], point: OperatingPoint) -> tuple[list, list, list]:
-    """Return three lists with an array per match: reference sections, predicted sections, mean scores of the latter."""
-    predicted = [match.predicted_sections_sec(point) for match in matches]
+    """Return three lists with an array per match: reference sections, predicted sections, mean scores of the latter.
+
+    Sections that are mostly undecided time are left out.
+    """
+    predicted = [match.counted_sections_sec(point) for match in matches]
     section_scores = [
         mean_scores(sections_sec, match.step_scores.ravel(), match.step_sec)
         for match, sections_sec in zip(matches, predicted, strict=True)
     ]
-    return [match.sections_sec for match in matches], predicted, section_scores
+    return [match.reference_sections_sec for match in matches], predicted, section_scores
 
 
 def evaluate_intervals(matches: Sequence[ScoredMatch], point: OperatingPoint) -> dict:
     """Compute intervals of `evaluate`."""
     weights = metrics.bootstrap_weights(len(matches))
-    label_pairs = [(match.labels, match.predicted_labels(point)) for match in matches]
+    label_pairs = [(m.labels[m.is_decided], m.predicted_labels(point)[m.is_decided]) for m in matches]
     counts = np.array(
         [(labels.sum(), predicted.sum(), (labels * predicted).sum()) for labels, predicted in label_pairs]
     )
     per_segment = metrics.precision_recall_f1(*(weights @ counts).T)
-    per_segment |= metrics.ranking_scores([m.labels for m in matches], [m.scores for m in matches], weights)
+    per_segment |= metrics.ranking_scores(
+        [labels for labels, _ in label_pairs], [match.scores[match.is_decided] for match in matches], weights
+    )
     reference, predicted, section_scores = sections_of(matches, point)
     per_event = {}
     for threshold in SHOWN_IOU_THRESHOLDS:
@@ -135,7 +140,7 @@ def compare(
     loudness_matches: Sequence[ScoredMatch] | None,
     loudness_point: OperatingPoint | None,
 ) -> dict:
-    """Compare the metrics of a model with those of the baselines.
+    """Compare the metrics of a model with those of the baselines. Matches without decided segments are left out.
 
     Args:
         matches: The matches with the model's scores.
@@ -152,6 +157,9 @@ def compare(
             calibration: See `evaluate_calibration`, of the model.
             by_match: See `evaluate_by_match`, of the model.
     """
+    matches = [match for match in matches if match.is_decided.any()]
+    if loudness_matches is not None:
+        loudness_matches = [match for match in loudness_matches if match.is_decided.any()]
     everything = [replace(m, scores=np.ones(len(m.labels)), step_scores=np.ones((len(m.labels), 1))) for m in matches]
     return {
         "videos": [match.title for match in matches],
@@ -164,10 +172,11 @@ def compare(
 
 
 def evaluate_calibration(matches: Sequence[ScoredMatch]) -> dict:
-    """Return `metrics.reliability` of the scores of segments as `per_segment`, and of time steps as `per_step`."""
+    """Return `metrics.reliability` of the scores of decided segments as `per_segment`, and of steps as `per_step`."""
     return {
         "per_segment": metrics.reliability(
-            np.concatenate([match.labels for match in matches]), np.concatenate([match.scores for match in matches])
+            np.concatenate([match.labels[match.is_decided] for match in matches]),
+            np.concatenate([match.scores[match.is_decided] for match in matches]),
         ),
         "per_step": metrics.reliability(
             np.concatenate([match.step_targets() for match in matches]),
@@ -193,18 +202,18 @@ def write_predictions(matches: Sequence[ScoredMatch], point: OperatingPoint) -> 
     """Return a CSV file with a row for each segment, under PREDICTIONS_HEADER.
 
     `found` is 1 where predicted sections cover more than half of the segment, the same rule as for labels. `score` is
-    the network's own score, not smoothed.
+    the network's own score, not smoothed. `label` is empty for undecided segments.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(PREDICTIONS_HEADER.split(","))
     for match in matches:
         borders_sec = np.minimum(np.arange(len(match.scores) + 1) * match.segment_length, match.duration_sec).tolist()
-        predicted_labels = match.predicted_labels(point)
+        predicted_labels, labels = match.predicted_labels(point), np.where(match.is_decided, match.labels, "")
         for index, (start_sec, end_sec) in enumerate(itertools.pairwise(borders_sec)):
             times = [f"{start_sec:.6f}", f"{end_sec:.6f}", *map(format_time, (start_sec, end_sec))]
             score = f"{match.scores[index]:.{NUM_SCORE_DECIMALS}f}"
-            writer.writerow([match.title, index, *times, match.labels[index], score, predicted_labels[index]])
+            writer.writerow([match.title, index, *times, labels[index], score, predicted_labels[index]])
     return text.getvalue().encode()
 
 

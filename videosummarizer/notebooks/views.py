@@ -43,7 +43,7 @@ def describe_subsets(loader) -> HTML:
     for subset in SUBSETS:
         num_segments, num_highlights = loader.num_segments[subset], loader.num_highlights[subset]
         duration = format_time(sum(match.duration_sec for match in loader.matches(subset)))
-        ratio = f"{num_highlights / num_segments:.1%}" if num_segments else "-"
+        ratio = f"{num_highlights / loader.num_decided[subset]:.1%}" if loader.num_decided[subset] else "-"
         rows.append([subset, loader.num_videos[subset], duration, num_segments, num_highlights, ratio])
     return table(["subset", "matches", "length", "segments", "highlights", "highlight ratio"], rows)
 
@@ -58,7 +58,8 @@ def show_frames(loader, subset: str = "train", num_segments: int = 8) -> HTML:
     """
     rows = []
     for label, name in CLASSES.items():
-        files = [file for file in loader.segment_files[subset] if file.label == label]
+        files = zip(loader.segment_files[subset], loader.is_decided(subset), strict=True)
+        files = [file for file, is_decided in files if is_decided and file.label == label]
         indices = np.unique(np.linspace(0, len(files) - 1, min(num_segments, len(files))).round().astype(int))
         rows.append(f"<p><b>{name}</b></p>")
         for file in (files[index] for index in indices):
@@ -156,7 +157,7 @@ def misclassified_segments(loader, predictions_path: str | os.PathLike, num_rows
         num_rows: the most rows; segments whose scores are furthest from their labels come first.
     """
     with open(predictions_path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if row["label"]]  # those of undecided time have none
     misclassified = [row for row in rows if row["label"] != row["found"]]
     misclassified.sort(key=lambda row: -abs(float(row["label"]) - float(row["score"])))
     file_of = {(file.title, file.index): file for file in loader.segment_files["test"]}

@@ -151,8 +151,8 @@ def cross_fitted_f1(folds: Sequence[Fold]) -> dict[str, float] | None:
     references, predicted = [], []
     for fold in folds:
         point = choose_operating_point([match for other in folds if other is not fold for match in other.scored])
-        references += [match.sections_sec for match in fold.scored]
-        predicted += [match.predicted_sections_sec(point) for match in fold.scored]
+        references += [match.reference_sections_sec for match in fold.scored]
+        predicted += [match.counted_sections_sec(point) for match in fold.scored]
     return {
         f"iou_{threshold:g}": metrics.evaluate_events(references, predicted, threshold)["f1"]
         for threshold in quality_report.SHOWN_IOU_THRESHOLDS

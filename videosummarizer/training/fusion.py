@@ -83,8 +83,8 @@ def search_fusion_weights(
     Args:
         unimodal_scores: (num_segments, 3, N) float in [0, 1], the scores of each modality alone. The second axis is in
             the order of MODALITIES; N is 1 for segments and K for their time steps.
-        labels: (num_segments, N) in [0, 1].
-        sample_weights: (num_segments,) above 0, the weight of each segment in the loss.
+        labels: (num_segments, N) in [0, 1], or anything where the weight is 0.
+        sample_weights: (num_segments,) or (num_segments, N), the weight of each segment or label in the loss.
 
     Returns:
         The fusion weights, one for each modality, and the fused scores, (num_segments, N) float64 in [0, 1].
@@ -92,7 +92,7 @@ def search_fusion_weights(
     from scipy.special import expit, logit
 
     logits = logit(np.clip(unimodal_scores.astype(np.float64), EPSILON, 1 - EPSILON))
-    sample_weights = np.broadcast_to(sample_weights[:, np.newaxis], labels.shape)
+    sample_weights = np.broadcast_to(sample_weights.reshape(len(labels), -1), labels.shape)
     candidates = [weights for weights in itertools.product(FUSION_WEIGHT_GRID, repeat=len(MODALITIES)) if any(weights)]
     fused_scores = [expit(np.tensordot(logits, weights, (1, 0))) for weights in candidates]
     best = int(np.argmin([metrics.log_loss(labels, scores, sample_weights) for scores in fused_scores]))

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from videosummarizer.dataset.time_shift import UNDECIDED
 from videosummarizer.training.fusion import OUTPUTS, UNIMODAL_OUTPUTS
-from videosummarizer.training.keras_backend import USES_XLA, keras
+from videosummarizer.training.keras_backend import USES_XLA, keras, ops
 
 # Weight of the loss of each output from one modality alone. The loss of a fused output has the weight 1.
 AUXILIARY_LOSS_WEIGHT = 0.7
@@ -18,7 +19,18 @@ LABEL_SMOOTHING = 0.1
 EMA_DECAY = 0.99
 
 
-def compile_network(network: keras.Model, learning_rate: float, num_updates: int) -> None:
+@keras.saving.register_keras_serializable(package="video_summarizer")
+class DecidedBinaryCrossentropy(keras.losses.BinaryCrossentropy):
+    """Binary cross-entropy of the time steps of a segment, of which those with the target UNDECIDED do not count."""
+
+    def call(self, y_true, y_pred):
+        is_decided = ops.cast(ops.not_equal(y_true, UNDECIDED), y_pred.dtype)
+        smoothed = is_decided * y_true * (1 - self.label_smoothing) + self.label_smoothing / 2
+        losses = ops.binary_crossentropy(smoothed, y_pred) * is_decided
+        return ops.sum(losses, axis=-1) / ops.maximum(ops.sum(is_decided, axis=-1), 1)
+
+
+def compile_network(network: keras.Model, learning_rate: float, num_updates: int, has_undecided: bool = False) -> None:
     """Compile a network with its losses, and with an optimizer whose learning rate follows a schedule.
 
     The optimizer is AdamW, with weight decay on all weights but those of biases and normalisation. The learning rate
@@ -30,6 +42,7 @@ def compile_network(network: keras.Model, learning_rate: float, num_updates: int
         network: Network of `build_model`.
         learning_rate: Maximum learning rate.
         num_updates: Updates of the weights in the whole training.
+        has_undecided: Whether some targets of time steps are UNDECIDED.
     """
     num_warmup = max(1, num_updates // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -43,7 +56,11 @@ def compile_network(network: keras.Model, learning_rate: float, num_updates: int
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     loss = keras.losses.BinaryCrossentropy(label_smoothing=LABEL_SMOOTHING, reduction="mean_with_sample_weight")
     weights = dict.fromkeys(OUTPUTS, 1.0) | dict.fromkeys(UNIMODAL_OUTPUTS, AUXILIARY_LOSS_WEIGHT)
-    network.compile(optimizer, dict.fromkeys(weights, loss), loss_weights=weights, jit_compile=USES_XLA)
+    losses = dict.fromkeys(weights, loss)
+    if has_undecided:
+        of_steps = DecidedBinaryCrossentropy(label_smoothing=LABEL_SMOOTHING, reduction="mean_with_sample_weight")
+        losses |= {name: of_steps for name in losses if name.endswith("steps")}
+    network.compile(optimizer, losses, loss_weights=weights, jit_compile=USES_XLA)
     optimizer.build(network.trainable_variables)  # a resumed run restores its variables before the first update
 
 

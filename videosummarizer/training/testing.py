@@ -80,8 +80,8 @@ def score(loader, ckpt_path: str, subset: str) -> tuple[list[ScoredMatch], list[
 
 
 def join_levels(loud: list[ScoredMatch] | None) -> np.ndarray | None:
-    """Return the loudness of the segments of all matches, (num_segments,), None where there is none."""
-    return np.concatenate([match.scores for match in loud]) if loud else None
+    """Return the loudness of the decided segments of all matches, (num_segments,), None where there is none."""
+    return np.concatenate([match.scores[match.is_decided] for match in loud]) if loud else None
 
 
 def write_results(

@@ -12,6 +12,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from videosummarizer.dataset.time_shift import UNDECIDED
 from videosummarizer.evaluation import metrics, quality_report
 from videosummarizer.evaluation.operating_point import choose_operating_point
 from videosummarizer.training.checkpoint import DEFAULT_THRESHOLD
@@ -97,7 +98,9 @@ def tune_fusion_weights(network, rows: np.ndarray, loader) -> np.ndarray:
     columns = np.split(rows.reshape(len(rows), len(MODALITIES), -1), [1], axis=2)
     fused_scores = []
     for name, unimodal_scores, target in zip(OUTPUTS, columns, targets, strict=True):
-        fusion_weights, scores = search_fusion_weights(unimodal_scores, target, weights)
+        is_decided = target != UNDECIDED
+        target_weights = weights if is_decided.all() else weights[:, np.newaxis] * is_decided
+        fusion_weights, scores = search_fusion_weights(unimodal_scores, target, target_weights)
         network.get_layer(FUSION_LAYER.format(name)).assign(fusion_weights)
         fused_scores.append(scores)
     return np.concatenate(fused_scores, axis=1)
@@ -106,7 +109,7 @@ def tune_fusion_weights(network, rows: np.ndarray, loader) -> np.ndarray:
 def calibrate(network, scores: np.ndarray, loader) -> dict[str, dict]:
     """Calibrate the fused scores of a network, so that they are probabilities where classes are as rare as they are.
 
-    Scores of segments and scores of time steps are calibrated separately. Only steps before a match's end count.
+    Scores of segments and scores of time steps are calibrated separately. Only decided ones before a match's end count.
 
     Args:
         network: Network whose LateFusion layers are set. Their fusion weights are those of `tune_fusion_weights`.
@@ -123,7 +126,8 @@ def calibrate(network, scores: np.ndarray, loader) -> dict[str, dict]:
     logits = np.clip(scores.astype(np.float64), EPSILON, 1 - EPSILON)
     logits = np.log(logits) - np.log1p(-logits)
     matches = quality_report.score_matches(loader.matches("valid"), logits[:, 0], logits[:, 1:])
-    of_segments = [match.scores for match in matches], [match.labels for match in matches]
+    matches = [match for match in matches if match.is_decided.any()]
+    of_segments = [m.scores[m.is_decided] for m in matches], [m.labels[m.is_decided] for m in matches]
     of_steps = [match.kept_scores() for match in matches], [match.step_targets() for match in matches]
     class_weights, stored = loader.class_weights("train"), {}
     for name, fitted in zip(OUTPUTS, (of_segments, of_steps), strict=True):
@@ -138,10 +142,10 @@ def calibrate(network, scores: np.ndarray, loader) -> dict[str, dict]:
 def labels_and_weights(loader) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels of the validation segments, and their weights in the loss, (num_segments,) each.
 
-    The class weights are those of the training loss, so that both losses measure the same.
+    The class weights are those of the training loss, so that both losses measure the same. Undecided segments have 0.
     """
     labels = loader.labels("valid")
-    return labels, loader.class_weights("train")[labels]
+    return labels, loader.class_weights("train")[labels] * loader.is_decided("valid")
 
 
 def validate(scores: np.ndarray, loader) -> dict:
@@ -155,6 +159,8 @@ def validate(scores: np.ndarray, loader) -> dict:
         The metrics by their names with "val_" in front.
     """
     labels, weights = labels_and_weights(loader)
+    is_decided = loader.is_decided("valid")
+    labels, scores, weights = labels[is_decided], scores[is_decided], weights[is_decided]
     values = metrics.evaluate(labels, scores, scores >= DEFAULT_THRESHOLD)
     values["loss"] = metrics.log_loss(labels, scores, weights)
     return {f"val_{name}": values[name] for name in SHOWN_METRICS}
@@ -179,5 +185,14 @@ def fit_operating_point(scores: np.ndarray, step_scores: np.ndarray, loader) -> 
 
     Returns:
         The fields of the OperatingPoint, as checkpoints hold them.
+
+    Raises:
+        TrainingError: All sections on validation are mostly undecided.
     """
-    return asdict(choose_operating_point(quality_report.score_matches(loader.matches("valid"), scores, step_scores)))
+    matches = quality_report.score_matches(loader.matches("valid"), scores, step_scores)
+    if not any(len(match.reference_sections_sec) for match in matches):
+        raise TrainingError(
+            f"{loader.dataset_dir}: received validation matches whose sections are mostly undecided, expected at least "
+            "one that has been looked at: mark it on the review page, and convert again"
+        )
+    return asdict(choose_operating_point(matches))
