@@ -4,7 +4,7 @@
         video_height(px) audio_sample_rate(hz) apply_mfcc(0 or 1) [output_dataset_dir]
 
 Input: a folder of `<title>.mp4` (or mkv, ts and others), each with its label file `<title>.txt` (see
-videosummarizer/labels.py).
+videosummarizer/labels.py), and where not all of it has been looked at with `<title>_undecided.json`.
 Output: a dataset folder with one pickle per segment and `metadata.json` (see videosummarizer/dataset/).
 After an interruption, the same command continues.
 """
@@ -34,7 +34,7 @@ from videosummarizer.dataset.input_folder import InputError, describe_no_labels,
 from videosummarizer.dataset.metadata import DataConfig, DatasetError, parse_config, write_metadata
 from videosummarizer.dataset.progress import show_progress
 from videosummarizer.error_messages import describe_os_error
-from videosummarizer.match_files import escape, find_label_path, title_of
+from videosummarizer.match_files import escape, title_of
 from videosummarizer.worker_processes import Failure, WorkerPool
 
 EXAMPLES = """\
@@ -139,10 +139,10 @@ def report(result: Conversion) -> None:
             logger.debug(result.error_traceback)
     else:
         record = result.record
-        tqdm.write(
-            f"{result.title}: {record['segment_count']} segments, {record['highlight_count']} highlights",
-            file=sys.stdout,
-        )
+        line = f"{result.title}: {record['segment_count']} segments, {record['highlight_count']} highlights"
+        if undecided_sec := sum(end - start for start, end in record.get("undecided_sec", ())):
+            line += f", {undecided_sec / record['duration']:.0%} undecided"
+        tqdm.write(line, file=sys.stdout)
 
 
 def convert_folder(args: argparse.Namespace) -> int:
@@ -196,9 +196,9 @@ def convert_folder(args: argparse.Namespace) -> int:
 
 
 def source_signature(video_path: Path) -> dict[str, list[int]]:
-    """Return the `output_folder.file_signature` of a match, empty if its conversion will report that it has none."""
+    """Return the `output_folder.source_signature` of a match, empty if its conversion will report that it has none."""
     try:
-        return output_folder.file_signature(video_path, find_label_path(video_path))
+        return output_folder.source_signature(video_path)
     except OSError:
         return {}
 

@@ -22,6 +22,7 @@ from videosummarizer.error_messages import describe_match_error
 from videosummarizer.labels import LabelError, read_label_file, resolve_sections
 from videosummarizer.match_files import compose, find_label_path, title_of
 from videosummarizer.sections import label_segments
+from videosummarizer.undecided import find_undecided_path, read_undecided, resolve_undecided
 
 # A decoder gains little from more than 4 threads. If more are free, several parts of a match are decoded in parallel.
 NUM_THREADS_PER_DECODER = 4
@@ -55,7 +56,8 @@ def probe_match(video_path: Path) -> float | Conversion:
         Its length in seconds according to the header, or the result of a match with errors in them.
     """
     try:
-        read_label_file(find_label_path(video_path))
+        read_label_file(label_path := find_label_path(video_path))
+        read_undecided(find_undecided_path(label_path))
         return float(media.probe_duration_sec(video_path))
     except (media.MediaError, LabelError) as error:
         return Conversion(
@@ -78,10 +80,12 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
     part_dir = None
     try:
         label_path = find_label_path(video_path)
-        source_files = output_folder.file_signature(video_path, label_path)
-        rows = read_label_file(label_path)
+        source_files = output_folder.source_signature(video_path)
+        rows, undecided = read_label_file(label_path), read_undecided(find_undecided_path(label_path))
         info = media.probe(video_path, config.audio_track)
         sections_sec, result.warnings = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec)
+        undecided_sec, warnings = resolve_undecided(label_path, undecided, info, sections_sec)
+        result.warnings += warnings
         labels = label_segments(sections_sec, config.num_segments(info.duration_sec), config.segment_length).tolist()
         (dataset_dir / output_folder.PART_DIR_NAME).mkdir(exist_ok=True)
         part_dir = Path(tempfile.mkdtemp(dir=dataset_dir / output_folder.PART_DIR_NAME))
@@ -106,6 +110,7 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
         "duration": info.duration_sec,
         "frame_rate": info.frame_rate_fps,
         "sections": sections_sec.tolist(),
+        **({"undecided_sec": undecided_sec.tolist()} if len(undecided_sec) else {}),
         "segment_count": len(labels),
         "highlight_count": sum(labels),
     }

@@ -13,6 +13,8 @@ from videosummarizer.dataset.input_folder import describe_missing_labels, descri
 from videosummarizer.error_messages import describe_match_error
 from videosummarizer.labels import LabelError, format_time, limit_messages, read_label_file, resolve_sections
 from videosummarizer.match_files import escape
+from videosummarizer.sections import total_sec
+from videosummarizer.undecided import find_undecided_path, read_undecided, resolve_undecided
 from videosummarizer.worker_processes import Failure, WorkerPool
 
 # Frame intervals of a constant rate may differ by this much, because some containers round times to milliseconds.
@@ -59,12 +61,13 @@ def check_match(
     if video_path is None:
         check.errors.append(describe_missing_video(label_path))
         return check
-    label_errors, rows = [], []
+    label_errors, rows, undecided = [], [], np.empty((0, 2), np.int64)
     if label_path is None:
         label_errors.append(describe_missing_labels(title, video_path))
     else:
         try:
             rows = read_label_file(label_path, label_errors)
+            undecided = read_undecided(find_undecided_path(label_path))
         except LabelError as error:
             label_errors.append(error)
         except OSError as error:
@@ -79,6 +82,15 @@ def check_match(
         check.errors += [media.describe_error(error), *limit_messages(label_path, list(map(str, label_errors)))]
         return check
     sections_sec, warnings = resolve_sections(label_path, rows, info.frame_times_sec, info.duration_sec, label_errors)
+    undecided_sec = np.empty((0, 2))
+    try:
+        undecided_sec, more_warnings = resolve_undecided(label_path or video_path, undecided, info, sections_sec)
+        warnings += more_warnings
+    except LabelError as error:
+        label_errors.append(error)
+    if len(undecided_sec):
+        ratio = total_sec(undecided_sec) / info.duration_sec
+        check.notes.append(f"{video_path}: {ratio:.0%} is undecided time, which is neither trained nor tested on")
     check.errors += limit_messages(label_path, list(map(str, label_errors)))
     damaged_audio_sec = audio_damage.seconds(info.duration_sec)
     cancelled_sec = audio_damage.antiphase.cancelled_sec(info.duration_sec)

@@ -1,10 +1,14 @@
 """Find the matches in the folder that is converted: each video and its label file."""
 
+import os
 import re
+from collections.abc import Set
 from pathlib import Path
 
-from videosummarizer import match_files
+from videosummarizer import match_files, undecided
 from videosummarizer.dataset import output_folder
+from videosummarizer.match_files import compose
+from videosummarizer.undecided import find_undecided_path
 
 # What browsers call a download whose name was taken: "match (1).txt", in Firefox "match(1).txt".
 NUMBERED_NAME = re.compile(r"(.+?) ?\(\d+\)")
@@ -35,8 +39,11 @@ def find_files(input_video_dir: Path) -> tuple[dict[str, Path], dict[str, Path],
         raise InputError(
             f"{input_video_dir}: received a folder without a video, expected videos and a txt next to each"
         )
+    stray = find_stray_undecided(input_video_dir, videos.keys() | refused_videos.keys())
     reserved = {title: output_folder.describe_reserved_title(path) for title, path in videos.items()}
-    refused = refused_labels | refused_videos | {title: problem for title, problem in reserved.items() if problem}
+    refused = (
+        stray | refused_labels | refused_videos | {title: problem for title, problem in reserved.items() if problem}
+    )
     refused = dict(sorted(refused.items()))
     videos, labels = (
         {title: path for title, path in path_of.items() if title not in refused} for path_of in (videos, labels)
@@ -63,8 +70,33 @@ def find_matches(input_video_dir: Path) -> tuple[list[Path], dict[str, str]]:
 
 def describe_missing_labels(title: str, video_path: Path) -> str:
     """Return the error message about a match without a label file."""
+    undecided_path = find_undecided_path(video_path)
+    if os.path.lexists(undecided_path):
+        return (
+            f"{video_path} has no {title}.txt, but {compose(undecided_path.name)} names time that nobody has looked "
+            "at: save the labels on the review page, which writes both, or move the video elsewhere"
+        )
     advice = "add it (an empty one is a match without highlights), or move the video elsewhere"
     return f"{video_path} has no {title}.txt: {advice}"
+
+
+def find_stray_undecided(folder: Path, titles: Set[str]) -> dict[str, str]:
+    """Return an error message about each file of undecided time that belongs to no match, by its stem."""
+    paths, messages = match_files.find_by_title(folder, ".json")[0], {}
+    for stem, path in paths.items():
+        numbered = NUMBERED_NAME.fullmatch(stem)
+        name = f"{numbered[1] if numbered else stem}.json"
+        title = name.removesuffix(undecided.ENDING)
+        if title == name or stem in titles or (title in titles and not numbered):
+            continue
+        if title in titles:
+            messages[stem] = (
+                f"{path} is not read: browsers name a download like this where {name} was taken: rename it to that if "
+                "it is the newer one, otherwise move it elsewhere"
+            )
+        else:
+            messages[stem] = f"{path} has no video: add it, or move the json elsewhere"
+    return messages
 
 
 def describe_no_labels(input_video_dir: Path) -> str | None:
