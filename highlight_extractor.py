@@ -35,7 +35,7 @@ from videosummarizer import match_files, media
 from videosummarizer.argument_types import ALL_TRACKS
 from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
-from videosummarizer.error_messages import describe_match_error, describe_os_error
+from videosummarizer.error_messages import count_of, describe_match_error, describe_os_error
 from videosummarizer.extraction import (
     activity,
     captions,
@@ -256,7 +256,9 @@ def describe_result(
 ) -> None:
     """Print how much was selected, and the paths of the main files, apart from those that are still outdated."""
     total, duration = total_sec(result.sections_sec), result.info.duration_sec
-    print(f"{result.title}: {len(result.sections)} sections, {format_time(total)} of {format_time(duration)}")
+    print(
+        f"{result.title}: {count_of(len(result.sections), 'section')}, {format_time(total)} of {format_time(duration)}"
+    )
     if not len(result.sections) and sections_path:
         logger.warning("%s: no section is cut: the label file %s has none", result.video_path, sections_path)
     elif not len(result.sections) and result.scores.name == activity.SCORE_NAME:

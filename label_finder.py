@@ -33,7 +33,7 @@ from videosummarizer import audio_track, match_files, media, problems
 from videosummarizer.argument_types import audio_choice, number_between, positive_number
 from videosummarizer.atomic_file import atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
-from videosummarizer.error_messages import describe_exception, describe_match_error, describe_os_error
+from videosummarizer.error_messages import count_of, describe_exception, describe_match_error, describe_os_error
 from videosummarizer.evaluation import plots
 from videosummarizer.labelling.label_report import (
     label_text,
@@ -239,7 +239,7 @@ def find_all(
                     logger.debug(result.error_traceback)
             else:
                 tqdm.write(
-                    f"{result.title}: {result.num_sections} sections, {result.highlight_sec:.0f} s, "
+                    f"{result.title}: {count_of(result.num_sections, 'section')}, {result.highlight_sec:.0f} s, "
                     f"{result.found_ratio:.0%} of the highlight video found",
                     file=sys.stdout,
                 )

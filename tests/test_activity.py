@@ -128,7 +128,7 @@ def test_a_burst_of_sound_or_motion_is_the_section_and_a_tenth_of_the_match(clip
     assert extract.loaded == extract.scored == []  # no network
     output = capsys.readouterr().out
     assert output.count(highlight_extractor.NOTHING_LEARNED) == 1
-    assert f"{name}: 1 sections" in output
+    assert f"{name}: 1 section," in output
 
 
 def test_the_scores_are_called_activity_wherever_they_are_named(clips, extract):

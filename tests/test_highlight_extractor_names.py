@@ -52,7 +52,7 @@ def test_files_do_not_go_where_a_link_to_the_match_lies(extract, tmp_path, caplo
     link.symlink_to(match)
     for extract.out in (tmp_path / "links", tmp_path):  # that of the link, and that of its target
         assert extract(link) == 1
-        assert caplog.messages[-1].startswith(f"--output_dir: received {extract.out}, the folder of final.mp4: a final")
+        assert caplog.messages[-1].startswith(f"--output_dir: received {extract.out}, the folder of final.mp4: final.t")
     assert [path.name for path in (tmp_path / "links").iterdir()] == ["final.mp4"]
 
 

@@ -198,7 +198,7 @@ def test_the_command_shows_what_was_selected_and_where_it_is(extract, capsys, ca
     match, out = extract.match(), extract.out
     assert extract(match, "--threshold", "0.8") == 0
     assert capsys.readouterr().out == (
-        "match: 1 sections, 00:00:00 of 00:00:02\n"
+        "match: 1 section, 00:00:00 of 00:00:02\n"
         f"  reel      {out / 'match_highlights.mp4'}\n"
         f"  page      {out / 'match.html'}\n"
         f"  timeline  {out / 'match_timeline.png'}\n"

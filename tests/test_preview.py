@@ -1,6 +1,7 @@
 """Copies of matches for browsers that do not play them: the same frames and audio at the same times, in an mp4."""
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -185,6 +186,27 @@ def test_a_copy_that_cannot_be_written_is_an_error(extract, monkeypatch, caplog)
     assert f"{extract.out / 'match_preview.mp4'} cannot be written (No space left on device): make room" in caplog.text
     assert "match_highlights.mp4" in extract.names()  # the other files are written
     assert not {"match_preview.mp4", "match_preview.mp4.part"} & set(extract.names())
+
+
+def test_a_match_that_cannot_be_read_to_its_end_is_not_said_to_be_a_copy_that_cannot_be_written(extract, monkeypatch):
+    match, demux = match_of(extract, "ts"), media.demux
+    info = media.probe(match)
+
+    def fail(*arguments):
+        yield from itertools.islice(demux(*arguments), 20)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(media, "demux", fail)
+    with pytest.raises(media.MediaError, match=r"match\.ts: cannot be read as a video \(Input/output error\)"):
+        preview.write_preview(match, info, extract.folder / "match_preview.mp4")
+    assert not list(extract.folder.glob("*preview*"))
+
+
+def test_a_full_disk_is_not_said_to_be_a_match_that_cannot_be_read(extract):
+    match = match_of(extract, "ts")
+    (extract.folder / "match_preview.mp4.part").symlink_to("/dev/full")
+    with pytest.raises(preview.PreviewError, match=r"preview\.mp4 cannot be written \(No space left on device\): make"):
+        preview.write_preview(match, media.probe(match), extract.folder / "match_preview.mp4")
 
 
 def test_matches_that_browsers_play_get_no_preview(extract, caplog):

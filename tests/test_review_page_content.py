@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import re
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -45,6 +47,7 @@ def render(tmp_path, title="a match", sections=((1, 3), (5, 8)), labelled=None, 
 
 def test_the_page_holds_what_it_was_given(tmp_path):
     content = content_of(render(tmp_path, labelled=[[2, 6]]))
+    assert content["command"].pop("program")[1].endswith("highlight_extractor.py")
     times = content.pop("frame_times")
     assert times_of(times) == pytest.approx(np.arange(8) / 8 + 0.5, abs=1e-12)
     assert times["end_sec"] == 1.625
@@ -101,6 +104,7 @@ def test_corrections_are_kept_for_the_match_and_for_the_sections_that_were_found
 def test_the_command_has_paths_as_the_user_gave_them(video, output_dir, labels_dir, page_dir, starred_output_dir):
     expected = {"video": video, "labels_dir": labels_dir, "page_dir": page_dir, "output_dir": output_dir}
     expected |= {"starred_output_dir": starred_output_dir, "shell": "posix"}
+    expected["program"] = review_page.program_words()
     assert review_page.command_paths(video, output_dir) == expected
 
 
@@ -201,3 +205,27 @@ def test_a_video_on_another_drive_is_named_by_a_file_url(tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "relpath", refuse)
     video_path = tmp_path / "a b.mp4"
     assert review_page.relative_url(video_path, tmp_path) == f"file://{tmp_path.as_posix()}/a%20b.mp4"
+
+
+@pytest.mark.parametrize("called", ["relative", "absolute", "link", "in its folder", "imported", "imported elsewhere"])
+def test_the_command_calls_the_script_as_it_was_called(tmp_path, monkeypatch, called):
+    root = review_page.SCRIPT_PATH.parent
+    folder = root if called in ("in its folder", "imported") else tmp_path
+    script = {
+        "relative": os.path.relpath(review_page.SCRIPT_PATH, tmp_path),
+        "absolute": str(review_page.SCRIPT_PATH),
+        "link": "cut.py",
+        "in its folder": "highlight_extractor.py",
+    }.get(called, sys.argv[0])
+    (tmp_path / "cut.py").symlink_to(review_page.SCRIPT_PATH)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", [script, "match.mp4"])
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, script, "match.mp4"])
+    words = review_page.program_words()
+    if called.startswith("imported"):
+        assert words == ["python", "highlight_extractor.py" if folder == root else str(review_page.SCRIPT_PATH)]
+        words[0] = sys.executable
+    else:
+        assert words == [sys.executable, script]
+    answer = subprocess.run([*words, "--help"], cwd=folder, capture_output=True, text=True, check=True)
+    assert "--sections" in answer.stdout

@@ -18,7 +18,7 @@ from videosummarizer.sections import to_frames
 pytest_plugins = ["review_page_browser"]
 
 NAME = "a _b_ & 100% #1 (1).txt"  # as the browser may name a download of the page
-ONE_COLUMN = "received 1 columns, expected 4 (start_frame,end_frame,start_time,end_time) or 2 (start,end)"
+ONE_COLUMN = "received 1 column, expected 4 (start_frame,end_frame,start_time,end_time) or 2 (start,end)"
 
 
 def open_file(page, path, content):
@@ -52,7 +52,7 @@ def test_a_label_file_is_opened_in_every_form(page, tmp_path, content, expected)
     open_file(page, tmp_path / NAME, content)
     page.wait_until("return element.status.textContent.startsWith('Opened')")
     assert page.sections == expected
-    assert page.status == f"Opened {len(expected)} sections of {NAME}"
+    assert page.status == f"Opened {len(expected)} section{'s' * (len(expected) != 1)} of {NAME}"
     assert notice(page) is None
     assert page("return labelText() === savedText")
     page.press(Keys.CONTROL, "z")
@@ -259,16 +259,21 @@ def test_the_starred_sections_can_be_saved_alone(page):
 )
 def test_the_command_means_the_same_to_a_shell(page, name):
     page("window.given = match.command")
-    given = {"video": f"{name}.mp4", "shell": "posix", "options": ["--intro", name]}
+    given = {
+        "program": ["python3.11", f"{name}/highlight_extractor.py"],
+        "video": f"{name}.mp4",
+        "shell": "posix",
+        "options": ["--intro", name],
+    }
     page(f"match.command = {json.dumps(given)}")
     command = page(f"return cutCommand({json.dumps(f'{name}/{name}.txt')}, {json.dumps(f'{name} out')})")
     page("match.command = given")
     program = f"{shlex.quote(sys.executable)} -c 'import json, sys; print(json.dumps(sys.argv[1:]))'"
-    line = command.replace("python highlight_extractor.py", program, 1)
+    line = command.replace("python3.11", program, 1)
     answer = json.loads(subprocess.run(line, shell=True, check=True, capture_output=True, text=True).stdout)
     prefix = "./" if name.startswith("-") else ""
     assert answer == [
-        f"{prefix}{name}.mp4", "--sections", f"{prefix}{name}/{name}.txt",
+        f"{name}/highlight_extractor.py", f"{prefix}{name}.mp4", "--sections", f"{prefix}{name}/{name}.txt",
         "--output_dir", f"{prefix}{name} out", "--intro", name, "--overwrite",
     ]  # fmt: skip
 
@@ -294,7 +299,8 @@ def test_the_command_is_copied(page):
     page.wait_until("return noticeActions.firstChild.textContent === 'Copied'")
     command = page.find("#command").text
     assert page("return copied") == command
-    assert command.startswith("python highlight_extractor.py '/")
+    program = page("return match.command.program.map(quoteForShell).join(' ')")
+    assert command.startswith(f"{program} '/")
     page(
         "delete navigator.clipboard.writeText;"
         "navigator.clipboard.writeText = async () => { throw new Error('refused') }"

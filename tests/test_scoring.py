@@ -56,6 +56,16 @@ def test_a_checkpoint_is_read_with_its_point_and_its_fingerprint(ckpt):
     assert asdict(checkpoint.point) == POINT
 
 
+def test_warnings_say_that_a_match_is_scored_not_converted(tmp_path):
+    path, warnings = write_clip(tmp_path / "mute.mp4", num_frames=60), []
+
+    def read():
+        warnings.extend((yield from scoring.read_match(path, media.probe(path), CONFIG, None, None)))
+
+    list(read())
+    assert warnings == [f"{path}: the video has no audio track: scored with silence"]
+
+
 def test_a_checkpoint_without_a_point_calls_half_a_highlight(tmp_path):
     checkpoint = read_checkpoint(write_network(tmp_path / "a.hdf5"))
     assert not checkpoint.has_operating_point

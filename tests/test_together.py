@@ -52,7 +52,7 @@ def test_the_reel_has_the_frames_and_sounds_of_all_matches_at_one_rate(extract, 
     assert capsys.readouterr().out.splitlines()[-4:] == [
         "week: 3 sections of 2 matches, 00:00:01",
         "  결승: 2 sections, 00:00:01",
-        "  second: 1 sections, 00:00:00",
+        "  second: 1 section, 00:00:00",
         f"  reel      {reel_path}",
     ]
     with av.open(str(reel_path)) as container:

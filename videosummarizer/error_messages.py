@@ -1,4 +1,4 @@
-"""Describe an unexpected error in one line, as part of a message that names the match."""
+"""Describe an unexpected error in one line, as part of a message that names the match; counts in messages."""
 
 import errno
 
@@ -16,6 +16,11 @@ def describe_exception(error: BaseException) -> str:
         text = f"{type(error).__name__}: {error}"
     text = " ".join(text.split()).rstrip(": ")
     return text if len(text) <= MAX_DESCRIPTION_LENGTH else f"{text[:MAX_DESCRIPTION_LENGTH]}…"
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 match", "2 matches"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('ch') else 's'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -42,6 +42,7 @@ def describe_problems(
     damaged_sec: set[int],
     damaged_audio_sec: Set[int] = frozenset(),
     cancelled_audio_sec: Set[int] = frozenset(),
+    action: str = "converted",
 ) -> list[str]:
     """Return warnings about a video that can be read nevertheless.
 
@@ -51,14 +52,15 @@ def describe_problems(
         damaged_sec: The whole seconds in which packets of the video do not decode.
         damaged_audio_sec: The whole seconds in which the audio is damaged.
         cancelled_audio_sec: The whole seconds in which the channels of the audio cancel in mono.
+        action: What is done to the video.
     """
     problems = describe_file(path, info)
     if not info.audio:
-        problems.append(f"{path}: the video has no audio track: converted with silence")
+        problems.append(f"{path}: the video has no audio track: {action} with silence")
     if info.stated_duration_sec - info.duration_sec > MAX_MISSING_SEC:
         problems.append(
             f"{path}: the video ends at {info.duration_sec:.1f} s of the {info.stated_duration_sec:.1f} s that the "
-            "header states: converted up to there"
+            f"header states: {action} up to there"
         )
     if damaged_sec:
         problems.append(describe_seconds(path, "damaged", damaged_sec, "the last undamaged frame is repeated there"))

@@ -164,7 +164,7 @@ def refuse_paths(video_paths: list[Path], output_dir: Path) -> dict[Path, str]:
                 refused[path] = problem
             elif os.path.realpath(output_dir) in match_dirs(path):
                 refused[path] = (
-                    f"--output_dir: received {output_dir}, the folder of {path.name}: a {title}.txt there would be "
+                    f"--output_dir: received {output_dir}, the folder of {path.name}: {title}.txt there would be "
                     "taken for its labels, expected another folder"
                 )
             elif len(paths) > 1:

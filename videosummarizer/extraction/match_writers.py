@@ -15,7 +15,7 @@ import numpy as np
 from videosummarizer import media
 from videosummarizer.argument_types import ALL_TRACKS
 from videosummarizer.atomic_file import atomic_write
-from videosummarizer.error_messages import describe_match_error
+from videosummarizer.error_messages import count_of, describe_match_error
 from videosummarizer.extraction import clip_files, decoding_process, outputs, preview, reel, reel_sections, review_page
 from videosummarizer.extraction.arguments import repeated_options
 from videosummarizer.extraction.exports import chapters, edl, fcp7_xml, fcpxml, losslesscut, otio
@@ -181,7 +181,7 @@ def write_clips(cut: Cut, clips_dir: Path) -> None:
         cause = errors[0]
         if not isinstance(cause, media.MediaError | reel.ReelError):
             cause = describe_match_error(clips_dir, "cannot be written", cause)
-        raise reel.ReelError(f"{len(errors)} of {len(names)} clips are not written: {cause}") from errors[0]
+        raise reel.ReelError(f"{len(errors)} of {count_of(len(names), 'clip')} are not written: {cause}") from errors[0]
 
 
 def render_sections(

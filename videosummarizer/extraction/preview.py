@@ -95,8 +95,11 @@ def write_preview(
                 )
             with writing(preview_path):
                 output = av.open(str(part_path.absolute()), "w", format="mp4", options=MP4_OPTIONS)
-                stack.callback(close_quietly, output)
-                copy_all(container, video, video_path, video_info, output, stack, on_progress)
+            stack.callback(close_quietly, output)
+            for packets in copy_all(container, video, video_path, video_info, output, stack, on_progress):
+                with writing(preview_path):  # reading has errors of its own
+                    output.mux(packets)
+            with writing(preview_path):
                 output.close()
         with writing(preview_path):
             replace_durably(part_path, preview_path)
@@ -137,8 +140,8 @@ def copy_all(
     output: av.container.OutputContainer,
     stack: contextlib.ExitStack,
     on_progress: Callable[[float], object],
-) -> None:
-    """Copy the video, and copy or encode the audio, in the order of their times.
+) -> Iterator[list[av.Packet]]:
+    """Copy the video, and copy or encode the audio: yield the packets of the mp4 in the order of their times.
 
     Args:
         container: The open match.
@@ -160,15 +163,15 @@ def copy_all(
     streams = [container.streams[index] for index in copies]
     for packet in media.demux(container, *streams):
         for copied in copies[packet.stream.index].take(packet, origin_sec):
-            output.mux(copied)
+            yield [copied]
             if copied.stream.type == "video":
                 now_sec = float(copied.dts * copied.time_base)
                 if encoded is not None:
-                    output.mux(list(encoded.packets(now_sec)))
+                    yield list(encoded.packets(now_sec))
                 on_progress(max(0.0, now_sec - done_sec))
                 done_sec = max(done_sec, now_sec)
     if encoded is not None:
-        output.mux(list(encoded.packets(np.inf)))
+        yield list(encoded.packets(np.inf))
 
 
 class StreamCopy:

@@ -9,6 +9,7 @@ import hashlib
 import html
 import json
 import os
+import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from videosummarizer import media
 from videosummarizer.match_files import absolute_path, title_of
 
 PAGE_DIR = Path(__file__).with_name("page")
+# The script that cuts, next to the package.
+SCRIPT_PATH = Path(__file__).resolve().parents[2] / "highlight_extractor.py"
 # The folder for what is cut from starred sections, below that of the page.
 STARRED_DIR = "starred"
 SCRIPTS = (
@@ -108,18 +111,20 @@ def match_id(title: str, video_path: str | os.PathLike, video_info: media.VideoI
     return digest.hexdigest()[:16]
 
 
-def command_paths(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> dict[str, str]:
+def command_paths(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> dict[str, str | list[str]]:
     """Return the parts of the command that cuts from saved labels, with paths as the user gave them.
 
     What is cut from corrected labels replaces the files in the page's folder, so that the scores there are used again.
     What is cut from the starred sections alone goes to a folder below it.
 
     Returns:
-        "video"; "labels_dir", the match's folder, and "page_dir", that of the page, to which the name of a file can be
-        appended; "output_dir"; "starred_output_dir"; and "shell", which is "posix" or "windows".
+        "program", see `program_words`; "video"; "labels_dir", the match's folder, and "page_dir", that of the page, to
+        which the name of a file can be appended; "output_dir"; "starred_output_dir"; and "shell", which is "posix" or
+        "windows".
     """
     video_path, page_dir = Path(video_path), Path(page_dir)
     return {
+        "program": program_words(),
         "video": str(video_path),
         "labels_dir": str(video_path).removesuffix(video_path.name),
         "page_dir": str(page_dir / "_").removesuffix("_"),
@@ -127,6 +132,16 @@ def command_paths(video_path: str | os.PathLike, page_dir: str | os.PathLike) ->
         "starred_output_dir": str(page_dir if page_dir.name == STARRED_DIR else page_dir / STARRED_DIR),
         "shell": "windows" if os.name == "nt" else "posix",
     }
+
+
+def program_words() -> list[str]:
+    """Return how the script was called, so that the same words work in the same folder: the interpreter, its path.
+
+    Where another program imported it, as a notebook does, the path is relative only in the script's own folder.
+    """
+    if os.path.exists(sys.argv[0]) and os.path.samefile(sys.argv[0], SCRIPT_PATH):
+        return [sys.orig_argv[0], sys.argv[0]]
+    return ["python", SCRIPT_PATH.name if Path.cwd() == SCRIPT_PATH.parent else str(SCRIPT_PATH)]
 
 
 def relative_url(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> str:

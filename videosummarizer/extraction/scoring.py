@@ -146,4 +146,4 @@ def read_match(
     damaged_sec: set[int] = set()
     audio_problems_sec: tuple[set[int], set[int]] = (set(), set())
     yield from sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir, *audio_problems_sec, part_sec)
-    return problems.describe_problems(video_path, info, damaged_sec, *audio_problems_sec)
+    return problems.describe_problems(video_path, info, damaged_sec, *audio_problems_sec, action="scored")

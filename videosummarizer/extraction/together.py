@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from videosummarizer.atomic_file import atomic_write
+from videosummarizer.error_messages import count_of
 from videosummarizer.extraction import decoding_process, joined_reel, reel_sections, selection
 from videosummarizer.extraction.exports import edl, fcp7_xml, fcpxml, otio
 from videosummarizer.extraction.exports.timeline import Clip, ExportError, Timeline, describe_match
@@ -351,9 +352,10 @@ def parts_of_matches(chosen: list[ChosenSection]) -> list[tuple[str, int, float]
 def describe_reel(title: str, chosen: list[ChosenSection], path: Path) -> None:
     """Print what is in the reel: in all, and of each match."""
     parts = parts_of_matches(chosen)
-    print(f"{title}: {len(chosen)} sections of {len(parts)} matches, {format_time(sum(part[2] for part in parts))}")
+    what = f"{count_of(len(chosen), 'section')} of {count_of(len(parts), 'match')}"
+    print(f"{title}: {what}, {format_time(sum(part[2] for part in parts))}")
     for match, num_sections, seconds in parts:
-        print(f"  {match}: {num_sections} sections, {format_time(seconds)}")
+        print(f"  {match}: {count_of(num_sections, 'section')}, {format_time(seconds)}")
     print(f"  {'reel':9} {path}")
 
 

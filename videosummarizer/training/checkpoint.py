@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videosummarizer.dataset.metadata import DataConfig, parse_config
-from videosummarizer.error_messages import first_line
+from videosummarizer.error_messages import count_of, first_line
 from videosummarizer.evaluation.operating_point import OperatingPoint, parse_operating_point
 from videosummarizer.untrusted_file import excerpt, parse_json
 
@@ -178,5 +178,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.is_dir():
         return read_checkpoint(path)
     best_path, val_loss, num_checkpoints = find_best_checkpoint(path)
-    print(f"{best_path}: of {num_checkpoints} checkpoints the one with the lowest validation loss ({val_loss:.4f})")
+    found = count_of(num_checkpoints, "checkpoint")
+    print(f"{best_path}: of {found} the one with the lowest validation loss ({val_loss:.4f})")
     return read_checkpoint(best_path)

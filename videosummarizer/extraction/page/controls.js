@@ -10,7 +10,7 @@ function showSections() {
   const starred = sections.filter(({ isStarred }) => isStarred);
   const numReviewed = sections.filter(({ isReviewed }) => isReviewed).length;
   element.summary.textContent =
-    `${sections.length} sections, ${preciseTime(total)} of ${preciseTime(edges[numFrames])}` +
+    `${countSections(sections.length)}, ${preciseTime(total)} of ${preciseTime(edges[numFrames])}` +
     (numReviewed ? `, ${numReviewed} reviewed` : "") +
     (starred.length ? `, ${starred.length} starred` : "");
   element.saveStarred.hidden = !starred.length;

@@ -67,7 +67,7 @@ function offerOtherDraft() {
   showNotice(
     `Your corrections of ${describeTime(other)} were made on another page of this match, where other sections were found. They are not shown here.`,
     [
-      ["Use them", () => change(other.sections, null, `${other.sections.length} sections taken over`)],
+      ["Use them", () => change(other.sections, null, `${countSections(other.sections.length)} taken over`)],
       ["Delete them", () => localStorage.removeItem(other.key)],
     ]
   );

@@ -43,7 +43,7 @@ function parseLabelLine(line) {
   if (fields.every((field) => /\p{L}{2,}/u.test(field)))
     throw new Error(`received a header or text (${stripped(line).slice(0, 60)}), expected a section: delete the line`);
   if (fields.length !== 2 && fields.length !== 4)
-    throw new Error(`received ${fields.length} columns, expected 4 (start_frame,end_frame,start_time,end_time) or 2 (start,end)`);
+    throw new Error(`received ${fields.length} column${fields.length === 1 ? "" : "s"}, expected 4 (start_frame,end_frame,start_time,end_time) or 2 (start,end)`);
   const read = (field, isTime) => {
     const value = isTime ? parseTime(field) : parseFrame(field);
     const expected = isTime ? "a time such as 00:00:16" : "a frame number such as 589";
@@ -125,7 +125,7 @@ async function openLabels(file) {
   const marksOf = new Map(sections.map(({ start, end, isReviewed, isStarred }) => [`${start},${end}`, { isReviewed, isStarred }]));
   const opened = rows.map(({ start, end }) => ({ ...marksOf.get(`${start},${end}`), id: nextId++, start, end }));
   savedText = textOf(opened);
-  change(opened, null, `Opened ${opened.length} sections of ${file.name}`);
+  change(opened, null, `Opened ${countSections(opened.length)} of ${file.name}`);
   if (!hasTitle(file.name)) warnings.unshift(`${file.name} does not have the name of the match, ${match.title}: are these its labels?`);
   if (warnings.length) showNotice(firstOf(warnings));
 }

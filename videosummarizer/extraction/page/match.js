@@ -74,6 +74,9 @@ function preciseTime(seconds) {
   return (edges[numFrames] < 3600 ? clock.replace(/^00:/, "") : clock) + "." + String(hundredths % 100).padStart(2, "0");
 }
 
+/** Returns a number of sections in words. */
+const countSections = (number) => `${number} section${number === 1 ? "" : "s"}`;
+
 // ---- Sections and their history. `sections` is never changed in place, so that undo only replaces it.
 
 const foundSections = () => match.sections.map(([start, end]) => ({ id: nextId++, start, end }));

@@ -6,7 +6,7 @@ const numDownloads = {}; // by name
 async function save({ isStarredOnly = false } = {}) {
   const chosen = isStarredOnly ? sections.filter(({ isStarred }) => isStarred) : sections;
   const [text, name] = [textOf(chosen), isStarredOnly ? `${match.title}_starred.txt` : match.labels_name];
-  const count = `${chosen.length} section${chosen.length === 1 ? "" : "s"}`;
+  const count = countSections(chosen.length);
   let savedName = null;
   if (window.showSaveFilePicker) {
     try {
@@ -75,7 +75,7 @@ function quoteForShell(text) {
 
 function cutCommand(labels, outputDir) {
   const [video, sectionsPath, folder] = [match.command.video, labels, outputDir].map((path) => (path.startsWith("-") ? `./${path}` : path));
-  const words = ["python", "highlight_extractor.py", video, "--sections", sectionsPath, "--output_dir", folder, ...match.command.options];
+  const words = [...match.command.program, video, "--sections", sectionsPath, "--output_dir", folder, ...match.command.options];
   return [...words.map(quoteForShell), "--overwrite"].join(" ");
 }
 
