@@ -245,6 +245,7 @@ def write_page(
     info=None,
     decoded_scores=None,
     start_sec=0.0,
+    **options,
 ):
     info = info or media.probe(video_path)
     page_dir.mkdir(exist_ok=True)
@@ -252,7 +253,7 @@ def write_page(
     decoded_scores = scores if decoded_scores is None else decoded_scores
     step_sec, threshold = (None, None) if scores is None else (SEGMENT_LENGTH_SEC, 0.5)
     curve = (scores, decoded_scores, step_sec, threshold, start_sec)
-    page = review_page.render_page(video_path, page_dir, info, np.array(sections), labelled, *curve)
+    page = review_page.render_page(video_path, page_dir, info, np.array(sections), labelled, *curve, **options)
     path.write_bytes(page)
     return path
 

@@ -192,13 +192,11 @@ def bars_of(collection):
 
 def test_the_timeline_shows_scores_threshold_and_sections():
     axes = plotted(np.array([[0.25, 1.75]]))
-    area, outline, in_context = axes.patches
-    for stairs in (area, outline):
-        assert stairs.get_data().values.tolist() == [0.1, 0.200001, 0.9, 0.853086, 0.0, 0.1, 0.987654, 1.0]
-        assert stairs.get_data().edges == pytest.approx([0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1, 2.45, 2.5])
-    assert (to_hex(area.get_facecolor()), to_hex(outline.get_edgecolor())) == ("#5b6ee1", "#5b6ee1")
-    assert (area.get_fill(), outline.get_fill()) == (True, False)
-    assert (area.get_alpha(), outline.get_label()) == (0.2, "score")
+    outline, in_context = axes.patches
+    assert outline.get_data().values.tolist() == [0.1, 0.200001, 0.9, 0.853086, 0.0, 0.1, 0.987654, 1.0]
+    assert outline.get_data().edges == pytest.approx([0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1, 2.45, 2.5])
+    assert (to_hex(outline.get_edgecolor()), outline.get_fill(), outline.get_label()) == ("#5b6ee1", False, "score")
+    assert outline.get_linewidth() < in_context.get_linewidth()  # the one that decides is the thicker one
     assert in_context.get_data().values.tolist() == DECODED_SCORES.tolist()
     assert in_context.get_data().edges == pytest.approx([0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1, 2.45])
     assert (to_hex(in_context.get_edgecolor()), in_context.get_label()) == ("#d9610a", "score in context")
@@ -206,7 +204,8 @@ def test_the_timeline_shows_scores_threshold_and_sections():
     (threshold,) = axes.lines
     assert list(threshold.get_ydata()) == [0.6, 0.6]
     assert (threshold.get_label(), threshold.get_linestyle(), threshold.get_color()) == ("threshold", "--", "#5a6372")
-    predicted, labelled, band = axes.collections
+    predicted, labelled, added, band = axes.collections
+    assert bars_of(added) == [(0.5, 0.7, 1.1, 1.16)]  # the other differences are less than half a step
     assert bars_of(predicted) == [(0.5, 1.25, 1.1, 1.16), (2.0, 2.5, 1.1, 1.16)]
     assert bars_of(labelled) == [(0.25, 1.75, 1.03, 1.09)]
     assert bars_of(band) == [(0.5, 1.25, 0, 1), (2.0, 2.5, 0, 1)]
@@ -214,13 +213,15 @@ def test_the_timeline_shows_scores_threshold_and_sections():
     colors = [to_hex(part.get_facecolor()[0]) for part in (predicted, labelled, band)]
     assert colors == ["#d9610a", "#17805c", "#d9610a"]
     assert (band.get_alpha(), band.get_linewidth()) == (0.12, [0])
-    assert axes.get_legend_handles_labels()[1] == ["score", "score in context", "threshold", "found", "labelled"]
+    assert axes.get_legend_handles_labels()[1] == [
+        *("score", "score in context", "threshold", "found", "labelled", "added"),
+    ]
 
 
 def test_the_timeline_has_the_length_of_the_match_and_the_marks_of_a_clock():
     axes = plotted()
-    assert len(axes.collections) == 2
-    assert axes.get_legend_handles_labels()[1] == ["score", "score in context", "threshold", "found"]
+    assert len(axes.collections) == 3
+    assert axes.get_legend_handles_labels()[1] == ["score", "score in context", "threshold", "found", "added"]
     assert (axes.get_xlim(), axes.get_ylim()) == ((0, 2.5), (0, 1.2))
     assert axes.get_yticks().tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert axes.get_ylabel() == "score"
@@ -275,14 +276,15 @@ def test_the_timeline_is_a_figure_of_the_match(monkeypatch):
     image = outputs.draw_timeline(FOUND)
     assert struct.unpack(">8s8xii", image[:24]) == (b"\x89PNG\r\n\x1a\n", 1430, 396)
     outputs.draw_timeline(replace(FOUND, labelled_sections=None))
-    (axes, *curve, threshold, predicted_sec, labelled_sec, start_sec, score_name), without_labels = plotted
+    (axes, *curve, threshold, predicted_sec, labelled_sec, start_sec, score_name, left_out, added), second = plotted
     scores, in_context, step_sec, duration_sec = curve
     assert scores.tolist() == STEP_SCORES.ravel().tolist()
     assert in_context.tolist() == FOUND.decoded_scores.tolist()
     assert (step_sec, duration_sec, threshold) == (pytest.approx(0.35), 2.8, 0.512346)
     assert predicted_sec == pytest.approx(FOUND.sections_sec)
     assert labelled_sec == pytest.approx(np.array([[0.04 + 5 * 1.001 / 30, 0.04 + 30 * 1.001 / 30]]))
-    assert (start_sec, score_name, without_labels[-3]) == (0, "score", None)
+    assert (start_sec, score_name, second[-5]) == (0, "score", None)
+    assert (left_out, added) == ("left out", "added by --padding")
     legend = axes.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == [
         "score",
@@ -290,6 +292,7 @@ def test_the_timeline_is_a_figure_of_the_match(monkeypatch):
         "threshold",
         "found",
         "labelled",
+        "left out",
     ]
     # The legend lies in one row above the axes.
     box, frame = legend.get_window_extent(), axes.get_window_extent()

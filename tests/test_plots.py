@@ -254,3 +254,68 @@ def test_decomposed_titles_are_drawn_composed_and_any_title_without_a_warning(fi
     matches = [make_match(unicodedata.normalize("NFD", title), [0.1, 0.9], [], 2.0) for title in titles]
     plots.plot_matches(matches, POINT)
     assert [axes.get_title(loc="left") for axes in figures[0].axes] == titles
+
+
+# ---- Why there is a section, or none
+
+
+@pytest.mark.parametrize("selection", ["rule", "some left out", "others"])
+def test_no_time_is_above_the_threshold_without_a_section_or_the_reverse_but_it_is_marked(selection):
+    point = OperatingPoint(0.45, 2.0)
+    steps = np.random.default_rng(3).beta(0.8, 0.9, 200)
+    match = make_match("match", steps, [], 199.5)
+    predicted_sec = match.predicted_sections_sec(point)
+    assert len(predicted_sec) >= 6
+    if selection == "some left out":
+        predicted_sec = predicted_sec[::2]
+    elif selection == "others":
+        predicted_sec = predicted_sec[:4] + 1.25
+    axes = Figure().add_subplot()
+    names = ("left out by --length", "added by --padding")
+    shown = match.decoded_scores(point)
+    plots.plot_timeline(axes, steps, shown, 1.0, 199.5, 0.45, predicted_sec, None, 0.0, "score", *names)
+    at_sec = np.arange(0.125, 199.5, 0.25)
+    curves = {patch.get_label(): patch.get_data().values[at_sec.astype(int)] for patch in axes.patches}
+
+    def covered(name):
+        boxes = [path.get_extents() for bar in axes.collections if bar.get_label() == name for path in bar.get_paths()]
+        return np.any(
+            [(box.x0 <= at_sec) & (at_sec < box.x1) for box in boxes] or [np.zeros(len(at_sec), bool)], axis=0
+        )
+
+    above, alone, is_section = curves["score in context"] >= 0.45, curves["score"] >= 0.45, covered("found")
+    np.testing.assert_array_equal(covered("left out by --length"), above & ~is_section)
+    np.testing.assert_array_equal(covered("added by --padding"), is_section & ~above)
+    np.testing.assert_array_equal(covered("too short for a section"), alone & ~above & ~is_section)
+    assert (alone & ~is_section).mean() > 0.1
+    if selection == "rule":
+        np.testing.assert_array_equal(above, is_section)
+
+
+def test_the_legend_names_what_only_later_rows_show(matches, figures):
+    quiet = make_match("quiet", [0.1] * 6, [], 6.0)
+    short = make_match("short", [0.1, 0.1, 0.6, 0.1, 0.1, 0.1], [], 6.0)
+    plots.plot_matches([quiet, short], OperatingPoint(0.5, 5.0))
+    legend = [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()]
+    assert legend[-1] == "too short for a section"
+
+
+def test_contributions_are_drawn_over_time_and_words_as_rows():
+    top, bottom = Figure().subplots(2)
+    parts = np.array([[0.5, -1.0, 0.0], [1.5, 0.2, 0.0]])
+    edges_sec = np.array([0.0, 0.5, 0.9])
+    plots.plot_reasons(top, parts, ("loudness", "audio", "video"), edges_sec, "log-odds")
+    drawn = {patch.get_label(): patch.get_data() for patch in top.patches}
+    assert {name: data.values.tolist() for name, data in drawn.items()} == {
+        "loudness": [0.5, 1.5],
+        "audio": [-1.0, 0.2],
+        "video": [0.0, 0.0],
+    }
+    assert all(data.edges.tolist() == [0.0, 0.5, 0.9] for data in drawn.values())
+    assert len({patch.get_edgecolor() for patch in top.patches}) == 3
+    assert top.get_ylim()[0] < -1 < 1.5 < top.get_ylim()[1]
+    plots.plot_words(bottom, ["loud", "quiet"], np.array([[False, True], [False, False]]), edges_sec)
+    boxes = [[path.get_extents() for path in row.get_paths()] for row in bottom.collections]
+    assert [[(box.x0, box.x1) for box in row] for row in boxes] == [[(0.5, 0.9)], []]
+    assert [label.get_text() for label in bottom.get_yticklabels()] == ["loud", "quiet"]
+    assert bottom.get_ylim() == (2, 0)

@@ -1,4 +1,4 @@
-"""What match_page.py puts into the page: the match's data, its frame times, and where its video lies."""
+"""What review_page.py puts into the page: the match's data, its frame times, and where its video lies."""
 
 import base64
 import json
@@ -68,9 +68,12 @@ def test_the_page_holds_what_it_was_given(tmp_path):
         "video_url": "../matches/a%20match.mp4",
         "step_sec": 0.4,
         "start_sec": 0.0,
-        "scores": [0.1234, 0.1235, 0.9877, 1.0, 0.0],
-        "decoded_scores": [0.2222, 0.3334, 0.987, 1.0],
+        "scores": [0.12344, 0.12346, 0.987654, 1.0, 0.0],
+        "decoded_scores": DECODED_SCORES.tolist(),
         "threshold": 0.37,
+        "too_short": [],
+        "selected_by": "threshold",
+        "reasons": None,
         "sections": [[1, 3], [5, 8]],
         "labelled": [[2, 6]],
         "score_name": "score",

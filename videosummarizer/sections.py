@@ -113,6 +113,19 @@ def find_decided_segments(
     return is_highlight[0] == is_highlight[1]
 
 
+def subtract_sections(sections_sec: np.ndarray, others_sec: np.ndarray) -> np.ndarray:
+    """Return (num_parts, 2) float64: the parts of sections that no other sections cover. Either are disjoint."""
+    borders_sec = np.unique(np.concatenate([sections_sec.ravel(), others_sec.ravel()]))
+    middles_sec = (borders_sec[1:] + borders_sec[:-1]) / 2
+
+    def covers(covering_sec: np.ndarray) -> np.ndarray:
+        starts, ends = np.sort(covering_sec, axis=0).T
+        return np.searchsorted(starts, middles_sec) > np.searchsorted(ends, middles_sec)
+
+    parts = runs_of(covers(sections_sec) & ~covers(others_sec))
+    return borders_sec[parts] if len(parts) else np.empty((0, 2))
+
+
 def runs_of(is_true: np.ndarray) -> np.ndarray:
     """Find the runs of True in an array.
 

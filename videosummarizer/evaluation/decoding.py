@@ -118,11 +118,49 @@ def decoded_scores(
     they count.
 
     Returns:
-        (num_steps,) float64 in [0, 1]: at least the threshold in sections, and only there.
+        (num_steps,) float64 in [0, 1]: at least the threshold in sections, and only there, to the last digit.
     """
     margins = match_margins(step_scores, step_sec, duration_sec, threshold, penalty)
     durations = step_durations(len(step_scores), step_sec, duration_sec)
-    return 1 / (1 + np.exp(-log_odds(threshold) - margins / (durations + penalty)))
+    shown = 1 / (1 + np.exp(-log_odds(threshold) - margins / (durations + penalty)))
+    is_inside = margins >= -MARGIN_TOLERANCE
+    return np.where(is_inside, np.maximum(shown, threshold), np.minimum(shown, np.nextafter(threshold, -1)))
+
+
+def find_too_short(step_scores: np.ndarray, decoded_scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Find the runs of steps that reach a threshold alone, but not in context: they are too short for a section.
+
+    If such a run lasted longer at its scores, it would be a section.
+
+    Args:
+        step_scores: (num_steps,) float in [0, 1].
+        decoded_scores: Those in context, of the steps that begin before the match's end.
+        threshold: In [0, 1].
+
+    Returns:
+        (num_runs, 2) int64: the first step of each run, and the step after its last.
+    """
+    return runs_of((step_scores[: len(decoded_scores)] >= threshold) & (decoded_scores < threshold))
+
+
+def evidence_ratios(
+    runs: np.ndarray, decoded_scores: np.ndarray, durations_sec: np.ndarray, threshold: float, penalty: float
+) -> np.ndarray:
+    """Compute how much of the evidence that a section needs is held by the best section with steps of each run.
+
+    Args:
+        runs: (num_runs, 2) int64, of steps outside sections, as of `find_too_short`.
+        decoded_scores: (num_steps,) float in [0, 1], as of `decoded_scores`.
+        durations_sec: (num_steps,) float64, the seconds of each step.
+        threshold: In [0, 1].
+        penalty: What each section costs.
+
+    Returns:
+        (num_runs,) float64 in [0, 1].
+    """
+    margins = (log_odds(decoded_scores) - log_odds(threshold)) * (durations_sec + penalty)
+    highest = np.array([margins[first:end].max() for first, end in runs])
+    return np.clip(1 + highest / max(penalty, EPSILON), 0, 1)
 
 
 def match_margins(

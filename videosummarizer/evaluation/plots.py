@@ -11,16 +11,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from videosummarizer.evaluation import decoding
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
 from videosummarizer.evaluation.quality_report import concatenate_matches, evaluate_calibration
 from videosummarizer.labels import format_time
 from videosummarizer.match_files import compose
+from videosummarizer.sections import runs_of, subtract_sections
 
 # The colors of the review page (extraction/page/page.css).
 SCORE_COLOR = "#5b6ee1"
 PREDICTED_COLOR = "#d9610a"
 LABELLED_COLOR = "#17805c"
 UNDECIDED_COLOR = "#b4bac4"
+# What is too short for a section, and the parts of sections that were not detected.
+TOO_SHORT_COLOR = "#a9b0bc"
+ADDED_COLOR = "#f5cba8"
+# Entries in a row of the legend above a timeline: all of them.
+NUM_LEGEND_COLUMNS = 8
+# The colors of what scores are made of: loudness, audio, video and an offset, or the parts of the activity.
+PART_COLORS = ("#8a5bb5", "#2c7fb8", "#2f9e62", "#8d939e")
 # The number of matches in one PNG: matplotlib draws at most 65,535 pixels in height.
 NUM_ROWS = 50
 # The height of one match's row.
@@ -186,8 +195,18 @@ def plot_page(matches: Sequence[ScoredMatch], point: OperatingPoint) -> bytes:
         )
         axes.set_title(compose(match.title), loc="left", fontsize="medium", parse_math=False)
         axes.set(yticks=[0, 0.5, 1])
-    rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, frameon=False)
+    add_legend(rows)
     return to_png(figure)
+
+
+def add_legend(rows: Sequence) -> None:
+    """Add a legend above the first axes, with all that is drawn in any of them."""
+    handles = {}
+    for axes in rows:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    style = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": NUM_LEGEND_COLUMNS, "frameon": False}
+    rows[0].legend(handles.values(), handles, **style)
 
 
 def title_fonts() -> list[str]:
@@ -225,10 +244,14 @@ def plot_timeline(
     labelled_sec: np.ndarray | None,
     start_sec: float = 0.0,
     score_name: str = "score",
+    left_out_name: str = "left out",
+    added_name: str = "added",
     undecided_sec: np.ndarray | None = None,
 ) -> None:
     """Plot a match over time: its scores, alone and in context, the threshold, predicted sections and labelled ones.
 
+    Sections are detected where the score in context reaches the threshold. Where it does and no section is predicted,
+    or the reverse, marks say why; and where only the scores alone reach it.
     Without scores, only the sections are plotted; `scores` and what belongs to them are then None.
 
     Args:
@@ -242,6 +265,8 @@ def plot_timeline(
         labelled_sec: (num_sections, 2) float64 seconds, None without labels.
         start_sec: Where the first step begins.
         score_name: What the scores are called.
+        left_out_name: What detected sections are called that are not predicted.
+        added_name: What parts of predicted sections are called that are not detected.
         undecided_sec: (num_ranges, 2) float64 seconds, hatched, as nobody has looked at them; None without any.
     """
     if scores is not None:
@@ -252,6 +277,10 @@ def plot_timeline(
     for name, sections_sec, color, bottom in lanes:
         bars = np.stack([sections_sec[:, 0], sections_sec[:, 1] - sections_sec[:, 0]], axis=1)
         axes.broken_barh(bars, (bottom, 0.06), color=color, label=name)
+    if scores is not None:
+        names = ("too short for a section", left_out_name, added_name)
+        edges_sec = step_edges_sec(len(decoded_scores), step_sec, duration_sec, start_sec)
+        plot_differences(axes, explain_differences(scores, decoded_scores, threshold, edges_sec, predicted_sec), names)
     bars = np.stack([predicted_sec[:, 0], predicted_sec[:, 1] - predicted_sec[:, 0]], axis=1)
     axes.broken_barh(bars, (0, 1), color=PREDICTED_COLOR, alpha=0.12, linewidth=0)
     if undecided_sec is not None and len(undecided_sec):
@@ -267,6 +296,54 @@ def plot_timeline(
         axes.spines[side].set_visible(False)
 
 
+def step_edges_sec(num_steps: int, step_sec: float, duration_sec: float, start_sec: float) -> np.ndarray:
+    """Return (num_steps + 1,) float64 seconds: where each step begins, and where the last one ends."""
+    return np.minimum(start_sec + np.arange(num_steps + 1) * step_sec, duration_sec)
+
+
+def explain_differences(
+    scores: np.ndarray,
+    decoded_scores: np.ndarray,
+    threshold: float,
+    edges_sec: np.ndarray,
+    predicted_sec: np.ndarray,
+) -> list[np.ndarray]:
+    """Find where the curves and the predicted sections differ.
+
+    Args:
+        scores, decoded_scores, threshold: As for `plot_timeline`.
+        edges_sec: (num_steps + 1,) float64, where the steps of the decoded scores begin, and the end of the last.
+        predicted_sec: (num_sections, 2) float64 seconds.
+
+    Returns:
+        Three arrays of (num_stretches, 2) float64 seconds, of stretches that last as long as half a step: outside
+        sections, what reaches the threshold alone but not in context; what reaches it in context, outside sections; and
+        what does not, inside sections.
+    """
+    detected_sec = edges_sec[runs_of(decoded_scores >= threshold)]
+    too_short_sec = edges_sec[decoding.find_too_short(scores, decoded_scores, threshold)]
+    parts_sec = [
+        subtract_sections(too_short_sec, predicted_sec),
+        subtract_sections(detected_sec, predicted_sec),
+        subtract_sections(predicted_sec, detected_sec),
+    ]
+    shortest_sec = (edges_sec[1] - edges_sec[0]) / 2  # sections begin and end with frames, detected ones with steps
+    return [part[part[:, 1] - part[:, 0] >= shortest_sec] for part in parts_sec]
+
+
+def plot_differences(axes, stretches_sec: Sequence[np.ndarray], names: Sequence[str]) -> None:
+    """Plot the stretches of `explain_differences` with their names, in the lane of the predicted sections."""
+    styles = (
+        {"facecolor": TOO_SHORT_COLOR},
+        {"facecolor": "none", "edgecolor": PREDICTED_COLOR, "linewidth": 1},
+        {"facecolor": ADDED_COLOR},
+    )
+    for stretches, name, style in zip(stretches_sec, names, styles, strict=True):
+        if len(stretches):
+            bars = np.stack([stretches[:, 0], stretches[:, 1] - stretches[:, 0]], axis=1)
+            axes.broken_barh(bars, (1.1, 0.06), label=name, **style)
+
+
 def plot_scores(
     axes,
     scores: np.ndarray,
@@ -280,18 +357,45 @@ def plot_scores(
     """Plot the scores of `plot_timeline` and the threshold."""
     from matplotlib.patches import StepPatch
 
-    edges_sec = np.minimum(start_sec + np.arange(len(scores) + 1) * step_sec, duration_sec)
+    edges_sec = step_edges_sec(len(scores), step_sec, duration_sec, start_sec)
     for values, style in (
-        (scores, {"fill": True, "linewidth": 0, "facecolor": SCORE_COLOR, "alpha": 0.2}),
-        (scores, {"fill": False, "linewidth": 1.2, "edgecolor": SCORE_COLOR, "label": score_name}),
-        (
-            decoded_scores,
-            {"fill": False, "linewidth": 1, "edgecolor": PREDICTED_COLOR, "label": f"{score_name} in context"},
-        ),
+        (scores, {"linewidth": 0.8, "edgecolor": SCORE_COLOR, "alpha": 0.6, "label": score_name}),
+        (decoded_scores, {"linewidth": 1.6, "edgecolor": PREDICTED_COLOR, "label": f"{score_name} in context"}),
     ):
         # axes.stairs draws the same, but computes the limits of the axes in Python: 26 s for 150,000 segments.
-        axes.add_artist(StepPatch(values, edges_sec[: len(values) + 1], baseline=0, **style))
+        axes.add_artist(StepPatch(values, edges_sec[: len(values) + 1], baseline=0, fill=False, **style))
     axes.axhline(threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")
+
+
+def plot_reasons(axes, parts: np.ndarray, part_names: Sequence[str], edges_sec: np.ndarray, y_label: str) -> None:
+    """Plot what the scores are made of over time.
+
+    Args:
+        axes: The matplotlib axes to draw on.
+        parts: (num_steps, N) float, see `extraction.reasons`.
+        part_names: (N,) their names.
+        edges_sec: (num_steps + 1,) float64 seconds, where the steps begin, and the end of the last.
+        y_label: What is plotted.
+    """
+    from matplotlib.patches import StepPatch
+
+    for name, values, color in zip(part_names, parts.T, PART_COLORS, strict=False):
+        style = {"baseline": None, "fill": False, "linewidth": 1, "edgecolor": color, "label": name}
+        axes.add_artist(StepPatch(values, edges_sec, **style))
+    lowest, highest = min(parts.min(), 0), max(parts.max(), 0)
+    margin = 0.05 * max(highest - lowest, 1e-3)
+    axes.set(ylim=(lowest - margin, highest + margin), ylabel=y_label)
+    axes.axhline(0, color="#5a6372", linewidth=0.6)
+
+
+def plot_words(axes, words: Sequence[str], is_said: np.ndarray, edges_sec: np.ndarray) -> None:
+    """Plot when words hold, (num_words, num_steps) bool, with a row for each; see `plot_reasons` for the edges."""
+    for row, holds in enumerate(is_said):
+        stretches = edges_sec[runs_of(holds)]
+        bars = np.stack([stretches[:, 0], stretches[:, 1] - stretches[:, 0]], axis=1)
+        axes.broken_barh(bars, (row + 0.15, 0.7), color=TOO_SHORT_COLOR)
+    axes.set(yticks=np.arange(len(words)) + 0.5, yticklabels=words, ylim=(len(words), 0))
+    axes.tick_params(axis="y", length=0, labelsize="small")
 
 
 def clock_locator(duration_sec: float):

@@ -46,7 +46,10 @@ def score_and_select(
         if args.padding:
             sections_sec = to_seconds(sections, info.frame_times_sec, info.duration_sec)
             sections = to_frames(extend_sections(sections_sec, args.padding, info.duration_sec), info.frame_times_sec)
-    return MatchResult(job.video_path, info, sections, labelled_sections, scores)
+    selected_by = "labels" if job.sections_path else "length" if args.length is not None else "threshold"
+    if selected_by == "threshold" and scores.name == activity.SCORE_NAME:
+        selected_by = "activity"
+    return MatchResult(job.video_path, info, sections, labelled_sections, scores, selected_by)
 
 
 def find_audio_track(job: Job, args: argparse.Namespace) -> int | str | None:

@@ -16,7 +16,16 @@ from videosummarizer import media
 from videosummarizer.argument_types import ALL_TRACKS
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.error_messages import count_of, describe_match_error
-from videosummarizer.extraction import clip_files, decoding_process, outputs, preview, reel, reel_sections, review_page
+from videosummarizer.extraction import (
+    clip_files,
+    decoding_process,
+    outputs,
+    preview,
+    reasons,
+    reel,
+    reel_sections,
+    review_page,
+)
 from videosummarizer.extraction.arguments import repeated_options
 from videosummarizer.extraction.exports import chapters, edl, fcp7_xml, fcpxml, losslesscut, otio
 from videosummarizer.extraction.exports.chapters import section_names
@@ -128,8 +137,11 @@ def content(make: Callable[[Cut], bytes]) -> Callable[[Cut, Path], None]:
 def render_page(cut: Cut) -> bytes:
     """Return the review page."""
     result, scores = cut.result, cut.result.scores
-    curve = (None, None, None, None, 0.0)
+    curve, why = (None, None, None, None, 0.0), {}
     if scores is not None:
+        why = {"selected_by": result.selected_by, "penalty": scores.point.section_penalty}
+        if scores.reasons is not None:
+            why["reasons"] = reasons.describe_rules(scores.reasons, len(result.shown_steps))
         curve = (result.shown_steps, result.decoded_scores, scores.step_sec, scores.point.threshold, scores.start_sec)
     return review_page.render_page(
         result.video_path,
@@ -141,6 +153,7 @@ def render_page(cut: Cut) -> bytes:
         preview_path=cut.preview_path,
         score_name=cut.result.score_name,
         options=repeated_options(cut.args),
+        **why,
     )
 
 

@@ -26,6 +26,7 @@ from videosummarizer.extraction.reasons import (
     PART_NAMES,
     Reasons,
     are_log_odds,
+    describe_steps,
     describe_stretches,
     mean_parts,
 )
@@ -39,6 +40,14 @@ SCORES_HEADER = "index,start_sec,end_sec,start_time,end_time,start_frame,end_fra
 SCORE_NAMES = ("score", ACTIVITY)
 # Scores are rounded before sections are chosen, so that scores read from the file give the same sections.
 NUM_SCORE_DECIMALS = 6
+# By what selected the sections of a match: what detected ones are called that are left out, and what was added.
+LEFT_OUT_NAMES = {
+    "threshold": "left out",
+    "length": "left out by --length",
+    "activity": "left out of the best tenth",
+    "labels": "not in the label file",
+}
+ADDED_NAMES = dict.fromkeys(LEFT_OUT_NAMES, "added by --padding") | {"labels": "only in the label file"}
 # Larger parts and measures than these are no ones of a match.
 MAX_PART = 1e6
 # The largest scores file that is read. It has about 80 bytes per segment.
@@ -100,6 +109,7 @@ class MatchResult:
         sections: (num_sections, 2) int64, the first frame and the frame after the last, in display order.
         labelled_sections: (num_labelled, 2) int64, the same for the match's label file; None without one.
         scores: The scores of the match, None without.
+        selected_by: What selected the sections, a key of LEFT_OUT_NAMES.
     """
 
     video_path: Path
@@ -107,6 +117,7 @@ class MatchResult:
     sections: np.ndarray
     labelled_sections: np.ndarray | None = None
     scores: MatchScores | None = None
+    selected_by: str = "threshold"
 
     @property
     def title(self) -> str:
@@ -324,15 +335,33 @@ def draw_timeline(result: MatchResult) -> bytes:
     """Return a PNG file with the sections over time and, if there are any, the step scores and the threshold."""
     from matplotlib.figure import Figure  # takes half a second
 
-    info, labelled_sec = result.info, None
+    info, scores, labelled_sec = result.info, result.scores, None
     if result.labelled_sections is not None:
         labelled_sec = to_seconds(result.labelled_sections, info.frame_times_sec, info.duration_sec)
-    figure = Figure(figsize=(13, 3.6), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    scores, steps, threshold = result.scores, (None, None, None), None
+    has_reasons = scores is not None and scores.reasons is not None
+    heights = [3.2, 1.3, 1.5] if has_reasons else [3.6]
+    figure = Figure(figsize=(13, sum(heights)), dpi=110, layout="constrained")
+    axes, *below = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    steps, threshold = (None, None, None), None
     if scores is not None:
         steps, threshold = (result.shown_steps, result.decoded_scores, scores.step_sec), scores.point.threshold
     names = (scores.start_sec if scores is not None else 0.0, result.score_name)
+    names += (LEFT_OUT_NAMES[result.selected_by], ADDED_NAMES[result.selected_by])
     plots.plot_timeline(axes, *steps, info.duration_sec, threshold, result.sections_sec, labelled_sec, *names)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False)
+    plots.add_legend([axes])
+    if has_reasons:
+        draw_reasons(result, *below)
     return plots.to_png(figure)
+
+
+def draw_reasons(result: MatchResult, parts_axes, words_axes) -> None:
+    """Draw what the scores of a match are made of, and below it when which words hold."""
+    scores, reasons, num_steps = result.scores, result.scores.reasons, len(result.shown_steps)
+    edges_sec = plots.step_edges_sec(num_steps, scores.step_sec, result.info.duration_sec, scores.start_sec)
+    y_label = "log-odds" if are_log_odds(reasons.part_names) else "parts"
+    plots.plot_reasons(parts_axes, reasons.step_parts(num_steps), reasons.part_names, edges_sec, y_label)
+    plots.add_legend([parts_axes])
+    plots.plot_words(words_axes, *describe_steps(reasons, num_steps, scores.step_sec), edges_sec)
+    for axes in (parts_axes, words_axes):
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)

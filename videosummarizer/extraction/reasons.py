@@ -132,8 +132,7 @@ def find_words(reasons: Reasons, num_steps: int, length: int, firsts: np.ndarray
     """
     names, columns = [], []
     for name, values in zip(reasons.measure_names, reasons.step_measures(num_steps).T, strict=True):
-        index = MEASURES.index(name)
-        least = SMALLEST_DIFFERENCES[index] * (values.max() if name == "level" else 1)
+        index, least = MEASURES.index(name), smallest_difference(name, values)
         means = window_means(values, length)
         ascending, received = np.sort(means), means[firsts]
         num_below = np.searchsorted(ascending, received - least, side="left")
@@ -150,6 +149,34 @@ def find_words(reasons: Reasons, num_steps: int, length: int, firsts: np.ndarray
             columns.append(rise > np.abs(rises).sum(axis=0) - np.abs(rise))
     is_comparable = length <= MAX_LENGTH_RATIO * num_steps
     return names, np.stack(columns) & is_comparable
+
+
+def describe_rules(reasons: Reasons, num_steps: int) -> dict:
+    """Return what the page needs to describe stretches as `describe_stretches` does, for JSON.
+
+    Args:
+        reasons: Those of the match.
+        num_steps: The steps that begin before the match's end.
+    """
+    measures = []
+    for name, values in zip(reasons.measure_names, reasons.step_measures(num_steps).T, strict=True):
+        index, least = MEASURES.index(name), smallest_difference(name, values)
+        words = {"high": HIGH_WORDS[index], "low": LOW_WORDS[index]}
+        measures.append({"name": name, "values": values.tolist(), "smallest_difference": least, **words})
+    return {
+        "parts": dict(zip(reasons.part_names, reasons.step_parts(num_steps).T.tolist(), strict=True)),
+        "are_log_odds": are_log_odds(reasons.part_names),
+        "modality_words": MODALITY_WORDS if are_log_odds(reasons.part_names) else {},
+        "measures": measures,
+        "high_ratio": HIGH_RATIO,
+        "max_length_ratio": MAX_LENGTH_RATIO,
+        "step_stretch_sec": STEP_STRETCH_SEC,
+    }
+
+
+def smallest_difference(name: str, values: np.ndarray) -> float:
+    """Return from which difference on means of a measure, (num_steps,), differ by more than an encoder's rounding."""
+    return SMALLEST_DIFFERENCES[MEASURES.index(name)] * (float(values.max()) if name == "level" else 1)
 
 
 def window_means(values: np.ndarray, length: int) -> np.ndarray:

@@ -18,6 +18,8 @@ from urllib.parse import quote
 import numpy as np
 
 from videosummarizer import media
+from videosummarizer.evaluation import decoding
+from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS
 from videosummarizer.match_files import absolute_path, title_of
 
 PAGE_DIR = Path(__file__).with_name("page")
@@ -26,8 +28,8 @@ SCRIPT_PATH = Path(__file__).resolve().parents[2] / "highlight_extractor.py"
 # The folder for what is cut from starred sections, below that of the page.
 STARRED_DIR = "starred"
 SCRIPTS = (
-    "match.js", "draft.js", "labels.js", "saving.js", "playing.js", "video_file.js", "timeline.js", "pointer.js",
-    "controls.js", "keys.js",
+    "match.js", "draft.js", "labels.js", "saving.js", "playing.js", "video_file.js", "reasons.js", "timeline.js",
+    "pointer.js", "controls.js", "keys.js",
 )  # fmt: skip
 
 
@@ -45,6 +47,9 @@ def render_page(
     preview_path: str | os.PathLike | None = None,
     options: Sequence[str] = (),
     score_name: str = "score",
+    selected_by: str = "threshold",
+    penalty: float = 0.0,
+    reasons: dict | None = None,
 ) -> bytes:
     """Return the review page of a match, in UTF-8.
 
@@ -63,6 +68,9 @@ def render_page(
         preview_path: A file with the match's frames that browsers play; by default they play the match itself.
         options: Further words of the command that cuts from saved labels, such as `--captions`.
         score_name: What the scores are called.
+        selected_by: What selected the sections, see `outputs.MatchResult`.
+        penalty: What each section costs, see `decoding`.
+        reasons: What the scores are made of and what was measured, as of `reasons.describe_rules`; None if not known.
     """
     title = title_of(Path(video_path))
     match = {
@@ -75,9 +83,12 @@ def render_page(
         "frame_times": pack_frame_times(video_info.frame_times_sec, video_info.duration_sec),
         "step_sec": step_sec,
         "start_sec": start_sec,
-        "scores": [] if scores is None else np.round(scores, 4).tolist(),
-        "decoded_scores": [] if decoded_scores is None else np.round(decoded_scores, 4).tolist(),
+        "scores": [] if scores is None else np.round(scores, NUM_SCORE_DECIMALS).tolist(),
+        "decoded_scores": [] if scores is None else round_decoded(decoded_scores, threshold).tolist(),
         "threshold": threshold,
+        "too_short": [] if scores is None else list_too_short(scores, decoded_scores, step_sec, threshold, penalty),
+        "selected_by": selected_by,
+        "reasons": reasons,
         "score_name": score_name,
         "sections": np.asarray(sections).tolist(),
         "labelled": None if labelled_sections is None else np.asarray(labelled_sections).tolist(),
@@ -96,6 +107,26 @@ def render_page(
     for placeholder, text in substitutions.items():
         page = page.replace(placeholder, text, 1)
     return page.encode()
+
+
+def round_decoded(decoded_scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Round scores in context so that they reach the threshold where they did before, and only there."""
+    rounded, is_inside = np.round(decoded_scores, NUM_SCORE_DECIMALS), decoded_scores >= threshold
+    return np.where(is_inside, np.maximum(rounded, threshold), np.minimum(rounded, np.nextafter(threshold, -1)))
+
+
+def list_too_short(
+    scores: np.ndarray, decoded_scores: np.ndarray, step_sec: float, threshold: float, penalty: float
+) -> list[list[float]]:
+    """Return the runs of steps that are too short for a section, for JSON.
+
+    Returns:
+        For each, its first step, the step after its last, and how much of the evidence that a section needs it holds.
+    """
+    runs = decoding.find_too_short(scores, decoded_scores, threshold)
+    durations_sec = np.full(len(decoded_scores), step_sec)
+    ratios = decoding.evidence_ratios(runs, decoded_scores, durations_sec, threshold, penalty)
+    return [[*run, round(ratio, 2)] for run, ratio in zip(runs.tolist(), ratios.tolist(), strict=True)]
 
 
 def read_page_file(name: str) -> str:

@@ -38,7 +38,7 @@ function newRow() {
   row.innerHTML =
     '<button class="play">&#x25b6;</button><span class="muted number right"></span><span class="number times"></span>' +
     '<span class="number right length"></span><span class="meter number"></span>' +
-    '<button class="star"></button><button class="review"></button><button class="remove">&#x2715;</button>';
+    '<button class="star"></button><button class="review"></button><button class="remove">&#x2715;</button><span class="why"></span>';
   row.addEventListener("click", (event) => {
     const section = sections.find(({ id }) => id === Number(row.dataset.id));
     if (event.target.closest(".play")) playSection(section);
@@ -58,7 +58,7 @@ function showRow(row, section, index) {
   const state = [index, section.id, section.start, section.end, isSelected, section.isStarred, section.isReviewed].join();
   if (row.dataset.state === state) return; // of 200 rows, one or two change at a time
   row.dataset.state = state;
-  const [playButton, number, times, length, meter, starButton, reviewButton, removeButton] = row.children;
+  const [playButton, number, times, length, meter, starButton, reviewButton, removeButton, why] = row.children;
   const score = scoreOf(section);
   const [start, end] = [edges[section.start], edges[section.end]];
   row.dataset.id = section.id;
@@ -76,6 +76,8 @@ function showRow(row, section, index) {
   meter.hidden = score === null;
   meter.textContent = score === null ? "" : score.toFixed(2);
   meter.style.setProperty("--fill", `${Math.round(score * 100)}%`);
+  why.textContent = whySection(section);
+  why.hidden = !why.textContent;
   if (isSelected) row.setAttribute("aria-current", "true");
   else row.removeAttribute("aria-current");
   // The tabulator reaches the buttons of the selected row: with 200 rows, those of all would be in the way.

@@ -12,6 +12,7 @@ const KEYS = {
   "?": showKeys, "ctrl+z": undo, "ctrl+shift+z": redo, "ctrl+y": redo,
   "ctrl+s": CLICKS.save, "ctrl+o": CLICKS.openLabels, j: shuttleBackward, k: pause, l: shuttleForward, "`": toggleFullScreen,
   b: () => toggleMark("isStarred"), r: () => toggleMark("isReviewed"),
+  w: () => announce(whyAt(now()) || "There are no scores that say why"),
   Home: () => goToFrame(0), End: () => goToFrame(numFrames - 1),
   PageUp: () => jump((view.end - view.start) / 10), PageDown: () => jump((view.start - view.end) / 10),
 };

@@ -48,8 +48,11 @@ function edgeNear(seconds) {
   return seconds - edges[frame] > edges[frame + 1] - seconds ? frame + 1 : frame;
 }
 
-/** Returns the mean score of the steps that a section covers, weighted by how much of each; null if it is not all scored. */
-function scoreOf(section) {
+/** Returns the mean score of a section; null if it is not all scored. */
+const scoreOf = (section) => meanOf(section, match.scores);
+
+/** Returns the mean value of the steps that a section covers, weighted by how much of each; null if it is not all scored. */
+function meanOf(section, values) {
   const length = match.step_sec;
   const stepStart = (k) => match.start_sec + k * length;
   const scoredEnd = stepStart(match.scores.length);
@@ -57,8 +60,8 @@ function scoreOf(section) {
   if (start < match.start_sec - 1e-6 || edges[section.end - 1] >= scoredEnd) return null;
   const end = Math.min(edges[section.end], scoredEnd);
   let sum = 0;
-  for (let k = Math.floor((start + 1e-6 - match.start_sec) / length); k < match.scores.length && stepStart(k) < end; k++)
-    sum += match.scores[k] * (Math.min(stepStart(k + 1), end) - Math.max(stepStart(k), start));
+  for (let k = Math.floor((start + 1e-6 - match.start_sec) / length); k < values.length && stepStart(k) < end; k++)
+    sum += values[k] * (Math.min(stepStart(k + 1), end) - Math.max(stepStart(k), start));
   return sum / (end - start);
 }
 

@@ -127,6 +127,7 @@ element.axis.addEventListener("pointerdown", (event) => {
     return;
   }
   element.axis.setPointerCapture(event.pointerId);
+  hideWhy();
   goToPoint(x, width, target);
   if (target.side) dragBoundary(target.section, target.side, x, width);
   else drag = { scrub: true };
@@ -137,6 +138,7 @@ element.axis.addEventListener("pointermove", (event) => {
   if (fingers.has(event.pointerId)) moveFinger(event, x, width);
   else if (drag) followDrag(x, width);
   else {
+    if (event.pointerType !== "touch") showWhy(x, width);
     const { section, side } = under(x, y);
     element.axis.style.cursor = side ? "ew-resize" : section ? "pointer" : "crosshair";
   }
@@ -150,9 +152,12 @@ function endPress(event) {
 }
 for (const name of ["pointerup", "pointercancel"]) element.axis.addEventListener(name, endPress);
 
+element.axis.addEventListener("pointerleave", hideWhy);
+
 // Two fingers on a trackpad arrive as a wheel with Ctrl, in small steps.
 element.axis.addEventListener("wheel", (event) => {
   event.preventDefault();
+  hideWhy();
   const [x, , width] = pointOf(event);
   const length = view.end - view.start;
   if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {

@@ -31,7 +31,7 @@ function readColors() {
   const probe = document.createElement("i");
   document.body.append(probe);
   const read = {};
-  for (const name of ["ground", "raised", "border", "text", "muted", "score", "found", "labelled", "playhead"]) {
+  for (const name of ["ground", "surface", "raised", "border", "text", "muted", "score", "found", "labelled", "playhead"]) {
     probe.style.color = `var(--${name})`;
     read[name] = getComputedStyle(probe).color;
   }
@@ -96,12 +96,12 @@ function envelope(scores, width) {
  * Draws scores as a line, of rectangles, which are quicker to draw than a path. Where several steps lie in a pixel, it follows
  * the highest of them, and a lighter band goes down to the lowest.
  */
-function drawLine(context, columns, y, color) {
+function drawLine(context, columns, y, color, alpha = 1) {
   context.fillStyle = color;
-  context.globalAlpha = 0.35;
+  context.globalAlpha = 0.35 * alpha;
   for (const [left, right, lowest, highest] of columns)
     if (lowest < highest) context.fillRect(left, y(highest), right - left, y(lowest) - y(highest));
-  context.globalAlpha = 1;
+  context.globalAlpha = alpha;
   let before = null;
   for (const [left, right, , highest] of columns) {
     const level = y(highest);
@@ -112,6 +112,7 @@ function drawLine(context, columns, y, color) {
     if (height || !isWide) context.fillRect(isWide ? left - LINE_PX / 2 : left, top - LINE_PX / 2, isWide ? LINE_PX : 1, height + LINE_PX);
     before = level;
   }
+  context.globalAlpha = 1;
 }
 
 function drawArea(context, columns, y, color) {
@@ -134,10 +135,11 @@ function drawCurves(width, height) {
   if (!match.scores.length) return;
   const [top, bottom] = plotLane();
   const y = (score) => bottom - score * (bottom - top);
-  const columns = envelope(match.scores, width);
-  drawArea(context, columns, y, colors.score);
-  drawLine(context, columns, y, colors.score);
-  drawLine(context, envelope(match.decoded_scores, width), y, colors.found);
+  // The score in context decides: it is drawn with an area, and in front of the score of each step alone.
+  drawLine(context, envelope(match.scores, width), y, colors.score, 0.6);
+  const columns = envelope(match.decoded_scores, width);
+  drawArea(context, columns, y, colors.found);
+  drawLine(context, columns, y, colors.found);
   context.strokeStyle = colors.muted;
   context.lineWidth = LINE_PX;
   context.setLineDash([5, 4]);
@@ -198,11 +200,38 @@ function drawHandles(context, left, right, plotBottom) {
   context.fillRect(right + HANDLE_PX / 2 - 0.5, top + 5, 1.5, bottom - top - 10);
 }
 
+/** Draws where curves and sections differ: what is too short for a section, what is left out, and what was not detected. */
+function drawDifferences(context, width, { short, leftOut, undetected }) {
+  const [top, bottom] = LANES.sections;
+  const box = ([start, end]) => {
+    const left = toX(start, width);
+    return [left, Math.max(2, toX(end, width) - left)];
+  };
+  for (const [stretches, tone, inset] of [[short, "muted", 6], [undetected, "surface", 3]]) {
+    context.fillStyle = colors[tone];
+    context.globalAlpha = 0.5;
+    for (const [left, breadth] of stretches.map(box)) context.fillRect(left, top + inset, breadth, bottom - top - 2 * inset);
+  }
+  context.globalAlpha = 1;
+  context.strokeStyle = colors.found;
+  context.lineWidth = 1.5;
+  for (const [left, breadth] of leftOut.map(box)) context.strokeRect(left + 0.75, top + 4, Math.max(0.5, breadth - 1.5), bottom - top - 8);
+}
+
+function showDifferenceLegends({ short, leftOut, undetected }) {
+  element.shortLegend.hidden = !short.length;
+  element.leftOutLegend.hidden = !leftOut.length;
+  element.undetectedLegend.hidden = !undetected.length;
+}
+
 function drawAxis(width, height) {
   const context = prepareContext(element.axis, width, height);
   const plot = plotLane();
   drawRuler(context, width, plot[1]);
   drawSections(context, width, plot);
+  const found = differences();
+  drawDifferences(context, width, found);
+  showDifferenceLegends(found);
   const [top, bottom] = LANES.labelled;
   context.fillStyle = colors.labelled;
   for (const [start, end] of match.labelled || []) {
