@@ -19,7 +19,7 @@ import label_finder
 from data_loader import DataLoader
 from videosummarizer import labels
 from videosummarizer.dataset import array_reader, audit, metadata, output_folder, safe_pickle, storage, unpacking
-from videosummarizer.extraction import job, match_writers, outputs
+from videosummarizer.extraction import job, match_writers, outputs, reasons
 from videosummarizer.training import checkpoint, resume_point, trained_split, validation
 
 CONFIG = metadata.DataConfig(1.0, 2.0, 8, 8, 100, False)
@@ -188,14 +188,16 @@ def report_value() -> dict:
         "threshold": 0.5,
         "segment_length": 1.0,
         "step_scores": [[0.1, 0.9], [0.2, 0.3], [0.5, 0.5], [1.0, 0.0]],
+        "step_contributions": {"audio": [[-2.1, 2.0], [-1.3, -0.8], [0.0, 0.0], [9.0, -9.0]]},
+        "step_measures": {"level": [[0.1, 0.3], [0.1, 0.2], [0.2, 0.2], [0.5, 0.0]]},
     }
 
 
 def scores_text() -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(outputs.SCORES_HEADER.split(","))
-    writer.writerows([n, n, n + 1, "00:00:00", "00:00:01", n, n + 9, f"{n / 4:.6f}", 0] for n in range(4))
+    writer.writerow([*outputs.SCORES_HEADER.split(","), "audio_log_odds", "words"])
+    writer.writerows([n, n, n + 1, "00:00:00", "00:00:01", n, n + 9, f"{n / 4:.6f}", 0, 0.5, "loud"] for n in range(4))
     return text.getvalue()
 
 
@@ -212,9 +214,13 @@ def read_report(folder: Path) -> None:
         match = job.Job(folder / "match.mp4", path_of, SCORED_WITH, settings, report, list(match_writers.WRITERS))
         scores = job.read_previous_scores(match, 4) if match.has_same_scores else None
         if scores is not None:
-            rows = np.column_stack(scores)
+            rows = np.column_stack(scores[:2])
             if len(rows) != 4 or not (rows >= 0).all() or not (rows <= 1).all():
                 raise Violation("wrong", f"scores {rows}")
+        if scores is not None and scores[2] is not None:
+            words = reasons.describe_steps(scores[2], 8, 0.5)
+            if not np.isfinite(scores[2].steps).all() or words[1].shape != (len(words[0]), 8):
+                raise Violation("wrong", f"reasons {scores[2]}")
         kept = job.read_kept_scores(match, 4.0) if match.has_same_scores else None
         if kept is not None and not (len(kept.steps) and 0 <= kept.point.threshold <= 1 and kept.step_sec > 0):
             raise Violation("wrong", f"scores {kept}")

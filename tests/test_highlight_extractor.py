@@ -57,7 +57,7 @@ def scored(monkeypatch):
 
     def score_match(video_path, info, config, network, on_progress, scratch_dir, part_sec):
         titles.append(video_path.stem)
-        return np.array(SCORES), np.array(STEP_SCORES)
+        return np.array(SCORES), np.array(STEP_SCORES), None
 
     monkeypatch.setattr(scoring, "score_match", score_match)
     return titles
@@ -229,7 +229,7 @@ def test_overwrite_replaces_without_scoring_again(extract, match, tmp_path, scor
 
 def test_sections_begin_and_end_within_segments(extract, match, tmp_path, scored, monkeypatch):
     steps = [[0.1, 0.2], [0.9, 0.9], [0.4, 0.8], [0.9, 0.1], [0.1, 0.3], [0.2, 0.65]]
-    monkeypatch.setattr(scoring, "score_match", lambda *_: (np.array(SCORES), np.array(steps)))
+    monkeypatch.setattr(scoring, "score_match", lambda *_: (np.array(SCORES), np.array(steps), None))
     assert extract(match) == 0
     label_path = tmp_path / "out" / "match.txt"
     # 0.4 holds 0.20 nats x seconds against a highlight, less than the penalty of 0.4; the 0.65 at the end 0.31 for one.
@@ -347,7 +347,8 @@ def test_scores_are_those_of_conversion_and_prediction(tmp_path, trainable_match
     checkpoint = read_checkpoint(path)
     video_path = trainable_matches_dir / "match_08.mp4"
     network = inference.load_network(checkpoint)
-    received = scoring.score_match(video_path, media.probe(video_path), checkpoint.config, lambda: network)
+    *received, reasons = scoring.score_match(video_path, media.probe(video_path), checkpoint.config, lambda: network)
+    np.testing.assert_allclose(1 / (1 + np.exp(-reasons.steps.sum(axis=-1))), received[1], atol=1e-6)
     for scores, expected in zip(received, validation.predict(network, loader, "test"), strict=True):
         assert scores == pytest.approx(expected[: len(scores)], abs=1e-4)  # match_08 comes first
         assert np.ptp(scores) > 1e-3

@@ -68,7 +68,7 @@ def parts(extract, monkeypatch):
     def score_match(video_path, info, config, network, on_progress, scratch_dir, part_sec):
         scored.append(part_sec)
         num_segments = config.num_segments(part_sec[1] - part_sec[0])
-        return np.array(STEP_SCORES)[:num_segments, 0], np.array(STEP_SCORES)[:num_segments]
+        return np.array(STEP_SCORES)[:num_segments, 0], np.array(STEP_SCORES)[:num_segments], None
 
     monkeypatch.setattr(scoring, "score_match", score_match)
     return scored
