@@ -2,6 +2,9 @@
 
 import logging
 import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import absl.logging
@@ -17,6 +20,8 @@ from videosummarizer.training import inference
 from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint_attributes
 from videosummarizer.training.keras_backend import silence_native_stderr
 from videosummarizer.training.run_folder import BestCheckpoint
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def build(num_frames, num_steps, dilations):
@@ -369,8 +374,20 @@ def test_a_loaded_network_whose_weights_are_of_another_shape_is_refused(make_cal
         inference.load_checkpoint(callback.best_path)
 
 
-def test_libraries_are_told_to_be_quiet_and_to_give_the_same_weights_for_the_same_seed():
-    assert os.environ["TF_DETERMINISTIC_OPS"] == "1"
+@pytest.mark.parametrize(("gpus", "is_deterministic"), [([], "True"), (["/physical_device:GPU:0"], "False")])
+def test_operations_are_deterministic_where_no_gpu_computes_them(gpus, is_deterministic):
+    program = (
+        "import tensorflow\n"
+        "from tensorflow.python.util import _pywrap_determinism as determinism\n"
+        f"tensorflow.config.list_physical_devices = lambda kind: {gpus!r}\n"
+        "import videosummarizer.training.keras_backend\n"
+        "print(determinism.is_enabled())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == is_deterministic
+
+
+def test_libraries_are_told_to_be_quiet():
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     assert logging.getLogger("tensorflow").level == logging.ERROR
     assert absl.logging.get_verbosity() == absl.logging.ERROR

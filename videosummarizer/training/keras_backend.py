@@ -26,8 +26,6 @@ def silence_native_stderr() -> Iterator[None]:
 
 # TensorFlow writes some messages before it reads this level, so `silence_native_stderr` is needed too.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# With it, the same seed gives the same weights.
-os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
 backend_choice.require_installed()  # Keras's own message is a traceback
 with silence_native_stderr():
     import keras
@@ -36,6 +34,13 @@ with silence_native_stderr():
 absl.logging.set_verbosity(absl.logging.ERROR)
 # Retracing for another sequence length is expected.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow
+
+    # The same seed then gives the same weights. On a GPU it would slow some operations down, and others would fail.
+    if not tensorflow.config.list_physical_devices("GPU"):
+        tensorflow.config.experimental.enable_op_determinism()
 
 # On TensorFlow, XLA slows the first step down and makes the others no faster.
 USES_XLA = keras.backend.backend() == "jax"
