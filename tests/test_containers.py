@@ -87,6 +87,24 @@ def test_frames_labels_audio_and_cuts_are_exact_in_every_container(tmp_path, cli
     assert reel_onset_sec == pytest.approx(onset_sec, abs=0.004)
 
 
+@pytest.mark.parametrize("audio", ["copy", "libmp3lame", "pcm_s16le"])
+@pytest.mark.parametrize("num_b_frames", [0, 3])
+def test_an_avi_with_b_frames_is_said_to_be_up_to_a_tenth_of_a_second_out_of_sync(tmp_path, clip, audio, num_b_frames):
+    path = tmp_path / "match.avi"
+    params = f"keyint=30:b-adapt=0:bframes={num_b_frames}"
+    ffmpeg("-i", clip, "-c:v", "libx264", "-crf", "10", "-x264-params", params, "-c:a", audio, path)
+    info = media.probe(path)
+    assert read_all_numbers(path, info) == list(range(NUM_FRAMES))
+    offset_sec = find_onset_sec(path, info) - info.frame_times_sec[FIRST_LOUD_FRAME]
+    assert abs(offset_sec) < (0.1 if num_b_frames else 0.02)
+    warnings = problems.describe_file(path, info)
+    if num_b_frames:
+        (warning,) = warnings
+        assert warning.startswith(f"{path}: an avi file does not store when frames of h264 with B-frames are displayed")
+    else:
+        assert warnings == []
+
+
 def read_all_numbers(path, info):
     return [read_number(frame) for frame in video_track.read_frames(path, info, info.frame_times_sec + 0.001, 40, 16)]
 

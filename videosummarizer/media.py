@@ -82,6 +82,7 @@ class VideoInfo:
         missing_audio_sec: The whole seconds of shorter gaps in the audio, see `timestamps.find_missing_audio`.
         unread_bytes: The length of the file behind the last packet, and behind the index of an avi file.
         num_bytes: The length of the file.
+        has_guessed_times: Whether the file does not store when its frames are displayed, and they are reordered.
     """
 
     duration_sec: float
@@ -102,6 +103,7 @@ class VideoInfo:
     audio_indices: tuple[int, ...] = ()
     audio_tracks: tuple[str, ...] = ()
     track_problems: tuple[str, ...] = ()
+    has_guessed_times: bool = False
 
     @property
     def audio_index(self) -> int | None:
@@ -285,6 +287,7 @@ def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> Vide
             audio_indices=tuple(track.index for track in audio),
             audio_tracks=tuple(audio_choice.descriptions()),
             track_problems=tuple(audio_choice.problems()),
+            has_guessed_times=lacks_display_times(stream) and stream.codec_context.reorder_depth > 0,
         )
 
 

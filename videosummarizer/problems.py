@@ -92,6 +92,11 @@ def describe_file(path: str | os.PathLike, info: media.VideoInfo) -> list[str]:
         info: The result of `media.probe`.
     """
     problems = [f"{path}: {problem}" for problem in info.track_problems]
+    if info.has_guessed_times and info.audio:
+        problems.append(
+            f"{path}: an avi file does not store when frames of {info.codec} with B-frames are displayed: audio and "
+            "video may be up to 0.1 s apart, use the file from which it was made, or record in mkv or mp4"
+        )
     if info.unread_bytes > max(MIN_UNREAD_BYTES, MIN_UNREAD_RATIO * info.num_bytes):
         problems.append(
             f"{path}: nothing is read from the last {info.unread_bytes / info.num_bytes:.0%} of the file: if it was "
