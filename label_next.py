@@ -211,7 +211,8 @@ def propose_sections(match: UnlabelledMatch, stretches: np.ndarray, checkpoint: 
             if edges_sec[last] - edges_sec[first] >= MIN_SECTION_SEC:
                 proposed.append((first, last))
     scores = MatchScores(checkpoint.config.segment_length, steps.mean(axis=1), steps, point)
-    return MatchResult(match.path, info, np.array(sorted(proposed), np.int64).reshape(-1, 2), scores=scores)
+    sections = np.array(sorted(proposed), np.int64).reshape(-1, 2)
+    return MatchResult(match.path, info, sections, scores=scores, selected_by="stretches")
 
 
 def write_page(match: UnlabelledMatch, stretches: np.ndarray, reasons: list[str], checkpoint: Checkpoint, path: Path):
@@ -235,6 +236,9 @@ def write_page(match: UnlabelledMatch, stretches: np.ndarray, reasons: list[str]
         result.decoded_scores,
         result.scores.step_sec,
         checkpoint.point.threshold,
+        selected_by=result.selected_by,
+        penalty=checkpoint.point.section_penalty,
+        stretches=[(*frames, reason) for frames, reason in zip(stretches.tolist(), reasons, strict=True)],
     )
     atomic_write(path, page)
 

@@ -93,7 +93,8 @@ class Page:
     def wait_until_open(self):
         if not self.keeps_drafts:
             self("Storage.prototype.setItem = () => {}")
-        self("window.showSaveFilePicker = undefined")  # its dialog cannot be worked from here: labels are downloaded
+        # Their dialogs cannot be worked from here: labels are downloaded.
+        self("window.showSaveFilePicker = window.showDirectoryPicker = undefined")
         self.wait_until("return edges !== null && (hasVideo && video.readyState >= 2 || !missing.hidden)")
 
     def __call__(self, script):

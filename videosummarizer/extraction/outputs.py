@@ -46,6 +46,7 @@ LEFT_OUT_NAMES = {
     "length": "left out by --length",
     "activity": "left out of the best tenth",
     "labels": "not in the label file",
+    "stretches": "outside the stretches to label",
 }
 ADDED_NAMES = dict.fromkeys(LEFT_OUT_NAMES, "added by --padding") | {"labels": "only in the label file"}
 # Larger parts and measures than these are no ones of a match.

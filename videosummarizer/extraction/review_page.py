@@ -28,8 +28,8 @@ SCRIPT_PATH = Path(__file__).resolve().parents[2] / "highlight_extractor.py"
 # The folder for what is cut from starred sections, below that of the page.
 STARRED_DIR = "starred"
 SCRIPTS = (
-    "match.js", "draft.js", "labels.js", "saving.js", "playing.js", "video_file.js", "reasons.js", "timeline.js",
-    "pointer.js", "controls.js", "keys.js",
+    "match.js", "draft.js", "labels.js", "stretches.js", "saving.js", "playing.js", "video_file.js", "reasons.js",
+    "timeline.js", "pointer.js", "controls.js", "keys.js",
 )  # fmt: skip
 
 
@@ -50,6 +50,7 @@ def render_page(
     selected_by: str = "threshold",
     penalty: float = 0.0,
     reasons: dict | None = None,
+    stretches: Sequence[tuple[int, int, str]] = (),
 ) -> bytes:
     """Return the review page of a match, in UTF-8.
 
@@ -71,13 +72,15 @@ def render_page(
         selected_by: What selected the sections, see `outputs.MatchResult`.
         penalty: What each section costs, see `decoding`.
         reasons: What the scores are made of and what was measured, as of `reasons.describe_rules`; None if not known.
+        stretches: The stretches to label, the one that teaches most first: their first frame, the frame after their
+            last, and why they were chosen. All other time of such a page is undecided.
     """
     title = title_of(Path(video_path))
     match = {
         "title": title,
         "labels_name": f"{title}.txt",
         "match_id": match_id(title, video_path, video_info),
-        "sections_id": hashlib.sha256(json.dumps(np.asarray(sections).tolist()).encode()).hexdigest()[:16],
+        "sections_id": sections_id(np.asarray(sections).tolist(), stretches),
         "command": command_paths(video_path, page_dir) | {"options": list(options)},
         "video_url": relative_url(preview_path or video_path, page_dir),
         "frame_times": pack_frame_times(video_info.frame_times_sec, video_info.duration_sec),
@@ -91,6 +94,7 @@ def render_page(
         "reasons": reasons,
         "score_name": score_name,
         "sections": np.asarray(sections).tolist(),
+        "stretches": list(stretches),
         "labelled": None if labelled_sections is None else np.asarray(labelled_sections).tolist(),
     }
     # Inside <script>, "</script>" and "<!--" would end or change the JSON: no "<" appears in it.
@@ -140,6 +144,12 @@ def match_id(title: str, video_path: str | os.PathLike, video_info: media.VideoI
     digest = hashlib.sha256(f"{title}\n{num_bytes}\n{video_info.duration_sec:.6f}\n".encode())
     digest.update(np.ascontiguousarray(video_info.frame_times_sec, "<f8").tobytes())
     return digest.hexdigest()[:16]
+
+
+def sections_id(sections: list[list[int]], stretches: Sequence[tuple[int, int, str]]) -> str:
+    """Return an identifier of what was found in a match, under which browsers keep corrections."""
+    frames = [[start, end] for start, end, _ in stretches]
+    return hashlib.sha256(json.dumps([sections, frames] if frames else sections).encode()).hexdigest()[:16]
 
 
 def command_paths(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> dict[str, str | list[str]]:

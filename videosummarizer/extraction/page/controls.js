@@ -173,6 +173,7 @@ const mute = () => {
 const showKeys = () => element.keys.showModal();
 
 const CLICKS = {
+  nextStretch: () => nextStretch(), previousStretch: () => nextStretch(-1), lookedAt: toggleLookedAt,
   undo, redo, discard, saveStarred, mute, save: () => save(), openLabels: () => element.labelsFile.click(), chooseVideo: () => element.videoFile.click(),
   fullScreen: toggleFullScreen, playAll, startHere, endHere, zoomSection, play: playOrPause, add: addSection, help: showKeys,
   startEarlier: () => nudge("start", -1), startLater: () => nudge("start", 1),
@@ -257,6 +258,7 @@ async function open() {
   restoreDraft();
   for (const [id, action] of Object.entries(CLICKS)) element[id].addEventListener("click", action);
   setView(0, edges[numFrames]);
+  openStretches();
   readColors();
   showSections();
   video.src = match.video_url;

@@ -4,6 +4,7 @@ const MATCH_KEY = `videosummarizer/${match.match_id}/`;
 const DRAFT_KEY = MATCH_KEY + match.sections_id; // another extraction of the match, with other sections, has another
 
 const isAsFound = () =>
+  !lookedAt.size &&
   sections.length === match.sections.length &&
   sections.every(({ start, end, isReviewed, isStarred }, index) => {
     const [foundStart, foundEnd] = match.sections[index];
@@ -16,7 +17,7 @@ function keepDraft() {
   const rows = sections.map(({ start, end, isReviewed, isStarred }) => [start, end, Number(!!isReviewed), Number(!!isStarred)]);
   try {
     if (isAsFound() && savedText === labelText()) localStorage.removeItem(DRAFT_KEY);
-    else localStorage.setItem(DRAFT_KEY, JSON.stringify({ title: match.title, changed: Date.now(), savedText, sections: rows }));
+    else localStorage.setItem(DRAFT_KEY, JSON.stringify({ title: match.title, changed: Date.now(), savedText, sections: rows, lookedAt: [...lookedAt] }));
   } catch (error) {
     showNotice(`This browser does not keep your corrections (${error.message}): save the labels before you leave the page.`);
   }
@@ -32,6 +33,7 @@ function readDraft(key) {
       previousEnd = end;
       return { id: nextId++, start, end, isReviewed: !!isReviewed, isStarred: !!isStarred };
     });
+    draft.lookedAt = (draft.lookedAt || []).filter((index) => stretches[index]);
     return draft;
   } catch {
     return null;
@@ -45,6 +47,7 @@ function restoreDraft() {
   const draft = readDraft(DRAFT_KEY);
   if (draft) {
     sections = draft.sections;
+    lookedAt = new Set(draft.lookedAt);
     savedText = draft.savedText ?? savedText;
     if (!isAsFound())
       showNotice(`Your corrections of ${describeTime(draft)} are restored.`, [["Discard corrections", discard]]);

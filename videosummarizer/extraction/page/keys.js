@@ -11,6 +11,7 @@ const KEYS = {
   "+": CLICKS.zoomIn, "=": CLICKS.zoomIn, "-": CLICKS.zoomOut, 0: CLICKS.zoomAll, z: zoomSection, m: mute,
   "?": showKeys, "ctrl+z": undo, "ctrl+shift+z": redo, "ctrl+y": redo,
   "ctrl+s": CLICKS.save, "ctrl+o": CLICKS.openLabels, j: shuttleBackward, k: pause, l: shuttleForward, "`": toggleFullScreen,
+  x: () => nextStretch(), "shift+x": () => nextStretch(-1), v: toggleLookedAt,
   b: () => toggleMark("isStarred"), r: () => toggleMark("isReviewed"),
   w: () => announce(whyAt(now()) || "There are no scores that say why"),
   Home: () => goToFrame(0), End: () => goToFrame(numFrames - 1),

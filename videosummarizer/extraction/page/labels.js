@@ -9,7 +9,8 @@ const LABEL_LINE_ENDS = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/;
 function textOf(someSections) {
   return someSections.map(({ start, end }) => `${start},${end},${clockTime(edges[start])},${clockTime(edges[end])}\n`).join("");
 }
-const labelText = () => textOf(sections);
+/** Returns what a saved label file would hold, and of a page with stretches also its undecided time. */
+const labelText = () => textOf(labelSections()) + undecidedText();
 
 /** Returns a text without the spaces around it that Python's str.strip removes, which are not those of trim. */
 function stripped(text) {

@@ -80,6 +80,7 @@ const LEFT_OUT = {
   length: "left out: other sections have higher scores, and --length is reached",
   activity: "left out: other sections have higher scores, and a tenth of the match is selected",
   labels: "not a section of the label file",
+  stretches: "outside the stretches to label",
 };
 const isInside = (list, frame) => list.some(([start, end]) => start <= frame && frame < end);
 

@@ -238,6 +238,7 @@ function drawAxis(width, height) {
     const [left, right] = [toX(edges[start], width), toX(edges[end], width)];
     context.fillRect(left, top, Math.max(2, right - left), bottom - top);
   }
+  drawStretches(context, width, LANES.labelled);
   if (curves.width && curves.height) context.drawImage(curves, 0, 0, width, height);
 }
 
@@ -264,7 +265,7 @@ function drawTimeline() {
   const { axis, overview } = element;
   const [width, height, ratio] = [axis.clientWidth, axis.clientHeight, devicePixelRatio];
   if (!isDrawn(curves, width, height, ratio, view, colors)) drawCurves(width, height);
-  if (!isDrawn(axis, width, height, ratio, view, colors, sections, selected)) drawAxis(width, height);
+  if (!isDrawn(axis, width, height, ratio, view, colors, sections, selected, lookedAt)) drawAxis(width, height);
   if (!isDrawn(overview, width, ratio, view, colors, sections)) drawOverview(width, overview.clientHeight);
   placePlayhead(element.axisPlayhead, toX(now(), width), width);
   placePlayhead(element.overviewPlayhead, (now() / edges[numFrames]) * width, width);

@@ -1,0 +1,143 @@
+// The stretches that label_next.py chose: going from one to the next, and which of them have been looked at.
+// All other time of the match is undecided: it is neither a highlight nor none, and training leaves it out.
+
+const stretches = match.stretches.map(([start, end, reason]) => ({ start, end, reason }));
+const undecidedName = `${match.title}_undecided.json`;
+const SHOWN_BEFORE_RATIO = 0.25; // of a stretch, that is in view before it and after it
+
+let stretchIndex = -1; // of the stretch that is shown
+let lookedAt = new Set(); // indices of stretches
+
+/** Returns the sections of the label file: of a page with stretches, what lies in those that have been looked at. */
+function labelSections() {
+  if (!stretches.length) return sections;
+  const decided = [...lookedAt].map((index) => stretches[index]);
+  const parts = sections.flatMap((section) =>
+    decided.map(({ start, end }) => ({ ...section, start: Math.max(section.start, start), end: Math.min(section.end, end) }))
+  );
+  const touching = (a, b) => a && a.id === b.id && a.end === b.start; // a section across two stretches stays one
+  return parts
+    .filter(({ start, end }) => start < end)
+    .sort((a, b) => a.start - b.start)
+    .reduce((rows, row) => (touching(rows.at(-1), row) ? [...rows.slice(0, -1), { ...rows.at(-1), end: row.end }] : [...rows, row]), []);
+}
+
+/** Returns the ranges of frames that nobody has looked at, as the file `<title>_undecided.json` has them. */
+function undecidedRanges() {
+  const ranges = [];
+  let from = 0;
+  for (const { start, end } of [...lookedAt].map((index) => stretches[index]).sort((a, b) => a.start - b.start)) {
+    if (start > from) ranges.push([from, start]);
+    from = end;
+  }
+  if (from < numFrames) ranges.push([from, numFrames]);
+  return ranges;
+}
+const undecidedText = () => (stretches.length ? JSON.stringify({ schema_version: 1, undecided: undecidedRanges() }) + "\n" : "");
+
+/** Shows a stretch, and why it was chosen. */
+function showStretch(index) {
+  stretchIndex = index;
+  const { start, end } = stretches[index];
+  const margin = (edges[end] - edges[start]) * SHOWN_BEFORE_RATIO;
+  pause();
+  goToFrame(start);
+  setView(edges[start] - margin, edges[end] + margin);
+  showStretchBar();
+}
+
+/** Goes to the next stretch, the one that teaches most after the one shown, or to the one before (-1). */
+function nextStretch(step = 1) {
+  if (!stretches.length) return announce("This page has no stretches to label: label_next.py writes such pages");
+  showStretch((stretchIndex + step + stretches.length) % stretches.length);
+  announce(`Stretch ${stretchIndex + 1} of ${stretches.length}`);
+}
+
+/** Marks the stretch that is shown as looked at, or takes the mark away. What it shows as sections are then its labels. */
+function toggleLookedAt() {
+  if (!stretches.length) return announce("This page has no stretches to label: label_next.py writes such pages");
+  const isMarked = !lookedAt.has(stretchIndex);
+  lookedAt = new Set(lookedAt);
+  if (isMarked) lookedAt.add(stretchIndex);
+  else lookedAt.delete(stretchIndex);
+  announce(`Stretch ${stretchIndex + 1} is ${isMarked ? "looked at: its sections are its labels" : "undecided again"}`);
+  keepDraft();
+  showStretchBar();
+}
+
+function showStretchBar() {
+  element.stretchBar.hidden = element.stretchLegend.hidden = !stretches.length;
+  if (!stretches.length) return;
+  const { start, end, reason } = stretches[stretchIndex];
+  element.lookedAt.setAttribute("aria-pressed", lookedAt.has(stretchIndex));
+  element.lookedAt.textContent = lookedAt.has(stretchIndex) ? "\u2611 Looked at" : "\u2610 Looked at";
+  element.stretchText.textContent =
+    `Stretch ${stretchIndex + 1} of ${stretches.length}, ${preciseTime(edges[start])} – ${preciseTime(edges[end])}; ` +
+    `${lookedAt.size} looked at. Chosen because ${reason}`;
+  changed = true;
+}
+
+/** Draws the stretches in the lane of labels: full where they have been looked at, else their outlines. */
+function drawStretches(context, width, [top, bottom]) {
+  stretches.forEach(({ start, end }, index) => {
+    const [left, right] = [toX(edges[start], width), toX(edges[end], width)];
+    context.fillStyle = context.strokeStyle = colors.labelled;
+    context.lineWidth = 1.5;
+    if (lookedAt.has(index)) context.fillRect(left, top, Math.max(2, right - left), bottom - top);
+    else context.strokeRect(left + 0.75, top + 0.75, Math.max(1, right - left - 1.5), bottom - top - 1.5);
+  });
+}
+
+/** Opens the page at the stretch that teaches most and has not been looked at. */
+function openStretches() {
+  const first = stretches.findIndex((_, index) => !lookedAt.has(index));
+  if (stretches.length) showStretch(Math.max(0, first));
+  showStretchBar();
+}
+
+/**
+ * Saves the label file and the undecided time of a page with stretches, into the match's folder or as downloads. The
+ * undecided time comes first: a label file alone would make "no highlight" of time that nobody has looked at.
+ */
+async function saveStretches() {
+  if (!lookedAt.size) return showNotice("No stretch is marked as looked at: nothing is saved. Correct the sections of a stretch, and press V.");
+  const chosen = labelSections();
+  const files = [[undecidedName, undecidedText()], [match.labels_name, textOf(chosen)]];
+  let isWritten = false;
+  if (window.showDirectoryPicker) {
+    try {
+      const folder = await showDirectoryPicker({ id: "labels", mode: "readwrite" });
+      for (const [name, text] of files) {
+        const handle = await folder.getFileHandle(name, { create: true });
+        const file = await handle.createWritable();
+        await file.write(text);
+        await file.close();
+      }
+      isWritten = true;
+    } catch (error) {
+      if (error.name === "AbortError") return announce("Not saved");
+      if (error.name !== "SecurityError")
+        return showNotice(`The labels could not be written (${error.message}): save them again in another folder.`);
+    }
+  }
+  const finish = () => {
+    savedText = labelText();
+    keepDraft();
+    const count = `${chosen.length} section${chosen.length === 1 ? "" : "s"}`;
+    const done = `${isWritten ? "Saved" : "Downloaded"} the labels of ${lookedAt.size} of ${stretches.length} stretches (${count})`;
+    announce(done);
+    showNotice(
+      `${done} as ${match.labels_name} and ${undecidedName}. Both belong next to the match, in ${match.command.labels_dir || "its folder"}: ` +
+        "all time that was not looked at is undecided, and training leaves it out."
+    );
+    return true; // this notice stays
+  };
+  if (isWritten) return finish();
+  // Browsers let a click download one file.
+  download(undecidedText(), undecidedName);
+  const downloadLabels = () => {
+    download(textOf(chosen), match.labels_name);
+    return finish();
+  };
+  showNotice(`Downloaded the undecided time as ${undecidedName}. The labels are a second file.`, [["Download the labels", downloadLabels]]);
+}
