@@ -38,7 +38,7 @@ from videosummarizer.dataset.metadata import SCHEMA_VERSION, SUBSETS, DatasetErr
 from videosummarizer.dataset.split import fold_of
 from videosummarizer.error_messages import describe_os_error
 from videosummarizer.evaluation import label_doubts, quality_report
-from videosummarizer.training import backend_choice, earlier_run, resume_point, validation
+from videosummarizer.training import backend_choice, earlier_run, resume_point, training_statistics, validation
 from videosummarizer.training.arguments import MAX_EPOCHS, MIN_EPOCHS, NUM_UPDATES, parse_args
 from videosummarizer.training.backend_choice import BackendError
 from videosummarizer.training.checkpoint import CheckpointError
@@ -122,6 +122,8 @@ def start_run(args: argparse.Namespace, loader: DataLoader):
     if is_main_process and (levels := validation.rms_levels(loader, "valid")) is not None:
         # the baseline of the test report
         attributes["loudness_operating_point"] = validation.fit_operating_point(*levels, loader)
+    if is_main_process and (statistics := training_statistics.summarise(loader)):
+        attributes[training_statistics.ATTRIBUTE] = statistics
     if state:
         print(f"Resuming after epoch {num_finished} of {args.epochs}")
     elif args.overwrite and is_main_process:

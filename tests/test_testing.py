@@ -14,6 +14,7 @@ import main as trainer
 from data_loader import DataLoader
 from videosummarizer.training import testing, validation
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
+from videosummarizer.training.training_statistics import summarise
 from videosummarizer.training.validation import TrainingError
 
 POINT = {"threshold": 0.6, "section_penalty": 0.5}
@@ -99,6 +100,22 @@ def test_a_report_has_the_calibration_of_its_scores(checkpoint, loader, network,
     assert found["expected_calibration_error"] == pytest.approx(sum(differences) / 20, abs=1e-5)
     # The last segment of the first match is 0.67 s long, so that its second step begins before its end, too.
     assert sum(report["calibration"]["per_step"]["counts"]) == 40
+
+
+def test_matches_unlike_those_of_training_are_named(loader, network, tmp_path, caplog):
+    path, statistics = tmp_path / "copy.hdf5", summarise(loader)
+    network.save(path)
+    attributes = {"config": loader.config.to_dict(), "split": [0.6, 0.2], "operating_point": POINT}
+    write_checkpoint_attributes(path, {**attributes, "training_statistics": statistics})
+    assert testing.evaluate(loader, str(path), "test")[0]["unlike_training"] == {}
+    assert not caplog.messages
+    statistics["statistics"]["frame_rate"]["mean"] -= 1
+    write_checkpoint_attributes(path, {**attributes, "training_statistics": statistics})
+    found = testing.evaluate(loader, str(path), "test")[0]["unlike_training"]
+    assert found == {title: ["30 frames per second (there 15)"] for title in TITLES["test"]}
+    assert [text.partition(": 30")[0] for text in caplog.messages] == [
+        f"{title}: unlike the 4 matches that the checkpoint was trained with" for title in TITLES["test"]
+    ]
 
 
 def test_another_subset_can_be_evaluated(checkpoint, loader):

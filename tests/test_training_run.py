@@ -22,6 +22,7 @@ from videosummarizer.evaluation import plots
 from videosummarizer.training import inference, optimization, resume_point, run_folder, training_run, validation
 from videosummarizer.training.checkpoint import read_checkpoint_attributes
 from videosummarizer.training.keras_backend import keras
+from videosummarizer.training.training_statistics import summarise
 from videosummarizer.training.validation import TrainingError
 
 POINT = {"threshold": 0.5, "section_penalty": 0.0}
@@ -215,6 +216,17 @@ def test_a_checkpoint_has_the_calibration_of_its_own_epoch_and_the_history_is_fr
         assert attributes["operating_point"]["threshold"] == pytest.approx(1 / (1 + math.exp(-high)))
         assert attributes["operating_point"]["section_penalty"] == 3
         assert attributes["loudness_operating_point"] == point
+
+
+def test_checkpoints_have_the_statistics_of_the_matches_of_training(play, dataset_dir):
+    script = play([scores_with(high) for high in (0.6, 0.7)], stop_in=2)
+    play([scores_with(high) for high in (0.6, 0.7)], "--resume", first_epoch=2)
+    stored = [
+        read_checkpoint_attributes(path)["training_statistics"] for path in sorted(script.ckpt_dir.glob("*.hdf5"))
+    ]
+    assert len(stored) == 2
+    assert stored[0] == stored[1] == summarise(trainer.DataLoader(dataset_dir))
+    assert stored[0]["matches"] == 4
 
 
 def test_a_checkpoint_has_the_operating_point_of_its_own_epoch(play, dataset_dir):

@@ -222,7 +222,8 @@ def read_kept_scores(job: Job, duration_sec: float) -> outputs.MatchScores | Non
         return None
     *scores, reasons = previous
     name = outputs.SCORE_NAMES["activity" in report["scored_with"]]
-    return outputs.MatchScores(segment_length, *scores, point, start_sec, end_sec, name, reasons)
+    unlike = read_previous_differences(job)
+    return outputs.MatchScores(segment_length, *scores, point, start_sec, end_sec, name, reasons, unlike)
 
 
 def find_part(scored_with: dict, duration_sec: float) -> tuple[float, float]:
@@ -265,6 +266,13 @@ def read_previous_scores(job: Job, num_segments: int) -> tuple[np.ndarray, np.nd
         return None
     reasons = outputs.read_reasons(job.previous_report, job.path_of["_scores.csv"], step_scores.shape)
     return scores, step_scores, reasons
+
+
+def read_previous_differences(job: Job) -> tuple[str, ...]:
+    """Return what the previous run found to be different from the matches of training."""
+    differences = job.previous_report.get("unlike_training")
+    is_list = isinstance(differences, list) and all(isinstance(difference, str) for difference in differences)
+    return tuple(excerpt(difference) for difference in differences) if is_list else ()
 
 
 def describe_conflict(job: Job) -> str:

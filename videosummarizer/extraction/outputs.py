@@ -68,6 +68,7 @@ class MatchScores:
         end_sec: Where the scored part of the match ends; infinite for the match's end.
         name: What the scores are called in files and on the page.
         reasons: What the scores are made of, and what was measured in the match; None if that is not known.
+        unlike_training: What is different from the matches of training, see `training_statistics.find_differences`.
     """
 
     segment_length: float
@@ -78,6 +79,7 @@ class MatchScores:
     end_sec: float = math.inf
     name: str = "score"
     reasons: Reasons | None = None
+    unlike_training: tuple[str, ...] = ()
 
     @property
     def step_sec(self) -> float:
@@ -281,6 +283,7 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
         **provenance,
         **({} if scores is None else {"threshold": scores.point.threshold, "segment_length": scores.segment_length}),
         **({} if result.score_name == SCORE_NAMES[0] else {"scores_are": result.score_name}),
+        **({"unlike_training": scores.unlike_training} if scores is not None and scores.unlike_training else {}),
         "num_sections": len(sections),
         "sections_sec": total_sec(result.sections_sec),
         "sections": sections,

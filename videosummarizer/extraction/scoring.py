@@ -37,6 +37,7 @@ def score_match(
     on_progress: Callable[[float], object] = lambda seconds: None,
     scratch_dir: Path | None = None,
     part_sec: tuple[float, float] | None = None,
+    on_arrays: Callable[[np.ndarray, np.ndarray], object] = lambda video, audio: None,
 ) -> tuple[np.ndarray, np.ndarray, Reasons | None]:
     """Score the segments and the time steps of a match; see `score_outputs`.
 
@@ -61,6 +62,7 @@ def score_match(
     def measure(video: np.ndarray, audio: np.ndarray) -> None:
         if meter:
             measured.append(meter.measure(video, audio))
+        on_arrays(video, audio)
 
     rows = score_outputs(video_path, info, config, load, on_progress, scratch_dir, part_sec, measure)
     num_scores = 1 + meter.num_steps if meter else rows.shape[1]

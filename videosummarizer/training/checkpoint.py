@@ -12,6 +12,7 @@ from pathlib import Path
 from videosummarizer.dataset.metadata import DataConfig, parse_config
 from videosummarizer.error_messages import count_of, first_line
 from videosummarizer.evaluation.operating_point import OperatingPoint, parse_operating_point
+from videosummarizer.training.training_statistics import TrainingStatistics, parse_statistics
 from videosummarizer.untrusted_file import excerpt, parse_json
 
 # HDF5 attribute that holds JSON: the data config, the split, the operating points and the training settings.
@@ -139,6 +140,7 @@ class Checkpoint:
         config: Data config of the dataset that it was trained on.
         point: Operating point that was chosen on validation, or one of DEFAULT_THRESHOLD alone.
         has_operating_point: Whether the checkpoint holds an operating point.
+        training_statistics: Statistics of the matches that it was trained on; None if it holds none.
     """
 
     path: Path
@@ -146,6 +148,7 @@ class Checkpoint:
     config: DataConfig
     point: OperatingPoint
     has_operating_point: bool
+    training_statistics: TrainingStatistics | None = None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -166,7 +169,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"({excerpt(str(error))}), expected one that this version of main.py saved"
         ) from error
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Checkpoint(path, sha256, config, point, "operating_point" in attributes)
+    return Checkpoint(path, sha256, config, point, "operating_point" in attributes, parse_statistics(attributes))
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

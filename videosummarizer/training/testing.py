@@ -3,6 +3,7 @@
 Arguments named `loader` are a `data_loader.DataLoader`.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,16 @@ from videosummarizer.atomic_file import atomic_write
 from videosummarizer.error_messages import describe_exception
 from videosummarizer.evaluation import plots, quality_report
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch
-from videosummarizer.training import inference, validation
-from videosummarizer.training.checkpoint import read_checkpoint, read_checkpoint_attributes, read_operating_point
+from videosummarizer.training import inference, training_statistics, validation
+from videosummarizer.training.checkpoint import (
+    Checkpoint,
+    read_checkpoint,
+    read_checkpoint_attributes,
+    read_operating_point,
+)
 from videosummarizer.training.fusion import OUTPUTS
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(loader, ckpt_path: str, subset: str) -> tuple[dict, list[ScoredMatch], OperatingPoint, np.ndarray | None]:
@@ -45,8 +53,27 @@ def evaluate(loader, ckpt_path: str, subset: str) -> tuple[dict, list[ScoredMatc
         "operating_point_chosen_on": "valid" if checkpoint.has_operating_point else None,
         **quality_report.compare(scored, checkpoint.point, loud, loudness_point),
     }
+    report["unlike_training"] = warn_of_unlike_matches(loader, subset, checkpoint)
     report["calibration"]["held_out_on_valid"] = read_held_out_errors(read_checkpoint_attributes(ckpt_path))
     return report, scored, checkpoint.point, join_levels(loud)
+
+
+def warn_of_unlike_matches(loader, subset: str, checkpoint: Checkpoint) -> dict[str, list[str]]:
+    """Warn of the matches of a subset that are unlike those that a checkpoint was trained on.
+
+    Returns:
+        For each such match the differences, see `training_statistics.find_differences`.
+    """
+    expected, unlike = checkpoint.training_statistics, {}
+    if expected is None:
+        return unlike
+    duration_of = {match.title: match.duration_sec for match in loader.matches(subset)}
+    for title, found in training_statistics.measure_matches(loader, subset).items():
+        differences = training_statistics.find_differences(expected, found, loader.config, duration_of[title])
+        if differences:
+            unlike[title] = differences
+            logger.warning(training_statistics.describe_differences(title, differences, expected.num_matches))
+    return unlike
 
 
 def read_held_out_errors(attributes: dict) -> dict[str, float] | None:
