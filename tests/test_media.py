@@ -1,5 +1,6 @@
 """Sampled frames against moviepy, FFmpeg and what the clip's own making says."""
 
+import struct
 from types import SimpleNamespace
 
 import numpy as np
@@ -237,3 +238,32 @@ def test_a_relative_path_is_no_protocol_and_no_pattern(tmp_path, monkeypatch, na
     assert problems.find_damage(name, info) == set()
     with pytest.raises(media.MediaError, match=r"^no:such\.mp4: cannot be read as a video \(No such file"):
         media.probe("no:such.mp4")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile a.mp4\n",
+        "ffconcat version 1.0\nfile /etc/hostname\n",
+        "\ufeffffconcat version 1.0\n",
+        "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n",
+    ],
+)
+def test_a_list_of_other_files_is_refused_before_any_of_them_is_opened(tmp_path, monkeypatch, text):
+    path = tmp_path / "match.mp4"
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(media.av, "open", None)
+    with pytest.raises(media.MediaError) as raised:
+        media.probe(path)
+    assert str(raised.value) == f"{path}: cannot be read as a video (it is a list of other files)"
+
+
+@pytest.mark.parametrize(("stated_sec", "expected_sec"), [(2.5, 2.5), (1e9, 0), (90_000, 0), (-5, 0)])
+def test_an_absurd_length_in_a_header_counts_as_none(tmp_path, stated_sec, expected_sec):
+    path = tmp_path / "match.flv"
+    ffmpeg("-i", write_clip(tmp_path / "clip.mp4", num_frames=75), "-c", "copy", path)
+    content = bytearray(path.read_bytes())
+    position = content.index(b"duration\0") + 9
+    content[position : position + 8] = struct.pack(">d", stated_sec)
+    path.write_bytes(content)
+    assert media.probe_duration_sec(path) == pytest.approx(expected_sec, abs=1e-6)

@@ -7,9 +7,10 @@ import av
 import numpy as np
 import pytest
 from clips import HEIGHT_PX, WIDTH_PX, draw_number, ffmpeg, read_number, tone, write_clip, write_exact_audio
+from test_section_frames import make_zero
 
 from videosummarizer import audio_track, media, video_track
-from videosummarizer.extraction import reel
+from videosummarizer.extraction import joined_reel, reel, reel_sections
 
 
 def numbers_of(path):
@@ -166,6 +167,24 @@ def test_a_reel_of_rgb_has_its_colours_by_the_matrix_of_its_size(tmp_path, size)
     frame = next(video_track.read_frames(path, info, np.array([0.0]), 96, 64))
     assert frame[32, 20] == pytest.approx([200, 0, 0], abs=6)
     assert frame[32, 70] == pytest.approx([0, 200, 0], abs=6)
+
+
+def test_where_the_rest_of_a_match_is_zeros_its_last_frame_is_shown_to_the_end_of_the_audio(tmp_path):
+    source = write_clip(tmp_path / "a.mp4", num_frames=90, audio=tone(440, 3), options={"g": "10", "bf": "0"})
+    make_zero(source, range(45, 90))
+    listed = reel_sections.list_sections(source, media.probe(source), np.array([[30, 60], [70, 90]]), "a", None)
+    joined_reel.render_joined_reel(
+        listed, tmp_path / "joined.mp4", joined_reel.ReelFormat(160, 64, Fraction(30), True), ["a", "b"]
+    )
+    for path in (render(source, [[30, 60], [70, 90]]), tmp_path / "joined.mp4"):
+        info = media.probe(path)
+        assert info.duration_sec == pytest.approx(50 / 30, abs=1e-3)
+        times_sec = np.array([0.0, 14.5, 15.5, 29.5, 31, 49.5]) / 30
+        frames = video_track.read_frames(path, info, times_sec, 160, 64)
+        assert [read_number(frame) for frame in frames] == [30, 44, 44, 44, 44, 44]
+        audio = np.concatenate(list(audio_track.read_audio(path, info, 8000)))
+        assert np.abs(audio[-1200:-400]).max() > 0.3
+        assert len(audio) / 8000 == pytest.approx(50 / 30, abs=0.03)
 
 
 def test_the_encoder_chooses_its_own_keyframes_and_quality(tmp_path):

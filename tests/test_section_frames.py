@@ -100,3 +100,36 @@ def test_where_decoding_cannot_start_at_the_stated_keyframes_it_starts_once_at_t
     sections = [[31, 33], [40, 41], [65, 67]]
     assert numbers_of(path, sections, replace(info, keyframe_times_sec=stated)) == [[31, 32], [40], [65, 66]]
     assert 67 <= num_decoded[0] <= 90
+
+
+def make_zero(path, numbers):
+    """Overwrite the packets of some frames of a video without B-frames with zeros, as in an unfinished download."""
+    with media.open_media(path) as container:
+        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+    content = bytearray(path.read_bytes())
+    for number in numbers:
+        content[packets[number].pos : packets[number].pos + packets[number].size] = bytes(packets[number].size)
+    path.write_bytes(content)
+
+
+def test_frames_that_do_not_decode_at_the_edges_of_sections_are_the_last_ones_before(tmp_path, num_decoded):
+    path = clip_in(tmp_path, options={"g": "10", "keyint_min": "10", "sc_threshold": "0", "bf": "0"})
+    make_zero(path, [*range(10, 13), *range(45, 90)])
+    sections = [[5, 11], [11, 25], [40, 60], [60, 70], [89, 90]]
+    times, num_seeks = [], []
+    info = media.probe(path)
+    with media.open_media(path) as container:
+        frames = SectionFrames(container, info)
+        seek, time_base = frames.start_decoding, float(frames.stream.time_base)
+        frames.start_decoding = lambda *arguments: num_seeks.append(1) or seek(*arguments)
+        for section in sections:
+            read = []
+            for frame in frames.read(*frames.pts_at(info.frame_edges_sec[section])):
+                read.append((round(frame.pts * time_base * 30), read_number(frame.to_ndarray(format="rgb24"))))
+            times.append(read)
+    assert times[0] == [*((n, n) for n in range(5, 10)), (10, 9)]
+    assert times[1][0] == (11, 9)
+    assert times[1][-1] == (24, 24)
+    assert times[2] == [*((n, n) for n in range(40, 45)), (59, 44)]
+    assert times[3:] == [[(60, 44), (69, 44)], [(89, 44)]]
+    assert len(num_seeks) <= 4  # not again for sections behind the last frame

@@ -4,6 +4,7 @@ Times are seconds from the container's start time. Players, FFmpeg and moviepy h
 and audio stay in sync whatever each stream's first timestamp is. No frame rate is ever assumed.
 """
 
+import codecs
 import contextlib
 import ctypes
 import os
@@ -49,6 +50,10 @@ ADVICE = "record or download it again, or move it elsewhere"
 TIME_TOLERANCE_SEC = 1e-6
 # FFmpeg's names of formats that are texts with the names of other files, which FFmpeg would read instead.
 PLAYLIST_FORMATS = ("concat", "concatf", "hls", "dash", "imf")
+# The beginnings of such texts, which may follow a byte order mark.
+PLAYLIST_BEGINNINGS = (b"ffconcat version", b"#EXTM3U")
+# The longest length that a header can state plausibly, and the fewest bytes per second.
+MAX_STATED_SEC, MIN_BYTES_PER_SEC = 86_400, 100
 
 # The largest error of timestamps in the formats that round them to milliseconds.
 ROUNDING_ERROR_SEC = {"matroska,webm": 0.0005, "flv": 0.0005}
@@ -124,8 +129,11 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
         MediaError: FFmpeg or the system refuses to open or to read the file.
     """
     try:
-        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):  # FFmpeg would wait for a pipe
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # FFmpeg would wait for a pipe
             raise MediaError(f"{path}: cannot be read as a video (not a regular file)")
+        if stat.S_ISREG(mode) and is_playlist(path):
+            raise MediaError(f"{path}: cannot be read as a video (it is a list of other files)")
         # FFmpeg would take the start of a relative path such as "a:b.mp4" for a protocol.
         with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
             if container.format.name in PLAYLIST_FORMATS:
@@ -140,6 +148,12 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
         raise MediaError(f"{path}: cannot be read as a video ({error.strerror or error})") from error
     finally:
         trim_malloc()  # the file's index takes 20 MB per hour
+
+
+def is_playlist(path: str | os.PathLike) -> bool:
+    """Return whether a file begins as a list of other files, before FFmpeg reads any of them."""
+    with open(path, "rb") as file:
+        return file.read(64).removeprefix(codecs.BOM_UTF8).startswith(PLAYLIST_BEGINNINGS)
 
 
 def trim_malloc() -> None:
@@ -211,13 +225,14 @@ def no_frame_error(path: str | os.PathLike) -> MediaError:
 
 
 def probe_duration_sec(path: str | os.PathLike) -> float:
-    """Read the length in seconds from the file's header, 0 where the header does not state it.
+    """Read the length in seconds from the file's header, 0 where the header states none, or one that is implausible.
 
     Raises:
         MediaError: The file cannot be read.
     """
     with open_media(path) as container:
-        return (container.duration or 0) / av.time_base
+        duration_sec = (container.duration or 0) / av.time_base
+        return duration_sec if 0 < duration_sec < min(MAX_STATED_SEC, container.size / MIN_BYTES_PER_SEC) else 0.0
 
 
 def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> VideoInfo:
