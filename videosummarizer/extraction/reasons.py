@@ -6,6 +6,7 @@ its mean level is above that of four fifths (HIGH_RATIO) of all equally long str
 the other words. No word has a fixed level or amount.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -102,12 +103,15 @@ def describe_stretches(reasons: Reasons, num_steps: int, stretches_sec: np.ndarr
         stretches_sec: (num_stretches, 2) float64 seconds after the first step begins, within the match.
         step_sec: Seconds of a step.
     """
-    words = []
-    for first, end in np.floor(stretches_sec / step_sec + 0.5).astype(int).tolist():
-        first = max(0, min(first, num_steps - 1))
-        end = max(first + 1, min(end, num_steps))
-        names, is_said = find_words(reasons, num_steps, end - first, np.array([first]))
-        words.append([name for name, (is_true,) in zip(names, is_said, strict=True) if is_true])
+    firsts, ends = np.floor(stretches_sec / step_sec + 0.5).astype(int).reshape(-1, 2).T
+    firsts = np.clip(firsts, 0, num_steps - 1)
+    lengths = np.clip(ends, firsts + 1, num_steps) - firsts
+    words = [[] for _ in firsts]
+    for length in np.unique(lengths).tolist():  # those of one length are compared with the same stretches
+        indices = np.flatnonzero(lengths == length)
+        names, is_said = find_words(reasons, num_steps, length, firsts[indices])
+        for index, holds in zip(indices, is_said.T, strict=True):
+            words[index] = list(itertools.compress(names, holds))
     return words
 
 
