@@ -289,3 +289,47 @@ def test_a_timeline_without_scores_has_bars_for_sections_only():
     boxes = [collection.get_paths()[0].get_extents() for collection in (found, labelled, shade)]
     assert [(box.x0, box.x1) for box in boxes] == [(5, 9), (6, 10), (5, 9)]
     assert axes.get_xlim() == (0, 60)
+
+
+def write_undecided(labels, ranges, version=1):
+    labels.with_name("match_undecided.json").write_text(json.dumps({"schema_version": version, "undecided": ranges}))
+
+
+def test_undecided_time_next_to_the_labels_is_on_page_and_timeline(extract, labels, monkeypatch):
+    monkeypatch.undo()  # the timeline is drawn
+    drawn, plot = [], plots.plot_timeline
+    monkeypatch.setattr(plots, "plot_timeline", lambda axes, *given: (plot(axes, *given), drawn.append(axes)))
+    write_undecided(labels, [[0, 15], [50, 72]])
+    assert extract.cut(extract.match(), "--sections", labels) == 0
+    page = (extract.out / "match.html").read_text()
+    assert '"stretches": [[0, 15, ""], [50, 72, ""]], "undecided": [[0, 15], [50, 72]]' in page
+    assert '"sections": [[12, 30], [45, 60]]' in page
+    assert "undecided" in [text.get_text() for text in drawn[0].get_legend().get_texts()]
+    assert extract.labels() == "12,30,00:00:00,00:00:01\n45,60,00:00:01,00:00:02\n"
+
+
+def test_the_page_is_written_again_when_the_undecided_time_next_to_the_match_changes(extract):
+    match = extract.match()
+    labels = match.with_suffix(".txt")
+    labels.write_text("12,30\n")
+    for ranges in ([], [[0, 15]], [[0, 20]]):
+        write_undecided(labels, ranges)
+        assert extract(match) == 0
+        assert f'"undecided": {ranges}' in (extract.out / "match.html").read_text()
+    assert extract.scored == ["match"]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "version", "message"),
+    [
+        ([], 2, "received undecided time of schema version 2, expected 1"),
+        ([[72, 80]], 1, "received undecided time that begins at frame 72"),
+    ],
+)
+def test_undecided_time_that_cannot_be_used_is_named_and_not_shown(extract, labels, caplog, ranges, version, message):
+    write_undecided(labels, ranges, version)
+    assert extract.cut(extract.match(), "--sections", labels) == 0
+    (warning,) = [record.getMessage() for record in caplog.records if "undecided" in record.getMessage()]
+    assert warning.startswith(f"{labels.with_name('match_undecided.json')}: {message}")
+    assert warning.endswith(". The undecided time is not shown")
+    assert '"undecided": []' in (extract.out / "match.html").read_text()

@@ -76,6 +76,8 @@ def test_the_page_holds_what_it_was_given(tmp_path):
         "reasons": None,
         "sections": [[1, 3], [5, 8]],
         "labelled": [[2, 6]],
+        "stretches": [],
+        "undecided": [],
         "score_name": "score",
     }
 

@@ -154,6 +154,9 @@ def test_a_shifted_segment_counts_if_undecided_steps_cannot_change_its_label():
     _, targets, weights = shift(shift=0.5)
     assert targets["steps"][0, 1:4].tolist() == [[0, 0, 1, 1], [1, -1, -1, -1], [-1, -1, -1, -1]]
     assert weights.tolist() == [[0, 2, 0, 0, 2]]
+    surely = np.array([[[0, 0, 0, 1], [1, 1, -1, -1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]], np.float32)
+    _, targets, weights = shift_batch(inputs, {"highlight": None, "steps": surely}, is_used, 0.25, class_weights)
+    assert (targets["steps"][0, 1].tolist(), targets["highlight"][0, 1], weights[0, 1]) == ([1, 1, 1, -1], 1, 3)
     is_used[0, 4] = False  # padding, whatever its steps
     assert shift(shift=0.25)[2].tolist() == [[0, 3, 0, 0, 0]]
 

@@ -12,6 +12,8 @@ from videosummarizer.extraction.job import ExtractionError
 from videosummarizer.labels import LabelError, read_label_file, resolve_sections
 from videosummarizer.match_files import find_label_path
 from videosummarizer.sections import to_frames
+from videosummarizer.undecided import MAX_UNDECIDED_BYTES, find_undecided_path, read_undecided, resolve_undecided
+from videosummarizer.untrusted_file import read_limited
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +45,13 @@ def find_sections_file(sections_path: Path, video_path: Path) -> Path:
 
 
 def hash_label_file(label_path: Path) -> str | None:
-    """Return the hexadecimal SHA-256 of a label file, None where it cannot be read."""
+    """Return the hexadecimal SHA-256 of a label file and of its undecided time; None where it cannot be read."""
     try:
-        return hashlib.sha256(label_path.read_bytes()).hexdigest()
-    except OSError:
+        digest, undecided_path = hashlib.sha256(label_path.read_bytes()), find_undecided_path(label_path)
+        if os.path.lexists(undecided_path):
+            digest.update(b"\0" + read_limited(undecided_path, MAX_UNDECIDED_BYTES))
+        return digest.hexdigest()
+    except (OSError, ValueError):
         return None
 
 
@@ -88,3 +93,24 @@ def read_labelled_sections(
         logger.warning("%s. The labelled sections are not shown", error)
         return None
     return to_frames(sections_sec, info.frame_times_sec)
+
+
+def read_undecided_time(label_path: Path, info: media.VideoInfo) -> np.ndarray | None:
+    """Read the time of a match that nobody has looked at, (num_ranges, 2) int64 frames, to show it.
+
+    Args:
+        label_path: The label file, next to which it lies.
+        info: The result of `media.probe`.
+
+    Returns:
+        The ranges; None where there are none, or none that can be used.
+    """
+    try:
+        undecided = read_undecided(find_undecided_path(label_path))
+        undecided_sec, warnings = resolve_undecided(label_path, undecided, info, np.empty((0, 2)))
+    except (LabelError, OSError) as error:
+        logger.warning("%s. The undecided time is not shown", error)
+        return None
+    for warning in warnings:
+        logger.warning(warning)
+    return to_frames(undecided_sec, info.frame_times_sec) if len(undecided_sec) else None

@@ -25,6 +25,7 @@ from videosummarizer.extraction.job import (
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, SCORE_NAMES, MatchResult, MatchScores
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.labels import format_time
+from videosummarizer.match_files import find_label_path
 from videosummarizer.sections import extend_sections, to_frames, to_seconds
 from videosummarizer.tracks import MIX
 from videosummarizer.training import training_statistics
@@ -45,6 +46,7 @@ def score_and_select(
     """
     info = decoding_process.call(job.video_path, media.probe, job.video_path, find_audio_track(job, args))
     labelled_sections = label_sections.read_labelled_sections(job.video_path, info, job.sections_path)
+    undecided = label_sections.read_undecided_time(job.sections_path or find_label_path(job.video_path), info)
     if job.sections_path is None:
         scores = find_scores(job, info, checkpoint, network, args)
         sections, point = select_sections(job.video_path, scores, info, args)
@@ -58,7 +60,7 @@ def score_and_select(
     selected_by = "labels" if job.sections_path else "length" if args.length is not None else "threshold"
     if selected_by == "threshold" and scores.name == activity.SCORE_NAME:
         selected_by = "activity"
-    return MatchResult(job.video_path, info, sections, labelled_sections, scores, selected_by)
+    return MatchResult(job.video_path, info, sections, labelled_sections, scores, selected_by, undecided)
 
 
 def find_audio_track(job: Job, args: argparse.Namespace) -> int | str | None:

@@ -153,6 +153,7 @@ def render_page(cut: Cut) -> bytes:
         preview_path=cut.preview_path,
         score_name=cut.result.score_name,
         options=repeated_options(cut.args),
+        undecided=result.undecided,
         **why,
     )
 

@@ -113,6 +113,7 @@ class MatchResult:
         labelled_sections: (num_labelled, 2) int64, the same for the match's label file; None without one.
         scores: The scores of the match, None without.
         selected_by: What selected the sections, a key of LEFT_OUT_NAMES.
+        undecided: (num_ranges, 2) int64, the frames that nobody has looked at; None without any.
     """
 
     video_path: Path
@@ -121,6 +122,7 @@ class MatchResult:
     labelled_sections: np.ndarray | None = None
     scores: MatchScores | None = None
     selected_by: str = "threshold"
+    undecided: np.ndarray | None = None
 
     @property
     def title(self) -> str:
@@ -351,7 +353,11 @@ def draw_timeline(result: MatchResult) -> bytes:
         steps, threshold = (result.shown_steps, result.decoded_scores, scores.step_sec), scores.point.threshold
     names = (scores.start_sec if scores is not None else 0.0, result.score_name)
     names += (LEFT_OUT_NAMES[result.selected_by], ADDED_NAMES[result.selected_by])
-    plots.plot_timeline(axes, *steps, info.duration_sec, threshold, result.sections_sec, labelled_sec, *names)
+    undecided_sec = None
+    if result.undecided is not None:
+        undecided_sec = to_seconds(result.undecided, info.frame_times_sec, info.duration_sec)
+    timeline = (*steps, info.duration_sec, threshold, result.sections_sec, labelled_sec, *names, undecided_sec)
+    plots.plot_timeline(axes, *timeline)
     plots.add_legend([axes])
     if has_reasons:
         draw_reasons(result, *below)

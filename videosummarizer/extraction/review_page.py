@@ -7,7 +7,9 @@ network: it plays the match by its path relative to the page.
 import base64
 import hashlib
 import html
+import itertools
 import json
+import math
 import os
 import sys
 import zlib
@@ -22,6 +24,8 @@ from videosummarizer.evaluation import decoding
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS
 from videosummarizer.match_files import absolute_path, title_of
 
+# Undecided time is gone through in stretches of at most this length.
+STRETCH_SEC = 60.0
 PAGE_DIR = Path(__file__).with_name("page")
 # The script that cuts, next to the package.
 SCRIPT_PATH = Path(__file__).resolve().parents[2] / "highlight_extractor.py"
@@ -51,6 +55,7 @@ def render_page(
     penalty: float = 0.0,
     reasons: dict | None = None,
     stretches: Sequence[tuple[int, int, str]] = (),
+    undecided: np.ndarray | None = None,
 ) -> bytes:
     """Return the review page of a match, in UTF-8.
 
@@ -74,8 +79,15 @@ def render_page(
         reasons: What the scores are made of and what was measured, as of `reasons.describe_rules`; None if not known.
         stretches: The stretches to label, the one that teaches most first: their first frame, the frame after their
             last, and why they were chosen. All other time of such a page is undecided.
+        undecided: (num_ranges, 2) int64, the frames that nobody has looked at, where no stretches are given; None
+            without any.
     """
     title = title_of(Path(video_path))
+    ranges = [] if undecided is None else np.asarray(undecided).tolist()
+    if stretches:
+        ranges = [[0, len(video_info.frame_times_sec)]]
+    elif ranges:
+        stretches = divide_undecided(ranges, video_info)
     match = {
         "title": title,
         "labels_name": f"{title}.txt",
@@ -94,8 +106,9 @@ def render_page(
         "reasons": reasons,
         "score_name": score_name,
         "sections": np.asarray(sections).tolist(),
-        "stretches": list(stretches),
         "labelled": None if labelled_sections is None else np.asarray(labelled_sections).tolist(),
+        "stretches": list(stretches),
+        "undecided": ranges,
     }
     # Inside <script>, "</script>" and "<!--" would end or change the JSON: no "<" appears in it.
     # All but ASCII is escaped, as the name of a folder may have bytes that are not UTF-8.
@@ -144,6 +157,16 @@ def match_id(title: str, video_path: str | os.PathLike, video_info: media.VideoI
     digest = hashlib.sha256(f"{title}\n{num_bytes}\n{video_info.duration_sec:.6f}\n".encode())
     digest.update(np.ascontiguousarray(video_info.frame_times_sec, "<f8").tobytes())
     return digest.hexdigest()[:16]
+
+
+def divide_undecided(ranges: list[list[int]], video_info: media.VideoInfo) -> list[tuple[int, int, str]]:
+    """Return undecided time as stretches of at most STRETCH_SEC to look at, in order and without a reason."""
+    edges_sec, stretches = video_info.frame_edges_sec, []
+    for start, end in ranges:
+        num_parts = math.ceil((edges_sec[end] - edges_sec[start]) / STRETCH_SEC)
+        borders = np.searchsorted(edges_sec, np.linspace(edges_sec[start], edges_sec[end], num_parts + 1)[1:-1])
+        stretches += [(*frames, "") for frames in itertools.pairwise([start, *borders.tolist(), end])]
+    return [(first, last, reason) for first, last, reason in stretches if first < last]
 
 
 def sections_id(sections: list[list[int]], stretches: Sequence[tuple[int, int, str]]) -> str:

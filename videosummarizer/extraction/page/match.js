@@ -65,6 +65,21 @@ function meanOf(section, values) {
   return sum / (end - start);
 }
 
+/** Returns the parts of ranges, [start, end] each, that others do not cover; both are in order. */
+function subtract(ranges, others) {
+  const rest = [];
+  for (const [start, end] of ranges) {
+    let from = start;
+    for (const [otherStart, otherEnd] of others) {
+      if (otherEnd <= from || otherStart >= end) continue;
+      if (otherStart > from) rest.push([from, otherStart]);
+      from = Math.max(from, otherEnd);
+    }
+    if (from < end) rest.push([from, end]);
+  }
+  return rest;
+}
+
 function clockTime(seconds) {
   const whole = Math.floor(seconds + 2e-6);
   return [whole / 3600, (whole / 60) % 60, whole % 60].map((part) => String(Math.floor(part)).padStart(2, "0")).join(":");

@@ -125,17 +125,8 @@ function decisionAt(frame, step, isDetected) {
 
 /** Returns the parts of stretches of time, [start, end] in seconds, that others do not cover; both are in order. */
 function uncovered(stretches, others) {
-  const rest = [];
-  for (const [start, end] of stretches) {
-    let from = start;
-    for (const [otherStart, otherEnd] of others) {
-      if (otherEnd <= from || otherStart >= end) continue;
-      if (otherStart > from) rest.push([from, otherStart]);
-      from = Math.max(from, otherEnd);
-    }
-    if (from < end) rest.push([from, end]);
-  }
-  return rest.filter(([start, end]) => end - start >= match.step_sec / 2); // frames and steps have other borders
+  // Frames and steps have other borders.
+  return subtract(stretches, others).filter(([start, end]) => end - start >= match.step_sec / 2);
 }
 
 /** Returns the stretches of time in whose steps a condition holds. */

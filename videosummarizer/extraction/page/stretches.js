@@ -1,37 +1,26 @@
-// The stretches that label_next.py chose: going from one to the next, and which of them have been looked at.
-// All other time of the match is undecided: it is neither a highlight nor none, and training leaves it out.
+// Undecided time, which nobody has looked at: it is neither a highlight nor none, and training leaves it out. Its stretches,
+// those that label_next.py chose or all of it in parts: going from one to the next, and which have been looked at.
 
 const stretches = match.stretches.map(([start, end, reason]) => ({ start, end, reason }));
 const undecidedName = `${match.title}_undecided.json`;
+const HATCH_PX = 8; // between two lines of undecided time
 const SHOWN_BEFORE_RATIO = 0.25; // of a stretch, that is in view before it and after it
 
 let stretchIndex = -1; // of the stretch that is shown
 let lookedAt = new Set(); // indices of stretches
 
-/** Returns the sections of the label file: of a page with stretches, what lies in those that have been looked at. */
-function labelSections() {
-  if (!stretches.length) return sections;
-  const decided = [...lookedAt].map((index) => stretches[index]);
-  const parts = sections.flatMap((section) =>
-    decided.map(({ start, end }) => ({ ...section, start: Math.max(section.start, start), end: Math.min(section.end, end) }))
-  );
-  const touching = (a, b) => a && a.id === b.id && a.end === b.start; // a section across two stretches stays one
-  return parts
-    .filter(({ start, end }) => start < end)
-    .sort((a, b) => a.start - b.start)
-    .reduce((rows, row) => (touching(rows.at(-1), row) ? [...rows.slice(0, -1), { ...rows.at(-1), end: row.end }] : [...rows, row]), []);
-}
-
 /** Returns the ranges of frames that nobody has looked at, as the file `<title>_undecided.json` has them. */
 function undecidedRanges() {
-  const ranges = [];
-  let from = 0;
-  for (const { start, end } of [...lookedAt].map((index) => stretches[index]).sort((a, b) => a.start - b.start)) {
-    if (start > from) ranges.push([from, start]);
-    from = end;
-  }
-  if (from < numFrames) ranges.push([from, numFrames]);
-  return ranges;
+  const decided = [...[...lookedAt].map((index) => stretches[index]), ...sections.filter(({ isReviewed }) => isReviewed)];
+  return subtract(match.undecided, decided.map(({ start, end }) => [start, end]).sort(([a], [b]) => a - b));
+}
+
+/** Returns the sections of the label file: what of them is decided. */
+function labelSections() {
+  if (!stretches.length) return sections;
+  const undecided = undecidedRanges();
+  const decidedParts = ({ start, end }) => subtract([[start, end]], undecided);
+  return sections.flatMap((section) => decidedParts(section).map(([start, end]) => ({ ...section, start, end })));
 }
 const undecidedText = () => (stretches.length ? JSON.stringify({ schema_version: 1, undecided: undecidedRanges() }) + "\n" : "");
 
@@ -48,14 +37,14 @@ function showStretch(index) {
 
 /** Goes to the next stretch, the one that teaches most after the one shown, or to the one before (-1). */
 function nextStretch(step = 1) {
-  if (!stretches.length) return announce("This page has no stretches to label: label_next.py writes such pages");
+  if (!stretches.length) return announce("All of this match is decided");
   showStretch((stretchIndex + step + stretches.length) % stretches.length);
   announce(`Stretch ${stretchIndex + 1} of ${stretches.length}`);
 }
 
 /** Marks the stretch that is shown as looked at, or takes the mark away. What it shows as sections are then its labels. */
 function toggleLookedAt() {
-  if (!stretches.length) return announce("This page has no stretches to label: label_next.py writes such pages");
+  if (!stretches.length) return announce("All of this match is decided");
   const isMarked = !lookedAt.has(stretchIndex);
   lookedAt = new Set(lookedAt);
   if (isMarked) lookedAt.add(stretchIndex);
@@ -66,14 +55,15 @@ function toggleLookedAt() {
 }
 
 function showStretchBar() {
-  element.stretchBar.hidden = element.stretchLegend.hidden = !stretches.length;
+  element.stretchBar.hidden = element.stretchLegend.hidden = element.undecidedLegend.hidden = !stretches.length;
   if (!stretches.length) return;
   const { start, end, reason } = stretches[stretchIndex];
+  element.nextStretch.textContent = reason ? "Next most doubtful" : "Next undecided";
   element.lookedAt.setAttribute("aria-pressed", lookedAt.has(stretchIndex));
   element.lookedAt.textContent = lookedAt.has(stretchIndex) ? "\u2611 Looked at" : "\u2610 Looked at";
   element.stretchText.textContent =
     `Stretch ${stretchIndex + 1} of ${stretches.length}, ${preciseTime(edges[start])} – ${preciseTime(edges[end])}; ` +
-    `${lookedAt.size} looked at. Chosen because ${reason}`;
+    `${lookedAt.size} looked at${reason ? `. Chosen because ${reason}` : ""}`;
   changed = true;
 }
 
@@ -88,6 +78,29 @@ function drawStretches(context, width, [top, bottom]) {
   });
 }
 
+/** Hatches undecided time. */
+function drawUndecided(context, toPixel, [top, bottom]) {
+  context.strokeStyle = colors.muted;
+  for (const [start, end] of undecidedRanges()) {
+    const [left, right] = [toPixel(edges[start]), toPixel(edges[end])].map((x) => Math.max(-20, Math.min(x, context.canvas.clientWidth + 20)));
+    if (left >= right) continue;
+    context.save();
+    context.beginPath();
+    context.rect(left, top, right - left, bottom - top);
+    context.clip();
+    context.globalAlpha = 0.4;
+    context.lineWidth = 1;
+    context.beginPath();
+    const height = bottom - top;
+    for (let x = Math.floor((left - height) / HATCH_PX) * HATCH_PX; x < right; x += HATCH_PX) {
+      context.moveTo(x, bottom);
+      context.lineTo(x + height, top);
+    }
+    context.stroke();
+    context.restore();
+  }
+}
+
 /** Opens the page at the stretch that teaches most and has not been looked at. */
 function openStretches() {
   const first = stretches.findIndex((_, index) => !lookedAt.has(index));
@@ -100,7 +113,9 @@ function openStretches() {
  * undecided time comes first: a label file alone would make "no highlight" of time that nobody has looked at.
  */
 async function saveStretches() {
-  if (!lookedAt.size) return showNotice("No stretch is marked as looked at: nothing is saved. Correct the sections of a stretch, and press V.");
+  const [first] = undecidedRanges();
+  if (first && first[0] === 0 && first[1] === numFrames)
+    return showNotice("No stretch is marked as looked at: nothing is saved. Correct the sections of a stretch, and press V.");
   const chosen = labelSections();
   const files = [[undecidedName, undecidedText()], [match.labels_name, textOf(chosen)]];
   let isWritten = false;
@@ -126,10 +141,16 @@ async function saveStretches() {
     const count = `${chosen.length} section${chosen.length === 1 ? "" : "s"}`;
     const done = `${isWritten ? "Saved" : "Downloaded"} the labels of ${lookedAt.size} of ${stretches.length} stretches (${count})`;
     announce(done);
-    showNotice(
+    const text =
       `${done} as ${match.labels_name} and ${undecidedName}. Both belong next to the match, in ${match.command.labels_dir || "its folder"}: ` +
-        "all time that was not looked at is undecided, and training leaves it out."
-    );
+      "all time that was not looked at is undecided, and training leaves it out.";
+    if (stretches[0].reason) showNotice(text); // of label_next.py, from which nothing is cut
+    else
+      showNotice(
+        `${text} To cut from them, run this where highlight_extractor.py ran:`,
+        [["Copy the command", copyCommand]],
+        cutCommand(match.command.labels_dir + match.labels_name, match.command.output_dir)
+      );
     return true; // this notice stays
   };
   if (isWritten) return finish();

@@ -238,6 +238,7 @@ function drawAxis(width, height) {
     const [left, right] = [toX(edges[start], width), toX(edges[end], width)];
     context.fillRect(left, top, Math.max(2, right - left), bottom - top);
   }
+  drawUndecided(context, (seconds) => toX(seconds, width), [LANES.sections[0], plot[1]]);
   drawStretches(context, width, LANES.labelled);
   if (curves.width && curves.height) context.drawImage(curves, 0, 0, width, height);
 }
@@ -250,6 +251,7 @@ function drawOverview(width, height) {
   context.fillStyle = colors.found;
   for (const { start, end } of sections)
     context.fillRect(edges[start] * scale, 3, Math.max(1.5, (edges[end] - edges[start]) * scale), height - 6);
+  drawUndecided(context, (seconds) => seconds * scale, [0, height]);
   context.strokeStyle = colors.text;
   context.lineWidth = 1.5;
   context.strokeRect(view.start * scale + 0.75, 0.75, Math.max(4, (view.end - view.start) * scale - 1.5), height - 1.5);
@@ -266,7 +268,7 @@ function drawTimeline() {
   const [width, height, ratio] = [axis.clientWidth, axis.clientHeight, devicePixelRatio];
   if (!isDrawn(curves, width, height, ratio, view, colors)) drawCurves(width, height);
   if (!isDrawn(axis, width, height, ratio, view, colors, sections, selected, lookedAt)) drawAxis(width, height);
-  if (!isDrawn(overview, width, ratio, view, colors, sections)) drawOverview(width, overview.clientHeight);
+  if (!isDrawn(overview, width, ratio, view, colors, sections, lookedAt)) drawOverview(width, overview.clientHeight);
   placePlayhead(element.axisPlayhead, toX(now(), width), width);
   placePlayhead(element.overviewPlayhead, (now() / edges[numFrames]) * width, width);
 }
