@@ -275,15 +275,18 @@ def test_the_timeline_is_a_figure_of_the_match(monkeypatch):
     monkeypatch.setattr(plots, "plot_timeline", record)
     image = outputs.draw_timeline(FOUND)
     assert struct.unpack(">8s8xii", image[:24]) == (b"\x89PNG\r\n\x1a\n", 1430, 396)
-    outputs.draw_timeline(replace(FOUND, labelled_sections=None))
-    (axes, *curve, threshold, predicted_sec, labelled_sec, start_sec, score_name, left_out, added), second = plotted
+    outputs.draw_timeline(replace(FOUND, labelled_sections=None, undecided=np.array([[0, 10], [40, 50]])))
+    (axes, *curve, threshold, predicted_sec, labelled_sec, start_sec, score_name, *others), second = plotted
+    left_out, added, undecided_sec = others
     scores, in_context, step_sec, duration_sec = curve
     assert scores.tolist() == STEP_SCORES.ravel().tolist()
     assert in_context.tolist() == FOUND.decoded_scores.tolist()
     assert (step_sec, duration_sec, threshold) == (pytest.approx(0.35), 2.8, 0.512346)
     assert predicted_sec == pytest.approx(FOUND.sections_sec)
     assert labelled_sec == pytest.approx(np.array([[0.04 + 5 * 1.001 / 30, 0.04 + 30 * 1.001 / 30]]))
-    assert (start_sec, score_name, second[-5]) == (0, "score", None)
+    assert (start_sec, score_name, second[-6]) == (0, "score", None)
+    assert undecided_sec is None
+    assert second[-1].tolist() == FOUND.info.frame_times_sec[[[0, 10], [40, 50]]].tolist()
     assert (left_out, added) == ("left out", "added by --padding")
     legend = axes.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == [
