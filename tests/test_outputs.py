@@ -276,9 +276,10 @@ def test_the_timeline_is_a_figure_of_the_match(monkeypatch):
     image = outputs.draw_timeline(FOUND)
     assert struct.unpack(">8s8xii", image[:24]) == (b"\x89PNG\r\n\x1a\n", 1430, 396)
     outputs.draw_timeline(replace(FOUND, labelled_sections=None, undecided=np.array([[0, 10], [40, 50]])))
-    (axes, *curve, threshold, predicted_sec, labelled_sec, start_sec, score_name, *others), second = plotted
-    left_out, added, undecided_sec = others
-    scores, in_context, step_sec, duration_sec = curve
+    (axes, scores, in_context, step_sec, duration_sec, threshold, predicted_sec, labelled_sec, *others), second = (
+        plotted
+    )
+    start_sec, score_name, left_out, added, undecided_sec = others
     assert scores.tolist() == STEP_SCORES.ravel().tolist()
     assert in_context.tolist() == FOUND.decoded_scores.tolist()
     assert (step_sec, duration_sec, threshold) == (pytest.approx(0.35), 2.8, 0.512346)
