@@ -12,7 +12,9 @@ from videosummarizer.evaluation.decoding import (
     MAX_EVIDENCE,
     decoded_scores,
     evidence_per_sec,
+    evidence_ratios,
     find_sections,
+    find_too_short,
     log_odds,
     match_margins,
     section_margins,
@@ -354,3 +356,23 @@ def test_a_score_that_is_no_number_is_no_section():
     assert find([0.9, np.nan, 0.9], 0.5) == []
     margins = match_margins(np.array([0.9, np.nan, 0.9]), 1.0, 3.0, np.array([0.5, 0.6]), 0.5)
     assert not (margins >= -MARGIN_TOLERANCE).any()
+
+
+def test_scores_in_context_reach_the_threshold_exactly_also_where_evidence_and_penalty_are_equal():
+    # A burst that holds just what a section costs, at thresholds whose log-odds do not give the same number back.
+    for threshold in np.random.default_rng(0).uniform(0.05, 0.95, 200):
+        score = 1 / (1 + math.exp(-log_odds(threshold) - 1))
+        shown = decoded_scores(np.array([0.01, score, score, 0.01]), 1.0, 4.0, threshold, 2.0)
+        assert (shown >= threshold).tolist() == [False, True, True, False]
+
+
+def test_runs_that_are_too_short_hold_a_part_of_the_evidence_that_a_section_needs():
+    scores = np.array([0.1, 0.75, 0.1, 0.1, 0.75, 0.75, 0.75, 0.1, 0.9])  # of log-odds 1.1 and 2.2 times LOG_3
+    penalty = 2.5 * LOG_3
+    shown = decoded_scores(scores, 1.0, 8.0, 0.5, penalty)
+    runs = find_too_short(scores, shown, 0.5)
+    assert runs.tolist() == [[1, 2]]
+    assert find_sections(scores, 1.0, 8.0, 0.5, penalty).tolist() == [[4, 7]]
+    durations_sec = step_durations(len(scores), 1.0, 8.0)
+    assert evidence_ratios(runs, shown, durations_sec, 0.5, penalty) == pytest.approx([1 / 2.5])
+    assert find_too_short(scores, decoded_scores(scores, 1.0, 8.0, 0.5, 0.0), 0.5).shape == (0, 2)

@@ -16,11 +16,14 @@ from test_outputs import FOUND
 
 from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.evaluation import plots
 from videosummarizer.extraction import measures, outputs, reasons, scoring
 from videosummarizer.extraction.reasons import Reasons, describe_steps, describe_stretches
 from videosummarizer.training import contributions, inference
 
 NUM_STEPS, STEP_SEC = 400, 0.5
+DRAW_TIMELINE = outputs.draw_timeline
+SELECTED_BY = {name: selected_by for selected_by, name in outputs.LEFT_OUT_NAMES.items()}
 
 
 def measured_as(**values):
@@ -192,6 +195,14 @@ def test_a_match_is_measured_while_it_is_scored_and_decoded_once(match, monkeypa
     assert describe_stretches(why, 40, np.array([[8.0, 12.0]]), 0.5)[0][0] == "loud for this match"
 
 
+def test_large_frames_are_measured_at_a_part_of_their_pixels():
+    frames = np.full((4, 130, 200, 3), 40, np.uint8)
+    frames[:, 1::2, :], frames[:, :, 1::2] = 255, 0  # these are left out
+    frames[2:, ::2, ::2] = 90
+    meter = measures.StepMeter(DataConfig(1.0, 4, 130, 200, 4000, False), 4)
+    np.testing.assert_array_equal(meter.measure(frames, np.zeros(4000, np.float32))[:, 2], [0, 0, 50, 0])
+
+
 def explained_match():
     """FOUND with contributions, of which the log-odds are the sum, and measures."""
     rng = np.random.default_rng(0)
@@ -260,3 +271,44 @@ def test_another_threshold_keeps_the_reasons_without_scoring_again(extract, monk
     labels.write_text("0,30\n")
     assert extract.cut(match, "--sections", labels, "--overwrite") == 0  # also without a checkpoint
     assert list(extract.report()["sections"][0]["contributions"]) == list(why.part_names)
+
+
+# ---- The timeline
+
+
+def test_the_timeline_shows_the_contributions_and_the_words_below_the_scores(monkeypatch):
+    figures, to_png = [], plots.to_png
+    monkeypatch.setattr(plots, "to_png", lambda figure: figures.append(figure) or to_png(figure))
+    result = explained_match()
+    outputs.draw_timeline(result)
+    scores, parts, words = figures[0].axes
+    steps = result.scores.reasons.steps.reshape(-1, 3)
+    drawn = {patch.get_label(): patch.get_data() for patch in parts.patches}
+    assert list(drawn) == ["loudness", "audio", "video"]
+    for name, column in zip(drawn, steps.T, strict=True):
+        np.testing.assert_array_equal(drawn[name].values, column)
+        np.testing.assert_allclose(drawn[name].edges, np.arange(9) * 0.35)
+    assert [text.get_text() for text in parts.get_legend().get_texts()] == list(drawn)
+    assert parts.get_ylabel() == "log-odds"
+    assert [label.get_text() for label in words.get_yticklabels()] == describe_steps(result.scores.reasons, 8, 0.35)[0]
+    assert scores.get_xlim() == parts.get_xlim() == words.get_xlim() == (0, 2.8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left_out", "added"),
+    [
+        (["--length", "0.5"], "left out by --length", "added by --padding"),
+        (["--padding", "0.5"], "left out", "added by --padding"),
+        (["--sections"], "not in the label file", "only in the label file"),
+    ],
+)
+def test_the_timeline_names_what_else_selected_sections(extract, monkeypatch, arguments, left_out, added):
+    names, draw = [], plots.plot_timeline
+    monkeypatch.setattr(outputs, "draw_timeline", DRAW_TIMELINE)
+    monkeypatch.setattr(plots, "plot_timeline", lambda *given: names.append(given[-2:]) or draw(*given))
+    if arguments == ["--sections"]:
+        (extract.folder / "corrected.txt").write_text("0,30\n")
+        arguments = ["--sections", extract.folder / "corrected.txt"]
+    assert extract(extract.match(), *arguments) == 0
+    assert names == [(left_out, added)]
+    assert f'"selected_by": "{SELECTED_BY[left_out]}"' in (extract.out / "match.html").read_text()

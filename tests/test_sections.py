@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from videosummarizer.sections import coverage, label_segments, overlaps_sec, runs_of
+from videosummarizer.sections import coverage, label_segments, overlaps_sec, runs_of, subtract_sections
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,14 @@ def test_overlaps_are_the_seconds_of_each_section_that_other_ones_cover():
     assert overlaps_sec(sections_sec, others_sec).tolist() == [0.5, 2.0, 0.0]
     assert overlaps_sec(sections_sec, others_sec[:0]).tolist() == [0.0, 0.0, 0.0]
     assert overlaps_sec(sections_sec[:0], others_sec).tolist() == []
+
+
+def test_what_other_sections_do_not_cover_is_left():
+    sections_sec = np.array([[0.0, 4.0], [6.0, 9.0], [10.0, 11.0]])
+    others_sec = np.array([[1.0, 2.0], [3.0, 7.0], [10.0, 11.0]])
+    assert subtract_sections(sections_sec, others_sec).tolist() == [[0, 1], [2, 3], [7, 9]]
+    assert subtract_sections(others_sec, sections_sec).tolist() == [[4, 6]]
+    none = np.empty((0, 2))
+    assert subtract_sections(sections_sec, none).tolist() == sections_sec.tolist()
+    assert subtract_sections(none, others_sec).shape == (0, 2)
+    assert subtract_sections(none, none).shape == (0, 2)

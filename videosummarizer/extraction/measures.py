@@ -15,6 +15,8 @@ MEASURES = ("level", "onsets", "motion", "shots")
 AUDIO_MEASURES = MEASURES[:2]
 # Windows of the spectral flux are about this long.
 WINDOW_SEC = 0.023
+# Larger frames are measured at every second, third, ... pixel, so that at least this many are left along an edge.
+MIN_EDGE_PX = 64
 # Bins of each color in a histogram.
 NUM_BINS = 16
 
@@ -61,7 +63,8 @@ class StepMeter:
         Returns:
             (K, M) float64, by `names`. Those of the first segment are compared with its own first frame and window.
         """
-        frames, last = frames.astype(np.float32), self.last
+        stride = max(1, min(frames.shape[1:3]) // MIN_EDGE_PX)
+        frames, last = frames[:, ::stride, ::stride].astype(np.float32), self.last
         histograms = np.stack([color_histogram(frame) for frame in frames])
         spectra = None if self.config.apply_mfcc else log_spectra(audio, self.config.audio_sample_rate)
         if last is None:
