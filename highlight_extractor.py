@@ -52,7 +52,7 @@ from videosummarizer.extraction.arguments import parse_args
 from videosummarizer.extraction.exports.timeline import ExportError
 from videosummarizer.extraction.job import (
     LONGEST_ENDING,
-    SUFFIXES,
+    MATCH_SUFFIXES,
     ExtractionError,
     Job,
     describe_conflict,
@@ -105,7 +105,7 @@ def make_job(video_path: Path, checkpoint: Checkpoint | None, args: argparse.Nam
         raise ExtractionError(problem)
     title = match_files.title_of(video_path)
     captions.require_fonts(title if args.captions else "", args.intro or "", str(video_path))
-    path_of = {suffix: match_files.find_file(args.output_dir / f"{title}{suffix}") for suffix in SUFFIXES}
+    path_of = {suffix: match_files.find_file(args.output_dir / f"{title}{suffix}") for suffix in MATCH_SUFFIXES}
     previous = read_previous_report(path_of[".json"])
     settings = {name: getattr(args, name) for name in SETTINGS}
     sections_path = args.sections and label_sections.find_sections_file(args.sections, video_path)

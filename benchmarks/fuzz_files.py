@@ -208,7 +208,7 @@ def prepare_job(folder: Path) -> None:
 
 def read_report(folder: Path) -> None:
     """Do what stage 4 does with the files of a previous run."""
-    path_of = {suffix: folder / f"match{suffix}" for suffix in job.SUFFIXES}
+    path_of = {suffix: folder / f"match{suffix}" for suffix in job.MATCH_SUFFIXES}
     report = job.read_previous_report(path_of[".json"])
     for settings in (JOB_SETTINGS, {**JOB_SETTINGS, "length": 480.0}):
         match = job.Job(folder / "match.mp4", path_of, SCORED_WITH, settings, report, list(match_writers.WRITERS))

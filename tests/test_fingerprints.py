@@ -118,7 +118,7 @@ def test_audio_is_whitened_by_the_statistics_of_the_match():
         FrameTransform(0.52, 0.47, 1.33, 1.1),
     ],
 )
-def test_block_means_are_means_of_the_pixels_inside(transform):
+def test_grid_means_are_means_of_the_pixels_inside(transform):
     thumbnails = np.random.default_rng(3).integers(0, 256, (3, HEIGHT_PX, WIDTH_PX), np.uint8)
     # The match's frame as fine points, each put where it lies in the query's frame.
     fine = 200
@@ -130,17 +130,17 @@ def test_block_means_are_means_of_the_pixels_inside(transform):
     across, down = (a.reshape(len(a), -1, fine).sum(axis=2) for a in (across, down))
     expected = np.stack([down @ thumbnail @ across.T for thumbnail in thumbnails.astype(float)])
     is_covered = (down.sum(axis=1) > 0.9)[:, None] & (across.sum(axis=1) > 0.9)
-    rows, is_inside = fingerprints.block_means(thumbnails, transform)
+    rows, is_inside = fingerprints.grid_means(thumbnails, transform)
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows.reshape(expected.shape), expected, atol=1)
     assert is_inside.tolist() == is_covered.ravel().tolist()
 
 
-def test_block_means_of_many_frames_are_in_order():
+def test_grid_means_of_many_frames_are_in_order():
     random = np.random.default_rng(4)
     levels = random.integers(0, 256, 1500).astype(np.uint8)
     thumbnails = np.broadcast_to(levels[:, None, None], (1500, HEIGHT_PX, WIDTH_PX))
-    rows, _ = fingerprints.block_means(thumbnails, FrameTransform())
+    rows, _ = fingerprints.grid_means(thumbnails, FrameTransform())
     np.testing.assert_allclose(rows, np.tile(levels[:, None], (1, 336)), rtol=1e-4)
 
 

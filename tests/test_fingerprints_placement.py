@@ -107,7 +107,7 @@ def test_rows_are_whitened_by_the_match():
     query, reference, _ = make_pair(FrameTransform(), num_frames=150)
     describer = fingerprints.FrameDescriber(query, reference, FrameTransform())
     rows_of_reference = fingerprints.local_contrast_normalise(
-        fingerprints.block_means(reference.thumbnails, FrameTransform())[0], describer.is_used
+        fingerprints.grid_means(reference.thumbnails, FrameTransform())[0], describer.is_used
     )
     rows_of_reference = rows_of_reference - rows_of_reference.mean(axis=0)
     variances, directions = np.linalg.eigh(rows_of_reference.T @ rows_of_reference / len(rows_of_reference))

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from videosummarizer.extraction.exports.media_url import relative_url
+from videosummarizer.extraction.exports.media_url import export_url
 
 
 @pytest.mark.parametrize(
@@ -18,18 +18,18 @@ from videosummarizer.extraction.exports.media_url import relative_url
     ],
 )
 def test_the_url_is_relative_to_the_folder(folder, url):
-    assert relative_url(Path("/videos/week 1/한 #1.mp4"), folder) == url
+    assert export_url(Path("/videos/week 1/한 #1.mp4"), folder) == url
 
 
 def test_a_relative_folder_counts_from_the_current_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert relative_url(tmp_path / "a.mp4", "out") == "../a.mp4"
+    assert export_url(tmp_path / "a.mp4", "out") == "../a.mp4"
 
 
 def test_both_can_be_moved_together(tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "a b.mp4").write_bytes(b"a match")
-    url = relative_url(tmp_path / "old" / "a b.mp4", tmp_path / "old" / "out")
+    url = export_url(tmp_path / "old" / "a b.mp4", tmp_path / "old" / "out")
     (tmp_path / "old").rename(tmp_path / "new")
     (tmp_path / "new" / "out").mkdir()
     assert (tmp_path / "new" / "out" / unquote(url)).read_bytes() == b"a match"
@@ -39,17 +39,17 @@ def test_a_link_to_a_match_keeps_its_name(tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "0001.mp4").write_bytes(b"")
     (tmp_path / "final.mp4").symlink_to(tmp_path / "store" / "0001.mp4")
-    assert relative_url(tmp_path / "final.mp4", tmp_path / "out") == "../final.mp4"
+    assert export_url(tmp_path / "final.mp4", tmp_path / "out") == "../final.mp4"
 
 
 def test_a_link_to_a_folder_of_matches_keeps_its_name(tmp_path):
     (tmp_path / "store" / "2026").mkdir(parents=True)
     (tmp_path / "season").symlink_to(tmp_path / "store" / "2026")
-    assert relative_url(tmp_path / "season" / "a.mp4", tmp_path / "out") == "../season/a.mp4"
+    assert export_url(tmp_path / "season" / "a.mp4", tmp_path / "out") == "../season/a.mp4"
 
 
 def test_where_a_link_leads_to_the_folder_the_url_is_absolute(tmp_path):
     (tmp_path / "disk" / "deep" / "out").mkdir(parents=True)
     (tmp_path / "out").symlink_to(tmp_path / "disk" / "deep" / "out")
     match = tmp_path / "a.mp4"
-    assert relative_url(match, tmp_path / "out") == match.as_uri()
+    assert export_url(match, tmp_path / "out") == match.as_uri()

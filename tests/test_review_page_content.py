@@ -13,6 +13,7 @@ import pytest
 from review_page_browser import info_of
 
 from videosummarizer.extraction import review_page
+from videosummarizer.extraction.exports.media_url import relative_url
 
 SCORES = np.array([0.12344, 0.12346, 0.98765432, 1.0, 0.0])
 DECODED_SCORES = np.array([0.22222, 0.33337, 0.987, 0.99996])
@@ -182,9 +183,9 @@ def test_a_constant_rate_takes_few_bytes_even_over_three_hours():
 
 def test_the_video_is_named_relative_to_the_page(tmp_path):
     video_path = tmp_path / "matches" / "a b#1?.mp4"
-    assert review_page.relative_url(video_path, tmp_path / "matches") == "a%20b%231%3F.mp4"
-    assert review_page.relative_url(video_path, tmp_path / "x" / "y") == "../../matches/a%20b%231%3F.mp4"
-    assert review_page.relative_url(video_path, tmp_path) == "matches/a%20b%231%3F.mp4"
+    assert relative_url(video_path, tmp_path / "matches") == "a%20b%231%3F.mp4"
+    assert relative_url(video_path, tmp_path / "x" / "y") == "../../matches/a%20b%231%3F.mp4"
+    assert relative_url(video_path, tmp_path) == "matches/a%20b%231%3F.mp4"
 
 
 def test_links_keep_their_names_and_paths_may_be_relative(tmp_path, monkeypatch):
@@ -192,15 +193,15 @@ def test_links_keep_their_names_and_paths_may_be_relative(tmp_path, monkeypatch)
     (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
     (tmp_path / "far" / "real.mp4").touch()
     (tmp_path / "match.mp4").symlink_to(tmp_path / "far" / "real.mp4")
-    assert review_page.relative_url(tmp_path / "match.mp4", tmp_path / "out") == "../match.mp4"
-    assert review_page.relative_url(tmp_path / "a.mp4", tmp_path / "link") == "../a.mp4"
-    assert review_page.relative_url(tmp_path / "link" / "a.mp4", tmp_path) == "link/a.mp4"
-    assert review_page.relative_url(tmp_path / "link" / ".." / "a.mp4", tmp_path) == "far/a.mp4"
+    assert relative_url(tmp_path / "match.mp4", tmp_path / "out") == "../match.mp4"
+    assert relative_url(tmp_path / "a.mp4", tmp_path / "link") == "../a.mp4"
+    assert relative_url(tmp_path / "link" / "a.mp4", tmp_path) == "link/a.mp4"
+    assert relative_url(tmp_path / "link" / ".." / "a.mp4", tmp_path) == "far/a.mp4"
     monkeypatch.chdir(tmp_path / "far")
-    assert review_page.relative_url("b.mp4", ".") == "b.mp4"
-    assert review_page.relative_url("b.mp4", "away") == "../b.mp4"
-    assert review_page.relative_url("a:b %d.mp4", ".") == "a%3Ab%20%25d.mp4"
-    assert review_page.relative_url(os.fsdecode(b"\xb0/b.mp4"), ".") == "%B0/b.mp4"  # a folder that is not UTF-8
+    assert relative_url("b.mp4", ".") == "b.mp4"
+    assert relative_url("b.mp4", "away") == "../b.mp4"
+    assert relative_url("a:b %d.mp4", ".") == "a%3Ab%20%25d.mp4"
+    assert relative_url(os.fsdecode(b"\xb0/b.mp4"), ".") == "%B0/b.mp4"  # a folder that is not UTF-8
 
 
 def test_a_video_on_another_drive_is_named_by_a_file_url(tmp_path, monkeypatch):
@@ -209,7 +210,7 @@ def test_a_video_on_another_drive_is_named_by_a_file_url(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os.path, "relpath", refuse)
     video_path = tmp_path / "a b.mp4"
-    assert review_page.relative_url(video_path, tmp_path) == f"file://{tmp_path.as_posix()}/a%20b.mp4"
+    assert relative_url(video_path, tmp_path) == f"file://{tmp_path.as_posix()}/a%20b.mp4"
 
 
 @pytest.mark.parametrize("called", ["relative", "absolute", "link", "in its folder", "imported", "imported elsewhere"])

@@ -364,7 +364,7 @@ def test_a_section_that_has_ended_keeps_no_picture(tmp_path):
     clip = greys(tmp_path / "a.mp4", [100] * 60)
     sections = reel_sections.list_sections(clip, media.probe(clip), np.array([[0, 20], [30, 50]]), "a", None)
     with section_clips.MatchReaders() as readers:
-        fit = PictureFit((64, 64), section_clips.displayed_size_px(readers, sections[0]), "crop")
+        fit = PictureFit((64, 64), section_clips.square_pixel_size(readers, sections[0]), "crop")
         one, other = (section_clips.SectionVideo(section, readers, 0, fit) for section in sections)
         one.picture(0.0)
         assert (one.current.pts, len(one.path.pts)) == (0, 20)

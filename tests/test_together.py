@@ -184,7 +184,7 @@ def test_scores_of_an_earlier_run_rank_sections_and_one_match_without_them_is_re
 
 def test_a_reel_that_is_replaced_stays_until_the_new_one_is_cut(extract, week, monkeypatch, caplog):
     assert extract.cut(*week) == 0
-    files = {f"week{suffix}" for suffix in together.SUFFIXES}
+    files = {f"week{suffix}" for suffix in together.REEL_SUFFIXES}
     before = {name: value for name, value in contents(extract.out).items() if name in files}
 
     def fail(*arguments):

@@ -26,7 +26,7 @@ MAX_MESSAGES = 20
 # A field is text if it has two letters in a row, or a letter that is not of the alphabet, such as a syllable of Hangul.
 HEADER_FIELD = re.compile(r"[^\W\d_]{2,}|(?![\x00-\x7f])[^\W\d_]")
 # Hours, minutes, seconds and a frame number, as editing software writes them.
-TIMECODE = re.compile(r"\d+:\d+:\d+[:;]\d+", re.ASCII)
+TIMECODE_FIELD = re.compile(r"\d+:\d+:\d+[:;]\d+", re.ASCII)
 # A whole number as pandas writes it in a column with gaps.
 FLOAT_FRAME = re.compile(r"\d+\.0+", re.ASCII)
 # The digits of a frame number. Python converts no longer ones.
@@ -183,7 +183,7 @@ def describe_form(line: str, fields: list[str]) -> str | None:
         What was received, what was expected, and what to do; None for any other line.
     """
     shown = f"({excerpt(line)!r})"
-    if timecode := next(filter(TIMECODE.fullmatch, fields), None):
+    if timecode := next(filter(TIMECODE_FIELD.fullmatch, fields), None):
         return (
             f"the timecode {excerpt(timecode)!r}, whose last number counts frames, expected HH:MM:SS[.fff]: leave the "
             "frames out, or write them as a fraction of a second (10 frames of 30 per second are .333)"

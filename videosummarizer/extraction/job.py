@@ -22,11 +22,11 @@ from videosummarizer.untrusted_file import excerpt, parse_json, read_limited
 # The largest JSON file of a previous run that is read. It has 100 bytes per second of the match.
 MAX_REPORT_BYTES = 2**26
 # All files of a match, by the ends of their names.
-SUFFIXES = (".json", *(writer.suffix for writer in WRITERS))
+MATCH_SUFFIXES = (".json", *(writer.suffix for writer in WRITERS))
 # The longest value of a setting that is read from a report.
 MAX_SETTING_LENGTH = 500
 # The end of the longest name of a file that is written for a match.
-LONGEST_ENDING = f"{max(SUFFIXES, key=len)}.part"
+LONGEST_ENDING = f"{max(MATCH_SUFFIXES, key=len)}.part"
 
 
 class ExtractionError(Exception):
@@ -39,7 +39,7 @@ class Job:
 
     Attributes:
         video_path: The match.
-        path_of: The paths of its files, by SUFFIXES.
+        path_of: The paths of its files, by MATCH_SUFFIXES.
         scored_with: What decides the scores: the version of the match and, unless a label file says what is cut, the
             checkpoint or the version of `activity`, and the part of the match that is scored.
         settings: The arguments that decide everything else; those that are None are not in use.
@@ -114,10 +114,10 @@ class Job:
         before it replaced them.
         """
         recorded = self.previous_report.get("outdated")
-        suffixes = {suffix for suffix in SUFFIXES if isinstance(recorded, list) and suffix in recorded}
+        suffixes = {suffix for suffix in MATCH_SUFFIXES if isinstance(recorded, list) and suffix in recorded}
         if self.previous_report.get("labels_sha256", self.labels_sha256) != self.labels_sha256:
             suffixes |= {writer.suffix for writer in self.writers if writer.shows_labels}
-        return [suffix for suffix in SUFFIXES if suffix in suffixes and self.path_of[suffix].exists()]
+        return [suffix for suffix in MATCH_SUFFIXES if suffix in suffixes and self.path_of[suffix].exists()]
 
     def replace_files(self, writers: list[FileWriter]) -> list[str]:
         """Delete the existing files that no writer replaces, and return the suffixes of those that are to be replaced.

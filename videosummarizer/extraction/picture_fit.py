@@ -20,7 +20,7 @@ class PictureFit:
 
     Args:
         size_px: The width and the height of the picture.
-        displayed_size_px: The width and the height of the frames as shown, in square pixels.
+        shown_size_px: The width and the height of the frames as shown, in square pixels.
         fit: One of reel_style.FITS.
 
     Attributes:
@@ -29,18 +29,18 @@ class PictureFit:
         frame_size_px: The size of the fitted frames, smaller than size_px if they do not fill the picture.
     """
 
-    def __init__(self, size_px: tuple[int, int], displayed_size_px: tuple[float, float], fit: str):
+    def __init__(self, size_px: tuple[int, int], shown_size_px: tuple[float, float], fit: str):
         self.size_px = size_px
-        scales = [length / displayed for length, displayed in zip(size_px, displayed_size_px, strict=True)]
+        scales = [length / displayed for length, displayed in zip(size_px, shown_size_px, strict=True)]
         # A side that misses the picture by less than two pixels is as long as the picture: sizes are even.
-        self.scaled_px = scaled_size_px(size_px, displayed_size_px, max(scales) if fit == "crop" else min(scales))
+        self.scaled_px = scaled_size_px(size_px, shown_size_px, max(scales) if fit == "crop" else min(scales))
         self.frame_size_px = tuple(map(min, self.scaled_px, size_px))
         self.is_vertical = self.scaled_px[1] > size_px[1]
         self.window_length = min(size_px[0] / self.scaled_px[0], size_px[1] / self.scaled_px[1], 1.0)
         self.fills_picture = self.frame_size_px == size_px
         self.scale = Scaler(*self.scaled_px, matrix_of=scaler_matrix)
         self.small_px = tuple(math.ceil(length / BLUR_FACTOR) for length in size_px)
-        self.small_scaled_px = scaled_size_px(self.small_px, displayed_size_px, max(scales) / BLUR_FACTOR)
+        self.small_scaled_px = scaled_size_px(self.small_px, shown_size_px, max(scales) / BLUR_FACTOR)
         self.scale_small = Scaler(*self.small_scaled_px, matrix_of=scaler_matrix)
 
     def draw(self, frame: av.VideoFrame, centre: float) -> np.ndarray:
@@ -62,9 +62,9 @@ class PictureFit:
         return np.asarray(darkened.resize(self.size_px, Image.Resampling.BICUBIC))
 
 
-def scaled_size_px(size_px: tuple[int, int], displayed_size_px: tuple[float, float], scale: float) -> tuple[int, int]:
+def scaled_size_px(size_px: tuple[int, int], shown_size_px: tuple[float, float], scale: float) -> tuple[int, int]:
     """Return the size of scaled frames; a side that misses the picture's by less than two pixels is as long."""
-    lengths = [max(1, round(displayed * scale)) for displayed in displayed_size_px]
+    lengths = [max(1, round(displayed * scale)) for displayed in shown_size_px]
     return tuple(
         length if abs(scaled - length) < 2 else scaled for scaled, length in zip(lengths, size_px, strict=True)
     )

@@ -15,14 +15,14 @@ import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
 from videosummarizer import media
 from videosummarizer.evaluation import decoding
+from videosummarizer.extraction.exports.media_url import relative_url
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS
-from videosummarizer.match_files import absolute_path, title_of
+from videosummarizer.match_files import title_of
 
 # Undecided time is gone through in stretches of at most this length.
 STRETCH_SEC = 60.0
@@ -206,18 +206,6 @@ def program_words() -> list[str]:
     if os.path.exists(sys.argv[0]) and os.path.samefile(sys.argv[0], SCRIPT_PATH):
         return [sys.orig_argv[0], sys.argv[0]]
     return ["python", SCRIPT_PATH.name if Path.cwd() == SCRIPT_PATH.parent else str(SCRIPT_PATH)]
-
-
-def relative_url(video_path: str | os.PathLike, page_dir: str | os.PathLike) -> str:
-    """Return the relative URL of the video, or a file URL where there is none (another drive).
-
-    Links are not followed: the URL has the names that the user gave.
-    """
-    video_path = absolute_path(video_path)
-    try:
-        return quote(os.fsencode(Path(os.path.relpath(video_path, absolute_path(page_dir))).as_posix()))
-    except ValueError:
-        return video_path.as_uri()
 
 
 def pack_frame_times(frame_times_sec: np.ndarray, duration_sec: float) -> dict:

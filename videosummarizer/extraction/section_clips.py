@@ -35,13 +35,13 @@ class MatchReaders:
     Attributes:
         opened: The path, what closes it, and the reader, by purpose.
         playing: The section that plays, by lane.
-        displayed_size_px: The sizes that `displayed_size_px` found, by path.
+        square_pixel_sizes: The sizes that `square_pixel_size` found, by path.
     """
 
     def __init__(self):
         self.opened: dict[str, tuple[Path, contextlib.ExitStack, object]] = {}
         self.playing: dict[int, SectionVideo] = {}
-        self.displayed_size_px: dict[Path, tuple[float, float]] = {}
+        self.square_pixel_sizes: dict[Path, tuple[float, float]] = {}
 
     def __enter__(self) -> "MatchReaders":
         return self
@@ -75,13 +75,13 @@ class MatchReaders:
         return self.opened[purpose][2]
 
 
-def displayed_size_px(readers: MatchReaders, section: ReelSection) -> tuple[float, float]:
+def square_pixel_size(readers: MatchReaders, section: ReelSection) -> tuple[float, float]:
     """Return the width and the height of a match as shown, in square pixels.
 
     Raises:
         media.MediaError: No frame of it decodes.
     """
-    if (known := readers.displayed_size_px.get(section.video_path)) is not None:
+    if (known := readers.square_pixel_sizes.get(section.video_path)) is not None:
         return known
     stream = readers.frames("size", section).stream
     with reading(section.video_path):
@@ -90,7 +90,7 @@ def displayed_size_px(readers: MatchReaders, section: ReelSection) -> tuple[floa
         raise media.no_frame_error(section.video_path)
     height_px = float(section.video_info.height_px)
     size_px = height_px * displayed_aspect_ratio(frame, stream), height_px
-    readers.displayed_size_px[section.video_path] = size_px
+    readers.square_pixel_sizes[section.video_path] = size_px
     return size_px
 
 

@@ -34,7 +34,7 @@ from videosummarizer.extraction.section_clips import (
     MatchReaders,
     SectionAudio,
     SectionVideo,
-    displayed_size_px,
+    square_pixel_size,
 )
 from videosummarizer.labels import format_time
 
@@ -72,7 +72,7 @@ def render_styled_reel(
     heard = next((section for section in sections if section.video_info.audio_index is not None), None)
     try:
         with MatchReaders() as readers:
-            displayed_px = displayed_size_px(readers, main)
+            displayed_px = square_pixel_size(readers, main)
             size_px = style.size_px(*displayed_px, height_px)
             source = readers.frames("size", main).stream
             audio = heard and widest(
@@ -133,7 +133,7 @@ def section_clips(
     The parts of a section share its reader: a cross-fade is a part of its own, so that only there two pictures are
     computed for each frame.
     """
-    fit = PictureFit(size_px, displayed_size_px(readers, section), style.fit)
+    fit = PictureFit(size_px, square_pixel_size(readers, section), style.fit)
     source = SectionVideo(section, readers, lane, fit)
 
     def make_clip(first_sec: float, duration_sec: float):

@@ -16,8 +16,7 @@ from videosummarizer.error_messages import count_of
 from videosummarizer.extraction import decoding_process, joined_reel, reel_sections, selection
 from videosummarizer.extraction.exports import edl, fcp7_xml, fcpxml, otio
 from videosummarizer.extraction.exports.timeline import Clip, ExportError, Timeline, describe_match
-from videosummarizer.extraction.job import MAX_REPORT_BYTES, ExtractionError, Job, describe_setting
-from videosummarizer.extraction.job import SUFFIXES as MATCH_SUFFIXES
+from videosummarizer.extraction.job import MATCH_SUFFIXES, MAX_REPORT_BYTES, ExtractionError, Job, describe_setting
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.extraction.reel import round_to_even
@@ -29,9 +28,9 @@ from videosummarizer.sections import to_frames, to_seconds
 from videosummarizer.untrusted_file import parse_json, read_limited
 
 # All files of the reel, by the ends of their names.
-SUFFIXES = (".json", ".edl", ".fcpxml", ".otio", ".xml", ".mp4")
+REEL_SUFFIXES = (".json", ".edl", ".fcpxml", ".otio", ".xml", ".mp4")
 # The end of the longest name of a file that is written for the reel.
-LONGEST_ENDING = f"{max(SUFFIXES, key=len)}.part"
+LONGEST_REEL_ENDING = f"{max(REEL_SUFFIXES, key=len)}.part"
 # The arguments that decide what is in the reel, apart from the sections of the matches.
 SETTINGS = ("length", "order", "reel_height", "aspect", "fit", "transition", "captions", "intro")
 
@@ -155,9 +154,9 @@ def best_window(one: ChosenSection, length_sec: float, is_needed: bool) -> Chose
 
 def refuse_name(reel_name: Path, video_paths: list[Path], output_dir: Path) -> str | None:
     """Return the error message about a name that is too long, or whose files would be those of a match, else None."""
-    if problem := describe_long_name(reel_name, output_dir, LONGEST_ENDING, "choose a shorter one"):
+    if problem := describe_long_name(reel_name, output_dir, LONGEST_REEL_ENDING, "choose a shorter one"):
         return f"--together: {problem}"
-    names = {f"{title_of(reel_name)}{suffix}" for suffix in SUFFIXES}
+    names = {f"{title_of(reel_name)}{suffix}" for suffix in REEL_SUFFIXES}
     for video_path in video_paths:
         if not names.isdisjoint(f"{title_of(video_path)}{suffix}" for suffix in MATCH_SUFFIXES):
             return f"--together: received {reel_name}, whose files would replace those of {video_path}: choose another"
@@ -186,7 +185,7 @@ def write_reel_of_all(results: list[MatchResult], args: argparse.Namespace) -> N
         media.MediaError, reel.ReelError, OSError: A match cannot be read, or a file cannot be written.
     """
     title = title_of(args.together)
-    path_of = {suffix: find_file(args.output_dir / f"{title}{suffix}") for suffix in SUFFIXES}
+    path_of = {suffix: find_file(args.output_dir / f"{title}{suffix}") for suffix in REEL_SUFFIXES}
     chosen = choose_sections(results, args.length, args.order)
     if not chosen:
         raise ExtractionError(f"{path_of['.mp4']}: no match has a section, so there is nothing to cut together")

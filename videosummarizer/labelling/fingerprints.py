@@ -179,7 +179,7 @@ class FrameTransform:
 IDENTITY = FrameTransform()
 
 
-def block_means(thumbnails: np.ndarray, transform: FrameTransform) -> tuple[np.ndarray, np.ndarray]:
+def grid_means(thumbnails: np.ndarray, transform: FrameTransform) -> tuple[np.ndarray, np.ndarray]:
     """Compute the means of transformed thumbnails over the blocks of the query's grid.
 
     Args:
@@ -285,8 +285,8 @@ class FrameDescriber:
 
     def __init__(self, query: Thumbnails, reference: Thumbnails, transform: FrameTransform):
         self.transform = transform
-        query_means, _ = block_means(query.thumbnails, IDENTITY)
-        reference_means, self.is_used = block_means(reference.thumbnails, transform)
+        query_means, _ = grid_means(query.thumbnails, IDENTITY)
+        reference_means, self.is_used = grid_means(reference.thumbnails, transform)
         for means in (query_means, reference_means):
             deviations = means.std(axis=0)
             self.is_used = self.is_used & (deviations > 0.25 * np.median(deviations))
@@ -304,13 +304,13 @@ class FrameDescriber:
 
     def normalised_rows(self, thumbnails: Thumbnails, transform: FrameTransform) -> np.ndarray:
         """Return contrast-normalised frames minus the match's mean, (n, num_used) float32; 0 for flat frames."""
-        rows = local_contrast_normalise(block_means(thumbnails.thumbnails, transform)[0], self.is_used)
+        rows = local_contrast_normalise(grid_means(thumbnails.thumbnails, transform)[0], self.is_used)
         rows[np.any(rows != 0, axis=1)] -= self.mean_row
         return rows
 
     def high_pass_rows(self, thumbnails: Thumbnails, transform: FrameTransform) -> np.ndarray:
         """Return the frames after `high_pass`, only the blocks that are compared, (n, num_used) float32."""
-        means = block_means(thumbnails.thumbnails, transform)[0]
+        means = grid_means(thumbnails.thumbnails, transform)[0]
         return high_pass(means, self.is_used).reshape(len(means), -1)[:, self.is_used]
 
     def describe_query(self, thumbnails: Thumbnails) -> Descriptors:

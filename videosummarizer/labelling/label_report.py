@@ -12,7 +12,7 @@ from videosummarizer.media import VideoInfo
 from videosummarizer.sections import merge_sections
 
 # Shorter parts of the highlight video that were not found are not listed.
-MIN_MISSING_SEC = 0.5
+MIN_NOT_FOUND_SEC = 0.5
 
 
 def label_text(sections_sec: np.ndarray, frame_edges_sec: np.ndarray) -> str:
@@ -35,7 +35,7 @@ def missing_parts(
     covered = merge_sections([*((shot.edit_start_sec, shot.edit_end_sec) for shot in shots), *gaps_sec])
     edges = [0.0, *covered.ravel().tolist(), duration_sec]
     gaps = zip(edges[::2], edges[1::2], strict=True)
-    return [(start, end) for start, end in gaps if end - start >= MIN_MISSING_SEC]
+    return [(start, end) for start, end in gaps if end - start >= MIN_NOT_FOUND_SEC]
 
 
 def make_report(

@@ -13,7 +13,7 @@ from videosummarizer.extraction.exports.otio import audio_track, import_otio, ot
 from videosummarizer.extraction.exports.timeline import MediaReference, Timeline
 
 # The name under which the adapter expects metadata.
-METADATA_NAME = "fcp_xml"
+ADAPTER_KEY = "fcp_xml"
 # Editing software converts audio to the settings of its own project; the format wants some values all the same.
 AUDIO_CHARACTERISTICS = {"depth": "16", "samplerate": "48000"}
 # How Premiere names audio by its number of channels. With more channels, each is a mono track.
@@ -32,19 +32,19 @@ def write_fcp7_xml(timeline: Timeline) -> bytes:
     """
     otio = import_otio("fcp_xml")
     result = otio_timeline(otio, timeline, lambda reference: reference.path.as_uri())
-    result.metadata[METADATA_NAME] = sequence_metadata(timeline)
+    result.metadata[ADAPTER_KEY] = sequence_metadata(timeline)
     video_track = result.tracks[0]
     for video_clip, clip in zip(video_track, timeline.clips, strict=True):
-        video_clip.media_reference.metadata[METADATA_NAME] = file_metadata(clip.reference)
+        video_clip.media_reference.metadata[ADAPTER_KEY] = file_metadata(clip.reference)
         note = {} if clip.score is None else {"logginginfo": {"lognote": f"{clip.score_name} {clip.score:.3f}"}}
-        video_clip.metadata[METADATA_NAME] = {"enabled": "TRUE", **note}
+        video_clip.metadata[ADAPTER_KEY] = {"enabled": "TRUE", **note}
     num_channels = max((clip.reference.num_channels for clip in timeline.clips), default=0)
     for channel in range(num_channels):
         track = audio_track(otio, video_track, timeline.clips, f"Highlights audio {channel + 1}", channel)
-        track.metadata[METADATA_NAME] = audio_track_metadata(channel, num_channels)
+        track.metadata[ADAPTER_KEY] = audio_track_metadata(channel, num_channels)
         for audio_clip, clip in zip(track, timeline.clips, strict=True):
             source_channel = str(clip.reference.first_channel + channel + 1)
-            audio_clip.metadata[METADATA_NAME] = {
+            audio_clip.metadata[ADAPTER_KEY] = {
                 "@premiereChannelType": CHANNEL_TYPES.get(clip.reference.num_channels, "mono"),
                 "enabled": "TRUE",
                 "sourcetrack": {"mediatype": "audio", "trackindex": source_channel},

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
 
-from videosummarizer.extraction.exports.media_url import relative_url
+from videosummarizer.extraction.exports.media_url import export_url
 from videosummarizer.extraction.exports.timeline import MediaReference, Timeline
 
 # What FCPXML calls the frame rates of `timecode.RATES_FPS`, where a clip's differs from its timeline's.
@@ -34,7 +34,7 @@ def write_fcpxml(timeline: Timeline, folder: Path) -> bytes:
     resources = ElementTree.SubElement(root, "resources")
     format_ids = add_formats(resources, [settings, *timeline.references])
     asset_ids = {
-        reference: add_asset(resources, reference, format_ids[reference], relative_url(reference.path, folder))
+        reference: add_asset(resources, reference, format_ids[reference], export_url(reference.path, folder))
         for reference in timeline.references
     }
     event = ElementTree.SubElement(root, "event", name="Highlights")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
-from videosummarizer.extraction.exports.media_url import relative_url
+from videosummarizer.extraction.exports.media_url import export_url
 from videosummarizer.extraction.exports.timeline import Clip, ExportError, MediaReference, Timeline
 
 # The packages of OpenTimelineIO that the exports need.
@@ -19,7 +19,7 @@ NOT_INSTALLED = (
     f"it needs OpenTimelineIO, which is not installed: pip install {PACKAGES}, then run the same command again"
 )
 # The name under which the clips' scores are stored in an OpenTimelineIO file.
-METADATA_NAME = "video_summarizer"
+SCORES_KEY = "video_summarizer"
 
 
 def write_otio(timeline: Timeline, folder: Path) -> bytes:
@@ -35,7 +35,7 @@ def write_otio(timeline: Timeline, folder: Path) -> bytes:
         ExportError: OpenTimelineIO is not installed.
     """
     otio = import_otio("otio_json")
-    result = otio_timeline(otio, timeline, lambda reference: relative_url(reference.path, folder))
+    result = otio_timeline(otio, timeline, lambda reference: export_url(reference.path, folder))
     if any(clip.reference.num_channels for clip in timeline.clips):
         result.tracks.append(audio_track(otio, result.tracks[0], timeline.clips, "Highlights audio"))
     return otio.adapters.write_to_string(result, "otio_json").encode()
@@ -68,7 +68,7 @@ def otio_timeline(
         media = otio.schema.ExternalReference(url_of(reference), time_range(reference, 0, reference.num_frames))
         media.name = reference.path.name
         source_range = time_range(reference, clip.start_frame, clip.num_frames)
-        metadata = {} if clip.score is None else {METADATA_NAME: {clip.score_name: clip.score}}
+        metadata = {} if clip.score is None else {SCORES_KEY: {clip.score_name: clip.score}}
         track.append(otio.schema.Clip(name, media, source_range, metadata=metadata))
     start = otio.opentime.RationalTime(0, float(rate_of(timeline.settings)))
     result = otio.schema.Timeline(timeline.name, global_start_time=start)
