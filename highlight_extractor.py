@@ -284,6 +284,24 @@ def describe_result(
             print(f"  {name:9} {path_of[suffix]}")
 
 
+def prepare_run(video_paths: list[Path], args: argparse.Namespace) -> Checkpoint | None:
+    """Refuse what cannot work for all matches together, before any is read, and read the checkpoint, None without one.
+
+    Raises:
+        ExtractionError, checkpoint.CheckpointError: Nothing can be done at all.
+    """
+    if args.sections and (problem := label_sections.refuse_sections_path(args.sections, len(video_paths))):
+        raise ExtractionError(problem)
+    if args.together and (problem := together.refuse_name(args.together, video_paths, args.output_dir)):
+        raise ExtractionError(problem)
+    checkpoint = open_checkpoint(args.ckpt) if args.ckpt else None
+    if args.together and (problem := together.refuse_missing_scores(list_jobs(video_paths, checkpoint, args), args)):
+        raise ExtractionError(problem)
+    if not args.ckpt and not args.sections:
+        print(NOTHING_LEARNED)
+    return checkpoint
+
+
 def extract_matches(args: argparse.Namespace) -> int:
     """Extract one match after another; the network is loaded once. Returns the exit status.
 
@@ -296,16 +314,8 @@ def extract_matches(args: argparse.Namespace) -> int:
         logger.error(problem)
     if len(refused) == len(video_paths):
         return 1
-    if args.sections and (problem := label_sections.refuse_sections_path(args.sections, len(video_paths))):
-        raise ExtractionError(problem)
-    if args.together and (problem := together.refuse_name(args.together, video_paths, args.output_dir)):
-        raise ExtractionError(problem)
     match_args = argparse.Namespace(**{**vars(args), "length": None if args.together else args.length})
-    checkpoint = open_checkpoint(args.ckpt) if args.ckpt else None
-    if args.together and (problem := together.refuse_missing_scores(list_jobs(video_paths, checkpoint, args), args)):
-        raise ExtractionError(problem)
-    if not args.ckpt and not args.sections:
-        print(NOTHING_LEARNED)
+    checkpoint = prepare_run(video_paths, args)
     needs_point = args.threshold is None and match_args.length is None and args.sections is None
     if checkpoint and needs_point and not checkpoint.has_operating_point:
         logger.warning(

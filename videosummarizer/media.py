@@ -258,19 +258,7 @@ def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> Vide
         audio_times = [audio_choice.times[track.index] for track in audio]
         longest_audio = max(audio_times, key=lambda times: times.shown_sec().max(initial=0), default=None)
         times_sec, durations_sec = video_times.shown_sec(), video_times.shown_durations_sec()
-        if video_times.is_encrypted:
-            raise EncryptionError(
-                f"{path}: received encrypted video, which would decode to noise, expected video without copy "
-                "protection: decrypt it, record it without, or move it elsewhere"
-            )
-        if not len(video_times.pts) and video_times.end_position:
-            raise TimestampError(timestamps.describe_raw_stream(path, stream.codec_context.name))
-        if not (times_sec >= -TIME_TOLERANCE_SEC).any():
-            raise MediaError(f"{path}: received a video stream without a frame, expected at least one")
-        if first_frame is None:
-            raise no_frame_error(path)
-        if problem := audio_choice.describe_missing():
-            raise TrackError(f"{path}: {problem}, expected {audio_choice.describe_choices()}")
+        require_readable(path, stream, video_times, first_frame, audio_choice)
         last_duration_sec = durations_sec[times_sec.argmax()] or float(1 / (stream.average_rate or 25))
         if container.format.name in FORMATS_WITHOUT_DURATIONS and len(times_sec) > 1:
             last_duration_sec = float(np.median(np.diff(np.sort(times_sec))))
@@ -304,6 +292,40 @@ def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> Vide
             track_problems=tuple(audio_choice.problems()),
             has_guessed_times=lacks_display_times(stream) and stream.codec_context.reorder_depth > 0,
         )
+
+
+def require_readable(
+    path: str | os.PathLike,
+    stream: av.VideoStream,
+    video_times: timestamps.PacketTimes,
+    first_frame: av.VideoFrame | None,
+    audio_choice: tracks.AudioChoice,
+) -> None:
+    """Refuse a file that lacks what is needed, or whose video would decode to noise.
+
+    Args:
+        path: The file.
+        stream: Its video.
+        video_times: The timestamps of the video.
+        first_frame: The first frame that decodes, None without one.
+        audio_choice: The audio that is wanted.
+
+    Raises:
+        MediaError: See `probe`.
+    """
+    if video_times.is_encrypted:
+        raise EncryptionError(
+            f"{path}: received encrypted video, which would decode to noise, expected video without copy protection: "
+            "decrypt it, record it without, or move it elsewhere"
+        )
+    if not len(video_times.pts) and video_times.end_position:
+        raise TimestampError(timestamps.describe_raw_stream(path, stream.codec_context.name))
+    if not (video_times.shown_sec() >= -TIME_TOLERANCE_SEC).any():
+        raise MediaError(f"{path}: received a video stream without a frame, expected at least one")
+    if first_frame is None:
+        raise no_frame_error(path)
+    if problem := audio_choice.describe_missing():
+        raise TrackError(f"{path}: {problem}, expected {audio_choice.describe_choices()}")
 
 
 def count_unread_bytes(path: str | os.PathLike, container: av.container.InputContainer, end_position: int) -> int:
