@@ -2,6 +2,7 @@
 // those that label_next.py chose or all of it in parts: going from one to the next, and which have been looked at.
 
 const stretches = match.stretches.map(([start, end, reason]) => ({ start, end, reason }));
+const areChosen = stretches.some(({ reason }) => reason); // by label_next.py
 const undecidedName = `${match.title}_undecided.json`;
 const HATCH_PX = 8; // between two lines of undecided time
 const SHOWN_BEFORE_RATIO = 0.25; // of a stretch, that is in view before it and after it
@@ -55,20 +56,22 @@ function toggleLookedAt() {
 }
 
 function showStretchBar() {
-  element.stretchBar.hidden = element.stretchLegend.hidden = element.undecidedLegend.hidden = !stretches.length;
+  element.stretchBar.hidden = element.undecidedLegend.hidden = !stretches.length;
+  element.stretchLegend.hidden = !areChosen;
   if (!stretches.length) return;
   const { start, end, reason } = stretches[stretchIndex];
-  element.nextStretch.textContent = reason ? "Next most doubtful" : "Next undecided";
+  element.nextStretch.textContent = areChosen ? "Next most doubtful" : "Next undecided";
   element.lookedAt.setAttribute("aria-pressed", lookedAt.has(stretchIndex));
   element.lookedAt.textContent = lookedAt.has(stretchIndex) ? "\u2611 Looked at" : "\u2610 Looked at";
   element.stretchText.textContent =
     `Stretch ${stretchIndex + 1} of ${stretches.length}, ${preciseTime(edges[start])} – ${preciseTime(edges[end])}; ` +
-    `${lookedAt.size} looked at${reason ? `. Chosen because ${reason}` : ""}`;
+    `${lookedAt.size} looked at${areChosen ? `. Chosen because ${reason}` : ""}`;
   changed = true;
 }
 
-/** Draws the stretches in the lane of labels: full where they have been looked at, else their outlines. */
+/** Draws the chosen stretches in the lane of labels: full where they have been looked at, else their outlines. */
 function drawStretches(context, width, [top, bottom]) {
+  if (!areChosen) return; // the lane has the labels from before
   stretches.forEach(({ start, end }, index) => {
     const [left, right] = [toX(edges[start], width), toX(edges[end], width)];
     context.fillStyle = context.strokeStyle = colors.labelled;
@@ -144,7 +147,7 @@ async function saveStretches() {
     const text =
       `${done} as ${match.labels_name} and ${undecidedName}. Both belong next to the match, in ${match.command.labels_dir || "its folder"}: ` +
       "all time that was not looked at is undecided, and training leaves it out.";
-    if (stretches[0].reason) showNotice(text); // of label_next.py, from which nothing is cut
+    if (areChosen) showNotice(text); // nothing has been cut yet
     else
       showNotice(
         `${text} To cut from them, run this where highlight_extractor.py ran:`,
