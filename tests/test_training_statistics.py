@@ -223,6 +223,8 @@ def test_the_limit_is_that_of_a_prediction_interval_and_at_least_the_furthest_ma
         lambda stored: stored["statistics"].update(motion=3),
         lambda stored: stored["statistics"]["motion"].update(limit=math.inf),
         lambda stored: stored["statistics"]["motion"].update(mean=None),
+        lambda stored: stored["statistics"]["frame_rate"].update(mean=5000.0),
+        lambda stored: stored.update(shortest_sec=math.nan),
     ],
 )
 def test_what_cannot_be_read_causes_no_warning(damage):

@@ -14,7 +14,7 @@ import numpy as np
 
 from videosummarizer.dataset import match_statistics, storage
 from videosummarizer.dataset.match_statistics import NUM_BANDS, NUM_BLOCKS, StatisticsMeter
-from videosummarizer.dataset.metadata import DataConfig
+from videosummarizer.dataset.metadata import DataConfig, is_count
 
 # Name of the attribute of a checkpoint, and the version of what is in it.
 ATTRIBUTE = "training_statistics"
@@ -47,8 +47,8 @@ PICTURE_STATISTICS = (
     *("brightness", "contrast", "blue", "red", "detail", "motion"),
     *(f"block_{number}" for number in range(NUM_BLOCKS**2)),
 )
-# The largest number that an untrusted checkpoint may hold.
-MAX_NUMBER = 1e9
+# No mean and no limit is larger than this.
+MAX_NUMBER = 1e3
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def measure_matches(loader, subset: str) -> dict[str, dict[str, float]]:
         for file in sampled:
             meter.add(*storage.read_arrays(file, loader.data_shape))
         frame_rate_fps = loader.video_records.get(files[0].title, {}).get("frame_rate")
-        is_known = isinstance(frame_rate_fps, int | float) and 0 < frame_rate_fps < MAX_NUMBER
+        is_known = isinstance(frame_rate_fps, int | float) and 0 < frame_rate_fps < math.inf
         found[files[0].title] = meter.statistics(frame_rate_fps if is_known else None)
     return found
 
@@ -155,9 +155,9 @@ def parse_statistics(attributes: dict) -> TrainingStatistics | None:
             for name, values in stored["statistics"].items()
             if name in SMALLEST_DIFFERENCES
         }
-        numbers = [num_matches, shortest_sec]
-        numbers += [number for one in expectations.values() for number in (one.mean, one.limit)]
+        numbers = [number for one in expectations.values() for number in (one.mean, one.limit)]
         is_valid = all(type(number) in (int, float) and abs(number) < MAX_NUMBER for number in numbers)
+        is_valid = is_valid and is_count(num_matches) and 0 < shortest_sec < math.inf
     except (KeyError, TypeError, AttributeError):
         return None
     return TrainingStatistics(num_matches, shortest_sec, expectations) if is_valid else None
