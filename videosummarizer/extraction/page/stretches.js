@@ -16,11 +16,15 @@ function undecidedRanges() {
   return subtract(match.undecided, decided.map(({ start, end }) => [start, end]).sort(([a], [b]) => a - b));
 }
 
-/** Returns the sections of the label file: what of them is decided. */
+/**
+ * Returns the sections of the label file: without those that were found in undecided time, and on a page with chosen
+ * stretches only what of them is decided. Of a label file none is lost.
+ */
 function labelSections() {
-  if (!stretches.length) return sections;
+  if (!stretches.length || match.selected_by === "labels") return sections;
   const undecided = undecidedRanges();
   const decidedParts = ({ start, end }) => subtract([[start, end]], undecided);
+  if (!areChosen) return sections.filter((section) => decidedParts(section).length);
   return sections.flatMap((section) => decidedParts(section).map(([start, end]) => ({ ...section, start, end })));
 }
 const undecidedText = () => (stretches.length ? JSON.stringify({ schema_version: 1, undecided: undecidedRanges() }) + "\n" : "");
