@@ -38,7 +38,7 @@ from videosummarizer.extraction.label_choice import Candidates, Choice
 from videosummarizer.extraction.match_signals import MatchSignals
 from videosummarizer.extraction.outputs import MatchResult, MatchScores
 from videosummarizer.labels import format_time
-from videosummarizer.sections import to_frames, total_sec
+from videosummarizer.sections import join_touching, to_frames, total_sec
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 
 TABLE_NAME = "label_next.csv"
@@ -206,6 +206,7 @@ def propose_sections(match: UnlabelledMatch, stretches: np.ndarray, checkpoint: 
     step_sec = checkpoint.config.segment_length / steps.shape[1]
     found_sec = selection.detect_with_margin(steps.ravel(), step_sec, info.duration_sec, point, 0.0)
     edges_sec, proposed = info.frame_edges_sec, []
+    stretches = join_touching(stretches[np.argsort(stretches[:, 0])])  # a section across two of them stays one
     for start, end in to_frames(found_sec, info.frame_times_sec).tolist():
         for first, last in np.clip([start, end], stretches[:, :1], stretches[:, 1:]).tolist():
             if edges_sec[last] - edges_sec[first] >= MIN_SECTION_SEC:

@@ -300,7 +300,12 @@ def run_seed(dataset: Dataset, seed: int, args: argparse.Namespace, code_digest:
         print(f"{dataset.name}, seed {seed}, {method}: {values}", file=sys.stderr)
         return result
 
-    ratios = args.ratios
+    ratios, stretch_sec = args.ratios, dataset.num_stretch_segments * dataset.loader.config.segment_length
+    if ratios[0] * dataset.train_sec < stretch_sec:
+        raise DatasetError(
+            f"{dataset.name}: received {dataset.train_sec:.0f} s of training matches, expected more, as "
+            f"{ratios[0]:.0%} of it is shorter than a stretch ({stretch_sec:.0f} s)"
+        )
     row(ALL, 1.0, None, None)
     dataset.read()
     nothing = decided_segments(dataset.matches["train"], [])

@@ -18,8 +18,8 @@ from videosummarizer.evaluation import metrics
 NUM_PIXELS = 8
 # Sequences in a batch.
 BATCH_SIZE = 8
-# Epochs after which the epoch with the lowest validation loss is chosen.
-NUM_EPOCHS = 20
+# Updates of the weights between two validations. The state with the lowest validation loss is chosen.
+UPDATES_PER_EPOCH = 20
 LEARNING_RATE = 0.0015
 # Names of the features, which are the inputs of the network.
 FEATURES = ("audio", "video", "energy", "segment_energy")
@@ -212,8 +212,8 @@ def train(
             yield from batches(train_matches, is_decided_of, length, rng)
 
     source = endless()
-    for _ in range(NUM_EPOCHS):
-        of_epoch = (next(source) for _ in range(max(1, num_updates // NUM_EPOCHS)))
+    for _ in range(max(1, num_updates // UPDATES_PER_EPOCH)):
+        of_epoch = (next(source) for _ in range(UPDATES_PER_EPOCH))
         optimization.train_epoch(network, average, of_epoch, lambda: None)
         with average.swapped():
             scores = predict(network, valid_matches, UNIMODAL_OUTPUTS)

@@ -107,6 +107,8 @@ def test_a_page_proposes_the_sections_that_are_found_in_its_stretches(run):
         for start, end in match_of_page(run.out / f"{title}_label_next.html")["sections"]:
             proposed[start:end] = True
         assert np.array_equal(proposed, is_chosen & is_found), title
+    pages = [match_of_page(path) for path in run.out.glob("*.html")]
+    assert [[0, 60]] in [page["sections"] for page in pages]  # across two stretches
 
 
 def test_the_same_command_continues_with_what_is_scored(run, monkeypatch):

@@ -54,7 +54,7 @@ function toggleLookedAt() {
   lookedAt = new Set(lookedAt);
   if (isMarked) lookedAt.add(stretchIndex);
   else lookedAt.delete(stretchIndex);
-  announce(`Stretch ${stretchIndex + 1} is ${isMarked ? "looked at: its sections are its labels" : "undecided again"}`);
+  announce(`Stretch ${stretchIndex + 1} is ${isMarked ? "looked at" : "undecided again"}`);
   keepDraft();
   showStretchBar();
 }
