@@ -237,7 +237,7 @@ def test_the_timeline_is_drawn_as_stairs_draws_it_and_its_limits_are_not_compute
     class ByStairs(Axes):
         def add_artist(self, patch):
             edges = patch.get_data().edges
-            style = {"fill": patch.get_fill(), "label": patch.get_label(), "alpha": patch.get_alpha()}
+            style = {"baseline": None, "fill": patch.get_fill(), "label": patch.get_label(), "alpha": patch.get_alpha()}
             color = patch.get_facecolor() if patch.get_fill() else patch.get_edgecolor()
             return self.stairs(patch.get_data().values, edges, color=color, linewidth=patch.get_linewidth(), **style)
 

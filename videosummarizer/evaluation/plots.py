@@ -363,7 +363,7 @@ def plot_scores(
         (decoded_scores, {"linewidth": 1.6, "edgecolor": PREDICTED_COLOR, "label": f"{score_name} in context"}),
     ):
         # axes.stairs draws the same, but computes the limits of the axes in Python: 26 s for 150,000 segments.
-        axes.add_artist(StepPatch(values, edges_sec[: len(values) + 1], baseline=0, fill=False, **style))
+        axes.add_artist(StepPatch(values, edges_sec[: len(values) + 1], baseline=None, fill=False, **style))
     axes.axhline(threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")
 
 
