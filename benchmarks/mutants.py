@@ -38,6 +38,7 @@ FURTHER_TEST_FILES = {
         "test_highlight_extractor_errors.py",
         "test_highlight_extractor_options.py",
         "test_label_finder_command.py",
+        "test_label_finder_folders.py",
         "test_main_flags.py",
     ],
     "array_reader": ["test_hostile_segments.py", "test_data_loader_reading.py"],

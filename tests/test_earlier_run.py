@@ -96,24 +96,3 @@ def test_overwrite_leaves_nothing_of_the_run_before(small_network, dataset_dir, 
     assert len(checkpoints_in(tmp_path)) == 2  # the new one, and best.hdf5 of the user
     assert len([path for path in (tmp_path / "logs").iterdir() if path.is_dir()]) == 1
     assert set(OTHERS) <= set(names_in(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--overwrite", "--resume"], "--overwrite and --resume: received both, expected one of them"),
-        (
-            ["--overwrite", "--mode", "test", "--ckpt", "x.hdf5"],
-            "--overwrite and --mode test: received both",
-        ),
-        (
-            ["--overwrite", "--ckpt_dir", "runs", "--init_ckpt", "runs/fold_1/x.hdf5"],
-            "--init_ckpt: received runs/fold_1/x.hdf5, which --overwrite deletes with its folder",
-        ),
-    ],
-)
-def test_flags_that_contradict_overwrite_are_refused(flags, message, capsys):
-    with pytest.raises(SystemExit) as stop:
-        trainer.parse_args(flags)
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err

@@ -180,30 +180,6 @@ def test_copies_in_two_folds_are_named(tmp_path, monkeypatch, caplog):
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--folds", "2"], "argument --folds: received 2, expected a whole number from 3 to 50"),
-        (["--folds", "51"], "argument --folds: received 51"),
-        (["--folds", "x"], "argument --folds: invalid int value: 'x'"),
-        (
-            ["--folds", "5", "--split", "0.5", "0.2"],
-            "--folds and --split: received both, expected one of them: the folds",
-        ),
-        (["--folds", "5", "--mode", "test", "--ckpt", "x.hdf5"], "--folds and --ckpt: received both"),
-        (
-            ["--folds", "5", "--coordinator", "h:1", "--num_processes", "2", "--process_id", "1"],
-            "--folds and --coordinator: received both, expected one of them: folds are trained in one process",
-        ),
-    ],
-)
-def test_flags_that_do_not_go_with_folds_are_refused(flags, message, capsys):
-    with pytest.raises(SystemExit) as stop:
-        trainer.parse_args(flags)
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
-
-
 # ---- Figures
 
 

@@ -18,9 +18,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_data_loader import write_dataset
 
 import main as trainer
-from data_loader import Batches, DataLoader, assign_subset
+from data_loader import Batches, DataLoader
 from model import build_model
-from videosummarizer.dataset.metadata import DatasetError, read_metadata
+from videosummarizer.dataset.metadata import read_metadata
 from videosummarizer.training import validation
 from videosummarizer.training.checkpoint import read_checkpoint_attributes, write_checkpoint_attributes
 from videosummarizer.training.fusion import FUSION_LAYER, OUTPUTS
@@ -348,41 +348,6 @@ def test_tensorboard_reads_the_logs(trained):
         assert len(events.Tensors(tag)) == 25
 
 
-def test_a_subset_without_both_classes_ends_before_training(tmp_path, caplog):
-    dataset = write_dataset(tmp_path / "few", {"match_00": [0, 1]})
-    assert trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt")]) == 1
-    assert "but valid and test lack one (train: 1 videos, 2 segments, 1 highlights; valid: 0 videos" in caplog.text
-    assert not (tmp_path / "ckpt").exists()
-
-
-def test_a_split_can_be_chosen_for_a_small_collection(tmp_path):
-    titles = [f"match_{number:02d}" for number in range(7)]
-    dataset = write_dataset(tmp_path / "few", {title: [0, 1] for title in titles})
-    assert {assign_subset(title) for title in titles} == {"train"}
-    with pytest.raises(DatasetError, match="valid and test lack one"):
-        trainer.load_data(trainer.parse_args(["--data_dir", str(dataset)]))
-    loader = trainer.load_data(trainer.parse_args(["--data_dir", str(dataset), "--split", "0.3", "0.15"]))
-    assert min(loader.num_videos.values()) > 0
-
-
-def test_a_damaged_segment_is_named(tmp_path, caplog):
-    labels_of = {title: [0, 1] for titles in TITLES.values() for title in titles}
-    dataset = write_dataset(tmp_path / "damaged", labels_of)
-    (dataset / "match_01" / "seg_00001_1.pkl").write_bytes(b"junk")
-    assert trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), "--epochs", "1"]) == 1
-    assert "seg_00001_1.pkl: " in caplog.text
-
-
-def test_a_segment_that_would_run_something_is_named_and_runs_nothing(tmp_path, monkeypatch, caplog):
-    monkeypatch.chdir(tmp_path)
-    labels_of = {title: [0, 1] for titles in TITLES.values() for title in titles}
-    dataset = write_dataset(tmp_path / "hostile", labels_of)
-    (dataset / "match_01" / "seg_00001_1.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
-    assert trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), "--epochs", "1"]) == 1
-    assert "match_01/seg_00001_1.pkl: not a segment pickle (it names os.system" in caplog.text
-    assert not (tmp_path / "ran").exists()
-
-
 def test_a_checkpoint_that_would_run_something_is_named(trained, dataset_dir, tmp_path, caplog):
     ckpt = tmp_path / "hostile.hdf5"
     shutil.copy(checkpoints_in(trained[1])[-1], ckpt)
@@ -392,39 +357,6 @@ def test_a_checkpoint_that_would_run_something_is_named(trained, dataset_dir, tm
         )
     assert trainer.main(["--mode", "test", "--ckpt", str(ckpt), "--data_dir", str(dataset_dir)]) == 1
     assert "hostile.hdf5: the network in it has the layer Lambda" in caplog.text
-
-
-def test_a_zip_is_trained_on_in_place(small_network, dataset_dir, tmp_path):
-    zip_path = shutil.make_archive(tmp_path / "shared", "zip", dataset_dir.parent, dataset_dir.name)
-    status, history = train_in_process(zip_path, tmp_path / "zipped", epochs=2)
-    assert status == 0
-    assert history == train_in_process(dataset_dir, tmp_path / "plain", epochs=2)[1]
-    assert {path.name for path in tmp_path.iterdir()} == {"shared.zip", "zipped", "plain"}
-
-
-def test_a_missing_dataset_is_named(tmp_path, caplog):
-    assert trainer.main(["--data_dir", str(tmp_path / "nothing")]) == 1
-    assert "expected a dataset that data_converter.py has finished" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--epochs", "0"], "argument --epochs: received 0, expected a number above 0"),
-        (["--learning_rate", "nan"], "argument --learning_rate: received nan"),
-        (["--batch_size", "-4"], "argument --batch_size: received -4"),
-        (["--seed", "-1"], "argument --seed: received -1"),
-        (["--patience", "0"], "argument --patience: received 0"),
-        (["--split", "0.9", "0.2"], "argument --split: received [0.9, 0.2]"),
-        (["--mode", "test"], "--mode test and --ckpt FILE go together"),
-        (["--ckpt", "x.hdf5"], "--mode test and --ckpt FILE go together"),
-    ],
-)
-def test_wrong_usage_is_named(capsys, arguments, message):
-    with pytest.raises(SystemExit) as exit_info:
-        trainer.parse_args(arguments)
-    assert exit_info.value.code == 2
-    assert message in capsys.readouterr().err
 
 
 def test_help_shows_the_five_flags_and_loads_nothing_large():

@@ -3,13 +3,16 @@
 import csv
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
+from conftest import TITLES
 from test_data_loader import write_dataset
+from test_main import train_in_process
 
 import main as trainer
-from data_loader import DataLoader
+from data_loader import DataLoader, assign_subset
 from videosummarizer.dataset import storage
 from videosummarizer.dataset.metadata import DataConfig, DatasetError, write_metadata
 from videosummarizer.evaluation import plots
@@ -208,3 +211,51 @@ def test_rare_highlights_count_as_much_as_all_the_rest(small_network, tmp_path, 
     # As if half of the segments were highlights; 19 of 20 would be at a loss of less than 0.4 each otherwise.
     val_loss = read_checkpoint_attributes(path)["val_loss"]
     assert val_loss == pytest.approx(math.log(2), abs=0.01)
+
+
+def test_a_subset_without_both_classes_ends_before_training(tmp_path, caplog):
+    dataset = write_dataset(tmp_path / "few", {"match_00": [0, 1]})
+    assert trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt")]) == 1
+    assert "but valid and test lack one (train: 1 videos, 2 segments, 1 highlights; valid: 0 videos" in caplog.text
+    assert not (tmp_path / "ckpt").exists()
+
+
+def test_a_split_can_be_chosen_for_a_small_collection(tmp_path):
+    titles = [f"match_{number:02d}" for number in range(7)]
+    dataset = write_dataset(tmp_path / "few", {title: [0, 1] for title in titles})
+    assert {assign_subset(title) for title in titles} == {"train"}
+    with pytest.raises(DatasetError, match="valid and test lack one"):
+        trainer.load_data(trainer.parse_args(["--data_dir", str(dataset)]))
+    loader = trainer.load_data(trainer.parse_args(["--data_dir", str(dataset), "--split", "0.3", "0.15"]))
+    assert min(loader.num_videos.values()) > 0
+
+
+def test_a_damaged_segment_is_named(tmp_path, caplog):
+    labels_of = {title: [0, 1] for titles in TITLES.values() for title in titles}
+    dataset = write_dataset(tmp_path / "damaged", labels_of)
+    (dataset / "match_01" / "seg_00001_1.pkl").write_bytes(b"junk")
+    assert trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), "--epochs", "1"]) == 1
+    assert "seg_00001_1.pkl: " in caplog.text
+
+
+def test_a_segment_that_would_run_something_is_named_and_runs_nothing(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    labels_of = {title: [0, 1] for titles in TITLES.values() for title in titles}
+    dataset = write_dataset(tmp_path / "hostile", labels_of)
+    (dataset / "match_01" / "seg_00001_1.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    assert trainer.main(["--data_dir", str(dataset), "--ckpt_dir", str(tmp_path / "ckpt"), "--epochs", "1"]) == 1
+    assert "match_01/seg_00001_1.pkl: not a segment pickle (it names os.system" in caplog.text
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_zip_is_trained_on_in_place(small_network, dataset_dir, tmp_path):
+    zip_path = shutil.make_archive(tmp_path / "shared", "zip", dataset_dir.parent, dataset_dir.name)
+    status, history = train_in_process(zip_path, tmp_path / "zipped", epochs=2)
+    assert status == 0
+    assert history == train_in_process(dataset_dir, tmp_path / "plain", epochs=2)[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"shared.zip", "zipped", "plain"}
+
+
+def test_a_missing_dataset_is_named(tmp_path, caplog):
+    assert trainer.main(["--data_dir", str(tmp_path / "nothing")]) == 1
+    assert "expected a dataset that data_converter.py has finished" in caplog.text

@@ -281,16 +281,6 @@ def test_every_control_has_a_name(page):
     assert not page("return keys.open")
 
 
-def test_zooming_keeps_the_point_and_shows_the_section(page):
-    page("select(sections[1].id)")
-    page.press("z")
-    length = 5 / 3
-    assert page("return [view.start, view.end]") == pytest.approx([5 - length / 2, 5 + 1.5 * length])
-    page.press("-")
-    page.press("0")
-    assert page("return [view.start, view.end]") == pytest.approx([0, 10])
-
-
 def test_two_hundred_sections_in_three_hours(browser, tmp_path):
     num_frames = 3 * 3600 * 60
     times_sec = np.arange(num_frames) * 1001 / 60000
