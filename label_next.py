@@ -2,10 +2,10 @@
 
     python label_next.py video_dir --ckpt FILE.hdf5 [--output_dir DIR] [--budget 30:00]
 
-Inputs: a folder of match videos, of which those without a label file are read, and a checkpoint of main.py. Outputs in
-output_dir: `label_next.csv`, the stretches of these matches from which a network would learn most, the best first; for
-each match that has some, `<title>_label_next.html`, a page that opens at them with proposed sections; and for each
-match that was read, `<title>_signals.npz`, what the network shows of it.
+Inputs: a folder of match videos, of which those without a label file, or with undecided time next to it, are read; and
+a checkpoint of main.py. Outputs in output_dir: `label_next.csv`, the stretches of these matches from which a network
+would learn most, the best first; for each match that has some, `<title>_label_next.html`, a page that opens at them
+with proposed sections; and for each match that was read, `<title>_signals.npz`, what the network shows of it.
 After an interruption, the same command continues.
 """
 
@@ -16,10 +16,9 @@ if __name__ == "__main__":  # before the imports that take long
     interruption.install_exception_hook()
 
 import argparse
-import csv
 import functools
-import io
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,25 +31,31 @@ from videosummarizer.argument_types import length_sec
 from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import describe_match_error, describe_os_error
-from videosummarizer.extraction import decoding_process, label_choice, match_signals, review_page, selection
+from videosummarizer.extraction import (
+    decoding_process,
+    label_choice,
+    label_sections,
+    match_signals,
+    review_page,
+    selection,
+)
 from videosummarizer.extraction.job import ExtractionError
-from videosummarizer.extraction.label_choice import Candidates, Choice
+from videosummarizer.extraction.label_choice import Candidates
 from videosummarizer.extraction.match_signals import MatchSignals
 from videosummarizer.extraction.outputs import MatchResult, MatchScores
-from videosummarizer.labels import format_time
-from videosummarizer.sections import join_touching, to_frames, total_sec
+from videosummarizer.labels import LabelError, format_time
+from videosummarizer.sections import join_touching, overlaps_sec, subtract_sections, to_frames, to_seconds, total_sec
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from videosummarizer.undecided import find_undecided_path, read_undecided, resolve_undecided
 
 TABLE_NAME = "label_next.csv"
 PAGE_SUFFIX = "_label_next.html"
 # The end of the longest name of a file that is written for a match.
 LONGEST_ENDING = f"{PAGE_SUFFIX}.part"
-TABLE_HEADER = (
-    *("rank", "title", "start_time", "end_time", "start_frame", "end_frame"),
-    *("score", "uncertainty", "disagreement", "distance", "reason"),
-)
 # Proposed sections that are cut shorter than this at the end of a stretch are left out.
 MIN_SECTION_SEC = 0.5
+# A stretch may have this part of a segment of decided time, as both end at frames, and segments do not.
+MAX_DECIDED_RATIO = 0.1
 EXAMPLES = """\
 examples:
   python label_next.py matches --ckpt checkpoints
@@ -62,29 +67,38 @@ logger = logging.getLogger("label_next")
 
 @dataclass(frozen=True)
 class UnlabelledMatch:
-    """A match without a label file.
+    """A match without a label file, or with undecided time.
 
     Attributes:
         path: Its video.
         info: The result of `media.probe`.
         signals: What the network shows of it.
+        labelled: (num_sections, 2) int64 frames, the sections of its label file.
+        undecided: (num_ranges, 2) int64 frames, what nobody has looked at.
     """
 
     path: Path
     info: media.VideoInfo
     signals: MatchSignals
+    labelled: np.ndarray
+    undecided: np.ndarray
 
     @property
     def title(self) -> str:
         """Return the title of the match."""
         return match_files.title_of(self.path)
 
+    @property
+    def undecided_sec(self) -> np.ndarray:
+        """Return (num_ranges, 2) float64 seconds: what nobody has looked at."""
+        return to_seconds(self.undecided, self.info.frame_times_sec, self.info.duration_sec)
+
 
 # ---- Matches
 
 
 def find_unlabelled(video_dir: Path, output_dir: Path) -> tuple[list[Path], dict[str, str]]:
-    """Find the videos of a folder that have no label file, and say how many have one.
+    """Find the videos of a folder that have no label file or undecided time, and say how many have a label file.
 
     Returns:
         paths: Of the videos, sorted by title.
@@ -102,12 +116,29 @@ def find_unlabelled(video_dir: Path, output_dir: Path) -> tuple[list[Path], dict
     for title, path in videos.items():
         if problem := match_files.describe_long_name(path, output_dir, LONGEST_ENDING):
             refused[title] = problem
-    unlabelled = [videos[title] for title in sorted(videos.keys() - labels.keys() - refused.keys())]
-    num_labelled = len(videos.keys() & labels.keys())
-    print(f"{video_dir}: {num_labelled} of {len(videos)} matches have a label file and are left out")
+    labelled = videos.keys() & labels.keys()
+    partly = {title for title in labelled if os.path.lexists(find_undecided_path(labels[title]))}
+    unlabelled = [videos[title] for title in sorted(videos.keys() - (labelled - partly) - refused.keys())]
+    left_out = f"{video_dir}: {len(labelled)} of {len(videos)} matches have a label file and are left out"
+    print(left_out + f", apart from the undecided time of {len(partly)}" * bool(partly))
     if not unlabelled and not refused:
         raise ExtractionError(f"{video_dir}: every match has a label file: add matches without one")
     return unlabelled, refused
+
+
+def read_labels(video_path: Path, info: media.VideoInfo) -> tuple[np.ndarray, np.ndarray]:
+    """Read the labelled sections of a match and what of it is undecided, (n, 2) int64 frames each.
+
+    Raises:
+        LabelError: The label file or the undecided time next to it cannot be used.
+    """
+    label_path = match_files.find_label_path(video_path)
+    if not label_path.exists():
+        return np.zeros((0, 2), np.int64), np.array([[0, len(info.frame_times_sec)]])
+    labelled = label_sections.read_sections(label_path, info)
+    undecided = read_undecided(find_undecided_path(label_path))
+    undecided_sec, _ = resolve_undecided(label_path, undecided, info, np.empty((0, 2)))
+    return labelled, to_frames(undecided_sec, info.frame_times_sec)
 
 
 def read_match(
@@ -116,15 +147,15 @@ def read_match(
     """Read what the network shows of a match, from the file of an earlier run if there is one.
 
     Raises:
-        media.MediaError, OSError: The match cannot be read.
+        media.MediaError, LabelError, OSError: The match or its labels cannot be read.
         checkpoint.CheckpointError: The network cannot be read.
     """
     info = match_signals.probe(video_path, checkpoint)
+    labels = read_labels(video_path, info)  # before the match, which takes longer
     path = match_files.find_file(output_dir / f"{match_files.title_of(video_path)}{match_signals.SIGNALS_SUFFIX}")
     source = output_folder.file_signature(video_path)
-    return UnlabelledMatch(
-        video_path, info, match_signals.find_signals(video_path, info, checkpoint, network, path, source)
-    )
+    signals = match_signals.find_signals(video_path, info, checkpoint, network, path, source)
+    return UnlabelledMatch(video_path, info, signals, *labels)
 
 
 def read_matches(
@@ -160,7 +191,7 @@ def read_matches(
 
 def report_error(path: Path, action: str, error: Exception, args: argparse.Namespace) -> None:
     """Report in one line what failed with a match or one of its files."""
-    is_described = isinstance(error, ExtractionError | FolderError | media.MediaError)
+    is_described = isinstance(error, ExtractionError | FolderError | LabelError | media.MediaError)
     message = media.describe_error(error) if is_described else describe_match_error(path, action, error)
     logger.error(message, exc_info=error if args.debug else None)
 
@@ -169,22 +200,24 @@ def report_error(path: Path, action: str, error: Exception, args: argparse.Names
 
 
 def find_candidates(matches: list[UnlabelledMatch], checkpoint: Checkpoint, budget_sec: float) -> Candidates:
-    """Divide the matches into stretches.
+    """Divide the undecided time of the matches into stretches.
 
     Raises:
-        ExtractionError: A stretch is longer than the budget.
+        ExtractionError: A stretch is longer than the budget, or than all undecided time.
     """
     segment_length, threshold = checkpoint.config.segment_length, checkpoint.point.threshold
     signals = matches[0].signals
     num_segments = label_choice.count_stretch_segments(int(signals.reach_steps), signals.steps.shape[1])
-    candidates = Candidates.join(
-        [
-            label_choice.divide_match(
-                match.title, match.signals, match.info.duration_sec, segment_length, num_segments, threshold
-            )
-            for match in matches
-        ]
-    )
+    parts = []
+    for match in matches:
+        lengths = (match.info.duration_sec, segment_length, num_segments)
+        part = label_choice.divide_match(match.title, match.signals, *lengths, threshold)
+        decided_sec = np.diff(part.spans_sec, axis=1)[:, 0] - overlaps_sec(part.spans_sec, match.undecided_sec)
+        parts.append(part.take(decided_sec <= MAX_DECIDED_RATIO * segment_length))
+    candidates = Candidates.join(parts)
+    if not candidates.titles:
+        length_sec = num_segments * segment_length
+        raise ExtractionError(f"no stretch of {length_sec:g} s is undecided: add matches without a label file")
     shortest_sec = np.diff(candidates.spans_sec, axis=1).min()
     if budget_sec < shortest_sec:
         raise ExtractionError(
@@ -195,7 +228,7 @@ def find_candidates(matches: list[UnlabelledMatch], checkpoint: Checkpoint, budg
 
 
 def propose_sections(match: UnlabelledMatch, stretches: np.ndarray, checkpoint: Checkpoint) -> MatchResult:
-    """Return the sections that are found in the stretches of a match.
+    """Return the labelled sections of a match and, in its stretches, those that are found.
 
     Args:
         match: The match.
@@ -212,7 +245,9 @@ def propose_sections(match: UnlabelledMatch, stretches: np.ndarray, checkpoint: 
             if edges_sec[last] - edges_sec[first] >= MIN_SECTION_SEC:
                 proposed.append((first, last))
     scores = MatchScores(checkpoint.config.segment_length, steps.mean(axis=1), steps, point)
-    sections = np.array(sorted(proposed), np.int64).reshape(-1, 2)
+    labelled = match.labelled.astype(np.float64)
+    proposed = subtract_sections(np.array(proposed, np.float64).reshape(-1, 2), labelled)
+    sections = np.array(sorted([*labelled.tolist(), *proposed.tolist()]), np.int64).reshape(-1, 2)
     return MatchResult(match.path, info, sections, scores=scores, selected_by="stretches")
 
 
@@ -239,29 +274,10 @@ def write_page(match: UnlabelledMatch, stretches: np.ndarray, reasons: list[str]
         checkpoint.point.threshold,
         selected_by=result.selected_by,
         penalty=checkpoint.point.section_penalty,
+        undecided=match.undecided,
         stretches=[(*frames, reason) for frames, reason in zip(stretches.tolist(), reasons, strict=True)],
     )
     atomic_write(path, page)
-
-
-def write_table(candidates: Candidates, choices: list[Choice], frames: np.ndarray, reasons: list[str]) -> bytes:
-    """Return the table of the chosen stretches.
-
-    Args:
-        candidates: All stretches.
-        choices: The chosen ones, the one that teaches most first.
-        frames: (num_choices, 2) int64, their first frames and the frames after their last.
-        reasons: Why each was chosen.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(TABLE_HEADER)
-    for rank, (choice, span, reason) in enumerate(zip(choices, frames.tolist(), reasons, strict=True), start=1):
-        index = choice.index
-        values = choice.score, *(getattr(candidates, name)[index] for name in TABLE_HEADER[7:10])
-        times = map(format_time, candidates.spans_sec[index])
-        writer.writerow([rank, candidates.titles[index], *times, *span, *(f"{value:.4f}" for value in values), reason])
-    return text.getvalue().encode()
 
 
 # ---- Command
@@ -276,13 +292,13 @@ def write_results(matches: list[UnlabelledMatch], checkpoint: Checkpoint, args: 
     frames = np.concatenate([to_frames(span_sec, match.info.frame_times_sec) for match, span_sec in chosen])
     reasons = [label_choice.describe_reasons(candidates, choice, threshold) for choice in choices]
     table_path = args.output_dir / TABLE_NAME
-    atomic_write(table_path, write_table(candidates, choices, frames, reasons))
+    atomic_write(table_path, label_choice.write_table(candidates, choices, frames, reasons))
     chosen_sec = total_sec(candidates.spans_sec[[choice.index for choice in choices]])
-    duration_sec = sum(match.info.duration_sec for match in matches)
+    undecided_sec = sum(total_sec(match.undecided_sec) for match in matches)
     ranks_of: dict[str, list[int]] = {}
     for rank, choice in enumerate(choices):
         ranks_of.setdefault(candidates.titles[choice.index], []).append(rank)
-    lengths = f"{format_time(chosen_sec)} of {format_time(duration_sec)} without labels"
+    lengths = f"{format_time(chosen_sec)} of {format_time(undecided_sec)} without labels"
     print(f"{len(choices)} stretches of {len(ranks_of)} matches, {lengths}\n  {'table':9} {table_path}")
     failed = []
     for title, ranks in ranks_of.items():
@@ -331,7 +347,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         "video_dir",
         type=Path,
-        help=f"Folder of the matches, <title> with {suffixes}. Those with a label file next to them are left out.",
+        help=f"Folder of the matches, <title> with {suffixes}. Those with a label file next to them are left out, "
+        "except for their undecided time.",
     )
     add(
         "--ckpt",

@@ -139,22 +139,10 @@ def decided_segments(matches: list[FeatureMatch], spans: Spans | None) -> dict[s
     return is_decided_of
 
 
-def restrict(candidates: Candidates, is_kept: np.ndarray) -> Candidates:
-    """Return some of the stretches, for which (N,) bool is True."""
-    indices = np.flatnonzero(is_kept)
-    arrays = {
-        name: getattr(candidates, name)[indices]
-        for name in ("spans_sec", "uncertainty", "disagreement", "features", "mean_scores")
-    }
-    titles, disputes = ([getattr(candidates, name)[i] for i in indices] for name in ("titles", "disputes"))
-    return Candidates(titles=titles, disputes=disputes, **arrays)
-
-
 def find_undecided(candidates: Candidates, is_decided_of: dict[str, np.ndarray], segment_length: float) -> Candidates:
     """Return the stretches without a decided segment."""
     spans = list_spans(candidates, segment_length)
-    is_free = np.array([not is_decided_of[title][first:end].any() for title, first, end in spans], bool)
-    return restrict(candidates, is_free)
+    return candidates.take(np.array([not is_decided_of[title][first:end].any() for title, first, end in spans], bool))
 
 
 def list_spans(candidates: Candidates, segment_length: float) -> Spans:

@@ -16,7 +16,7 @@ import pytest
 import label_next
 from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
-from videosummarizer.extraction import match_signals
+from videosummarizer.extraction import label_choice, match_signals
 from videosummarizer.extraction.match_signals import MatchSignals
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
 
@@ -82,7 +82,7 @@ def test_the_table_has_the_stretches_of_unlabelled_matches_the_best_first(run, c
     assert sorted(run.scored) == sorted(STEPS)
     rows = rows_of(run.out)
     assert [(row["rank"], row["title"]) for row in rows] == [("1", "doubtful"), ("2", "경기")]
-    assert list(rows[0]) == list(label_next.TABLE_HEADER)
+    assert list(rows[0]) == list(label_choice.TABLE_HEADER)
     for row in rows:  # whole segments: 15 frames each, 30 per second
         assert (int(row["start_frame"]) % 15, int(row["end_frame"]) - int(row["start_frame"])) in ((0, 30), (0, 27))
         signals, first = signals_of(row["title"]), int(row["start_frame"]) // 15
@@ -229,3 +229,56 @@ def test_help_does_not_load_tensorflow():
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "usage: label_next.py" in result.stdout
     assert label_next.parse_args(["matches", "--ckpt", "a"]).budget == 1800
+
+
+def mark_undecided(folder, title, labels, undecided):
+    (folder / f"{title}.txt").write_text(labels)
+    (folder / f"{title}_undecided.json").write_text(json.dumps({"schema_version": 1, "undecided": undecided}))
+
+
+def test_undecided_time_of_a_labelled_match_is_read_like_that_of_others(run, capsys):
+    # The first second is decided, with a section; the rest of the 72 frames is not.
+    mark_undecided(run.folder, "doubtful", "5,20,00:00:00,00:00:00\n", [[30, 72]])
+    assert run(budget="0:09") == 0
+    assert "2 of 4 matches have a label file and are left out, apart from the undecided time of 1" in (
+        capsys.readouterr().out
+    )
+    spans = [(int(row["start_frame"]), int(row["end_frame"])) for row in rows_of(run.out) if row["title"] == "doubtful"]
+    assert spans == [(30, 60)] or spans == [(45, 72)]
+    match = match_of_page(run.out / "doubtful_label_next.html")
+    assert match["undecided"] == [[30, 72]]
+    assert match["sections"][0] == [5, 20]  # it is saved again
+    proposed = np.zeros(72, bool)
+    for start, end in match["sections"][1:]:
+        proposed[start:end] = True
+    is_chosen = np.zeros(72, bool)
+    is_chosen[slice(*spans[0])] = True
+    assert np.array_equal(proposed, is_chosen & np.repeat(np.array(STEPS["doubtful"]) >= 0.5, 15)[:72])
+    assert match_of_page(run.out / "sure_label_next.html")["undecided"] == [[0, 72]]
+
+
+def test_a_labelled_section_that_reaches_into_a_stretch_is_not_proposed_again(run):
+    mark_undecided(run.folder, "doubtful", "20,50,00:00:00,00:00:01\n", [[30, 72]])
+    assert run(budget="0:09") == 0
+    sections = match_of_page(run.out / "doubtful_label_next.html")["sections"]
+    assert sections[0] == [20, 50]
+    assert all(start >= 50 for start, _ in sections[1:])
+
+
+def test_damaged_undecided_time_costs_only_its_match(run, caplog):
+    (run.folder / "doubtful.txt").touch()
+    (run.folder / "doubtful_undecided.json").write_text("{")
+    assert run() == 1
+    assert caplog.records[0].message.startswith(
+        f"{run.folder / 'doubtful_undecided.json'}: cannot be read as undecided"
+    )
+    assert len(rows_of(run.out)) == 2
+
+
+def test_no_stretch_that_is_undecided_is_one_line(run, caplog):
+    for title in STEPS:
+        mark_undecided(run.folder, title, "", [[0, 15]])
+    assert run() == 1
+    assert [record.message for record in caplog.records] == [
+        "no stretch of 1 s is undecided: add matches without a label file"
+    ]

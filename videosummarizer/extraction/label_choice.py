@@ -7,6 +7,8 @@ Literature Survey", 2009; Sener and Savarese, "Active Learning for Convolutional
 2018). Uncertainty and disagreement have no common unit, so each is replaced by its rank among all stretches.
 """
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +26,13 @@ MAX_MATCH_RATIO = 0.25
 TINY = 1e-9
 # A reason is named if its rank among all stretches is at least this.
 NAMED_RANK = 0.75
+# The columns of the table of chosen stretches.
+TABLE_HEADER = (
+    *("rank", "title", "start_time", "end_time", "start_frame", "end_frame"),
+    *("score", "uncertainty", "disagreement", "distance", "reason"),
+)
+# The arrays of Candidates, in their order.
+ARRAYS = ("spans_sec", "uncertainty", "disagreement", "features", "mean_scores")
 
 
 @dataclass(frozen=True)
@@ -53,15 +62,20 @@ class Candidates:
         """Return (N,) float64: the distance from the training set's mean, in standard deviations of a feature."""
         return np.sqrt(np.square(self.features, dtype=np.float64).mean(axis=1))
 
+    def take(self, is_taken: np.ndarray) -> "Candidates":
+        """Return some of the stretches, those for which (N,) bool is True."""
+        titles, disputes = (
+            [value for value, taken in zip(values, is_taken, strict=True) if taken]
+            for values in (self.titles, self.disputes)
+        )
+        return Candidates(titles, *(getattr(self, name)[is_taken] for name in ARRAYS), disputes)
+
     @staticmethod
     def join(parts: Sequence["Candidates"]) -> "Candidates":
         """Return the stretches of several matches."""
         return Candidates(
             [title for part in parts for title in part.titles],
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("spans_sec", "uncertainty", "disagreement", "features", "mean_scores")
-            ),
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS),
             [dispute for part in parts for dispute in part.disputes],
         )
 
@@ -247,3 +261,23 @@ def describe_reasons(candidates: Candidates, choice: Choice, threshold: float) -
         ranks.append(choice.ranks[1])
     order = np.argsort(ranks)[::-1]
     return "; ".join(texts[number] for number in order if ranks[number] >= min(NAMED_RANK, max(ranks)))
+
+
+def write_table(candidates: Candidates, choices: list[Choice], frames: np.ndarray, reasons: list[str]) -> bytes:
+    """Return the table of the chosen stretches.
+
+    Args:
+        candidates: All stretches.
+        choices: The chosen ones, the one that teaches most first.
+        frames: (num_choices, 2) int64, their first frames and the frames after their last.
+        reasons: Why each was chosen.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(TABLE_HEADER)
+    for rank, (choice, span, reason) in enumerate(zip(choices, frames.tolist(), reasons, strict=True), start=1):
+        index = choice.index
+        values = choice.score, *(getattr(candidates, name)[index] for name in TABLE_HEADER[7:10])
+        times = map(format_time, candidates.spans_sec[index])
+        writer.writerow([rank, candidates.titles[index], *times, *span, *(f"{value:.4f}" for value in values), reason])
+    return text.getvalue().encode()

@@ -79,14 +79,14 @@ def render_page(
         reasons: What the scores are made of and what was measured, as of `reasons.describe_rules`; None if not known.
         stretches: The stretches to label, the one that teaches most first: their first frame, the frame after their
             last, and why they were chosen. All other time of such a page is undecided.
-        undecided: (num_ranges, 2) int64, the frames that nobody has looked at, where no stretches are given; None
-            without any.
+        undecided: (num_ranges, 2) int64, the frames that nobody has looked at; None without any and, where stretches
+            are given, for the whole match.
     """
     title = title_of(Path(video_path))
     ranges = [] if undecided is None else np.asarray(undecided).tolist()
-    if stretches:
+    if stretches and undecided is None:
         ranges = [[0, len(video_info.frame_times_sec)]]
-    elif ranges:
+    elif ranges and not stretches:
         stretches = divide_undecided(ranges, video_info)
     match = {
         "title": title,
