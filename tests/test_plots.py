@@ -298,24 +298,3 @@ def test_the_legend_names_what_only_later_rows_show(matches, figures):
     plots.plot_matches([quiet, short], OperatingPoint(0.5, 5.0))
     legend = [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()]
     assert legend[-1] == "too short for a section"
-
-
-def test_contributions_are_drawn_over_time_and_words_as_rows():
-    top, bottom = Figure().subplots(2)
-    parts = np.array([[0.5, -1.0, 0.0], [1.5, 0.2, 0.0]])
-    edges_sec = np.array([0.0, 0.5, 0.9])
-    plots.plot_reasons(top, parts, ("loudness", "audio", "video"), edges_sec, "log-odds")
-    drawn = {patch.get_label(): patch.get_data() for patch in top.patches}
-    assert {name: data.values.tolist() for name, data in drawn.items()} == {
-        "loudness": [0.5, 1.5],
-        "audio": [-1.0, 0.2],
-        "video": [0.0, 0.0],
-    }
-    assert all(data.edges.tolist() == [0.0, 0.5, 0.9] for data in drawn.values())
-    assert len({patch.get_edgecolor() for patch in top.patches}) == 3
-    assert top.get_ylim()[0] < -1 < 1.5 < top.get_ylim()[1]
-    plots.plot_words(bottom, ["loud", "quiet"], np.array([[False, True], [False, False]]), edges_sec)
-    boxes = [[path.get_extents() for path in row.get_paths()] for row in bottom.collections]
-    assert [[(box.x0, box.x1) for box in row] for row in boxes] == [[(0.5, 0.9)], []]
-    assert [label.get_text() for label in bottom.get_yticklabels()] == ["loud", "quiet"]
-    assert bottom.get_ylim() == (2, 0)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from clips import tone, write_clip
+from matplotlib.figure import Figure
 from scipy.special import expit
 from test_model_scoring import build_fused_network, random_match
 from test_outputs import FOUND
@@ -17,7 +18,7 @@ from test_outputs import FOUND
 from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.evaluation import plots
-from videosummarizer.extraction import measures, outputs, reasons, scoring
+from videosummarizer.extraction import measures, outputs, reason_plots, reasons, scoring
 from videosummarizer.extraction.reasons import Reasons, describe_steps, describe_stretches
 from videosummarizer.training import contributions, inference
 
@@ -305,10 +306,31 @@ def test_the_timeline_shows_the_contributions_and_the_words_below_the_scores(mon
 def test_the_timeline_names_what_else_selected_sections(extract, monkeypatch, arguments, left_out, added):
     names, draw = [], plots.plot_timeline
     monkeypatch.setattr(outputs, "draw_timeline", DRAW_TIMELINE)
-    monkeypatch.setattr(plots, "plot_timeline", lambda *given: names.append(given[-2:]) or draw(*given))
+    monkeypatch.setattr(plots, "plot_timeline", lambda *given: names.append(given[10:12]) or draw(*given))
     if arguments == ["--sections"]:
         (extract.folder / "corrected.txt").write_text("0,30\n")
         arguments = ["--sections", extract.folder / "corrected.txt"]
     assert extract(extract.match(), *arguments) == 0
     assert names == [(left_out, added)]
     assert f'"selected_by": "{SELECTED_BY[left_out]}"' in (extract.out / "match.html").read_text()
+
+
+def test_contributions_are_drawn_over_time_and_words_as_rows():
+    top, bottom = Figure().subplots(2)
+    parts = np.array([[0.5, -1.0, 0.0], [1.5, 0.2, 0.0]])
+    edges_sec = np.array([0.0, 0.5, 0.9])
+    reason_plots.plot_parts(top, parts, ("loudness", "audio", "video"), edges_sec, "log-odds")
+    drawn = {patch.get_label(): patch.get_data() for patch in top.patches}
+    assert {name: data.values.tolist() for name, data in drawn.items()} == {
+        "loudness": [0.5, 1.5],
+        "audio": [-1.0, 0.2],
+        "video": [0.0, 0.0],
+    }
+    assert all(data.edges.tolist() == [0.0, 0.5, 0.9] for data in drawn.values())
+    assert len({patch.get_edgecolor() for patch in top.patches}) == 3
+    assert top.get_ylim()[0] < -1 < 1.5 < top.get_ylim()[1]
+    reason_plots.plot_words(bottom, ["loud", "quiet"], np.array([[False, True], [False, False]]), edges_sec)
+    boxes = [[path.get_extents() for path in row.get_paths()] for row in bottom.collections]
+    assert [[(box.x0, box.x1) for box in row] for row in boxes] == [[(0.5, 0.9)], []]
+    assert [label.get_text() for label in bottom.get_yticklabels()] == ["loud", "quiet"]
+    assert bottom.get_ylim() == (2, 0)

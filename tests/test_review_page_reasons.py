@@ -138,6 +138,8 @@ def test_the_pointer_shows_why_with_what_the_score_adds_up_from(open_page):
     box = page("const b = why.getBoundingClientRect(); return [b.left, b.right, b.bottom]")
     assert 0 <= box[0] <= box[1] <= page("return innerWidth")
     assert box[2] <= page("return axis.getBoundingClientRect().top")  # it does not hide the curve
+    at_pointer = page("return toX(31, axis.clientWidth) + axis.getBoundingClientRect().left")
+    assert at_pointer <= box[0] <= at_pointer + 20
     hover(page, 159.9)
     assert page("return why.getBoundingClientRect().right <= innerWidth")
     ActionChains(page.browser).move_to_element(page.find("#save")).perform()

@@ -28,8 +28,6 @@ TOO_SHORT_COLOR = "#a9b0bc"
 ADDED_COLOR = "#f5cba8"
 # Entries in a row of the legend above a timeline: all of them.
 NUM_LEGEND_COLUMNS = 8
-# The colors of what scores are made of: loudness, audio, video and an offset, or the parts of the activity.
-PART_COLORS = ("#8a5bb5", "#2c7fb8", "#2f9e62", "#8d939e")
 # The number of matches in one PNG: matplotlib draws at most 65,535 pixels in height.
 NUM_ROWS = 50
 # The height of one match's row.
@@ -365,37 +363,6 @@ def plot_scores(
         # axes.stairs draws the same, but computes the limits of the axes in Python: 26 s for 150,000 segments.
         axes.add_artist(StepPatch(values, edges_sec[: len(values) + 1], baseline=None, fill=False, **style))
     axes.axhline(threshold, color="#5a6372", linestyle="--", linewidth=1, label="threshold")
-
-
-def plot_reasons(axes, parts: np.ndarray, part_names: Sequence[str], edges_sec: np.ndarray, y_label: str) -> None:
-    """Plot what the scores are made of over time.
-
-    Args:
-        axes: The matplotlib axes to draw on.
-        parts: (num_steps, N) float, see `extraction.reasons`.
-        part_names: (N,) their names.
-        edges_sec: (num_steps + 1,) float64 seconds, where the steps begin, and the end of the last.
-        y_label: What is plotted.
-    """
-    from matplotlib.patches import StepPatch
-
-    for name, values, color in zip(part_names, parts.T, PART_COLORS, strict=False):
-        style = {"baseline": None, "fill": False, "linewidth": 1, "edgecolor": color, "label": name}
-        axes.add_artist(StepPatch(values, edges_sec, **style))
-    lowest, highest = min(parts.min(), 0), max(parts.max(), 0)
-    margin = 0.05 * max(highest - lowest, 1e-3)
-    axes.set(ylim=(lowest - margin, highest + margin), ylabel=y_label)
-    axes.axhline(0, color="#5a6372", linewidth=0.6)
-
-
-def plot_words(axes, words: Sequence[str], is_said: np.ndarray, edges_sec: np.ndarray) -> None:
-    """Plot when words hold, (num_words, num_steps) bool, with a row for each; see `plot_reasons` for the edges."""
-    for row, holds in enumerate(is_said):
-        stretches = edges_sec[runs_of(holds)]
-        bars = np.stack([stretches[:, 0], stretches[:, 1] - stretches[:, 0]], axis=1)
-        axes.broken_barh(bars, (row + 0.15, 0.7), color=TOO_SHORT_COLOR)
-    axes.set(yticks=np.arange(len(words)) + 0.5, yticklabels=words, ylim=(len(words), 0))
-    axes.tick_params(axis="y", length=0, labelsize="small")
 
 
 def clock_locator(duration_sec: float):

@@ -19,6 +19,7 @@ from videosummarizer import media
 from videosummarizer.evaluation import plots
 from videosummarizer.evaluation.decoding import decoded_scores
 from videosummarizer.evaluation.operating_point import OperatingPoint
+from videosummarizer.extraction import reason_plots
 from videosummarizer.extraction.measures import MEASURES
 from videosummarizer.extraction.reasons import (
     ACTIVITY,
@@ -26,7 +27,6 @@ from videosummarizer.extraction.reasons import (
     PART_NAMES,
     Reasons,
     are_log_odds,
-    describe_steps,
     describe_stretches,
     mean_parts,
 )
@@ -360,18 +360,7 @@ def draw_timeline(result: MatchResult) -> bytes:
     plots.plot_timeline(axes, *timeline)
     plots.add_legend([axes])
     if has_reasons:
-        draw_reasons(result, *below)
+        num_steps = len(result.shown_steps)
+        edges_sec = plots.step_edges_sec(num_steps, scores.step_sec, info.duration_sec, scores.start_sec)
+        reason_plots.plot_reasons(*below, scores.reasons, scores.step_sec, edges_sec)
     return plots.to_png(figure)
-
-
-def draw_reasons(result: MatchResult, parts_axes, words_axes) -> None:
-    """Draw what the scores of a match are made of, and below it when which words hold."""
-    scores, reasons, num_steps = result.scores, result.scores.reasons, len(result.shown_steps)
-    edges_sec = plots.step_edges_sec(num_steps, scores.step_sec, result.info.duration_sec, scores.start_sec)
-    y_label = "log-odds" if are_log_odds(reasons.part_names) else "parts"
-    plots.plot_reasons(parts_axes, reasons.step_parts(num_steps), reasons.part_names, edges_sec, y_label)
-    plots.add_legend([parts_axes])
-    plots.plot_words(words_axes, *describe_steps(reasons, num_steps, scores.step_sec), edges_sec)
-    for axes in (parts_axes, words_axes):
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
