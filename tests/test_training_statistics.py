@@ -234,6 +234,14 @@ def test_what_cannot_be_read_causes_no_warning(damage):
     assert parse_statistics({ATTRIBUTE: stored}) is None
 
 
+def test_wide_limits_of_few_matches_can_be_read():
+    def make(number):
+        return [(frames // (1 + 2 * (number == 1)), audio) for frames, audio in game(number)]
+
+    known = parse_statistics({ATTRIBUTE: summarise(Loader(2, 1, make=make))})
+    assert known.expectations["brightness"].limit > 5000
+
+
 def test_old_checkpoints_have_no_statistics():
     assert parse_statistics({"config": {}}) is None
     assert parse_statistics({ATTRIBUTE: None}) is None

@@ -47,8 +47,8 @@ PICTURE_STATISTICS = (
     *("brightness", "contrast", "blue", "red", "detail", "motion"),
     *(f"block_{number}" for number in range(NUM_BLOCKS**2)),
 )
-# No mean and no limit is larger than this.
-MAX_NUMBER = 1e3
+# No mean is larger than this. Limits may be, as those of few matches are wide.
+MAX_MEAN = 1e3
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,10 @@ def parse_statistics(attributes: dict) -> TrainingStatistics | None:
             if name in SMALLEST_DIFFERENCES
         }
         numbers = [number for one in expectations.values() for number in (one.mean, one.limit)]
-        is_valid = all(type(number) in (int, float) and abs(number) < MAX_NUMBER for number in numbers)
+        is_valid = all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+        is_valid = is_valid and all(abs(one.mean) < MAX_MEAN for one in expectations.values())
         is_valid = is_valid and is_count(num_matches) and 0 < shortest_sec < math.inf
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, OverflowError):
         return None
     return TrainingStatistics(num_matches, shortest_sec, expectations) if is_valid else None
 
