@@ -97,6 +97,17 @@ def test_black_bars_are_measured_where_they_stay_black():
     assert measure([(dark, tone(440))])["black_rows"] == 1
 
 
+def test_large_frames_are_measured_at_a_part_of_their_pixels():
+    config = DataConfig(2.0, 2.0, 300, 199, 8000, False)
+    picture = frames_of(100, 90, 80, 120, height=199, width=300)
+    picture[:, :20] = picture[:, -20:] = 5
+    picture[:, 1::3] = 255  # between the pixels that are measured
+    found = measure([(picture, tone(440))], config=config)
+    assert found["brightness"] == pytest.approx(5 * 0.2 + 97.5 * 0.8, abs=1)
+    assert found["black_rows"] == pytest.approx(0.2, abs=0.02)
+    assert found["black_columns"] == 0
+
+
 def test_a_picture_is_described_by_its_luma_colours_and_changes():
     frames = frames_of(10, 30, 30, 30)
     frames[..., :16, 0] += 100  # red on the left

@@ -23,6 +23,8 @@ SILENCE = 1e-4
 BLACK = 20.0
 # Two successive frames that differ less than this in the mean, in grey levels, show the same.
 STILL = 0.5
+# Larger frames are measured at every second, third, ... pixel, so that at least this many are left along an edge.
+MIN_EDGE_PX = 64
 # The picture is averaged in so many rows and columns of blocks.
 NUM_BLOCKS = 4
 # Weights of red, green and blue in the luma (ITU-R BT.601).
@@ -48,8 +50,9 @@ class StatisticsMeter:
         self.config, self.index, self.sampled = config, 0, set(sampled_indices(num_segments))
         self.sounds: list[np.ndarray] = []
         self.pictures: list[np.ndarray] = []
-        self.brightest_rows = np.zeros(config.video_height, np.float32)
-        self.brightest_columns = np.zeros(config.video_width, np.float32)
+        self.stride = max(1, min(config.video_height, config.video_width) // MIN_EDGE_PX)
+        self.brightest_rows = np.zeros(-(-config.video_height // self.stride), np.float32)
+        self.brightest_columns = np.zeros(-(-config.video_width // self.stride), np.float32)
 
     def add(self, frames: np.ndarray, audio: np.ndarray) -> None:
         """Measure the next segment, if it is one of those that are measured.
@@ -61,7 +64,7 @@ class StatisticsMeter:
         self.index += 1
         if self.index - 1 not in self.sampled:
             return
-        colours = frames.astype(np.float32)
+        colours = frames[:, :: self.stride, :: self.stride].astype(np.float32)
         luma = colours @ LUMA
         self.brightest_rows = np.maximum(self.brightest_rows, luma.mean(axis=2).max(axis=0))
         self.brightest_columns = np.maximum(self.brightest_columns, luma.mean(axis=1).max(axis=0))
