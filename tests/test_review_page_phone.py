@@ -155,6 +155,8 @@ def test_a_tap_jumps_and_selects(page):
     touch(page, [(x, y)])
     assert page.frame == page(f"return frameAt({page.point(7.5, 100)[2]})")
     assert page.selected is None
+    assert page.status == page("return whyAt(7.5)")
+    assert page.status.startswith("score 0.21, in context 0.21, below the threshold 0.50")
     x, y = on_curve(page, 5.5, y=38)
     touch(page, [(x, y)])
     assert page.selected == 1

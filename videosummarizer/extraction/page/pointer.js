@@ -146,7 +146,11 @@ element.axis.addEventListener("pointermove", (event) => {
 
 function endPress(event) {
   fingers.delete(event.pointerId);
-  if (press && event.type === "pointerup") goToPoint(press.x, element.axis.clientWidth, press.target);
+  if (press && event.type === "pointerup") {
+    const width = element.axis.clientWidth;
+    goToPoint(press.x, width, press.target);
+    announce(whyAt(toSeconds(press.x, width))); // what a mouse shows without a press
+  }
   press = null;
   endDrag();
 }
