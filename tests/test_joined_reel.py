@@ -115,3 +115,22 @@ def test_a_match_that_states_no_matrix_has_that_of_its_size(extract):
         for name in ("week.mp4", "match_highlights.mp4", "other_highlights.mp4"):
             measured = measure_patches(extract.out / name)
             np.testing.assert_allclose(measured, np.broadcast_to([[200, 0, 0], [0, 200, 0]], measured.shape), atol=8)
+
+
+def test_dark_pictures_of_another_matrix_do_not_become_darker(extract):
+    labels = extract.folder / "labels"
+    labels.mkdir()
+    levels = np.random.default_rng(0).integers(0, 60, (8, 12, 1)).astype(np.uint8)
+    picture = np.repeat(np.repeat(levels, 8, 0), 8, 1).repeat(3, 2)
+    for title, matrix, num_frames in (("a", 5, 6), ("b", 1, 4)):
+        tags = {"colorspace": matrix, "color_primaries": 1, "color_trc": 1}
+        write_pictures(extract.folder / f"{title}.mp4", [picture] * num_frames, **tags)
+        (labels / f"{title}.txt").write_text(f"0,{num_frames}\n")
+    matches = [extract.folder / "a.mp4", extract.folder / "b.mp4"]
+    assert extract.cut(*matches, "--sections", labels, "--together", "week.mp4") == 0
+    levels = []
+    for path in (matches[1], extract.out / "week.mp4"):
+        with av.open(str(path)) as container:
+            *_, last = (frame.reformat(format="gray").to_ndarray() for frame in container.decode(video=0))
+        levels.append(last.mean())
+    assert levels[1] == pytest.approx(levels[0], abs=0.5)

@@ -143,9 +143,11 @@ class JoinedReelWriter(ReelWriter):
         scale = min(reel_width_px / width_px, reel_height_px / height_px)
         scaled = [round_to_even(width_px * scale), round_to_even(height_px * scale)]
         left, top = (2 * ((whole - part) // 4) for whole, part in zip(self.size_px, scaled, strict=True))
-        matrices = f"in_color_matrix={filter_name(frame)}:out_color_matrix={filter_name(self.video.codec_context)}"
+        source, target = filter_name(frame), filter_name(self.video.codec_context)
+        flags = "area" if source == target else "area+accurate_rnd+full_chroma_int"  # else it becomes darker
+        matrices = f"in_color_matrix={source}:out_color_matrix={target}"
         fitting = [
-            ("scale", f"{scaled[0]}:{scaled[1]}:flags=area:out_range=tv:{matrices}"),
+            ("scale", f"{scaled[0]}:{scaled[1]}:flags={flags}:out_range=tv:{matrices}"),
             ("pad", f"{reel_width_px}:{reel_height_px}:{left}:{top}"),
             ("setsar", "1"),
             ("format", "yuv420p"),
