@@ -110,6 +110,11 @@ def render_page(
         "stretches": list(stretches),
         "undecided": ranges,
     }
+    return assemble(match)
+
+
+def assemble(match: dict) -> bytes:
+    """Put the scripts, the style and the data of a match into the template of the page."""
     # Inside <script>, "</script>" and "<!--" would end or change the JSON: no "<" appears in it.
     # All but ASCII is escaped, as the name of a folder may have bytes that are not UTF-8.
     content = json.dumps(match).replace("<", "\\u003c")
@@ -117,7 +122,7 @@ def render_page(
         "PAGE_SCRIPT": "\n".join(read_page_file(name) for name in SCRIPTS),
         "MATCH_DATA": content,
         "PAGE_STYLE": read_page_file("page.css"),
-        "MATCH_TITLE": html.escape(title),
+        "MATCH_TITLE": html.escape(match["title"]),
     }
     page = read_page_file("page.html")
     # From the last placeholder to the first: a text that was put in may contain the name of a placeholder.
