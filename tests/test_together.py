@@ -88,7 +88,7 @@ def test_captions_rank_sections_among_all_matches(tmp_path):
     info = media.probe(write_clip(tmp_path / "a.mp4", num_frames=30))
     result = SimpleNamespace(video_path=tmp_path / "a.mp4", info=info, title="a")
     chosen = [together.ChosenSection(result, np.array([3, 9]), score) for score in (0.4, 0.9, 0.6)]
-    sections = together.listed_sections(chosen)
+    sections = together.list_chosen(chosen)
     assert [(section.index, section.rank) for section in sections] == [(0, "#3 of 3"), (1, "#1 of 3"), (2, "#2 of 3")]
 
 
@@ -99,7 +99,7 @@ def test_times_in_the_reel_leave_out_the_hours_in_which_a_match_has_nothing(tmp_
     chosen = [together.ChosenSection(result, section, np.nan) for section in result.sections]
     # Frames 10 to 28, frame 29 for a second, frames 30 to 49; then 50 to 55.
     expected_sec = np.cumsum([0, 19 / 30 + 1 + 20 / 30, 6 / 30])
-    assert together.reel_edges_sec(chosen, ReelStyle()) == pytest.approx(expected_sec, abs=1e-3)
+    assert together.chosen_edges_sec(chosen, ReelStyle()) == pytest.approx(expected_sec, abs=1e-3)
 
 
 def test_its_files_refer_to_all_matches(extract, week):

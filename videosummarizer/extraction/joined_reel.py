@@ -84,7 +84,7 @@ def render_joined_reel(
             with JoinedReelWriter(part_path, reel_format, source) as writer:
                 writer.output.set_chapters(mp4_chapters(joined_edges_sec(sections), chapter_names))
                 for section in sections:
-                    render_section(writer, section, on_progress)
+                    render_joined_section(writer, section, on_progress)
         replace_durably(part_path, reel_path)
     finally:
         discard(part_path)
@@ -155,7 +155,9 @@ class JoinedReelWriter(ReelWriter):
         self.graph = link_filters(stream, orientation_filters(frame) + fitting)
 
 
-def render_section(writer: JoinedReelWriter, section: ReelSection, on_progress: Callable[[float], object]) -> None:
+def render_joined_section(
+    writer: JoinedReelWriter, section: ReelSection, on_progress: Callable[[float], object]
+) -> None:
     """Encode one section, in the format of the reel."""
     with ExitStack() as files:
         video = files.enter_context(media.open_media(section.video_path))

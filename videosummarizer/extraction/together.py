@@ -202,7 +202,7 @@ def write_reel_of_all(results: list[MatchResult], args: argparse.Namespace) -> N
         if path != path_of[".mp4"]:
             path.unlink()
     if not path_of[".json"].exists():
-        starts_sec = reel_edges_sec(chosen, ReelStyle.from_arguments(args))
+        starts_sec = chosen_edges_sec(chosen, ReelStyle.from_arguments(args))
         atomic_write(path_of[".json"], write_report(title, chosen, starts_sec, settings, made_of))
     write_exports(title, chosen, path_of, args.output_dir)
     if not is_kept:
@@ -286,7 +286,7 @@ def describe_timeline(title: str, chosen: list[ChosenSection]) -> Timeline:
 
 def main_result(chosen: list[ChosenSection]) -> MatchResult:
     """Return the first match of the size and frame rate that most of the reel has."""
-    return chosen[reel_sections.main_section(listed_sections(chosen)).index].result
+    return chosen[reel_sections.main_section(list_chosen(chosen)).index].result
 
 
 def cut_reel(title: str, chosen: list[ChosenSection], path: Path, args: argparse.Namespace) -> None:
@@ -295,13 +295,13 @@ def cut_reel(title: str, chosen: list[ChosenSection], path: Path, args: argparse
     names = [f"{one.result.title} {format_time(one.section_sec[0])}" for one in chosen]
     if style.is_plain:
         render = joined_reel.render_joined_reel
-        arguments = (listed_sections(chosen), path, describe_format(chosen, args.reel_height), names)
+        arguments = (list_chosen(chosen), path, describe_format(chosen, args.reel_height), names)
     else:
         from videosummarizer.extraction import styled_reel  # moviepy takes a second
 
         render = styled_reel.render_styled_reel
-        arguments = (listed_sections(chosen), path, style, args.reel_height, names)
-    with progress(f"Cutting {title}", float(reel_edges_sec(chosen, style)[-1])) as add_sec:
+        arguments = (list_chosen(chosen), path, style, args.reel_height, names)
+    with progress(f"Cutting {title}", float(chosen_edges_sec(chosen, style)[-1])) as add_sec:
         decoding_process.write(path, path, render, *arguments, on_progress=add_sec)
 
 
@@ -317,7 +317,7 @@ def describe_format(chosen: list[ChosenSection], height_px: int | None) -> joine
     )
 
 
-def listed_sections(chosen: list[ChosenSection]) -> list[reel_sections.ReelSection]:
+def list_chosen(chosen: list[ChosenSection]) -> list[reel_sections.ReelSection]:
     """List the sections in the order of the reel, with their places by score among all matches."""
     scores = np.array([one.score for one in chosen])
     places = np.argsort(np.argsort(-scores, kind="stable"))
@@ -332,11 +332,11 @@ def listed_sections(chosen: list[ChosenSection]) -> list[reel_sections.ReelSecti
     return sections
 
 
-def reel_edges_sec(chosen: list[ChosenSection], style: ReelStyle) -> np.ndarray:
+def chosen_edges_sec(chosen: list[ChosenSection], style: ReelStyle) -> np.ndarray:
     """Return (num_sections + 1,) float64: where each section starts in the reel, and the reel's end."""
     if style.is_plain:
-        return joined_reel.joined_edges_sec(listed_sections(chosen))
-    return reel_sections.styled_edges_sec(listed_sections(chosen), style)
+        return joined_reel.joined_edges_sec(list_chosen(chosen))
+    return reel_sections.styled_edges_sec(list_chosen(chosen), style)
 
 
 def parts_of_matches(chosen: list[ChosenSection]) -> list[tuple[str, int, float]]:
