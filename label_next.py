@@ -44,7 +44,7 @@ from videosummarizer.extraction.label_choice import Candidates
 from videosummarizer.extraction.match_signals import MatchSignals
 from videosummarizer.extraction.outputs import MatchResult, MatchScores
 from videosummarizer.labels import LabelError, format_time
-from videosummarizer.sections import join_touching, overlaps_sec, subtract_sections, to_frames, to_seconds, total_sec
+from videosummarizer.sections import overlaps_sec, subtract_sections, to_frames, to_seconds, total_sec
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from videosummarizer.undecided import find_undecided_path, read_undecided, resolve_undecided
 
@@ -239,13 +239,13 @@ def propose_sections(match: UnlabelledMatch, stretches: np.ndarray, checkpoint: 
     step_sec = checkpoint.config.segment_length / steps.shape[1]
     found_sec = selection.detect_with_margin(steps.ravel(), step_sec, info.duration_sec, point, 0.0)
     edges_sec, proposed = info.frame_edges_sec, []
-    stretches = join_touching(stretches[np.argsort(stretches[:, 0])])  # a section across two of them stays one
     for start, end in to_frames(found_sec, info.frame_times_sec).tolist():
         for first, last in np.clip([start, end], stretches[:, :1], stretches[:, 1:]).tolist():
             if edges_sec[last] - edges_sec[first] >= MIN_SECTION_SEC:
                 proposed.append((first, last))
     scores = MatchScores(checkpoint.config.segment_length, steps.mean(axis=1), steps, point)
     labelled = match.labelled.astype(np.float64)
+    # A section across two stretches becomes one again.
     proposed = subtract_sections(np.array(proposed, np.float64).reshape(-1, 2), labelled)
     sections = np.array(sorted([*labelled.tolist(), *proposed.tolist()]), np.int64).reshape(-1, 2)
     return MatchResult(match.path, info, sections, scores=scores, selected_by="stretches")

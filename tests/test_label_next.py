@@ -18,7 +18,7 @@ from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import label_choice, match_signals
 from videosummarizer.extraction.match_signals import MatchSignals
-from videosummarizer.training.checkpoint import write_checkpoint_attributes
+from videosummarizer.training.checkpoint import CheckpointError, write_checkpoint_attributes
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = DataConfig(0.5, 2, 16, 16, 4000, False)
@@ -159,6 +159,18 @@ def test_a_match_that_fails_costs_no_other(run, monkeypatch, caplog, capsys):
         f"{sure}: cannot be scored (RuntimeError: two lines): --debug shows where it comes from",
         f"2 of 4 matches failed: {broken}, {sure}",
     ]
+
+
+def test_a_network_that_cannot_be_read_ends_the_command(run, monkeypatch, caplog):
+    def fail(*arguments):
+        raise CheckpointError(f"{run.ckpt}: the network in it is not one that main.py saved")
+
+    monkeypatch.setattr(match_signals, "compute_signals", fail)
+    assert run() == 1
+    assert [record.message for record in caplog.records] == [
+        f"{run.ckpt}: the network in it is not one that main.py saved"
+    ]
+    assert not (run.out / "label_next.csv").exists()
 
 
 def test_a_page_that_cannot_be_written_costs_no_other(run, caplog):
