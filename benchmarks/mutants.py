@@ -71,11 +71,13 @@ FURTHER_TEST_FILES = {
     "job": ["test_highlight_extractor_reruns.py", "test_highlight_extractor.py"],
     "joined_reel": ["test_joined_reel.py", "test_together.py"],
     "keras_backend": ["test_model_scoring.py", "test_model.py"],
+    "label_choice": ["test_label_next.py"],
     "label_report": ["test_label_finder_command.py"],
     "label_sections": ["test_highlight_extractor_sections.py"],
     "layers": ["test_model_layers.py", "test_model.py"],
     "main": ["test_testing.py", "test_training_run.py"],
     "match_result": ["test_highlight_extractor_part.py", "test_highlight_extractor_sections.py"],
+    "match_signals": ["test_network_features.py", "test_label_next.py"],
     "match_writers": ["test_highlight_extractor_clips.py", "test_highlight_extractor_reruns.py"],
     "media": ["test_formats.py"],
     "metadata": [
