@@ -11,13 +11,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import mutations
 import numpy as np
 
 import label_finder
 from data_loader import DataLoader
-from videosummarizer import labels
+from videosummarizer import labels, undecided
 from videosummarizer.dataset import array_reader, audit, metadata, output_folder, safe_pickle, storage, unpacking
 from videosummarizer.extraction import job, match_writers, outputs, reasons
 from videosummarizer.training import checkpoint, resume_point, trained_split, validation
@@ -75,6 +76,17 @@ def read_labels(folder: Path) -> None:
     labels.read_label_file(path)
 
 
+def read_undecided_time(folder: Path) -> None:
+    path, info = folder / "match.txt", SimpleNamespace(frame_times_sec=np.arange(320) / 30, duration_sec=11.0)
+    frames = undecided.read_undecided(undecided.find_undecided_path(path))
+    undecided_sec, warnings = undecided.resolve_undecided(path, frames, info, np.array([[1.0, 2.0]]))
+    boundaries_sec = np.concatenate([[0], undecided_sec.ravel(), [11]])
+    if not (np.diff(boundaries_sec) >= 0).all():
+        raise Violation("wrong", f"undecided time {undecided_sec}")
+    for message in warnings:
+        check_message(message)
+
+
 def prepare_pairs(folder: Path) -> None:
     for kind, name in (("matches", "match"), ("cuts", "cut")):
         (folder / kind).mkdir()
@@ -98,7 +110,7 @@ def write_dataset(folder: Path) -> None:
             storage.write_segment(folder / title, index, index % 2, *random_arrays(index), CONFIG, 4.0)
         sections = [[1.0, 2.0], [3.0, 4.0]]
         source = {"source": f"{title}.mp4", "source_files": {f"{title}.mp4": [1, 2]}, "frame_rate": 30.0}
-        counts = {"segment_count": 4, "highlight_count": 2}
+        counts = {"segment_count": 4, "highlight_count": 2, "undecided_sec": [[1.5, 1.75]]}
         records.append({"title": title, **source, "duration": 4.0, "sections": sections, **counts})
     metadata.write_metadata(folder, CONFIG, records, [], created="2026-01-01", versions={})
 
@@ -358,6 +370,9 @@ def all_targets(scratch: Path, marker: Path) -> dict[str, Target]:
         pass
 
     targets = [
+        Target("<title>_undecided.json", nothing,
+               lambda r: mutations.mutate_json({"schema_version": 1, "undecided": [[0, 30], [60, 320]]}, r),
+               "match_undecided.json", read_undecided_time, (labels.LabelError, OSError)),
         Target("label files", nothing, lambda r: mutations.mutate_text(LABELS, r), "match.txt", read_labels,
                (labels.LabelError,)),
         Target("pairs CSV", prepare_pairs, lambda r: mutations.mutate_text(PAIRS, r), "pairs.csv", read_pairs,

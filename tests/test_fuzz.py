@@ -64,7 +64,7 @@ def test_a_few_mutated_files_of_each_kind_cause_no_violation(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stdout
     rows = [line.split() for line in run.stdout.splitlines() if line]
-    assert len(rows) == 1 + 7 + 1 + 1
+    assert len(rows) == 1 + 8 + 1 + 1
     assert [path.name for path in (tmp_path / "keep").iterdir()] == []
 
 
