@@ -89,12 +89,16 @@ class TrainingRun:
             predict_outputs = self.distribution.predict_outputs if self.distribution else validation.predict_outputs
             unimodal_scores = predict_outputs(self.network, self.loader, "valid", UNIMODAL_OUTPUTS)
             scores = validation.tune_fusion_weights(self.network, unimodal_scores, self.loader)
+            # In each process: to set a variable that several processes hold, all have to take part.
+            calibrated = validation.calibrate(self.network, scores, self.loader)
             metrics = {"loss": loss, **validation.validate(scores[:, 0], self.loader)}
             self.history.append({"epoch": epoch + 1, **metrics})
             if self.is_main_process:
-                self.save_epoch(epoch, metrics, scores, variables)
+                self.save_epoch(epoch, metrics, scores, calibrated, variables)
 
-    def save_epoch(self, epoch: int, metrics: dict, scores: np.ndarray, variables: list[np.ndarray]) -> None:
+    def save_epoch(
+        self, epoch: int, metrics: dict, scores: np.ndarray, calibrated: dict[str, dict], variables: list[np.ndarray]
+    ) -> None:
         """Write the results of an epoch: checkpoint, TensorBoard log, history.csv, resume point.
 
         The network has the averaged weights, and the epoch is the last one in the history.
@@ -103,15 +107,15 @@ class TrainingRun:
             epoch: Number of the epoch, from 0 on.
             metrics: Its metrics.
             scores: (num_segments, 1 + K), validation scores of the segments and of their time steps, not calibrated.
+            calibrated: The result of `validation.calibrate`.
             variables: Values of `resume_point.snapshot`.
         """
         checkpoint = self.checkpoint
         is_best = metrics["val_loss"] < checkpoint.best
         if is_best:
             operating_point = validation.fit_operating_point(scores[:, 0], scores[:, 1:], self.loader)
-            stored = validation.calibrate(self.network, scores, self.loader)
-            checkpoint.attributes["calibration"] = stored
-            of_steps = stored["steps"]["scale"], stored["steps"]["offset"]
+            checkpoint.attributes["calibration"] = calibrated
+            of_steps = calibrated["steps"]["scale"], calibrated["steps"]["offset"]
             checkpoint.attributes["operating_point"] = calibration.apply_to_point(operating_point, of_steps)
         checkpoint.on_epoch_end(epoch, metrics)
         with self.tolerating_errors("logs"):
