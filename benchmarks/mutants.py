@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,28 +44,31 @@ FURTHER_TEST_FILES = {
     ],
     "array_reader": ["test_hostile_segments.py", "test_data_loader_reading.py"],
     "atomic_file": ["test_metadata.py", "test_output_folder.py"],
+    "audio_mix": ["test_audio_choice.py"],
     "audio_track": ["test_formats.py", "test_sampling.py"],
-    "arguments": [
-        "test_main_flags.py",
-        "test_highlight_extractor_options.py",
-        "test_highlight_extractor_part.py",
-        "test_together.py",
-    ],
     "checkpoint": ["test_highlight_extractor_clips.py", "test_scoring.py", "test_hostile_checkpoints.py"],
     "clip_files": ["test_highlight_extractor_clips.py"],
     "colab": ["test_colab_notebook.py"],
+    "color_matrix": ["test_reel_video.py", "test_joined_reel.py"],
+    "contributions": ["test_reasons.py"],
     "conversion": ["test_data_converter_matches.py", "test_data_converter.py"],
     "data_converter": ["test_interruption.py"],
     "data_loader": ["test_temporal_context.py", "test_time_shift.py", "test_quality_report.py"],
-    "contributions": ["test_reasons.py"],
     "decoding": ["test_operating_point.py", "test_operating_point_limits.py"],
     "dissolves": ["test_shots.py"],
     "error_messages": ["test_data_converter_matches.py"],
     "evidence": ["test_alignment.py"],
+    "extraction.arguments": [
+        "test_highlight_extractor_options.py",
+        "test_highlight_extractor_part.py",
+        "test_together.py",
+    ],
     "fingerprints": ["test_shots.py"],
-    "frame_transform": ["test_fingerprints_placement.py", "test_shots.py"],
     "frame_scaling": ["test_media_frames.py"],
+    "frame_transform": ["test_fingerprints_placement.py", "test_shots.py"],
     "fusion": ["test_model_training.py", "test_model.py"],
+    "hard_cuts": ["test_crop_path.py", "test_thumbnails.py"],
+    "hdf5": ["test_checkpoint.py"],
     "hdf5_strings": ["test_checkpoint.py", "test_hostile_checkpoints.py"],
     "inference": ["test_model_scoring.py", "test_scoring.py", "test_hostile_checkpoints.py"],
     "input_check": ["test_data_converter.py"],
@@ -82,42 +86,38 @@ FURTHER_TEST_FILES = {
     "match_writers": ["test_highlight_extractor_clips.py", "test_highlight_extractor_reruns.py"],
     "measures": ["test_reasons.py", "test_activity.py"],
     "media": ["test_formats.py"],
-    "metadata": [
-        "test_data_loader_matches.py",
-        "test_hostile_segments.py",
-        "test_hostile_checkpoints.py",
-    ],
+    "metadata": ["test_data_loader_matches.py", "test_hostile_segments.py", "test_hostile_checkpoints.py"],
+    "moviepy_fixes": ["test_styled_reel.py"],
     "nal_units": ["test_nal_units.py", "test_media_frames.py", "test_formats.py"],
     "optimization": ["test_model_training.py", "test_model.py"],
+    "orientation": ["test_reel_video.py", "test_joined_reel.py"],
     "output_folder": ["test_data_converter.py", "test_interruption.py"],
     "outputs": ["test_highlight_extractor.py"],
+    "packet_decoding": ["test_media_faults.py", "test_media_damage.py"],
+    "pairs": ["test_label_finder_folders.py", "test_label_finder_command.py"],
     "plots": ["test_quality_report.py", "test_outputs.py"],
     "prefetching": ["test_data_loader_reading.py", "test_scoring.py"],
+    "problems": ["test_media_damage.py", "test_missing_audio.py", "test_input_check.py"],
+    "progress_bar": ["test_highlight_extractor_options.py"],
+    "reason_plots": ["test_reasons.py"],
+    "reasons": ["test_review_page_reasons.py"],
+    "reel": ["test_chapters.py"],
+    "reel_style": ["test_styled_reel.py", "test_picture_fit.py"],
     "resume_point": ["test_main.py"],
-    "run_folder": [
-        "test_model_scoring.py",
-        "test_model.py",
-        "test_training_run.py",
-        "test_training_run_devices.py",
-    ],
+    "run_folder": ["test_model_scoring.py", "test_model.py", "test_training_run.py", "test_training_run_devices.py"],
     "runs": ["test_alignment.py"],
     "safe_hdf5": ["test_checkpoint.py", "test_hostile_checkpoints.py"],
     "safe_pickle": ["test_hostile_segments.py", "test_array_reader.py"],
     "sampling": ["test_formats.py"],
     "scoring": ["test_highlight_extractor.py"],
-    "reason_plots": ["test_reasons.py"],
-    "reasons": ["test_review_page_reasons.py"],
-    "reel": ["test_chapters.py"],
+    "section_clips": ["test_styled_reel.py"],
     "section_frames": ["test_reel_video.py"],
     "sections": ["test_labels.py", "test_selection.py"],
-    "storage": [
-        "test_zip_archive.py",
-        "test_unpacking.py",
-        "test_hostile_segments.py",
-        "test_data_loader_reading.py",
-    ],
+    "sequences": ["test_data_loader_batches.py", "test_data_loader.py"],
+    "storage": ["test_zip_archive.py", "test_unpacking.py", "test_hostile_segments.py", "test_data_loader_reading.py"],
     "thumbnails": ["test_shots.py"],
     "trained_split": ["test_main_data.py", "test_main.py"],
+    "training.arguments": ["test_main_flags.py"],
     "training_run": ["test_main.py", "test_main_network.py"],
     "validation": ["test_training_run.py"],
     "video_track": ["test_media_frames.py", "test_formats.py", "test_sampling.py"],
@@ -191,9 +191,14 @@ def list_mutations(module_path: Path) -> Iterator[MutationSpec]:
 
 
 def find_modules() -> dict[str, Path]:
-    """Return the path of each module of the project by its name."""
-    paths = [*ROOT.glob("*.py"), *(ROOT / "videosummarizer").rglob("*.py")]
-    return {path.stem: path for path in sorted(paths) if path.stem != "__init__"}
+    """Return the path of each module of the project by its name, with that of its package where two have the name."""
+    paths = sorted([*ROOT.glob("*.py"), *(ROOT / "videosummarizer").rglob("*.py")])
+    counts = Counter(path.stem for path in paths)
+    return {
+        path.stem if counts[path.stem] == 1 else f"{path.parent.name}.{path.stem}": path
+        for path in paths
+        if path.stem != "__init__"
+    }
 
 
 def sample_mutations(module: str, num_mutants: int, seed: int) -> list[MutationSpec]:
@@ -208,11 +213,11 @@ def sample_mutations(module: str, num_mutants: int, seed: int) -> list[MutationS
 
 def find_test_files(module: str) -> list[str]:
     """Return the test files of a module, those named after it first, as paths from the root."""
-    named = sorted(path.name for path in (ROOT / "tests").glob(f"test_{module}*.py"))
-    further = [name for name in FURTHER_TEST_FILES.get(module, ()) if (ROOT / "tests" / name).exists()]
-    if not named + further:
+    named = sorted(path.name for path in (ROOT / "tests").glob(f"test_{module.replace('.', '_')}*.py"))
+    names = dict.fromkeys([*named, *FURTHER_TEST_FILES.get(module, ())])
+    if not names:
         raise SystemExit(f"{module}.py has no test file, expected tests/test_{module}.py")
-    return [f"tests/{name}" for name in dict.fromkeys(named + further)]
+    return [f"tests/{name}" for name in names]
 
 
 def copy_tree(folder: Path) -> Path:
