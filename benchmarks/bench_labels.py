@@ -320,7 +320,6 @@ def format_table(results: dict[RowKey, dict]) -> str:
         }
         lines = ["{}, metadata {}, code {}, {} updates".format(*name)]
         lines.append(f"{'labelled':>10}{'minutes':>10}{'chosen':>24}{'random':>24}{'seeds':>8}")
-        means = {}
         for ratio in sorted({key.ratio for key in rows}):
             of_ratio = {
                 method: [row for key, row in rows.items() if (key.method, key.ratio) == (method, ratio)]
@@ -331,9 +330,7 @@ def format_table(results: dict[RowKey, dict]) -> str:
             minutes = np.mean([row["minutes"] for row in chosen + random])
             cells = "".join(f"{format_values(part):>24}" for part in (chosen, random))
             lines.append(f"{ratio:>10.0%}{minutes:>10.1f}{cells}{max(len(chosen), len(random)):>8}")
-            means[ratio] = np.mean([row["average_precision"] for row in chosen]) if chosen else np.nan
-        if 1.0 in means:
-            lines.append(describe_bar(means))
+        lines.append(describe_bar(rows))
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
 
@@ -346,14 +343,24 @@ def format_values(rows: list[dict]) -> str:
     return f"{np.mean(values):.3f} [{min(values):.3f}, {max(values):.3f}]"
 
 
-def describe_bar(means: dict[float, float]) -> str:
-    """Return whether the chosen labels reach the quality of all labels minus MAX_LOSS, and with which part of them."""
-    required = means[1.0] - MAX_LOSS
-    reached = [ratio for ratio, mean in means.items() if ratio < 1 and mean >= required]
+def describe_bar(rows: dict[RowKey, dict]) -> str:
+    """Return with which part of the labels the chosen ones are as good as all, less MAX_LOSS, in seeds with both."""
+    values = {
+        (key.ratio, key.seed): row["average_precision"]
+        for key, row in rows.items()
+        if key.method in (START, CHOSEN, ALL)
+    }
+    loss_of = {}
+    for ratio in sorted({ratio for ratio, _ in values} - {1.0}):
+        seeds = [seed for of_ratio, seed in values if of_ratio == ratio and (1.0, seed) in values]
+        if seeds:
+            loss_of[ratio] = float(np.mean([values[1.0, seed] - values[ratio, seed] for seed in seeds])), len(seeds)
+    reached = [ratio for ratio, (loss, _) in loss_of.items() if loss <= MAX_LOSS]
     if not reached:
-        return f"chosen labels do not reach {required:.3f} (all labels minus {MAX_LOSS})"
-    verdict = "the bar is met" if min(reached) <= MAX_RATIO else "the bar is missed"
-    return f"chosen labels reach {required:.3f} (all labels minus {MAX_LOSS}) with {min(reached):.0%}: {verdict}"
+        return f"chosen labels are nowhere within {MAX_LOSS} of all labels"
+    loss, num_seeds = loss_of[reached[0]]
+    verdict = "the bar is met" if reached[0] <= MAX_RATIO else "the bar is missed"
+    return f"{reached[0]:.0%} chosen labels lose {loss:.3f} against all labels ({num_seeds} seeds): {verdict}"
 
 
 # ---- Command
