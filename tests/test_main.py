@@ -166,8 +166,13 @@ def test_the_operating_point_is_chosen_once_and_used(trained, dataset_dir, tmp_p
 def test_a_checkpoint_scores_as_it_was_validated(trained, dataset_dir):
     best = checkpoints_in(trained[1])[-1]
     network, loader = load_checkpoint(best), DataLoader(dataset_dir)
-    loss = validation.validate(validation.predict(network, loader, "valid")[0], loader)["val_loss"]
-    assert loss == pytest.approx(read_checkpoint_attributes(best)["val_loss"], abs=1e-4)
+    attributes = read_checkpoint_attributes(best)
+    calibration = attributes["calibration"]["highlight"]
+    scores = validation.predict(network, loader, "valid")[0].astype(float)
+    log_odds = np.log(scores) - np.log1p(-scores)
+    before = 1 / (1 + np.exp(-(log_odds - calibration["offset"]) / calibration["scale"]))
+    assert np.abs(before - scores).max() > 0.01
+    assert validation.validate(before, loader)["val_loss"] == pytest.approx(attributes["val_loss"], abs=1e-4)
 
 
 def test_training_sees_segments_that_are_cut_elsewhere(small_network, dataset_dir, tmp_path, monkeypatch):
