@@ -42,7 +42,7 @@ from benchmarks import release_2020  # noqa: E402
 from data_loader import DataLoader  # noqa: E402
 from videosummarizer.dataset.metadata import SUBSETS, DatasetError  # noqa: E402
 from videosummarizer.evaluation import quality_report  # noqa: E402
-from videosummarizer.evaluation.operating_point import OperatingPoint, choose_operating_point  # noqa: E402
+from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch, choose_operating_point  # noqa: E402
 from videosummarizer.extraction import activity  # noqa: E402
 from videosummarizer.interruption import EXIT_STATUS  # noqa: E402
 from videosummarizer.training import inference, validation  # noqa: E402
@@ -66,11 +66,19 @@ METRICS = {
     "F1 by segment": lambda result: result["per_segment"]["f1"],
     "event F1, IoU 0.3": lambda result: result["per_event"]["iou_0.3"]["f1"],
     "event F1, IoU 0.5": lambda result: result["per_event"]["iou_0.5"]["f1"],
+    "ECE by segment": lambda result: result.get("calibration_error"),
     "training, s": lambda result: result["training_sec"],
 }
 # Python files that decide the result, relative to the repository.
-CODE = ("videosummarizer/**/*.py", "model.py", "data_loader.py", "main.py", "benchmarks/bench_quality.py",
-        "benchmarks/release_2020.py")  # fmt: skip
+CODE = (
+    *("model.py", "data_loader.py", "main.py", "benchmarks/bench_quality.py", "benchmarks/release_2020.py"),
+    *("videosummarizer/dataset/*.py", "videosummarizer/training/*.py", "videosummarizer/evaluation/*.py"),
+    *(
+        "videosummarizer/extraction/activity.py",
+        "videosummarizer/extraction/measures.py",
+        "videosummarizer/sections.py",
+    ),
+)
 # Characters of a digest in the file and in the tables.
 DIGEST_LENGTH = 12
 
@@ -189,7 +197,12 @@ class Dataset:
 
 
 def measure(dataset: Dataset, key: RowKey) -> dict:
-    """Measure a row: the metrics of `evaluate`, and the training time, which is None for a method without a network."""
+    """Measure a row.
+
+    Returns:
+        The metrics of `evaluate`; `training_sec`, None for a method without a network; and for main.py, whose scores
+        are calibrated, `calibration_error` by segment.
+    """
     loader, point, training_sec = dataset.loader, None, None
     if key.method == "main.py":
         scores, point, training_sec = run_main(dataset, key.seed)
@@ -203,7 +216,11 @@ def measure(dataset: Dataset, key: RowKey) -> dict:
     else:
         scores, training_sec = release_2020.train(dataset.subsets, key.method == "sequence", key.seed, key.epochs)
         scores = {subset: one_step_scores(of_subset) for subset, of_subset in scores.items()}
-    return evaluate(loader, scores, point) | {"training_sec": training_sec}
+    result = evaluate(loader, scores, point) | {"training_sec": training_sec}
+    if key.method == "main.py":
+        calibration = quality_report.evaluate_calibration(score_test_matches(loader, scores))
+        result["calibration_error"] = calibration["per_segment"]["expected_calibration_error"]
+    return result
 
 
 def run_main(dataset: Dataset, seed: int) -> tuple[dict[str, Scores], OperatingPoint, float]:
@@ -247,7 +264,12 @@ def evaluate(loader: DataLoader, scores: dict[str, Scores], point: OperatingPoin
     """
     if point is None:
         point = choose_operating_point(quality_report.score_matches(loader.matches("valid"), *scores["valid"]))
-    return quality_report.evaluate_once(quality_report.score_matches(loader.matches("test"), *scores["test"]), point)
+    return quality_report.evaluate_once(score_test_matches(loader, scores), point)
+
+
+def score_test_matches(loader: DataLoader, scores: dict[str, Scores]) -> list[ScoredMatch]:
+    """Return the test matches with their scores."""
+    return quality_report.score_matches(loader.matches("test"), *scores["test"])
 
 
 # ---- Tables

@@ -93,10 +93,10 @@ def test_a_table_has_mean_lowest_and_highest_over_the_seeds():
     results = {replace(KEY, seed=seed): make_result(seed / 10, 10 + seed) for seed in (2, 0, 1)}
     results[replace(KEY, method="loudness", seed=None, epochs=None)] = make_result(0.25, None)
     results[replace(KEY, method="basic", epochs=5)] = make_result(0.125)
-    results[replace(KEY, epochs=60)] = make_result(0.5, 99)
+    results[replace(KEY, epochs=60)] = make_result(0.5, 99) | {"calibration_error": 0.0312}
     title, header, *rows = format_tables(results).splitlines()
     assert title == "arena, metadata 1234abcd, code c0de"
-    columns = "AP by segment F1 by segment event F1, IoU 0.3 event F1, IoU 0.5 training, s seeds"
+    columns = "AP by segment F1 by segment event F1, IoU 0.3 event F1, IoU 0.5 ECE by segment training, s seeds"
     assert " ".join(header.split()) == columns
     assert {len(line) for line in (header, *rows)} == {len(header)}
     assert [row.split("  ")[0] for row in rows] == [
@@ -106,10 +106,10 @@ def test_a_table_has_mean_lowest_and_highest_over_the_seeds():
         "loudness threshold",
     ]
     assert [" ".join(row[36:].split()) for row in rows] == [
-        "0.100 [0.000, 0.200] 0.200 [0.100, 0.300] 0.300 [0.200, 0.400] 0.400 [0.300, 0.500] 11 [10, 12] 3",
-        "0.500 0.600 0.700 0.800 99 1",
-        "0.125 0.225 0.325 0.425 12 1",
-        "0.250 0.350 0.450 0.550 - 1",
+        "0.100 [0.000, 0.200] 0.200 [0.100, 0.300] 0.300 [0.200, 0.400] 0.400 [0.300, 0.500] - 11 [10, 12] 3",
+        "0.500 0.600 0.700 0.800 0.031 99 1",
+        "0.125 0.225 0.325 0.425 - 12 1",
+        "0.250 0.350 0.450 0.550 - - 1",
     ]
 
 
@@ -208,6 +208,7 @@ def test_other_code_and_another_dataset_are_measured_again(dataset_dir, tmp_path
 
 def test_the_digest_covers_the_code_that_decides_a_result(tmp_path, monkeypatch):
     paths = ["main.py", "videosummarizer/training/layers.py", "benchmarks/bench_quality.py", "benchmarks/other.py"]
+    paths.append("videosummarizer/extraction/reel.py")
     for path in paths:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("first")
@@ -217,7 +218,7 @@ def test_the_digest_covers_the_code_that_decides_a_result(tmp_path, monkeypatch)
         (tmp_path / path).write_text("second")
         changes.append(bench_quality.digest_code() != before)
         (tmp_path / path).write_text("first")
-    assert changes == [True, True, True, False]
+    assert changes == [True, True, True, False, False]
     assert bench_quality.digest_code() == before
 
 
@@ -294,6 +295,8 @@ def test_every_method_measures_a_small_dataset(dataset_dir, tmp_path, small_netw
     assert by_method["everything"]["per_segment"]["precision"] == 1 / 20
     assert by_method["everything"]["training_sec"] is None
     assert all(by_method[method]["training_sec"] > 0 for method in ("main.py", "basic", "sequence"))
+    assert [method for method in by_method if "calibration_error" in by_method[method]] == ["main.py"]
+    assert 0 <= by_method["main.py"]["calibration_error"] <= 1
 
 
 def test_mfccs_have_no_loudness(trainable_matches_dir, tmp_path, measured, capsys):
