@@ -1,5 +1,6 @@
 """Which pictures of a film are decoded, left out or begun with: every frame must be that of a full decode."""
 
+import gc
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 from clips import FRAME_RATE_FPS, ffmpeg, read_number, write_clip
 
 from videosummarizer import frame_scaling, media, nal_units, video_track
+from videosummarizer.labelling.thumbnails import read_thumbnails
 
 NUM_FRAMES = 200
 # x264 and x265 as films have them: IDR pictures alone, recovery points, leading pictures that can be decoded when read
@@ -310,6 +312,23 @@ def test_a_unit_of_two_bytes_is_a_whole_one():
 )
 def test_a_rotation_is_the_nearest_number_of_quarter_turns(degrees, num_turns):
     assert frame_scaling.num_quarter_turns(SimpleNamespace(rotation=degrees, side_data={})) == num_turns
+
+
+@pytest.mark.parametrize("read", ["frames", "thumbnails"])
+def test_frames_that_were_read_do_not_wait_for_the_garbage_collector(tmp_path, read):
+    path = write_clip(tmp_path / "clip.mp4", num_frames=60)
+    gc.collect()
+    gc.disable()
+    try:
+        if read == "frames":
+            num_read = len(list(video_track.read_frames(path, media.probe(path), np.arange(60) / 30, 32, 32)))
+        else:
+            num_read = len(read_thumbnails(path).times_sec)
+        num_alive = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert num_read == 60
+    assert num_alive < 10
 
 
 @pytest.mark.parametrize(("degrees", "size_px"), [(0, (160, 64)), (90, (64, 160)), (180, (160, 64)), (270, (64, 160))])

@@ -42,7 +42,7 @@ def displayed_aspect_ratio(frame: av.VideoFrame, stream: av.VideoStream) -> floa
 
 
 class Scaler:
-    """Scale decoded frames, turned and mirrored as the file's display matrix says.
+    """Scale the decoded frames of a file, turned and mirrored as its display matrix says.
 
     Args:
         width_px: The width of the result.
@@ -60,10 +60,16 @@ class Scaler:
     ):
         self.size_px, self.pixel_format, self.matrix_of = (width_px, height_px), pixel_format, matrix_of
         self.reformatter = VideoReformatter()  # kept for all frames: its set-up takes as long as scaling a frame
+        self.orientation_of: dict[int, tuple[int, bool]] = {}
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        size_px = self.size_px[::-1] if is_rotated_sideways(frame) else self.size_px
+        # Not read from each frame: PyAV's frames refer to their side data and back, so that those whose side data was
+        # read stay in memory until Python's cyclic garbage collector runs, 160 frames later.
+        if frame.rotation not in self.orientation_of:
+            self.orientation_of[frame.rotation] = num_quarter_turns(frame), is_mirrored(frame)
+        num_turns, mirrored = self.orientation_of[frame.rotation]
+        size_px = self.size_px[::-1] if num_turns % 2 else self.size_px
         scaled = self.reformatter.reformat(
             frame, *size_px, self.pixel_format, src_colorspace=self.matrix_of(frame), interpolation="AREA"
         ).to_ndarray()
-        return np.rot90(scaled[:, ::-1] if is_mirrored(frame) else scaled, num_quarter_turns(frame))
+        return np.rot90(scaled[:, ::-1] if mirrored else scaled, num_turns)

@@ -86,7 +86,8 @@ def read_thumbnails(
                 continue
             times.append(time_sec)
             thumbnails.append(scale(frame))
-            aspect_ratio = displayed_aspect_ratio(frame, stream)
+            if len(times) == 1:
+                aspect_ratio = displayed_aspect_ratio(frame, stream)
     if not times and not keyframes and start_sec <= 0 and end_sec == np.inf:
         raise media.no_frame_error(path)
     shape = (len(times), THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX)
