@@ -45,6 +45,7 @@ from videosummarizer.extraction.match_signals import MatchSignals
 from videosummarizer.extraction.outputs import MatchResult, MatchScores
 from videosummarizer.labels import LabelError, format_time
 from videosummarizer.sections import overlaps_sec, subtract_sections, to_frames, to_seconds, total_sec
+from videosummarizer.training.backend_choice import BackendError
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from videosummarizer.undecided import find_undecided_path, read_undecided, resolve_undecided
 
@@ -181,7 +182,7 @@ def read_matches(
         try:
             matches.append(read_match(video_path, checkpoint, network, args.output_dir))
             print(f"{matches[-1].title}: scored ({number} of {len(video_paths)})")
-        except CheckpointError:
+        except (BackendError, CheckpointError):
             raise  # the other matches would fail, too
         except Exception as error:  # also of libraries: the other matches do not depend on this one
             report_error(video_path, "cannot be scored", error, args)
@@ -383,7 +384,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with decoding_process.running():
             return choose_next(args)
-    except (ExtractionError, CheckpointError) as error:
+    except (BackendError, CheckpointError, ExtractionError) as error:
         logger.error(error, exc_info=args.debug)
     except OSError as error:
         logger.error(describe_os_error(error, args.output_dir), exc_info=args.debug)

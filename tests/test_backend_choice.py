@@ -72,13 +72,17 @@ def test_stage_4_scores_the_same_on_jax_without_tensorflow(ckpt, trainable_match
     assert np.ptp(on_jax) > 0.01
 
 
-def test_a_missing_backend_is_one_line_of_stage_4(ckpt, trainable_matches_dir, tmp_path):
-    match = trainable_matches_dir / "match_08.mp4"
+@pytest.mark.parametrize("script", ["highlight_extractor.py", "label_next.py"])
+def test_a_missing_backend_is_one_line(script, ckpt, trainable_matches_dir, tmp_path):
+    for title in ("match_07", "match_08"):
+        (tmp_path / f"{title}.mp4").symlink_to(trainable_matches_dir / f"{title}.mp4")
+    videos = [tmp_path] if script == "label_next.py" else sorted(tmp_path.iterdir())
     flags = ["--ckpt", ckpt, "--output_dir", tmp_path / "out"]
-    done = run(["highlight_extractor.py"], match, match, *flags, backend="nonesuch")
+    done = run([script], *videos, *flags, backend="nonesuch")
     assert done.returncode == 1
     last = re.split(r"[\r\n]+", done.stderr.strip())[-1]
     assert "ERROR: KERAS_BACKEND: received nonesuch, which is not installed: pip install nonesuch -c" in last
+    assert done.stderr.count("ERROR") == 1
     assert "Traceback" not in done.stderr
 
 
