@@ -212,7 +212,8 @@ def test_a_run_and_its_checkpoint_state_the_track_of_the_dataset():
     args = SimpleNamespace(learning_rate=1e-3, epochs=1, seed=0, init_ckpt=None)
     for track in (None, 2, "mix"):
         config = DataConfig(1, 2, 8, 8, 8000, False, track)
-        loader = SimpleNamespace(config=config, batch_size=1, fold=(0, 5), num_segments=dict.fromkeys(SUBSETS, 1))
+        counts = dict.fromkeys(SUBSETS, 1)
+        loader = SimpleNamespace(config=config, batch_size=1, fold=(0, 5), num_segments=counts, has_undecided=False)
         stored = main.run_settings(args, loader)["data config"]
         assert ("audio_track" in stored) == (track is not None)
         assert parse_config(json.loads(json.dumps(stored))) == config
