@@ -26,7 +26,6 @@ from videosummarizer.dataset import storage  # noqa: E402
 from videosummarizer.dataset.metadata import DatasetError  # noqa: E402
 from videosummarizer.dataset.split import assign_subset  # noqa: E402
 
-SPLIT = (0.6, 0.2)
 NUM_FINE_TUNED = 5
 
 
@@ -46,7 +45,7 @@ def divide(titles: list[str], other: re.Pattern) -> tuple[dict[str, str], dict[s
     Raises:
         DatasetError: A kind has too few matches.
     """
-    subset_of = {title: assign_subset(title, *SPLIT) for title in sorted(titles)}
+    subset_of = {title: assign_subset(title) for title in sorted(titles)}
     used = [title for title, subset in subset_of.items() if subset != "test"]
     old_kind = {title: subset_of[title] for title in used if not other.search(title)}
     validated = [title for title, subset in old_kind.items() if subset == "valid"]
@@ -68,7 +67,7 @@ def divide(titles: list[str], other: re.Pattern) -> tuple[dict[str, str], dict[s
 
 def retitle(title: str, subset: str) -> str:
     """Return a title that begins like another one and whose hash assigns it to a subset."""
-    return next(name for n in range(10_000) if assign_subset(name := f"{title}_{n}", *SPLIT) == subset)
+    return next(name for n in range(10_000) if assign_subset(name := f"{title}_{n}") == subset)
 
 
 def write_dataset(data_dir: Path, copy_dir: Path, subset_of: dict[str, str]) -> None:
