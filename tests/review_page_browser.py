@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import time
+import uuid
 
 import matplotlib.image
 import numpy as np
@@ -73,22 +74,36 @@ class Page:
     """
 
     keeps_drafts = False
+    marker = None  # the last one written, by whichever page
 
     def __init__(self, browser, path):
         self.browser = browser
         browser.get_log("browser")
-        browser.get(path.as_uri())
-        self.wait_until_open()
-
-    def wait_until_kept(self):
-        """Wait until what the page keeps has arrived, which takes Chromium some 0.1 s, and nothing tells when."""
-        time.sleep(0.4)
+        self.load(lambda: browser.get(path.as_uri()))
 
     def reload(self):
         """Load the page once more, as after a crash: it is not asked whether it may be left."""
-        self.wait_until_kept()
-        self.browser.refresh()
-        self.wait_until_open()
+        self.load(self.browser.refresh)
+
+    def load(self, navigate):
+        """Load a page that finds all that the page before it kept.
+
+        Chromium passes on what a page keeps some time later, in the order of writing, and nothing tells when. So the
+        page before writes a marker last, and this page is loaded again until it finds the marker.
+        """
+        if self.browser.current_url.startswith("file:"):  # after a blank page, the marker is that of `leave`
+            self.write_marker()
+        deadline = time.monotonic() + DEADLINE_SEC
+        while True:
+            navigate()
+            self.wait_until_open()
+            if self("return localStorage.marker ?? null") == Page.marker:
+                return
+            assert time.monotonic() < deadline, "what the page before kept does not arrive"
+
+    def write_marker(self):
+        Page.marker = str(uuid.uuid4())
+        self(f"localStorage.marker = '{Page.marker}'")  # also where setItem is replaced
 
     def wait_until_open(self):
         if not self.keeps_drafts:
@@ -319,5 +334,4 @@ def downloaded(page, name=f"{TITLE}.txt"):
 def leave(page):
     """Leave without being asked about labels that are not saved."""
     page("savedText = labelText(); localStorage.clear()")
-    if page.keeps_drafts:
-        page.wait_until_kept()
+    page.write_marker()
