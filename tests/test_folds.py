@@ -88,6 +88,20 @@ def test_the_operating_point_is_chosen_on_all_scores_and_kept_with_the_last_fold
     assert "split" not in attributes
 
 
+def test_each_match_unlike_those_of_its_folds_training_is_named_once(trained, dataset_dir, tmp_path, caplog):
+    ckpt_dir = shutil.copytree(trained.ckpt_dir, tmp_path / "folds")
+    report = json.loads((ckpt_dir / "test_report.json").read_text())
+    assert report["unlike_training"] == {}
+    (path,) = (ckpt_dir / "fold_2").glob("*.hdf5")
+    attributes = read_checkpoint_attributes(path)
+    attributes["training_statistics"]["statistics"]["frame_rate"]["mean"] -= 1
+    write_checkpoint_attributes(path, attributes)
+    assert run(dataset_dir, ckpt_dir, "--resume") == 0  # the finished folds are kept, and their matches named
+    report = json.loads((ckpt_dir / "test_report.json").read_text())
+    assert report["unlike_training"] == {title: ["30 frames per second (there 15)"] for title in TESTED[2]}
+    assert [text.partition(": unlike the ")[0] for text in caplog.messages if "unlike" in text] == TESTED[2]
+
+
 def test_the_list_of_doubts_names_each_label(trained):
     with open(trained.ckpt_dir / "label_doubts.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from videosummarizer.atomic_file import atomic_write, discard, replace_durably
 from videosummarizer.evaluation import metrics, quality_report
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch, choose_operating_point
 from videosummarizer.training import resume_point, testing
-from videosummarizer.training.checkpoint import read_checkpoint_attributes, write_checkpoint_attributes
+from videosummarizer.training.checkpoint import read_checkpoint, read_checkpoint_attributes, write_checkpoint_attributes
 
 SCORES_NAME = "fold_scores.npz"
 
@@ -30,12 +30,14 @@ class Fold:
         ckpt_path: The path of its best checkpoint.
         scored: Its test matches with the scores of that checkpoint.
         loud: The same matches with the loudness baseline's scores; None for a dataset of MFCCs.
+        unlike: What is different in matches unlike those that the checkpoint was trained with, by title.
     """
 
     number: int
     ckpt_path: str
     scored: list[ScoredMatch]
     loud: list[ScoredMatch] | None
+    unlike: dict[str, list[str]] = field(default_factory=dict)
 
 
 def folder_of(ckpt_dir: Path, number: int) -> Path:
@@ -65,7 +67,7 @@ def score(loader, ckpt_path: str, settings: dict) -> Fold:
     arrays = {name: np.concatenate(parts) for name, parts in arrays.items()}
     np.savez(content, stored=np.frombuffer(stored.encode(), np.uint8), **arrays)
     atomic_write(Path(ckpt_path).with_name(SCORES_NAME), content.getvalue())
-    return Fold(loader.fold[0], ckpt_path, scored, loud)
+    return Fold(loader.fold[0], ckpt_path, scored, loud, warn_of_unlike_matches(loader, ckpt_path))
 
 
 def read(loader, fold_dir: Path, settings: dict) -> Fold | None:
@@ -81,6 +83,7 @@ def read(loader, fold_dir: Path, settings: dict) -> Fold | None:
 
     Raises:
         resume_point.ResumeError: The run has other settings.
+        checkpoint.CheckpointError: Its checkpoint cannot be read.
     """
     path, matches = fold_dir / SCORES_NAME, loader.matches("test")
     try:
@@ -95,7 +98,14 @@ def read(loader, fold_dir: Path, settings: dict) -> Fold | None:
     except resume_point.READING_ERRORS:
         return None
     resume_point.check_settings(path, stored_settings, settings)
-    return Fold(loader.fold[0], str(ckpt_path), scored, loud) if ckpt_path.is_file() else None
+    if not ckpt_path.is_file():
+        return None
+    return Fold(loader.fold[0], str(ckpt_path), scored, loud, warn_of_unlike_matches(loader, ckpt_path))
+
+
+def warn_of_unlike_matches(loader, ckpt_path: str | Path) -> dict[str, list[str]]:
+    """Warn of the test matches of a fold that are unlike those that its checkpoint was trained with; return them."""
+    return testing.warn_of_unlike_matches(loader, "test", read_checkpoint(Path(ckpt_path)))
 
 
 def combine(folds: Sequence[Fold], num_folds: int, dataset_name: str) -> tuple[dict, list[ScoredMatch], OperatingPoint]:
@@ -122,6 +132,7 @@ def combine(folds: Sequence[Fold], num_folds: int, dataset_name: str) -> tuple[d
         "operating_point_chosen_on": "the scores of all folds",
         **quality_report.compare(scored, point, loud, choose_operating_point(loud) if loud else None),
         "f1_with_point_of_other_folds": cross_fitted_f1(folds),
+        "unlike_training": {title: found for fold in folds for title, found in fold.unlike.items()},
     }
     return report, scored, point
 
