@@ -15,7 +15,6 @@ from videosummarizer.training.training_statistics import (
     describe_differences,
     find_differences,
     find_limit,
-    least_difference,
     parse_statistics,
     summarise,
 )
@@ -212,46 +211,6 @@ def test_the_limit_is_that_of_a_prediction_interval_and_at_least_the_furthest_ma
     assert find_limit(far) == pytest.approx(99.9)
 
 
-def test_a_match_may_be_as_far_away_as_a_segment_of_training():
-    rng = np.random.default_rng(0)
-    segments = [10 * number + rng.normal(0, 2, 400) for number in range(5)]
-    alike = np.full(5, 3.0)
-    # The same quantile of the normal distribution is 4.19; how far the matches are from each other is left out.
-    assert find_limit(alike, segments) == pytest.approx(2 * 4.19, rel=0.03)
-    assert find_limit(alike) == find_limit(alike, [np.array([7.0])] * 5) == 0
-    assert find_limit(alike, [np.array([1.0, 3.0])]) > 100
-
-
-def test_matches_whose_segments_vary_say_nothing_of_a_small_difference():
-    def make(number, is_varied=True, change=0):
-        rng = np.random.default_rng(5)  # all matches are alike
-        dark = [-12 * is_varied * (-1) ** index + change for index in range(NUM_SEGMENTS)]
-        return [((100 + d + rng.integers(0, 9, frames.shape)).astype(np.uint8), audio)
-                for (frames, audio), d in zip(game(0), dark, strict=True)]  # fmt: skip
-
-    for is_varied in (True, False):
-        known = summarise(Loader(5, 1, make=lambda number, is_varied=is_varied: make(number, is_varied)))
-        known = parse_statistics({ATTRIBUTE: known})
-        found = [differences_of(known, make(0, is_varied, change)) for change in (20, 80)]
-        assert [bool(one) for one in found] == [not is_varied, True]
-
-
-@pytest.mark.parametrize(
-    ("name", "config", "least"),
-    [
-        ("black_rows", DataConfig(1.0, 4.0, 32, 64, 8000, False), 2 / 64),
-        ("black_columns", DataConfig(1.0, 4.0, 32, 64, 8000, False), 2 / 32),
-        ("black_columns", DataConfig(1.0, 4.0, 257, 128, 8000, False), 2 / 129),  # every second pixel is measured
-        ("audio_level", DataConfig(1.0, 4.0, 32, 32, 8000, False), 1.0),
-        ("audio_level", DataConfig(1.0, 4.0, 32, 32, 8000, True), 0.0),
-        ("blue", CONFIG, 1.0),
-        ("frame_rate", CONFIG, 0.2),
-    ],
-)
-def test_the_least_differences_are_those_of_units(name, config, least):
-    assert least_difference(name, config) == least
-
-
 # ---- What a checkpoint stores
 
 
@@ -301,11 +260,11 @@ def test_a_dataset_is_measured_by_match(dataset_dir):
     found = training_statistics.measure_matches(loader, "test")
     assert list(found) == ["match_08", "match_10"]
     assert 2 ** found["match_08"]["frame_rate"] == pytest.approx(30, rel=0.01)
-    measured = [row for subset in ("train", "valid") for row in training_statistics.measure_each(loader, subset)]
-    rows, segments = [row for _, row, _ in measured], [values["audio_level"] for *_, values in measured]
+    rows = [*training_statistics.measure_matches(loader, "train").values()]
+    rows += training_statistics.measure_matches(loader, "valid").values()
     level = stored["statistics"]["audio_level"]
     assert level["mean"] == pytest.approx(np.mean([row["audio_level"] for row in rows]))
-    assert level["limit"] == find_limit(np.array([row["audio_level"] for row in rows]), segments)
+    assert level["limit"] == max(8, find_limit(np.array([row["audio_level"] for row in rows])))
 
 
 def test_the_warning_names_the_match_the_differences_and_what_to_do():

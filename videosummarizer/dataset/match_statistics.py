@@ -27,12 +27,6 @@ STILL = 0.5
 MIN_EDGE_PX = 64
 # The picture is averaged in so many rows and columns of blocks.
 NUM_BLOCKS = 4
-# The statistics that are means over segments, in the order of `measure_waveform` and of `measure_picture`.
-SOUND_NAMES = ("audio_level", "audio_onsets", *(f"audio_band_{number}" for number in range(NUM_BANDS)))
-PICTURE_NAMES = (
-    *("brightness", "contrast", "blue", "red", "detail", "motion", "still_picture"),
-    *(f"block_{number}" for number in range(NUM_BLOCKS**2)),
-)
 # Weights of red, green and blue in the luma (ITU-R BT.601).
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -41,11 +35,6 @@ def sampled_indices(num_segments: int) -> list[int]:
     """Return the indices of the segments that are measured, ascending: all, or MAX_SEGMENTS spread evenly."""
     num_sampled = min(num_segments, MAX_SEGMENTS)
     return [(2 * index + 1) * num_segments // (2 * num_sampled) for index in range(num_sampled)]
-
-
-def stride_of(config: DataConfig) -> int:
-    """Return the distance of the pixels that are measured, along both edges of a frame."""
-    return max(1, min(config.video_height, config.video_width) // MIN_EDGE_PX)
 
 
 class StatisticsMeter:
@@ -61,7 +50,7 @@ class StatisticsMeter:
         self.config, self.index, self.sampled = config, 0, set(sampled_indices(num_segments))
         self.sounds: list[np.ndarray] = []
         self.pictures: list[np.ndarray] = []
-        self.stride = stride_of(config)
+        self.stride = max(1, min(config.video_height, config.video_width) // MIN_EDGE_PX)
         self.brightest_rows = np.zeros(-(-config.video_height // self.stride), np.float32)
         self.brightest_columns = np.zeros(-(-config.video_width // self.stride), np.float32)
 
@@ -91,26 +80,25 @@ class StatisticsMeter:
         Args:
             frame_rate_fps: The frame rate of the video, None if it is not known.
         """
-        found = {name: values.mean() for name, values in self.segment_values().items()}
-        rows, columns = black_border(self.brightest_rows), black_border(self.brightest_columns)
-        found |= {"black_rows": rows, "black_columns": columns}
-        if frame_rate_fps:
-            found["frame_rate"] = math.log2(frame_rate_fps)
-        return {name: float(value) for name, value in found.items()}
-
-    def segment_values(self) -> dict[str, np.ndarray]:
-        """Return (num_segments,) float64 for each statistic that is a mean over segments: what it is a mean of."""
         sounds = np.array(self.sounds)
         is_constant = np.isnan(sounds[:, 0])
         found = {}
         if not is_constant.all():
             # The louder half, because faint sounds say little, and how many there are varies from match to match.
             sounds = sounds[~is_constant]
-            found |= dict(zip(SOUND_NAMES, sounds[sounds[:, 0] >= np.median(sounds[:, 0])].T, strict=True))
-        found |= dict(zip(PICTURE_NAMES, np.array(self.pictures).T, strict=True))
-        if self.config.num_frames == 1:
-            del found["motion"], found["still_picture"]
-        return found
+            level, onsets, *bands = np.mean(sounds[sounds[:, 0] >= np.median(sounds[:, 0])], axis=0)
+            found |= {"audio_level": level, "audio_onsets": onsets}
+            found |= {f"audio_band_{number}": value for number, value in enumerate(bands)}
+        rows, columns = black_border(self.brightest_rows), black_border(self.brightest_columns)
+        found |= {"black_rows": rows, "black_columns": columns}
+        brightness, contrast, blue, red, detail, motion, still, *blocks = np.mean(self.pictures, axis=0)
+        found |= {"brightness": brightness, "contrast": contrast, "blue": blue, "red": red, "detail": detail}
+        if self.config.num_frames > 1:
+            found |= {"motion": motion, "still_picture": still}
+        found |= {f"block_{number}": value for number, value in enumerate(blocks)}
+        if frame_rate_fps:
+            found["frame_rate"] = math.log2(frame_rate_fps)
+        return {name: float(value) for name, value in found.items()}
 
 
 def measure_waveform(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:

@@ -1,18 +1,19 @@
 """Statistics of the matches that a network was trained on, and what is different in another match.
 
 A checkpoint stores for each statistic (`dataset.match_statistics`) the mean over the matches of training and
-validation, and a limit: a match that is further away from the mean is unlike them. The limit follows from these matches
-(`find_limit`): from how much they differ from each other, and from how much the segments within one do.
+validation, and a limit: a match that is further away from the mean is unlike them. The limit follows from how much
+these matches differ from each other. It is that of a prediction interval of Student's t distribution, which is wide for
+few matches; at least the distance of the furthest of them; and at least a difference that is worth a warning.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from videosummarizer.dataset import match_statistics, storage
-from videosummarizer.dataset.match_statistics import PICTURE_NAMES, SOUND_NAMES, StatisticsMeter
+from videosummarizer.dataset.match_statistics import NUM_BANDS, NUM_BLOCKS, StatisticsMeter
 from videosummarizer.dataset.metadata import DataConfig, is_count
 
 # Name of the attribute of a checkpoint, and the version of what is in it.
@@ -22,25 +23,30 @@ SCHEMA_VERSION = 1
 MIN_MATCHES = 3
 # The probability that a match of the same kind exceeds any limit, if all statistics are normally distributed.
 FALSE_WARNING_RATE = 0.001
-# The least differences that count, where matches and segments do not differ at all. They follow from units: of pictures
-# one grey level, to which pixels are rounded; of waveforms one decibel, the least that is heard; none of MFCCs, which
-# are standardised. Frame rates that are further apart than this, in octaves, are other ones: 24 and 25 are not, 25 and
-# 30 are. A picture stands still that does so most of the time.
-LEAST_GREY_LEVELS = 1.0
-LEAST_DECIBELS = 1.0
-LEAST_OCTAVES = 0.2
-LEAST_STILL_PART = 0.5
-# Scaling blurs the edge of a bar over one row at the top and one at the bottom.
-LEAST_BLACK_ROWS = 2
+# Differences that are worth a warning however alike the matches of training are: decibels, decibels per window of the
+# audio, parts of the picture, grey levels, parts of the time, octaves. For MFCCs, decibels are standard deviations.
+SMALLEST_DIFFERENCES = {
+    "audio_level": 8.0,
+    "audio_onsets": 0.6,
+    **{f"audio_band_{number}": 6.0 for number in range(NUM_BANDS)},
+    **dict.fromkeys(("black_rows", "black_columns"), 0.05),
+    **{"brightness": 30.0, "contrast": 15.0, "blue": 15.0, "red": 15.0, "detail": 3.0, "motion": 10.0},
+    "still_picture": 0.5,
+    **{f"block_{number}": 25.0 for number in range(NUM_BLOCKS**2)},
+    "frame_rate": 0.2,
+}
+MFCC_UNIT = 0.1
 # Statistics of which a part of a match says as much as the whole. Of short parts, only these are compared.
 CONSTANT_STATISTICS = ("frame_rate", "black_rows", "black_columns")
 # A part is short if it has less than this fraction of the seconds of the shortest match of training.
 MIN_LENGTH_RATIO = 0.5
 # Statistics of which each difference is named, and groups of which the strongest one is.
 NAMED_STATISTICS = ("frame_rate", "audio_level", "black_rows", "black_columns", "still_picture")
-SOUND_STATISTICS = tuple(name for name in SOUND_NAMES if name not in NAMED_STATISTICS)
-PICTURE_STATISTICS = tuple(name for name in PICTURE_NAMES if name not in NAMED_STATISTICS)
-STATISTICS = (*NAMED_STATISTICS, *SOUND_STATISTICS, *PICTURE_STATISTICS)
+SOUND_STATISTICS = ("audio_onsets", *(f"audio_band_{number}" for number in range(NUM_BANDS)))
+PICTURE_STATISTICS = (
+    *("brightness", "contrast", "blue", "red", "detail", "motion"),
+    *(f"block_{number}" for number in range(NUM_BLOCKS**2)),
+)
 # No mean is larger than this. Limits may be, as those of few matches are wide.
 MAX_MEAN = 1e3
 
@@ -82,11 +88,7 @@ def measure_matches(loader, subset: str) -> dict[str, dict[str, float]]:
         loader: The dataset, a `data_loader.DataLoader`.
         subset: The name of the subset.
     """
-    return {title: statistics for title, statistics, _ in measure_each(loader, subset)}
-
-
-def measure_each(loader, subset: str) -> Iterator[tuple[str, dict[str, float], dict[str, np.ndarray]]]:
-    """Yield the title, the statistics and `StatisticsMeter.segment_values` of each match; see `measure_matches`."""
+    found = {}
     for files in loader.files_by_match(subset):
         sampled = [files[index] for index in match_statistics.sampled_indices(len(files))]
         meter = StatisticsMeter(loader.config, len(sampled))
@@ -94,7 +96,8 @@ def measure_each(loader, subset: str) -> Iterator[tuple[str, dict[str, float], d
             meter.add(*storage.read_arrays(file, loader.data_shape))
         frame_rate_fps = loader.video_records.get(files[0].title, {}).get("frame_rate")
         is_known = isinstance(frame_rate_fps, int | float) and 0 < frame_rate_fps < math.inf
-        yield files[0].title, meter.statistics(frame_rate_fps if is_known else None), meter.segment_values()
+        found[files[0].title] = meter.statistics(frame_rate_fps if is_known else None)
+    return found
 
 
 def summarise(loader) -> dict | None:
@@ -106,66 +109,38 @@ def summarise(loader) -> dict | None:
     Returns:
         A dict that `parse_statistics` reads; None for fewer than MIN_MATCHES matches.
     """
-    measured = [row for subset in ("train", "valid") for row in measure_each(loader, subset)]
-    if len(measured) < MIN_MATCHES:
+    rows = [*measure_matches(loader, "train").values(), *measure_matches(loader, "valid").values()]
+    if len(rows) < MIN_MATCHES:
         return None
     shortest_sec = min(match.duration_sec for subset in ("train", "valid") for match in loader.matches(subset))
+    unit = MFCC_UNIT if loader.config.apply_mfcc else 1.0
     expected = {}
-    for name in STATISTICS:
-        values = np.array([statistics[name] for _, statistics, _ in measured if name in statistics])
-        segments = [segments[name] for *_, segments in measured if name in segments]
+    for name, smallest in SMALLEST_DIFFERENCES.items():
+        values = [row[name] for row in rows if name in row]
         if len(values) >= MIN_MATCHES:
-            limit = max(find_limit(values, segments), least_difference(name, loader.config))
+            smallest *= unit if name.startswith("audio_") else 1.0
+            limit = max(find_limit(np.array(values)), smallest)
             expected[name] = {"mean": float(np.mean(values)), "limit": limit, "matches": len(values)}
     return {
         "schema_version": SCHEMA_VERSION,
-        "matches": len(measured),
+        "matches": len(rows),
         "shortest_sec": shortest_sec,
         "statistics": expected,
     }
 
 
-def find_limit(values: np.ndarray, segments: Sequence[np.ndarray] = ()) -> float:
+def find_limit(values: np.ndarray) -> float:
     """Return how far from the mean of a statistic a further match may be.
-
-    That is the furthest of: the bound of a prediction interval of Student's t distribution for a match, which is wide
-    for few matches; the furthest match; and the bound of such an interval for one segment around the mean of its match.
-    The last is there because matches that are much alike, or a few that are so by chance, say nothing of what a network
-    copes with: it was trained on their segments.
 
     Args:
         values: (num_matches,) float64, at least two.
-        segments: For each match (num_segments,) float64, what its value is the mean of; none for other statistics.
-    """
-    num_matches = len(values)
-    deviation = np.std(values, ddof=1) * math.sqrt(1 + 1 / num_matches)
-    limit = max(find_quantile(num_matches - 1) * deviation, np.abs(values - values.mean()).max())
-    freedom = sum(len(part) - 1 for part in segments)
-    if freedom > 0:
-        pooled = math.sqrt(sum(np.square(part - part.mean()).sum() for part in segments) / freedom)
-        limit = max(limit, find_quantile(freedom) * pooled)
-    return float(limit)
-
-
-def find_quantile(freedom: int) -> float:
-    """Return how many standard deviations a value of a match of the same kind may be away, by Student's t distribution.
-
-    Args:
-        freedom: The degrees of freedom of the standard deviation.
     """
     from scipy.stats import t
 
-    return float(t.isf(FALSE_WARNING_RATE / (2 * len(STATISTICS)), freedom))
-
-
-def least_difference(name: str, config: DataConfig) -> float:
-    """Return the least difference of a statistic that counts."""
-    if name in ("black_rows", "black_columns"):
-        size = config.video_height if name == "black_rows" else config.video_width
-        return LEAST_BLACK_ROWS / len(range(0, size, match_statistics.stride_of(config)))
-    if name.startswith("audio_"):
-        return 0.0 if config.apply_mfcc else LEAST_DECIBELS
-    return {"frame_rate": LEAST_OCTAVES, "still_picture": LEAST_STILL_PART}.get(name, LEAST_GREY_LEVELS)
+    num_matches, num_statistics = len(values), len(SMALLEST_DIFFERENCES)
+    quantile = t.isf(FALSE_WARNING_RATE / (2 * num_statistics), num_matches - 1)
+    deviation = np.std(values, ddof=1) * math.sqrt(1 + 1 / num_matches)
+    return float(max(quantile * deviation, np.abs(values - values.mean()).max()))
 
 
 def parse_statistics(attributes: dict) -> TrainingStatistics | None:
@@ -178,7 +153,7 @@ def parse_statistics(attributes: dict) -> TrainingStatistics | None:
         expectations = {
             name: Expectation(values["mean"], values["limit"], values["matches"] == num_matches)
             for name, values in stored["statistics"].items()
-            if name in STATISTICS
+            if name in SMALLEST_DIFFERENCES
         }
         numbers = [number for one in expectations.values() for number in (one.mean, one.limit)]
         is_valid = all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
