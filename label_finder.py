@@ -29,7 +29,7 @@ import threadpoolctl
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from videosummarizer import audio_track, match_files, media, problems
+from videosummarizer import audio_track, match_files, media, problems, undecided
 from videosummarizer.argument_types import audio_choice, number_between, positive_number
 from videosummarizer.atomic_file import atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
@@ -161,7 +161,10 @@ def find_labels(
             raise InputError(
                 nothing_found_message(match_path, highlight_path, result.found_ratio, num_doubtful, min_confidence)
             )
-        atomic_write(label_path_of(title, output_dir), text.encode())
+        label_path = label_path_of(title, output_dir)
+        atomic_write(label_path, text.encode())
+        # It told what of the labels before was undecided; these are of the whole match.
+        undecided.find_undecided_path(label_path).unlink(missing_ok=True)
     except (InputError, media.MediaError) as error:
         result.error, result.error_traceback = media.describe_error(error), traceback.format_exc()
     except Exception as error:  # also of libraries

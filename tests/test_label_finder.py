@@ -65,8 +65,10 @@ def test_existing_labels_are_kept_unless_overwritten(folders, capsys):
     assert run(matches, highlights) == 0
     assert (matches / "city_03.txt").read_text() == "1,2\n"
     assert "1 label files already exist and are kept" in capsys.readouterr().out
+    (matches / "city_03_undecided.json").write_text('{"schema_version": 1, "undecided": [[0, 100]]}')
     assert run(matches, highlights, "--overwrite") == 0
     assert (matches / "city_03.txt").read_text().count("\n") == 3
+    assert not (matches / "city_03_undecided.json").exists()  # the new labels are of the whole match
 
 
 def test_only_the_match_with_a_bad_video_fails(folders, tmp_path, caplog):

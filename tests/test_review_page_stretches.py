@@ -80,6 +80,15 @@ def test_a_section_across_two_stretches_stays_one(stretches):
     assert page("return undecidedRanges()") == [[70, 220]]
 
 
+def test_a_corrected_section_that_reaches_out_of_its_stretch_is_saved_whole(stretches):
+    page = stretches
+    page("select(sections[1].id); moveEdge('start', 80)")  # the stretch begins at 100
+    assert page("return undecidedRanges()") == [[0, 220]]
+    page.press("v")
+    assert page("return textOf(labelSections())").startswith("80,120,")
+    assert page("return undecidedRanges()") == [[0, 80], [160, 220]]
+
+
 def test_a_stretch_without_sections_is_saved_as_looked_at(stretches):
     page = stretches
     page("change([], null, '')")

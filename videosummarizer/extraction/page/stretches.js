@@ -12,7 +12,12 @@ let lookedAt = new Set(); // indices of stretches
 
 /** Returns the ranges of frames that nobody has looked at, as the file `<title>_undecided.json` has them. */
 function undecidedRanges() {
-  const decided = [...[...lookedAt].map((index) => stretches[index]), ...sections.filter(({ isReviewed }) => isReviewed)];
+  const lookedAtStretches = [...lookedAt].map((index) => stretches[index]);
+  // Whoever moved an edge out of a stretch has looked at what it went over.
+  const isCorrected = (section) =>
+    !match.sections.some(([start, end]) => start === section.start && end === section.end) &&
+    lookedAtStretches.some(({ start, end }) => start < section.end && section.start < end);
+  const decided = [...lookedAtStretches, ...sections.filter((section) => section.isReviewed || isCorrected(section))];
   return subtract(match.undecided, decided.map(({ start, end }) => [start, end]).sort(([a], [b]) => a - b));
 }
 
