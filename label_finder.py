@@ -163,7 +163,7 @@ def find_labels(
             )
         label_path = label_path_of(title, output_dir)
         atomic_write(label_path, text.encode())
-        # It told what of the labels before was undecided; these are of the whole match.
+        # The undecided time belonged to the labels before. These labels are of the whole match.
         undecided.find_undecided_path(label_path).unlink(missing_ok=True)
     except (InputError, media.MediaError) as error:
         result.error, result.error_traceback = media.describe_error(error), traceback.format_exc()

@@ -89,6 +89,14 @@ def test_a_corrected_section_that_reaches_out_of_its_stretch_is_saved_whole(stre
     assert page("return undecidedRanges()") == [[0, 80], [160, 220]]
 
 
+def test_an_edge_outside_a_stretch_that_was_not_moved_decides_nothing_there(stretches):
+    page = stretches
+    page("select(sections[1].id); moveEdge('end', 130)")  # its start, 90, is as it was found
+    page.press("v")
+    assert page("return textOf(labelSections())").startswith("100,130,")
+    assert page("return undecidedRanges()") == [[0, 100], [160, 220]]
+
+
 def test_a_stretch_without_sections_is_saved_as_looked_at(stretches):
     page = stretches
     page("change([], null, '')")

@@ -9,16 +9,21 @@ const SHOWN_BEFORE_RATIO = 0.25; // of a stretch, that is in view before it and 
 
 let stretchIndex = -1; // of the stretch that is shown
 let lookedAt = new Set(); // indices of stretches
+const foundStarts = new Set(match.sections.map(([start]) => start));
+const foundEnds = new Set(match.sections.map(([, end]) => end));
 
 /** Returns the ranges of frames that nobody has looked at, as the file `<title>_undecided.json` has them. */
 function undecidedRanges() {
-  const lookedAtStretches = [...lookedAt].map((index) => stretches[index]);
-  // Whoever moved an edge out of a stretch has looked at what it went over.
-  const isCorrected = (section) =>
-    !match.sections.some(([start, end]) => start === section.start && end === section.end) &&
-    lookedAtStretches.some(({ start, end }) => start < section.end && section.start < end);
-  const decided = [...lookedAtStretches, ...sections.filter((section) => section.isReviewed || isCorrected(section))];
-  return subtract(match.undecided, decided.map(({ start, end }) => [start, end]).sort(([a], [b]) => a - b));
+  const decided = sections.filter(({ isReviewed }) => isReviewed).map(({ start, end }) => [start, end]);
+  for (const index of lookedAt) {
+    const stretch = stretches[index];
+    decided.push([stretch.start, stretch.end]);
+    // An edge that was moved out of the stretch decides what it went over. An edge as it was found decides nothing there.
+    for (const { start, end } of sections)
+      if (start < stretch.end && stretch.start < end)
+        decided.push([foundStarts.has(start) ? stretch.start : start, foundEnds.has(end) ? stretch.end : end]);
+  }
+  return subtract(match.undecided, decided.sort(([a], [b]) => a - b));
 }
 
 /**
