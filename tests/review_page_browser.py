@@ -74,7 +74,6 @@ class Page:
     """
 
     keeps_drafts = False
-    marker = None  # the last one written, by whichever page
 
     def __init__(self, browser, path):
         self.browser = browser
@@ -86,24 +85,26 @@ class Page:
         self.load(self.browser.refresh)
 
     def load(self, navigate):
-        """Load a page that finds all that the page before it kept.
+        """Load a page that finds all that the page before it kept; after a blank page, it finds nothing.
 
         Chromium passes on what a page keeps some time later, in the order of writing, and nothing tells when. So the
-        page before writes a marker last, and this page is loaded again until it finds the marker.
+        page before writes a marker last, and this page is loaded again until it finds the marker. What the last test
+        cleared may still be there, because a page that is left at once may not pass it on: it is cleared again.
         """
-        if self.browser.current_url.startswith("file:"):  # after a blank page, the marker is that of `leave`
-            self.write_marker()
+        marker = None
+        if self.browser.current_url.startswith("file:"):
+            marker = str(uuid.uuid4())
+            self(f"localStorage.marker = '{marker}'")  # also where setItem is replaced
         deadline = time.monotonic() + DEADLINE_SEC
         while True:
             navigate()
             self.wait_until_open()
-            if self("return localStorage.marker ?? null") == Page.marker:
+            kept = self("return {...localStorage}")
+            if kept.get("marker") == marker and (marker or not kept):
                 return
             assert time.monotonic() < deadline, "what the page before kept does not arrive"
-
-    def write_marker(self):
-        Page.marker = str(uuid.uuid4())
-        self(f"localStorage.marker = '{Page.marker}'")  # also where setItem is replaced
+            if not marker:
+                self("localStorage.clear()")
 
     def wait_until_open(self):
         if not self.keeps_drafts:
@@ -334,4 +335,3 @@ def downloaded(page, name=f"{TITLE}.txt"):
 def leave(page):
     """Leave without being asked about labels that are not saved."""
     page("savedText = labelText(); localStorage.clear()")
-    page.write_marker()

@@ -187,6 +187,7 @@ def test_a_sentence_says_what_else_decided(open_page, selected_by, left_out, add
     page = open_match(open_page, scores, [[600, 700]], selected_by=selected_by)
     assert left_out in sentence(page, 30)
     assert sentence(page, 65).endswith(f": {added}")
+    page.wait_until("return !changed")  # the page is drawn
     assert page("return [shortLegend, leftOutLegend, undetectedLegend].map((e) => e.hidden)") == [True, False, False]
 
 
@@ -239,6 +240,7 @@ def test_no_time_is_above_the_threshold_without_a_section_or_the_reverse_but_it_
             assert not left_out.any()
             assert not undetected.any()
             assert short.mean() > 0.05  # what nothing said before
+        page.wait_until("return !changed")
         assert page("return [shortLegend, leftOutLegend, undetectedLegend].map((e) => !e.hidden)") == [
             *(bool(marks[name]) for name in ("short", "leftOut", "undetected")),
         ]
