@@ -28,6 +28,15 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+@pytest.fixture(autouse=True)
+def scheduling_policy():
+    """Fail a test that makes this process real-time (see clips.write_av1_clip); not checked on Windows and macOS."""
+    get_policy = getattr(os, "sched_getscheduler", lambda pid: None)
+    before = get_policy(0)
+    yield
+    assert get_policy(0) == before
+
+
 @pytest.fixture
 def matches_dir(tmp_path):
     """Make a folder with two labelled matches of 4 s, one of them without highlights."""

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from clips import FRAME_RATE_FPS, read_number, tone, write_clip
+from clips import FRAME_RATE_FPS, read_number, tone, write_av1_clip, write_clip
 
 from videosummarizer import media, problems, video_track
 
@@ -159,7 +159,7 @@ def test_the_only_frame_that_decodes_is_found_with_any_number_of_threads(tmp_pat
 
 
 def test_damaged_av1_is_read_alike_with_any_number_of_threads(tmp_path):
-    path = write_clip(tmp_path / "clip.mp4", num_frames=60, codec="libsvtav1", options={"preset": "12"})
+    path = write_av1_clip(tmp_path / "clip.mp4", num_frames=60, options={"preset": "12"})
     with media.open_media(path) as container:
         ends = [p.pos + p.size for p in container.demux(container.streams.video[0]) if p.size]
     intact, all_damaged_sec = path.read_bytes(), set()
