@@ -22,7 +22,7 @@ COLAB := /tmp/videosummarizer_colab# its path is printed in docs/: nobody's own
 RUN_NOTEBOOK := $(BIN)/python -m nbconvert --to html --execute --output-dir docs \
     --HTMLExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor
 
-BENCHMARKS := bench_converter bench_memory bench_loader bench_quality bench_labels bench_label_finder bench_extractor bench_page
+BENCHMARKS := bench_converter bench_memory bench_loader bench_training bench_quality bench_labels bench_label_finder bench_extractor bench_page
 
 .PHONY: demo test lint notebooks bench $(BENCHMARKS) mutants pictures clean
 .DEFAULT_GOAL := demo
@@ -66,7 +66,7 @@ bench_quality bench_labels: $(INSTALLED)
 	$(BIN)/python data_converter.py data/raw 5 3 64 64 11025 0 benchmarks/cache/dataset
 	$(BIN)/python benchmarks/$@.py --data_dir benchmarks/cache/dataset
 
-bench_memory bench_loader bench_label_finder bench_extractor bench_page: $(INSTALLED)
+bench_memory bench_loader bench_training bench_label_finder bench_extractor bench_page: $(INSTALLED)
 	$(BIN)/python benchmarks/$@.py
 
 mutants: $(INSTALLED)

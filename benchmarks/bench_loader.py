@@ -184,6 +184,7 @@ def bench_read(scratch: Path, dataset: Path) -> bool:
 
 def bench_epoch(_: Path, dataset: Path) -> bool:
     """Print the time of an epoch, and return whether reading adds little enough to it."""
+    from videosummarizer.training.compiled_steps import CompiledSteps
     from videosummarizer.training.keras_backend import keras
     from videosummarizer.training.optimization import ExponentialMovingAverage, train_epoch
 
@@ -191,13 +192,13 @@ def bench_epoch(_: Path, dataset: Path) -> bool:
     loader = training.load_data(args)
     keras.utils.set_random_seed(args.seed)
     network = training.make_network(args, loader)
-    average = ExponentialMovingAverage(network)
+    steps = CompiledSteps(network, ExponentialMovingAverage(network))
     batches = loader.batches("train")
     in_memory = list(batches.augmented())
     seconds = median_seconds(
         {
-            "arrays in memory": lambda: train_epoch(network, average, in_memory, lambda: None),
-            "from disk": lambda: train_epoch(network, average, batches.augmented(), lambda: None),
+            "arrays in memory": lambda: train_epoch(steps, in_memory, lambda: None),
+            "from disk": lambda: train_epoch(steps, batches.augmented(), lambda: None),
         },
         NUM_EPOCH_ROUNDS,
     )

@@ -1,6 +1,7 @@
 """Rehearse a training at the size of a season, and print where the time goes and how much memory each epoch leaves.
 
     python benchmarks/bench_season.py --data_dir DATASET
+    python benchmarks/bench_season.py --data_dir DATASET --num_batches 100   without most of the training
 
 It makes a dataset of 120 matches of 1,250 segments, 150,000 in all, from hard links to the segments of DATASET, which
 must be on the same file system and is not changed. Then it trains on it as `main.py --epochs 2` does, tests, and prints
@@ -106,6 +107,14 @@ def time_parts() -> dict[str, list[float]]:
     return seconds
 
 
+def shorten_epochs(num_batches: int) -> None:
+    """Let each epoch train on its first batches only."""
+    train_epoch = optimization.train_epoch
+    optimization.train_epoch = lambda steps, batches, on_batch: train_epoch(
+        steps, itertools.islice(batches, num_batches), on_batch
+    )
+
+
 def note_memory() -> list[float]:
     """Return a list to which each epoch, once it has been validated and saved, appends the memory in use."""
     run_epoch, memory = training_run.TrainingRun.run_epoch, []
@@ -121,7 +130,10 @@ def note_memory() -> list[float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=Path, required=True, help="Dataset of data_converter.py, a folder.")
+    parser.add_argument("--num_batches", type=int, help="Batches to train on per epoch (default: all).")
     args = parser.parse_args()
+    if args.num_batches is not None:
+        shorten_epochs(args.num_batches)
     with tempfile.TemporaryDirectory(dir=args.data_dir.parent) as scratch:
         season = Path(scratch) / "season"
         make_season(args.data_dir, season)

@@ -192,7 +192,7 @@ def train(
         seed: Of the weights and of the order.
         num_updates: Updates of the weights.
     """
-    from videosummarizer.training import optimization
+    from videosummarizer.training import compiled_steps, optimization
     from videosummarizer.training.fusion import FUSION_LAYER, OUTPUTS, UNIMODAL_OUTPUTS, search_fusion_weights
     from videosummarizer.training.keras_backend import reset_keras
 
@@ -202,6 +202,7 @@ def train(
     network = build_network(shapes, loader.context.dilations)
     optimization.compile_network(network, LEARNING_RATE, num_updates)
     average, best = optimization.ExponentialMovingAverage(network), (math.inf, None)
+    steps = compiled_steps.CompiledSteps(network, average)
     labels = np.concatenate([match.labels for match in valid_matches])
     targets = labels[:, np.newaxis], np.concatenate([match.steps for match in valid_matches])
     decided = np.concatenate([match.labels[is_decided_of[match.title]] for match in train_matches])
@@ -214,7 +215,7 @@ def train(
     source = endless()
     for _ in range(max(1, num_updates // UPDATES_PER_EPOCH)):
         of_epoch = (next(source) for _ in range(UPDATES_PER_EPOCH))
-        optimization.train_epoch(network, average, of_epoch, lambda: None)
+        optimization.train_epoch(steps, of_epoch, lambda: None)
         with average.swapped():
             scores = predict(network, valid_matches, UNIMODAL_OUTPUTS)
             columns = np.split(scores.reshape(len(scores), 3, -1), [1], axis=2)

@@ -28,9 +28,9 @@ from videosummarizer.training import optimization
 
 model.build_model = small_network.build_small_network
 
-def train_epoch(network, average, batches, on_batch, plain=optimization.train_epoch):
-    loss = plain(network, average, batches, on_batch)
-    np.savez(sys.argv[1], *network.get_weights())
+def train_epoch(steps, batches, on_batch, plain=optimization.train_epoch):
+    loss = plain(steps, batches, on_batch)
+    np.savez(sys.argv[1], *steps.network.get_weights())
     return loss
 
 if sys.argv[1] != "-":

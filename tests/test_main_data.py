@@ -191,12 +191,12 @@ def test_rare_highlights_count_as_much_as_all_the_rest(small_network, tmp_path, 
     dataset, seen = write_dataset(tmp_path / "rare", labels_of), []
     plain = optimization.train_epoch
 
-    def train_epoch(network, average, batches, on_batch):
+    def train_epoch(steps, batches, on_batch):
         batches = list(batches)
         labels = np.concatenate([targets["highlight"].ravel() for _, targets, _ in batches])
         weights = np.concatenate([weights.ravel() for _, _, weights in batches])
         seen.append((weights[labels == 1].sum(), weights[labels == 0].sum(), (weights > 0).sum()))
-        return plain(network, average, batches, on_batch)
+        return plain(steps, batches, on_batch)
 
     monkeypatch.setattr(optimization, "train_epoch", train_epoch)
     point = {"threshold": 0.5, "section_penalty": 0.0}

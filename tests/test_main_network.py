@@ -110,8 +110,8 @@ def trained_weights(monkeypatch, dataset, tmp_path, *flags):
     class Stop(Exception):
         pass
 
-    def train_epoch(network, average, batches, on_batch):
-        found.extend(network.get_weights())
+    def train_epoch(steps, batches, on_batch):
+        found.extend(steps.network.get_weights())
         raise Stop
 
     monkeypatch.setattr(optimization, "train_epoch", train_epoch)

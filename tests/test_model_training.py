@@ -1,8 +1,8 @@
 """How the network is trained: the schedule, the optimizer, the losses, the average of weights, the fusion weights."""
 
+import contextlib
 import itertools
 import math
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 
 import model
 from videosummarizer.training import optimization
+from videosummarizer.training.compiled_steps import CompiledSteps
 from videosummarizer.training.fusion import search_fusion_weights
 from videosummarizer.training.optimization import ExponentialMovingAverage
 
@@ -138,39 +139,38 @@ def test_the_loss_is_of_the_two_outputs_and_seven_tenths_of_each_modalitys(netwo
 
 
 class Recorder:
-    """Stands for a network and records what is asked of it."""
+    """Stands for CompiledSteps with a number of steps per call, and records what is asked of it."""
 
-    output_names = ("highlight", "steps", "loudness_highlight", "loudness_steps", "video_steps")
+    def __init__(self, losses, steps_per_call):
+        self.losses, self.calls, self.steps_per_call = iter(losses), [], steps_per_call
 
-    def __init__(self, losses):
-        self.losses, self.calls = iter(losses), []
+    @contextlib.contextmanager
+    def on_device(self, batches):
+        yield (f"{batch} there" for batch in batches)
+        self.calls.append("end")
 
-    def reset_metrics(self):
-        self.calls.append("reset")
-
-    def train_on_batch(self, inputs, targets, sample_weight, return_dict):
-        assert return_dict
-        self.calls.append(("train", inputs, targets, sample_weight))
-        return {"loss": 100.0, "highlight_loss": next(self.losses), "steps_loss": 50.0, "loudness_highlight_loss": 70.0}
-
-    def update(self):
-        self.calls.append("update")
+    def run(self, batches):
+        self.calls.append(batches)
+        return np.array([*(next(self.losses) for _ in batches), *[1e9] * (self.steps_per_call - len(batches))])
 
     def on_batch(self):
         self.calls.append("batch")
 
 
-def test_an_epoch_trains_each_output_on_its_own_target_and_averages_after_each_step():
-    recorder = Recorder([1.0, 2.0, 6.0])
-    batches = [(f"inputs {i}", {"highlight": f"label {i}", "steps": f"steps {i}"}, f"weights {i}") for i in range(3)]
-    loss = optimization.train_epoch(recorder, recorder, iter(batches), recorder.on_batch)
+@pytest.mark.parametrize(
+    ("steps_per_call", "expected"),
+    [
+        (1, [["a there"], "batch", ["b there"], "batch", ["c there"], "batch", "end"]),
+        (2, [["a there", "b there"], "batch", "batch", ["c there"], "batch", "end"]),
+        (3, [["a there", "b there", "c there"], "batch", "batch", "batch", "end"]),
+        (8, [["a there", "b there", "c there"], "batch", "batch", "batch", "end"]),
+    ],
+)
+def test_an_epoch_trains_on_each_batch_once_and_returns_the_mean_loss(steps_per_call, expected):
+    recorder = Recorder([1.0, 2.0, 6.0], steps_per_call)
+    loss = optimization.train_epoch(recorder, iter("abc"), recorder.on_batch)
     assert loss == 3
     assert isinstance(loss, float)
-    expected = []
-    for i in range(3):
-        targets = {name: f"label {i}" for name in ("highlight", "loudness_highlight")}
-        targets |= {name: f"steps {i}" for name in ("steps", "loudness_steps", "video_steps")}
-        expected += ["reset", ("train", f"inputs {i}", targets, f"weights {i}"), "update", "batch"]
     assert recorder.calls == expected
 
 
@@ -180,54 +180,66 @@ def test_a_network_learns_in_an_epoch_and_its_average_follows():
     optimization.compile_network(network, 0.02, 3)
     network.run_eagerly = True  # faster for three steps
     average, first, seen = ExponentialMovingAverage(network), network.get_weights(), []
-    loss = optimization.train_epoch(
-        network, average, [batch(seed=s) for s in range(3)], lambda: seen.append(network.get_weights())
-    )
+    steps = CompiledSteps(network, average)
+    batches = [batch(seed=seed) for seed in range(3)]
+    loss = optimization.train_epoch(steps, batches, lambda: seen.append(network.get_weights()))
     assert loss > 0
     expected = first
     for number, weights in enumerate(seen, start=1):
         expected = [value + 9 / (9 + number) * (w - value) for value, w in zip(expected, weights, strict=True)]
-    for value, by_hand in zip(average.values, expected, strict=True):
+    values = [value.numpy() for value in average.values]
+    for value, by_hand in zip(values, expected, strict=True):
         np.testing.assert_allclose(value, by_hand, rtol=1e-4, atol=1e-5)
     assert (len(seen), int(network.optimizer.iterations)) == (3, 3)
-    moved = {
-        variable.name for variable, a, b in zip(network.weights, first, average.values, strict=True) if (a != b).any()
-    }
+    moved = {variable.name for variable, a, b in zip(network.weights, first, values, strict=True) if (a != b).any()}
     assert moved == {"kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"}  # not the fusion weights
 
 
 # ---- The average of weights
 
 
-def average_of(*weights):
-    """An ExponentialMovingAverage of a network whose weights the test sets."""
-    network = SimpleNamespace(weights=[np.array(w, np.float64) for w in weights])
-    network.get_weights = lambda: [w.copy() for w in network.weights]
-    network.set_weights = lambda values: setattr(network, "weights", [value.copy() for value in values])
-    return ExponentialMovingAverage(network), network
+class Weights:
+    """Stands for a network whose weights the test sets."""
+
+    def __init__(self, *weights):
+        self.weights = [keras.Variable(weight) for weight in weights]
+
+    def get_weights(self):
+        return [weight.numpy() for weight in self.weights]
+
+    def set_weights(self, values):
+        for weight, value in zip(self.weights, values, strict=True):
+            weight.assign(value)
+
+
+def values_of(variables):
+    return [variable.numpy().tolist() for variable in variables]
 
 
 def test_the_average_is_early_over_few_updates():
-    average, network = average_of([0.0, 100.0], [[5.0]])
-    values = []
+    network = Weights([0.0, 100.0], [[5.0]])
+    average, values = ExponentialMovingAverage(network), []
     for weight in (10.0, 20.0, 30.0):
-        network.weights = [np.array([weight, 100.0]), np.array([[5.0]])]
+        network.set_weights([[weight, 100.0], [[5.0]]])
         average.update()
-        values.append(average.values[0].tolist())
-        assert average.values[1].tolist() == [[5]]
+        values.append(values_of(average.values)[0])
+        assert values_of(average.values)[1] == [[5]]
     # Nine tenths of the first; then 9 / 11 of the second, and 9 / 12 of the third.
-    assert values == [[9, 100], [pytest.approx(18), 100], [pytest.approx(27), 100]]
-    assert average.num_updates == 3
+    assert values == [[pytest.approx(9), 100], [pytest.approx(18), 100], [pytest.approx(27), 100]]
+    assert int(average.num_updates) == 3
+    assert average.variables == [average.num_updates, *average.values]
 
 
 @pytest.mark.parametrize(
     ("num_updates", "part"), [(80, 9 / 90), (800, 9 / 810), (890, 0.01), (891, 0.01), (5000, 0.01)]
 )
 def test_the_average_is_later_over_a_hundred_updates(num_updates, part):
-    average, network = average_of([2.0])
-    average.num_updates, network.weights = num_updates, [np.array([3.0])]
+    network = Weights([0.0])
+    average = ExponentialMovingAverage(network)
+    average.num_updates.assign(num_updates)
+    network.set_weights([[1.0]])
     average.update()
-    assert average.values[0].tolist() == [pytest.approx(2 + part, abs=1e-9)]
+    assert values_of(average.values)[0] == [pytest.approx(part, rel=1e-5)]
 
 
 def test_the_average_takes_the_statistics_of_batches_in():
@@ -238,24 +250,26 @@ def test_the_average_takes_the_statistics_of_batches_in():
     average.update()
     assert [variable.name for variable in network.weights] == ["gamma", "beta", "moving_mean", "moving_variance"]
     expected = [1 + 0.9 * 1, 0.9 * 3, 0.9 * 4, 1 + 0.9 * 4]
-    assert [value.tolist() for value in average.values] == [pytest.approx([value] * 2) for value in expected]
+    assert values_of(average.values) == [pytest.approx([value] * 2) for value in expected]
     assert [float(variable[0]) for variable in network.weights] == [2, 3, 4, 5]  # the network keeps its own
-    network.set_weights(average.values)
+    network.set_weights([value.numpy() for value in average.values])
     average.update()
-    assert [value[0] for value in average.values] == pytest.approx(expected)
+    assert [value[0] for value in values_of(average.values)] == pytest.approx(expected)
 
 
 def test_the_average_is_in_the_network_only_while_swapped():
-    average, network = average_of([2.0], [[5.0]])
-    average.values = [np.array([3.0]), np.array([[7.0]])]
+    network = Weights([2.0], [[5.0]])
+    average = ExponentialMovingAverage(network)
+    for value, number in zip(average.values, ([3.0], [[7.0]]), strict=True):
+        value.assign(number)
     with average.swapped():
-        assert [weight.tolist() for weight in network.weights] == [[3], [[7]]]
-        network.weights[0] += 1  # as the fusion weights are set on validation
-    assert [weight.tolist() for weight in network.weights] == [[2], [[5]]]
-    assert [value.tolist() for value in average.values] == [[3], [[7]]]
+        assert values_of(network.weights) == [[3], [[7]]]
+        network.weights[0].assign_add([1.0])  # as the fusion weights are set on validation
+    assert values_of(network.weights) == [[2], [[5]]]
+    assert values_of(average.values) == [[3], [[7]]]
     with pytest.raises(KeyboardInterrupt), average.swapped():
         raise KeyboardInterrupt
-    assert [weight.tolist() for weight in network.weights] == [[2], [[5]]]
+    assert values_of(network.weights) == [[2], [[5]]]
 
 
 # ---- Fusion weights

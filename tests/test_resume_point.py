@@ -34,14 +34,16 @@ def train(network, average, num_batches):
         network.reset_metrics()
         targets = {"first": inputs[:, :1], "second": inputs[:, 1:2]}
         losses.append(float(network.train_on_batch(inputs, targets, return_dict=True)["loss"]))
-        average.num_updates += 1
-        for value, weight in zip(average.values, network.get_weights(), strict=True):
-            value += (weight - value) / 2
+        average.num_updates.assign_add(1)
+        for value, weight in zip(average.values, network.weights, strict=True):
+            value.assign_add((weight - value) / 2)
     return losses
 
 
 def make_average(network):
-    return SimpleNamespace(values=network.get_weights(), num_updates=0)
+    num_updates = keras.Variable(0, dtype="int32")
+    values = [keras.Variable(weight) for weight in network.get_weights()]
+    return SimpleNamespace(values=values, num_updates=num_updates, variables=[num_updates, *values])
 
 
 def test_training_continues_as_if_it_had_not_stopped():
@@ -50,7 +52,7 @@ def test_training_continues_as_if_it_had_not_stopped():
     train(network, average, 3)
     numbers = resume_point.snapshot(network, average)
     expected, expected_weights = train(network, average, 3), network.get_weights()
-    expected_values = average.values
+    expected_values = [value.numpy() for value in average.values]
     other = make_network()
     other_average = make_average(other)
     train(other, other_average, 1)  # has made its metrics, and is elsewhere
@@ -58,7 +60,7 @@ def test_training_continues_as_if_it_had_not_stopped():
     assert other_average.num_updates == 3
     assert train(other, other_average, 3) == expected
     assert other_average.num_updates == 6
-    received_numbers = [*other.get_weights(), *other_average.values]
+    received_numbers = [*other.get_weights(), *(value.numpy() for value in other_average.values)]
     for received, value in zip(received_numbers, expected_weights + expected_values, strict=True):
         np.testing.assert_array_equal(received, value)
 

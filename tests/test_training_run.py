@@ -57,16 +57,18 @@ class Script:
     def epoch(self):
         return self.first_epoch + len(self.seen)
 
-    def train_epoch(self, network, average, batches, on_batch):
+    def train_epoch(self, steps, batches, on_batch):
+        network, average = steps.network, steps.average
         epoch = self.epoch()
         if epoch == self.stop_in:
             raise KeyboardInterrupt
-        weights, values = network.get_weights(), [value.copy() for value in average.values]
-        self.seen.append(SimpleNamespace(weights=weights, average=values, num_updates=average.num_updates))
+        weights, values = network.get_weights(), [value.numpy() for value in average.values]
+        self.seen.append(SimpleNamespace(weights=weights, average=values, num_updates=int(average.num_updates)))
         self.seen[-1].num_steps = int(network.optimizer.iterations.numpy())
         network.set_weights([np.full(weight.shape, epoch, weight.dtype) for weight in weights])
-        average.values = [np.full(value.shape, epoch / 8, value.dtype) for value in values]
-        average.num_updates += 3
+        for value in average.values:
+            value.assign(np.full(value.shape, epoch / 8))
+        average.num_updates.assign_add(3)
         network.optimizer.iterations.assign(10 * epoch)
         for _ in range(2):
             on_batch()
@@ -476,6 +478,9 @@ class Workers:
 
     def __init__(self, process_id):
         self.shard, self.is_shut_down = (process_id, 2), False
+
+    def to_devices(self, array):
+        raise NotImplementedError  # no batch is trained
 
     def predict_outputs(self, network, loader, subset, names):
         assert (subset, tuple(names)) == ("valid", OUTPUTS)

@@ -17,7 +17,7 @@ from videosummarizer.dataset.metadata import write_metadata
 from videosummarizer.dataset.time_shift import UNDECIDED
 from videosummarizer.evaluation import label_doubts, plots, quality_report
 from videosummarizer.evaluation.operating_point import OperatingPoint, ScoredMatch, choose_operating_point
-from videosummarizer.training import optimization, validation
+from videosummarizer.training import compiled_steps, optimization, validation
 from videosummarizer.training.validation import TrainingError
 
 # Of the matches of conftest.py; of each class some segments are decided.
@@ -87,10 +87,9 @@ def trained_weights(loader, targets_of, weights, has_undecided):
     network.run_eagerly = True
     average = optimization.ExponentialMovingAverage(network)
     inputs, targets = make_batch(loader, targets_of)
-    loss = optimization.train_epoch(
-        network, average, [(inputs, targets, np.array([weights], np.float32))], lambda: None
-    )
-    trained = [*network.get_weights(), *average.values]
+    batches = [(inputs, targets, np.array([weights], np.float32))]
+    loss = optimization.train_epoch(compiled_steps.CompiledSteps(network, average), batches, lambda: None)
+    trained = [*network.get_weights(), *(value.numpy() for value in average.values)]
     assert np.isfinite(loss)
     assert all(np.isfinite(weight).all() for weight in trained)
     return trained

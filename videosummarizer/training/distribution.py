@@ -99,6 +99,12 @@ class DataParallelRun:
         keras.distribution.set_distribution(self.distribution)
         self.scorer = None
 
+    def to_devices(self, array: np.ndarray) -> jax.Array:
+        """Divide this process's shard of a batch among its devices. The result stands for the whole batch."""
+        mesh = jax.sharding.Mesh(np.array(jax.devices()), "batch")
+        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+        return jax.make_array_from_process_local_data(sharding, array)
+
     def predict_outputs(self, network: keras.Model, loader, subset: str, names: Sequence[str]) -> np.ndarray:
         """Return what `validation.predict_outputs` does, the same in all processes.
 

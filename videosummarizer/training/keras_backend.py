@@ -55,3 +55,8 @@ def reset_keras(seed: int) -> None:
     with silence_native_stderr():  # Keras loads TensorFlow here, if it is installed, on every backend
         keras.utils.clear_session()
         keras.utils.set_random_seed(seed)
+
+
+def has_accelerator() -> bool:
+    """Return whether Keras computes on a GPU or a TPU. On JAX, no process can join others afterwards."""
+    return any(not device.startswith("cpu") for device in keras.distribution.list_devices())

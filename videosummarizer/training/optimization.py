@@ -1,11 +1,13 @@
 """Optimization: the loss and the optimizer, a moving average of the weights, and an epoch of training."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
 from videosummarizer.dataset.time_shift import UNDECIDED
+from videosummarizer.training.compiled_steps import CompiledSteps
 from videosummarizer.training.fusion import OUTPUTS, UNIMODAL_OUTPUTS
 from videosummarizer.training.keras_backend import USES_XLA, keras, ops
 
@@ -65,62 +67,65 @@ def compile_network(network: keras.Model, learning_rate: float, num_updates: int
 
 
 class ExponentialMovingAverage:
-    """An exponential moving average of a network's weights, batch statistics included.
+    """An exponential moving average of a network's weights, batch statistics included, in variables on its device.
 
     It scores better than the weights themselves, and more evenly from epoch to epoch. The decay is lower during the
-    first updates, so that the initial weights are soon forgotten.
+    first updates, so that the initial weights are soon forgotten. Keras's own (`use_ema` of its optimizers) has one
+    decay for all updates, and leaves the batch statistics out.
 
     Attributes:
         network: The network whose weights are averaged.
-        values: Averaged weights, a list of arrays in the order of `network.weights`.
-        num_updates: Number of updates that the average includes.
+        num_updates: Number of updates that the average includes, a keras.Variable.
+        values: Averaged weights, a list of keras.Variable in the order of `network.weights`.
+        variables: All of these variables.
     """
 
     def __init__(self, network: keras.Model):
-        self.network, self.values, self.num_updates = network, network.get_weights(), 0
+        self.network = network
+        self.num_updates = keras.Variable(0, dtype="int32", trainable=False)
+        self.values = [keras.Variable(weight, trainable=False) for weight in network.get_weights()]
+        self.variables = [self.num_updates, *self.values]
 
     def update(self) -> None:
         """Include the network's present weights in the average."""
-        self.num_updates += 1
-        rate = max(1 - EMA_DECAY, 9 / (9 + self.num_updates))
-        for value, weight in zip(self.values, self.network.get_weights(), strict=True):
-            value += rate * (weight - value)
+        self.num_updates.assign_add(1)
+        rate = ops.maximum(1 - EMA_DECAY, 9 / (9 + ops.cast(self.num_updates, "float32")))
+        for value, weight in zip(self.values, self.network.weights, strict=True):
+            value.assign_add(rate * (weight - value))
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """Give the network the averaged weights, to validate and save it, and its own weights back at the end."""
         weights = self.network.get_weights()
-        self.network.set_weights(self.values)
+        self.network.set_weights([value.numpy() for value in self.values])
         try:
             yield
         finally:
             self.network.set_weights(weights)
 
 
-def train_epoch(
-    network: keras.Model, average: ExponentialMovingAverage, batches: Iterable, on_batch: Callable
-) -> float:
-    """Train a compiled network on the batches of one epoch.
+def train_epoch(steps: CompiledSteps, batches: Iterable, on_batch: Callable) -> float:
+    """Train a network on the batches of one epoch.
 
     The loop is written out because `Model.fit` passes batches through tf.data, which on a CPU takes longer than a
     training step of this small network.
 
     Args:
-        network: Network that `compile_network` compiled.
-        average: Moving average of its weights, updated after each batch.
+        steps: Training steps of the network.
         batches: Tuples (inputs, targets, weights), as `data_loader.Batches` yields them.
         on_batch: Called without arguments after each batch.
 
     Returns:
         The mean loss of the "highlight" output, which is comparable with the validation loss.
     """
-    losses = []
-    for inputs, targets, weights in batches:
-        targets = {name: targets[name.rpartition("_")[2]] for name in network.output_names}
-        network.reset_metrics()
-        losses.append(
-            network.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)["highlight_loss"]
-        )
-        average.update()
-        on_batch()
-    return float(np.mean(losses))
+    losses, num_batches = [], 0
+    with steps.on_device(batches) as ready:
+        while of_call := list(itertools.islice(ready, steps.steps_per_call)):
+            losses.append(steps.run(of_call))
+            num_batches += len(of_call)
+            if len(losses) > 1:  # wait for the call before, so that the batches of two calls at most are in memory
+                losses[-2] = ops.convert_to_numpy(losses[-2])
+            for _ in of_call:
+                on_batch()
+    losses[-1] = ops.convert_to_numpy(losses[-1])
+    return float(np.mean(np.concatenate(losses)[:num_batches], dtype=np.float64))

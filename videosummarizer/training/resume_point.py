@@ -69,8 +69,7 @@ def variables_of(network) -> list:
 
 def snapshot(network, average) -> list[np.ndarray]:
     """Return copies of all values of a compiled network, its optimizer and its ExponentialMovingAverage."""
-    values = [np.array(variable.numpy()) for variable in variables_of(network)]
-    return [np.array(average.num_updates), *map(np.copy, average.values), *values]
+    return [np.array(variable.numpy()) for variable in [*average.variables, *variables_of(network)]]
 
 
 def restore(network, average, values: list[np.ndarray]) -> None:
@@ -84,16 +83,13 @@ def restore(network, average, values: list[np.ndarray]) -> None:
     Raises:
         ResumeError: The arrays have other shapes: they come from another network or another backend.
     """
-    variables, num_averaged = variables_of(network), len(average.values)
-    shapes = [(), *(value.shape for value in average.values), *(tuple(variable.shape) for variable in variables)]
-    if [value.shape for value in values] != shapes:
+    variables = [*average.variables, *variables_of(network)]
+    if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
         raise ResumeError(
             f"{FILE_NAME}: received the values of another version's network or another KERAS_BACKEND, expected "
             "this network's: start again with --overwrite"
         )
-    average.num_updates = int(values[0])
-    average.values = [np.copy(value) for value in values[1 : 1 + num_averaged]]
-    for variable, value in zip(variables, values[1 + num_averaged :], strict=True):
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 

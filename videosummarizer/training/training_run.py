@@ -13,7 +13,15 @@ from tqdm import tqdm
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.error_messages import describe_exception
 from videosummarizer.evaluation import plots
-from videosummarizer.training import calibration, inference, optimization, resume_point, run_folder, validation
+from videosummarizer.training import (
+    calibration,
+    compiled_steps,
+    inference,
+    optimization,
+    resume_point,
+    run_folder,
+    validation,
+)
 from videosummarizer.training.checkpoint import read_checkpoint_attributes
 from videosummarizer.training.fusion import UNIMODAL_OUTPUTS, LateFusion
 from videosummarizer.training.keras_backend import keras
@@ -40,6 +48,7 @@ class TrainingRun:
         batches: The training batches, or this process's shard of them.
         checkpoint: BestCheckpoint, which saves the network when the validation loss improves.
         average: ExponentialMovingAverage of the network's weights.
+        steps: CompiledSteps of the network and the average.
 
     Raises:
         resume_point.ResumeError: The state is that of another network.
@@ -66,7 +75,7 @@ class TrainingRun:
         if state:
             resume_point.restore(network, self.average, state.variables)
             self.checkpoint.resume(state.best_path, min(row["val_loss"] for row in self.history))
-        self.batches = loader.batches("train", distribution.shard if distribution else None)
+        self.steps, self.batches = make_steps(network, self.average, loader, distribution)
         self.event_log = run_folder.make_event_log(ckpt_dir / "logs" / self.name)
         with self.tolerating_errors("logs"):
             self.event_log.set_model(network)
@@ -82,7 +91,7 @@ class TrainingRun:
         """
         epoch = len(self.history)
         self.batches.start_epoch(epoch)
-        loss = optimization.train_epoch(self.network, self.average, self.batches.augmented(), on_batch)
+        loss = optimization.train_epoch(self.steps, self.batches.augmented(), on_batch)
         # A resumed run continues with the network's own weights, so they are copied before the average replaces them.
         variables = resume_point.snapshot(self.network, self.average)
         with self.average.swapped():
@@ -156,6 +165,23 @@ class TrainingRun:
                 atomic_write(self.ckpt_dir / "history.png", plots.plot_history(self.history))
         if self.is_main_process and self.checkpoint.best_path:
             print(f"Best checkpoint: {self.checkpoint.best_path}")
+
+
+def make_steps(network: keras.Model, average, loader, distribution) -> tuple[compiled_steps.CompiledSteps, object]:
+    """Return the training steps of a network, and the batches that they train on.
+
+    Args:
+        network: See TrainingRun, as for the other arguments.
+
+    Returns:
+        The CompiledSteps; and the data_loader.Batches, which are of one shape if several steps share a call.
+    """
+    if distribution:
+        steps = compiled_steps.CompiledSteps(network, average, to_device=distribution.to_devices)
+        return steps, loader.batches("train", distribution.shard)
+    steps = compiled_steps.CompiledSteps(network, average, compiled_steps.choose_steps_per_call())
+    # All of a batch is a shard, too. A short last batch is filled up, as no shard is shorter than the others.
+    return steps, loader.batches("train", (0, 1) if steps.steps_per_call > 1 else None)
 
 
 def load_initial_weights(network: keras.Model, ckpt_path: str, loader) -> None:
