@@ -27,6 +27,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from videosummarizer import hardware_decoding
 from videosummarizer.argument_types import audio_choice, positive_number, zero_or_one
 from videosummarizer.dataset import cluster, conversion, input_check, output_folder
 from videosummarizer.dataset.conversion import Conversion
@@ -34,6 +35,7 @@ from videosummarizer.dataset.input_folder import InputError, describe_no_labels,
 from videosummarizer.dataset.metadata import DataConfig, DatasetError, parse_config, write_metadata
 from videosummarizer.dataset.progress import show_progress
 from videosummarizer.error_messages import describe_os_error
+from videosummarizer.hardware_decoding import DeviceError
 from videosummarizer.match_files import escape, title_of
 from videosummarizer.worker_processes import Failure, WorkerPool
 
@@ -133,6 +135,8 @@ def report(result: Conversion) -> None:
     """Report the result of a match: one line on standard output, or its error in the log, and its warnings."""
     for warning in result.warnings:
         logger.warning(warning)
+    for note in result.notes:
+        logger.debug(note)
     if result.error:
         logger.error(result.error)
         if result.error_traceback:
@@ -315,8 +319,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         prog="data_converter.py",
         usage="python data_converter.py input_video_dir segment_length(sec) video_sample_rate(fps) video_width(px)\n"
         "       video_height(px) audio_sample_rate(hz) apply_mfcc(0 or 1) [output_dataset_dir]\n"
-        "       [--audio_track N|mix] [--workers N] [--scheduler ADDRESS] [--check [--decode]]\n"
-        "       [--overwrite] [--debug]",
+        "       [--audio_track N|mix] [--workers N] [--hwaccel NAME] [--scheduler ADDRESS]\n"
+        "       [--check [--decode]] [--overwrite] [--debug]",
         description="Divide the match videos of a folder (<title>.mp4, .m4v, .mov, .mkv, .webm, .ts, .mts, .flv or "
         ".avi, with its highlight sections next to it in <title>.txt) into labelled segments that main.py trains on.",
         epilog=EXAMPLES,
@@ -336,6 +340,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=positive_number(int),
         help="Number of cores. Matches, and parts of a long match, are converted in parallel (default: all cores).",
     )
+    hardware_decoding.add_argument(parser)
     add(
         "--audio_track",
         metavar="N|mix",
@@ -369,8 +374,11 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logger.setLevel(logging.DEBUG if args.debug else logging.INFO)
     try:
-        return convert_folder(args)
-    except (InputError, DatasetError) as error:
+        with hardware_decoding.using(args.hwaccel):
+            if not args.scheduler:  # the workers of a cluster have other devices than this machine
+                hardware_decoding.require_device()
+            return convert_folder(args)
+    except (InputError, DatasetError, DeviceError) as error:
         logger.error(error, exc_info=args.debug)
     except OSError as error:
         folder = args.output_dataset_dir or config_of(args).dataset_name

@@ -31,7 +31,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from videosummarizer import match_files, media
+from videosummarizer import hardware_decoding, match_files, media
 from videosummarizer.argument_types import ALL_TRACKS
 from videosummarizer.atomic_file import FolderError, atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
@@ -46,6 +46,7 @@ from videosummarizer.extraction import (
     outputs,
     preview,
     reel,
+    scoring,
     together,
 )
 from videosummarizer.extraction.arguments import parse_args
@@ -61,6 +62,7 @@ from videosummarizer.extraction.job import (
 )
 from videosummarizer.extraction.match_result import score_and_select
 from videosummarizer.extraction.outputs import MatchResult
+from videosummarizer.hardware_decoding import DeviceError
 from videosummarizer.labels import LabelError, format_time, read_label_file
 from videosummarizer.sections import total_sec
 from videosummarizer.training import backend_choice
@@ -365,10 +367,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the stage and return the exit status: 0 if all is done, 1 if something failed, 130 after Ctrl-C."""
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    scoring.logger.setLevel(logging.DEBUG if args.debug else logging.WARNING)
     try:
-        with decoding_process.running():
+        with decoding_process.running(), hardware_decoding.using(args.hwaccel):
+            hardware_decoding.require_device()
             return extract_matches(args)
-    except (BackendError, CheckpointError, ExtractionError) as error:
+    except (BackendError, CheckpointError, DeviceError, ExtractionError) as error:
         logger.error(error, exc_info=args.debug)
     except OSError as error:
         logger.error(describe_os_error(error, args.output_dir), exc_info=args.debug)

@@ -29,12 +29,13 @@ import threadpoolctl
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from videosummarizer import audio_track, match_files, media, problems, undecided
+from videosummarizer import audio_track, hardware_decoding, match_files, media, problems, undecided
 from videosummarizer.argument_types import audio_choice, number_between, positive_number
 from videosummarizer.atomic_file import atomic_write, prepare_folder
 from videosummarizer.dataset import output_folder
 from videosummarizer.error_messages import count_of, describe_exception, describe_match_error, describe_os_error
 from videosummarizer.evaluation import plots
+from videosummarizer.hardware_decoding import DeviceError
 from videosummarizer.labelling.label_report import (
     label_text,
     longer_than_match_message,
@@ -79,6 +80,7 @@ class LabelResult:
         error: message of the error because of which the match has no labels, None without error.
         error_traceback: the error's traceback.
         warnings: messages.
+        notes: messages for --debug.
     """
 
     title: str
@@ -88,6 +90,7 @@ class LabelResult:
     error: str | None = None
     error_traceback: str | None = None
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def compare_videos(
@@ -170,6 +173,8 @@ def find_labels(
     except Exception as error:  # also of libraries
         result.error = describe_match_error(title, NO_LABELS_FOUND, error, output_dir)
         result.error_traceback = traceback.format_exc()
+    warnings, result.notes = hardware_decoding.take_messages()
+    result.warnings += warnings
     return result
 
 
@@ -236,6 +241,8 @@ def find_all(
             bar.update()
             for warning in result.warnings:
                 logger.warning(warning)
+            for note in result.notes:
+                logger.debug(note)
             if result.error:
                 logger.error(result.error)
                 if result.error_traceback:
@@ -322,6 +329,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=positive_number(int),
         help="Number of matches to process in parallel (default: one per core).",
     )
+    hardware_decoding.add_argument(parser)
     add("--overwrite", action="store_true", help="Replace existing label files.")
     add("--debug", action="store_true", help="Show the traceback of every error.")
     return parser.parse_args(argv)
@@ -333,8 +341,10 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logger.setLevel(logging.DEBUG if args.debug else logging.INFO)
     try:
-        return find_folder(args)
-    except InputError as error:
+        with hardware_decoding.using(args.hwaccel):
+            hardware_decoding.require_device()
+            return find_folder(args)
+    except (InputError, DeviceError) as error:
         logger.error(error, exc_info=args.debug)
     except OSError as error:
         logger.error(describe_os_error(error, args.output_dir or args.full_match_dir), exc_info=args.debug)

@@ -2,6 +2,7 @@ import contextlib
 import os
 import signal
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no test needs a device, and --hwaccel auto would use one
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as model.py does; JAX, imported by Keras, would set another first
 
 import pytest

@@ -21,6 +21,7 @@ from held_process import ROOT, WAIT_SEC, Hold
 from test_interruption import kill_group, messages
 
 from data_converter import main
+from videosummarizer import hardware_decoding
 from videosummarizer.dataset import cluster, conversion
 from videosummarizer.dataset.input_folder import InputError
 from videosummarizer.worker_processes import Failure
@@ -181,7 +182,7 @@ def test_a_cluster_gets_absolute_paths_and_each_match_one_thread(matches_dir, tm
     calls = []
 
     def call(function, arguments):
-        path, _, *rest = arguments
+        _, _, path, _, *rest = arguments
         calls.append((path, *rest))
         return conversion.Conversion(path.stem, error="none")
 
@@ -260,6 +261,19 @@ def test_a_scheduler_that_ends_while_it_is_waited_for_is_one_line(dask, error):
     client.cancel = dask.wait = end_scheduler
     with pytest.raises(InputError, match=f"the connection to {ADDRESS} is lost"):
         list(cluster.Cluster(client, ADDRESS).run(end, [(None, 1)]))
+
+
+def test_workers_decode_as_the_command_says(dask):
+    client = Client()
+    submit = client.submit
+
+    def submit_elsewhere(*arguments, **options):
+        hardware_decoding.choose("none")
+        return submit(*arguments, **options)
+
+    client.submit = submit_elsewhere
+    with hardware_decoding.using("cuda"):
+        assert list(cluster.Cluster(client, ADDRESS).run(hardware_decoding.chosen, [()])) == [((), "cuda")]
 
 
 def test_a_scheduler_that_ends_while_matches_are_converted_is_one_line(dask):

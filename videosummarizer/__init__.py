@@ -19,6 +19,8 @@ Modules:
     console.py         file names in any language, whatever the locale and the console
     error_messages.py  an unexpected error in one line that names the match
     frame_scaling.py   scaling, turning and mirroring decoded frames
+    hardware_decoding.py
+                       decoding on a device, where its pictures equal those of software
     interruption.py    Ctrl-C during imports and while processes start
     labels.py          label files: reading, checking, writing
     librosa_import.py  librosa, imported also where numba cannot store its cache

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av.error
 import numpy as np
+from av.codec.hwaccel import HWAccel
 
 from videosummarizer import timestamps, tracks
 from videosummarizer.frame_scaling import displayed_size_px
@@ -38,6 +39,10 @@ class EncryptionError(MediaError):
 
 class ProcessError(MediaError):
     """The process that decodes a video file has ended; the message says what to do."""
+
+
+class MismatchError(MediaError):
+    """A device decodes a video to other pictures than software; the message says what to do."""
 
 
 class TimestampError(MediaError):
@@ -122,8 +127,12 @@ class VideoInfo:
 
 
 @contextlib.contextmanager
-def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
+def open_media(path: str | os.PathLike, hwaccel: HWAccel | None = None) -> Iterator[av.container.InputContainer]:
     """Open a container. Its tags may be in any encoding.
+
+    Args:
+        path: The file.
+        hwaccel: The device that decodes its video, None for software. See hardware_decoding.py.
 
     Raises:
         MediaError: FFmpeg or the system refuses to open or to read the file.
@@ -135,7 +144,7 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
         if stat.S_ISREG(mode) and is_playlist(path):
             raise MediaError(f"{path}: cannot be read as a video (it is a list of other files)")
         # FFmpeg would take the start of a relative path such as "a:b.mp4" for a protocol.
-        with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
+        with av.open(str(Path(path).absolute()), metadata_errors="replace", hwaccel=hwaccel) as container:
             if container.format.name in PLAYLIST_FORMATS:
                 raise MediaError(f"{path}: cannot be read as a video (it is a list of other files)")
             try:
@@ -214,7 +223,7 @@ def start_time_sec(container: av.container.InputContainer) -> float:
 def describe_error(error: Exception) -> str:
     """Return the message of an error, with what to do about a video that cannot be read."""
     has_advice = not isinstance(error, MediaError) or isinstance(
-        error, EncryptionError | ProcessError | TimestampError | TrackError
+        error, EncryptionError | MismatchError | ProcessError | TimestampError | TrackError
     )
     return str(error) if has_advice or ADVICE in str(error) else f"{error}: {ADVICE}"
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import av
 import numpy as np
 
-from videosummarizer import media
+from videosummarizer import hardware_decoding, media
 from videosummarizer.frame_scaling import Scaler
+from videosummarizer.hardware_decoding import Device
 from videosummarizer.nal_units import disposable_test
 from videosummarizer.packet_decoding import decoder_delay, lacks_display_times
 
@@ -25,7 +26,8 @@ def read_frames(
     """Read the frames shown at given times in one pass, scaled by averaging all source pixels (AREA).
 
     Pictures that no other picture refers to are only decoded where they are shown at a given time (`disposable_test`).
-    Decoding starts at the last random access point before the first time.
+    Decoding starts at the last random access point before the first time. A device decodes if the process uses one and
+    its pictures are proved equal (hardware_decoding.py).
 
     Args:
         path: The video.
@@ -44,14 +46,44 @@ def read_frames(
     Raises:
         media.MediaError: The file cannot be read, or no frame of it decodes.
     """
+    output = (width_px, height_px, "rgb24")
+
+    def read(some_sec: np.ndarray, device: Device | None, damaged_sec: set[int] | None) -> Iterator[np.ndarray]:
+        return sample_frames(path, video_info, some_sec, width_px, height_px, num_threads, damaged_sec, device)
+
+    def read_some(device: Device | None, damaged_sec: set[int]) -> list[np.ndarray]:
+        middle, number = len(times_sec) // 2, hardware_decoding.NUM_COMPARED
+        parts = times_sec[:number], times_sec[middle : middle + number]
+        return [frame for some_sec in parts for frame in read(some_sec, device, damaged_sec)]
+
+    device = hardware_decoding.device_for(path, output, read_some) if len(times_sec) else None
+    yield from hardware_decoding.read_all(path, output, device, lambda device: read(times_sec, device, damaged_sec))
+
+
+def sample_frames(
+    path: str | os.PathLike,
+    video_info: media.VideoInfo,
+    times_sec: np.ndarray,
+    width_px: int,
+    height_px: int,
+    num_threads: int,
+    damaged_sec: set[int] | None,
+    device: Device | None,
+) -> Iterator[np.ndarray]:
+    """Yield what `read_frames` does, on a device or, where that is None, in software.
+
+    Raises:
+        media.MediaError: As `read_frames`.
+        hardware_decoding.DeviceError: The device fails.
+    """
     times = iter(times_sec)
     time_sec = next(times, None)
     if time_sec is None:
         return
-    with media.open_media(path) as container:
+    with media.open_media(path, device and device.hwaccel) as container:
         stream = media.video_stream(container, path)
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = num_threads
+        stream.codec_context.thread_count = 1 if device else num_threads
         start_sec = media.start_time_sec(container)
         tolerance_sec = media.ROUNDING_ERROR_SEC.get(container.format.name, 0) + media.TIME_TOLERANCE_SEC
         wanted_pts = shown_pts(video_info, times_sec, start_sec, float(stream.time_base), tolerance_sec)
@@ -62,7 +94,11 @@ def read_frames(
         scale = Scaler(width_px, height_px)
         shown, scaled = None, None  # the last decoded frame, and its pixels once they are needed
         on_damage = None if damaged_sec is None else lambda time_sec: damaged_sec.add(int(time_sec))
-        for frame in decode_to_end(path, packets, video_info.random_access_points, start_sec, on_damage):
+        if device:
+            decoded = hardware_decoding.decode(device, packets)
+        else:
+            decoded = decode_to_end(path, packets, video_info.random_access_points, start_sec, on_damage)
+        for frame in decoded:
             frame_time_sec = frame.time - start_sec
             while shown is not None and time_sec < frame_time_sec - tolerance_sec:
                 scaled = scale(shown) if scaled is None else scaled

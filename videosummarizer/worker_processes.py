@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 
-from videosummarizer import interruption
+from videosummarizer import hardware_decoding, interruption
 from videosummarizer.error_messages import advice_on, describe_exception
 
 # Variables that OpenMP, OpenBLAS and MKL read the number of their threads from.
@@ -95,7 +95,7 @@ def one_blas_thread() -> Iterator[None]:
 
 
 class Worker:
-    """A process that makes calls, one at a time.
+    """A process that makes calls, one at a time. It decodes as the `--hwaccel` of this process says.
 
     Args:
         answer: called in the process with its connection, the function and the arguments of each call; it sends what
@@ -106,7 +106,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, their_connection = context.Pipe()
         self.stack_traces, their_stack_traces = context.Pipe(duplex=False)
-        arguments = (their_connection, their_stack_traces, answer or send_outcome)
+        arguments = (their_connection, their_stack_traces, answer or send_outcome, hardware_decoding.chosen())
         self.process = context.Process(target=serve_calls, args=arguments, daemon=True)
         try:
             with interruption.defer_sigint(), one_blas_thread():
@@ -231,14 +231,18 @@ class WorkerPool:
             busy[worker.connection] = worker, waiting.popleft()
 
 
-def serve_calls(calls: connection.Connection, stack_traces: connection.Connection, answer: Callable) -> None:
+def serve_calls(
+    calls: connection.Connection, stack_traces: connection.Connection, answer: Callable, hwaccel: str
+) -> None:
     """Make the calls that arrive, until the other end is closed. This runs in a worker process.
 
     Args:
         calls: takes functions with their arguments, and sends outcomes.
         stack_traces: sends the stack trace of the thread in which a crash ends this process.
         answer: as for `Worker`.
+        hwaccel: as for `hardware_decoding.choose`.
     """
+    hardware_decoding.choose(hwaccel)
     if os.name == "posix":
         # That of one thread fits into the pipe, which nobody reads before the process has ended.
         faulthandler.enable(stack_traces.fileno(), all_threads=False)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 
+from videosummarizer import hardware_decoding
 from videosummarizer.dataset.input_folder import InputError
 from videosummarizer.error_messages import advice_on, describe_exception
 from videosummarizer.worker_processes import Failure, retry_ended
@@ -149,12 +150,13 @@ class Cluster:
         )
 
     def run_together(self, function: Callable, calls: Iterable[tuple]) -> Iterator[tuple[tuple, object]]:
-        """Make calls on all workers."""
+        """Make calls on all workers, which decode as the `--hwaccel` of this process says."""
         from dask.distributed import wait
 
-        pending = {
-            self.client.submit(pickle.loads, pickle.dumps(Call(function, call)), pure=False): call for call in calls
-        }
+        hwaccel, pending = hardware_decoding.chosen(), {}
+        for call in calls:
+            pickled = pickle.dumps(Call(hardware_decoding.call, (hwaccel, function, *call)))
+            pending[self.client.submit(pickle.loads, pickled, pure=False)] = call
         try:
             while pending:
                 try:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import threadpoolctl
 
-from videosummarizer import media, problems
+from videosummarizer import hardware_decoding, media, problems
 from videosummarizer.dataset import output_folder, sampling, storage
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.error_messages import describe_match_error
@@ -40,6 +40,7 @@ class Conversion:
         error: the message of the error that made the conversion fail, or None.
         error_traceback: the traceback of that error, for --debug.
         warnings: messages about problems that were corrected.
+        notes: messages for --debug.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Conversion:
     error: str | None = None
     error_traceback: str | None = None
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def probe_match(video_path: Path) -> float | Conversion:
@@ -103,6 +105,8 @@ def convert_match(video_path: Path, config: DataConfig, dataset_dir: Path, num_t
     finally:
         if part_dir:
             shutil.rmtree(part_dir, ignore_errors=True)
+        warnings, result.notes = hardware_decoding.take_messages()
+        result.warnings += warnings
     result.record = {
         "title": result.title,
         "source": compose(video_path.name),

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from videosummarizer import hardware_decoding
 from videosummarizer.argument_types import (
     ALL_TRACKS,
     audio_choice_or_all,
@@ -29,7 +30,7 @@ examples:
 NOT_REPEATED = frozenset(
     (
         "videos", "ckpt", "sections", "threshold", "length", "from_sec", "to_sec", "padding", "output_dir", "overwrite",
-        "debug", "together", "order",
+        "debug", "together", "order", "hwaccel",
     )
 )  # fmt: skip
 
@@ -190,6 +191,7 @@ def add_file_arguments(group: argparse._ArgumentGroup) -> None:
         help="Copy a match that not all browsers play (ts, mts, flv, avi, mkv), without encoding it again, into "
         "<title>_preview.mp4, which the page plays.",
     )
+    hardware_decoding.add_argument(group)
     group.add_argument("--overwrite", action="store_true", help="Replace existing files of the matches.")
     group.add_argument("--debug", action="store_true", help="Show a traceback with each error.")
 

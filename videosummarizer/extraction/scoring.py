@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videosummarizer import media, problems
+from videosummarizer import hardware_decoding, media, problems
 from videosummarizer.dataset import sampling
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import decoding_process
@@ -132,9 +132,12 @@ def require_finite(scores: np.ndarray, video_path: Path) -> None:
 
 
 def read_in_process(video_path: Path, *arguments) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield what `read_match` yields in the decoding process, and log its warnings at the end."""
-    for warning in (yield from decoding_process.iterate(video_path, read_match, video_path, *arguments)):
+    """Yield what `read_match` yields in the decoding process, and log its warnings and notes at the end."""
+    warnings, notes = yield from decoding_process.iterate(video_path, read_match, video_path, *arguments)
+    for warning in warnings:
         logger.warning(warning)
+    for note in notes:
+        logger.debug(note)
 
 
 def read_match(
@@ -144,8 +147,13 @@ def read_match(
     scratch_dir: Path | None,
     part_sec: tuple[float, float] | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the arrays of the segments of a match, see `sampling.read_segments`; return its warnings."""
+    """Yield the arrays of the segments of a match, see `sampling.read_segments`; return its warnings, and its notes.
+
+    Notes are for --debug.
+    """
     damaged_sec: set[int] = set()
     audio_problems_sec: tuple[set[int], set[int]] = (set(), set())
     yield from sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir, *audio_problems_sec, part_sec)
-    return problems.describe_problems(video_path, info, damaged_sec, *audio_problems_sec, action="scored")
+    warnings = problems.describe_problems(video_path, info, damaged_sec, *audio_problems_sec, action="scored")
+    device_warnings, notes = hardware_decoding.take_messages()
+    return warnings + device_warnings, notes

@@ -1,19 +1,25 @@
 """Small grey copies of a video's frames: reading them by presentation time, and the hard cuts between them."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
-from videosummarizer import media
+from videosummarizer import hardware_decoding, media
 from videosummarizer.frame_scaling import Scaler, displayed_aspect_ratio
 from videosummarizer.hard_cuts import find_hard_cuts
+from videosummarizer.hardware_decoding import Device
+from videosummarizer.nal_units import disposable_test
 from videosummarizer.sections import merge_sections
 
 THUMBNAIL_WIDTH_PX = 48
 THUMBNAIL_HEIGHT_PX = 27
 # Decoder options that save a quarter to a third of the time; a thumbnail's grey levels hardly change.
 FAST_DECODING = {"skip_loop_filter": "all", "flags2": "+fast"}
+# So many of the first thumbnails of a video are decoded both ways before a device decodes it.
+NUM_COMPARED = 48
 
 
 @dataclass
@@ -53,7 +59,9 @@ def read_thumbnails(
 ) -> Thumbnails:
     """Read thumbnails of a video's frames from one time to another, or of its keyframes only.
 
-    Reading starts at the last keyframe before the start, whose frames have to be decoded anyway.
+    Reading starts at the last keyframe before the start, whose frames have to be decoded anyway. A device decodes whole
+    videos if the process uses one and its thumbnails are proved equal (hardware_decoding.py). Keyframes and parts of
+    videos are decoded in software.
 
     Args:
         path: the video.
@@ -65,33 +73,72 @@ def read_thumbnails(
     Raises:
         media.MediaError: the video cannot be read, or no frame of it decodes.
     """
-    times, thumbnails, aspect_ratio = [], [], Thumbnails.aspect_ratio
+    is_whole = not keyframes and start_sec <= 0 and end_sec == np.inf
+    output = (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX, "gray", rate_fps)
+
+    def read(device: Device | None) -> Iterator[tuple[float, float, np.ndarray]]:
+        return decode_thumbnails(path, start_sec, end_sec, rate_fps, keyframes, device)
+
+    def read_some(device: Device | None, damaged_sec: set[int]) -> list[np.ndarray]:
+        rows = islice(read(device), NUM_COMPARED)
+        return [np.append(thumbnail.ravel(), (time_sec, aspect_ratio)) for time_sec, aspect_ratio, thumbnail in rows]
+
+    device = hardware_decoding.device_for(path, output, read_some) if is_whole else None
+    rows = hardware_decoding.try_device(path, output, device, lambda device: list(read(device)))
+    if not rows and is_whole:
+        raise media.no_frame_error(path)
+    times_sec, aspect_ratios, thumbnails = zip(*rows, strict=True) if rows else ((), (Thumbnails.aspect_ratio,), ())
+    shape = (len(rows), THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX)
+    return Thumbnails(np.array(times_sec), np.array(thumbnails, np.uint8).reshape(shape), aspect_ratios[0])
+
+
+def decode_thumbnails(
+    path: str | os.PathLike,
+    start_sec: float,
+    end_sec: float,
+    rate_fps: float,
+    keyframes: bool,
+    device: Device | None,
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Yield the presentation time, the aspect ratio and the thumbnail of each frame that `read_thumbnails` reads.
+
+    Args:
+        path, start_sec, end_sec, rate_fps, keyframes: as for `read_thumbnails`.
+        device: decodes, None for software.
+
+    Raises:
+        media.MediaError: the video cannot be read.
+        hardware_decoding.DeviceError: the device fails.
+    """
     scale = Scaler(THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX, "gray")
-    with media.open_media(path) as container:
+    last_sec, aspect_ratio = -np.inf, None
+    with media.open_media(path, device and device.hwaccel) as container:
         stream = media.video_stream(container, path)
-        stream.thread_type = "AUTO"
-        stream.codec_context.options = FAST_DECODING
+        packets = media.demux(container, stream)
+        if device:
+            stream.codec_context.thread_count = 1
+            is_left_out = disposable_test(stream) if rate_fps < np.inf else lambda packet: False
+            frames = hardware_decoding.decode(device, (packet for packet in packets if not is_left_out(packet)))
+        else:
+            stream.thread_type = "AUTO"
+            # A device cannot save this time: where the user names one, its thumbnails are compared with exact ones.
+            stream.codec_context.options = {} if hardware_decoding.is_named() else FAST_DECODING
+            if keyframes:
+                stream.codec_context.skip_frame = "NONKEY"
+            elif rate_fps < np.inf:
+                stream.codec_context.skip_frame = "NONREF"
+            frames = media.decode(packets)
         first_sec = media.start_time_sec(container)
-        if keyframes:
-            stream.codec_context.skip_frame = "NONKEY"
-        elif rate_fps < np.inf:
-            stream.codec_context.skip_frame = "NONREF"
         if start_sec > 0:
             container.seek(int((start_sec + first_sec) / stream.time_base), stream=stream)
-        for frame in media.decode(media.demux(container, stream)):
+        for frame in frames:
             time_sec = frame.time - first_sec
             if time_sec >= end_sec:
                 break
-            if times and time_sec < times[-1] + 1 / rate_fps - media.TIME_TOLERANCE_SEC:
+            if time_sec < last_sec + 1 / rate_fps - media.TIME_TOLERANCE_SEC:
                 continue
-            times.append(time_sec)
-            thumbnails.append(scale(frame))
-            if len(times) == 1:
-                aspect_ratio = displayed_aspect_ratio(frame, stream)
-    if not times and not keyframes and start_sec <= 0 and end_sec == np.inf:
-        raise media.no_frame_error(path)
-    shape = (len(times), THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX)
-    return Thumbnails(np.array(times), np.array(thumbnails, np.uint8).reshape(shape), aspect_ratio)
+            last_sec, aspect_ratio = time_sec, aspect_ratio or displayed_aspect_ratio(frame, stream)
+            yield time_sec, aspect_ratio, scale(frame)
 
 
 def read_thumbnails_near(
