@@ -4,9 +4,13 @@
     python benchmarks/bench_converter.py --codecs   HEVC, VP9, AV1 and MPEG-4 too, and H.264 in a ts file
 
 Each method runs twice, alternating; the faster run counts. The match of 5 minutes at 720p is made from data/raw first.
+Where a device decodes video, rows of `--hwaccel` follow, relative to software on the same two cores, and whether the
+data sets are equal byte for byte. All other rows are of software.
 """
 
 import argparse
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +19,11 @@ import time
 from pathlib import Path
 
 import imageio_ffmpeg
-from match_720p import ROOT, loop_match, make_match, to_container
+from match_720p import ENCODERS, ROOT, ffmpeg, loop_match, make_match, to_container
+
+sys.path.insert(0, str(ROOT))
+
+from videosummarizer import hardware_decoding
 
 EXAMPLE_1 = ["5", "3", "64", "64", "11025", "0"]
 EXAMPLE_2 = ["3", "6", "128", "128", "22050", "1"]
@@ -26,7 +34,15 @@ MAX_RATIOS = {
     "eight matches": 0.75,
     "example 1, ts": 0.80,
     "example 1, another codec": 1.10,
+    "device": 0.35,
 }
+# The rows of a device: the codec, and the filter that makes its match from that of 720p.
+HARDWARE_ROWS = {
+    "h264 720p": ("h264", "null"),
+    "h264 1080p60": ("h264", "scale=1920:1080,fps=60"),
+    "hevc 1080p": ("hevc", "scale=1920:1080"),
+}
+NUM_HARDWARE_CORES = 2
 NUM_MINUTES = 5
 NUM_RUNS = 2
 
@@ -42,8 +58,9 @@ def full_decode(path: Path) -> list:
     return [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-an", "-f", "null", "-"]
 
 
-def conversion(input_dir: Path, settings: list[str], output_dir: Path) -> list:
-    return [sys.executable, ROOT / "data_converter.py", input_dir, *settings, output_dir, "--overwrite"]
+def conversion(input_dir: Path, settings: list[str], output_dir: Path, hwaccel: str = "none") -> list:
+    flags = ["--overwrite", "--hwaccel", hwaccel]
+    return [sys.executable, ROOT / "data_converter.py", input_dir, *settings, output_dir, *flags]
 
 
 def moviepy_reading(path: Path, width_px: int, height_px: int, rate_fps: float, scale_in_ffmpeg: bool) -> list:
@@ -112,6 +129,44 @@ def bench_eight_matches(scratch: Path) -> None:
     print_ratios("eight matches of a minute, in parallel", measure(methods), "eight full decodes in a row")
 
 
+def dataset_files(folder: Path) -> dict[str, object]:
+    """Return the contents of a data set's files by name, without its time of creation."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.pkl")}
+    return {**files, "metadata.json": {**json.loads((folder / "metadata.json").read_text()), "created": None}}
+
+
+def bench_hardware(name: str, scratch: Path) -> None:
+    """Print the rows of a device, and whether its data sets equal those of software.
+
+    Args:
+        name: of the device, as for `--hwaccel`.
+        scratch: a folder for files.
+    """
+    for title, (codec, video_filter) in HARDWARE_ROWS.items():
+        minute = scratch / f"{title}.mp4"
+        ffmpeg("-i", str(make_match("h264", 1)), "-vf", video_filter, *ENCODERS[codec], "-c:a", "copy", str(minute))
+        link(scratch / title, loop_match(minute, NUM_MINUTES), "match")
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:NUM_HARDWARE_CORES])
+    for title in HARDWARE_ROWS:
+        outputs = {"software": scratch / "software", "device": scratch / "device"}
+        methods = {
+            "software": [conversion(scratch / title, EXAMPLE_1, outputs["software"])],
+            "device": [conversion(scratch / title, EXAMPLE_1, outputs["device"], name)],
+        }
+        print_ratios(f"{title}, {name}, {NUM_HARDWARE_CORES} cores", measure(methods), "software")
+        is_equal = dataset_files(outputs["software"]) == dataset_files(outputs["device"])
+        print(f"  bytes of software and device: {'equal' if is_equal else 'DIFFERENT'}")
+    os.sched_setaffinity(0, cores)
+
+
+def find_device() -> str | None:
+    """Return the name of a device that decodes video on this machine, None without one."""
+    with hardware_decoding.using(hardware_decoding.AUTO):
+        device = hardware_decoding.current.device
+        return device.name if device else None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--codecs", action="store_true", help="Measure HEVC, VP9, AV1, MPEG-4, and H.264 in ts too.")
@@ -124,6 +179,10 @@ def main() -> None:
             bench_one_match(codec, scratch)
         if args.codecs:
             bench_one_match("h264", scratch, "ts")
+        if device := find_device():
+            bench_hardware(device, scratch)
+        else:
+            print("\nno device decodes video on this machine: no rows of hardware")
         help_command = [sys.executable, ROOT / "data_converter.py", "--help"]
         print(f"\nstart-up: --help {min(run(help_command) for _ in range(5)):.2f} s  (under 0.40 s)")
     finally:
