@@ -324,7 +324,8 @@ def test_frames_that_were_read_do_not_wait_for_the_garbage_collector(tmp_path, r
             num_read = len(list(video_track.read_frames(path, media.probe(path), np.arange(60) / 30, 32, 32)))
         else:
             num_read = len(read_thumbnails(path).times_sec)
-        num_alive = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        # Not isinstance, which fails for dead proxies that other tests leave.
+        num_alive = sum(issubclass(type(thing), av.VideoFrame) for thing in gc.get_objects())
     finally:
         gc.enable()
     assert num_read == 60
