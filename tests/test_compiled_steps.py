@@ -1,5 +1,6 @@
 """Training steps on the device: several in a call train as one after the other, and nothing is compiled twice."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from small_network import build_small_network
 
-from videosummarizer.training import compiled_steps, keras_backend, optimization
+from data_loader import DataLoader
+from videosummarizer.training import compiled_steps, keras_backend, optimization, training_run
 
 DATA_SHAPE = {"video": (1, 2, 2, 3), "audio": (40,)}
 NUM_STEPS = 3
@@ -99,6 +101,20 @@ def test_each_output_has_the_target_of_its_kind():
     for name, array in inputs.items():
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(received_inputs[name]), array)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(received_weights), weights)
+
+
+@pytest.mark.parametrize(("steps_per_call", "last"), [(1, 1), (3, 3)])
+def test_batches_of_steps_that_share_a_call_have_one_shape(steps_per_call, last, dataset_dir, monkeypatch):
+    monkeypatch.setattr(compiled_steps, "choose_steps_per_call", lambda: steps_per_call)
+    loader = DataLoader(dataset_dir, batch_size=3 * 8)
+    loader.context = dataclasses.replace(loader.context, sequence_length=8)
+    network = build_small_network(loader.data_shape, 4000, loader.num_steps)
+    optimization.compile_network(network, 0.01, 10)
+    average = optimization.ExponentialMovingAverage(network)
+    steps, batches = training_run.make_steps(network, average, loader, None)
+    assert [len(weights) for _, _, weights in batches] == [3, last]
+    assert optimization.train_epoch(steps, batches.augmented(), lambda: None) > 0
+    assert int(average.num_updates) == len(batches)
 
 
 def test_an_error_in_reading_a_batch_ends_the_epoch():

@@ -185,6 +185,23 @@ def test_only_pictures_that_are_needed_or_referred_to_reach_the_device(tmp_path,
     assert 0 < device.num_packets < 120  # of three passes, two of which are the comparison
 
 
+def test_another_video_under_the_same_path_is_compared_anew(tmp_path, install):
+    path, expected = tmp_path / "match.mp4", []
+    for first_number in (0, 200):
+        write_clip(path, num_frames=120, first_number=first_number)
+        expected.append(read_frames(path))
+    with hardware_decoding.using("cuda"):
+        install("IntactDevice")
+        write_clip(path, num_frames=120)
+        np.testing.assert_array_equal(read_frames(path), expected[0])
+        assert hardware_decoding.take_messages() == ([], [])
+        hardware_decoding.current.device.change = lambda frames: [fake_devices.change_pixel(frame) for frame in frames]
+        write_clip(path, num_frames=120, first_number=200)
+        np.testing.assert_array_equal(read_frames(path), expected[1])
+        (warning,), _ = hardware_decoding.take_messages()
+        assert DEVICES["PixelDevice"] in warning
+
+
 def test_a_kind_of_video_whose_pictures_differ_is_compared_once(matches_dir, tmp_path, install):
     device = install("PixelDevice")
     small = write_clip(tmp_path / "intra.mp4", num_frames=60, codec="mpeg4", options={"qscale": "2"})

@@ -115,7 +115,7 @@ class HardwareDecoding:
         with self.lock:
             if self.device is None and self.hwaccel == AUTO:
                 return None
-            key = Path(path).absolute(), output
+            key = key_of(path, output)
             if key not in self.problems:
                 self.problems[key] = self.find_problem(path, output, read_some)
                 if self.problems[key]:
@@ -161,10 +161,16 @@ class HardwareDecoding:
     def report_failure(self, path: str | os.PathLike, output: tuple, error: Exception) -> None:
         """Let a video be decoded in software from now on, as the device has failed in the middle of it."""
         with self.lock:
-            key = Path(path).absolute(), output
+            key = key_of(path, output)
             if not self.problems.get(key):
                 self.problems[key] = describe_exception(error)
                 self.add_message(path, self.problems[key])
+
+
+def key_of(path: str | os.PathLike, output: tuple) -> tuple:
+    """Return what a video is remembered by. Another one under the same path is another video."""
+    status = os.stat(path)
+    return Path(path).absolute(), status.st_size, status.st_mtime_ns, output
 
 
 def add_argument(parser: argparse._ActionsContainer) -> None:
