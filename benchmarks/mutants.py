@@ -90,7 +90,6 @@ FURTHER_TEST_FILES = {
     "metadata": ["test_data_loader_matches.py", "test_hostile_segments.py", "test_hostile_checkpoints.py"],
     "moviepy_fixes": ["test_styled_reel.py"],
     "nal_units": ["test_nal_units.py", "test_media_frames.py", "test_formats.py"],
-    "compiled_steps": ["test_compiled_steps.py"],
     "optimization": ["test_model_training.py", "test_model.py"],
     "orientation": ["test_reel_video.py", "test_joined_reel.py"],
     "output_folder": ["test_data_converter.py", "test_interruption.py"],

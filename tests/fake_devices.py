@@ -10,7 +10,7 @@ from videosummarizer.hardware_decoding import Device, DeviceError
 FAILURE_SEC = 3.0
 
 
-class IntactDevice(Device):
+class EqualDevice(Device):
     """A device whose pictures equal those of software.
 
     Attributes:
@@ -35,14 +35,14 @@ class IntactDevice(Device):
         return frames
 
 
-class PixelDevice(IntactDevice):
+class ChangedPixelDevice(EqualDevice):
     """A device that decodes one pixel of each picture wrong."""
 
     def change(self, frames):
         return [change_pixel(frame) for frame in frames]
 
 
-class FailingDevice(IntactDevice):
+class FailingDevice(EqualDevice):
     """A device that is lost on the way."""
 
     lost_sec = FAILURE_SEC
@@ -53,21 +53,21 @@ class FailingDevice(IntactDevice):
         return super().decode(packet)
 
 
-class ForgetfulDevice(IntactDevice):
+class FrameDroppingDevice(EqualDevice):
     """A device that loses one picture."""
 
     def change(self, frames):
         return [frame for frame in frames if abs(frame.time - FAILURE_SEC) > 0.01]
 
 
-class HastyDevice(IntactDevice):
+class TruncatingDevice(EqualDevice):
     """A device that loses the end."""
 
     def change(self, frames):
         return [frame for frame in frames if frame.time < FAILURE_SEC]
 
 
-class OpenDevice(IntactDevice):
+class UnavailableDevice(EqualDevice):
     """A device that cannot be opened."""
 
     def __init__(self, name):
@@ -75,14 +75,14 @@ class OpenDevice(IntactDevice):
         raise DeviceError("no driver")
 
 
-class OtherDevice(IntactDevice):
+class UnsupportedCodecDevice(EqualDevice):
     """A device that decodes none of the codecs."""
 
     def can_decode(self, codec):
         return False
 
 
-class UntrueDevice(FailingDevice):
+class LateDifferenceDevice(FailingDevice):
     """A device whose pictures differ for a while before it is lost, behind those that are compared."""
 
     lost_sec = FAILURE_SEC + 0.7

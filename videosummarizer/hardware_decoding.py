@@ -4,10 +4,10 @@ The decoders of FFmpeg can leave their work to a device, such as NVDEC ("cuda").
 argument `--hwaccel`, and its worker processes inherit the choice. Outside `using`, everything is decoded in software.
 
 - A process opens the device when it reads its first video, once: CUDA contexts do not survive a fork.
-- Proof: before a video is read on the device, its first pictures that are needed and some from its middle are decoded
-  both ways, up to the scaled pixels that would be stored. If a byte differs, or if the device fails, the video is
-  decoded in software, and so are all later ones of this process that have the same codec, profile, pixel format, size
-  and colours.
+- Proof: before a video, or the first part of one that is read in parts, is read on the device, the first pictures that
+  are needed and some from the middle are decoded both ways, up to the scaled pixels that would be stored. If a byte
+  differs, or if the device fails, the video is decoded in software, and so are all later ones of this process that have
+  the same codec, profile, pixel format, size and colours.
 - A damaged packet, a picture that the device loses, and any other error end decoding on the device. The video is read
   again in software from its beginning, and pictures that the device had delivered are compared (`read_all`).
 - The proof is a sample: damage that no decoder reports, and from which software and device recover differently, is
@@ -28,7 +28,7 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
-from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.codec.hwaccel import HWAccel
 
 from videosummarizer import media
 from videosummarizer.error_messages import describe_exception
@@ -36,8 +36,8 @@ from videosummarizer.packet_decoding import is_zeroed, lacks_display_times
 
 # The values of --hwaccel that are not the name of a device: any that is present, and software.
 AUTO, NONE = "auto", "none"
-# Whether a device can be opened is tried with a codec that every device decodes.
-TRIED_CODEC = "h264"
+# The codec whose decoder says which devices FFmpeg can use, and with which a device is opened: all decode it.
+PROBE_CODEC = av.codec.Codec("h264", "r")
 # So many of the first pictures, and as many from the middle of a video, are decoded both ways.
 NUM_COMPARED = 3
 
@@ -50,7 +50,7 @@ class Device:
     """A device on which FFmpeg decodes.
 
     Args:
-        name: One of `hwdevices_available`.
+        name: One of `device_names`.
 
     Raises:
         DeviceError: It cannot be opened.
@@ -59,21 +59,23 @@ class Device:
     def __init__(self, name: str):
         self.name = name
         self.hwaccel: HWAccel | None = HWAccel(name, allow_software_fallback=False, is_hw_owned=True)
-        codec = av.codec.Codec(TRIED_CODEC, "r")
-        if not self.can_decode(codec):
-            raise DeviceError("the decoders of this FFmpeg do not use it")
         try:
-            self.hwaccel.create(codec)
+            self.hwaccel.create(PROBE_CODEC)
         except (OSError, av.error.FFmpegError) as error:
-            raise DeviceError(describe_exception(error)) from error
+            raise DeviceError(f"no driver or no device ({describe_exception(error)})") from error
 
     def can_decode(self, codec: av.codec.Codec) -> bool:
         """Return whether FFmpeg's decoder of a codec can use the device."""
-        return any(config.is_supported and config.device_type.name == self.name for config in codec.hardware_configs)
+        return self.name in device_names(codec)
 
     def decode(self, packet: av.Packet) -> list[av.VideoFrame]:
         """Decode a packet of a file that was opened with this device's `hwaccel`."""
         return packet.decode()
+
+
+def device_names(codec: av.codec.Codec = PROBE_CODEC) -> list[str]:
+    """Return FFmpeg's names of the devices that its decoder of a codec can use, whether or not they are present."""
+    return [config.device_type.name for config in codec.hardware_configs if config.is_supported]
 
 
 class HardwareDecoding:
@@ -84,14 +86,12 @@ class HardwareDecoding:
 
     Attributes:
         process_id: The process that opened the device.
-        warnings: Messages about videos that were not read on the device that the user named.
-        notes: The same where the user named none, for --debug.
+        messages: What `take_messages` returns next.
     """
 
     def __init__(self, hwaccel: str):
         self.hwaccel, self.process_id = hwaccel, os.getpid()
-        self.warnings: list[str] = []
-        self.notes: list[str] = []
+        self.messages: list[str] = []
         self.lock = threading.Lock()
         self.problems: dict[tuple, str] = {}  # "" where a video is read on the device
         self.problems_of_kinds: dict[tuple, str] = {}
@@ -100,14 +100,14 @@ class HardwareDecoding:
     def device(self) -> Device | None:
         """Return the device, None without one."""
         errors = []
-        for name in hwdevices_available() if self.hwaccel == AUTO else [self.hwaccel]:
+        for name in device_names() if self.hwaccel == AUTO else [self.hwaccel]:
             try:
                 return Device(name)
             except DeviceError as error:
                 errors.append(f"{name}: {error}")
-        self.error = "; ".join(errors) or "FFmpeg knows none"
+        self.error = "; ".join(errors) or "FFmpeg can use none"
         if self.hwaccel == AUTO:
-            self.notes.append(f"no device decodes video, so that software does ({self.error})")
+            self.messages.append(f"no device decodes video, so that software does ({self.error})")
         return None
 
     def device_for(self, path: str | os.PathLike, output: tuple, read_some: Callable) -> Device | None:
@@ -155,8 +155,7 @@ class HardwareDecoding:
     def add_message(self, path: str | os.PathLike, problem: str) -> None:
         """Say why a video is decoded in software."""
         name = self.device.name if self.device else self.hwaccel
-        messages = self.notes if self.hwaccel == AUTO else self.warnings
-        messages.append(f"{path}: decoded in software, not on {name} ({problem})")
+        self.messages.append(f"{path}: decoded in software, not on {name} ({problem})")
 
     def report_failure(self, path: str | os.PathLike, output: tuple, error: Exception) -> None:
         """Let a video be decoded in software from now on, as the device has failed in the middle of it."""
@@ -177,7 +176,7 @@ def add_argument(parser: argparse._ActionsContainer) -> None:
     """Add the argument --hwaccel to a parser."""
     parser.add_argument(
         "--hwaccel",
-        choices=(AUTO, NONE, *hwdevices_available()),
+        choices=(AUTO, NONE, *device_names()),
         default=AUTO,
         help="The device that decodes video. auto uses one that is present, for videos whose decoded pictures are "
         "proved equal to those of software, and software otherwise; none is software; and a name is a device of FFmpeg "
@@ -243,13 +242,16 @@ def require_device() -> None:
 
 
 def take_messages() -> tuple[list[str], list[str]]:
-    """Return the warnings and the notes (for --debug) of this process since the last call."""
+    """Return this process's messages about videos that no device decoded, since the last call.
+
+    Returns:
+        Those that are warnings, because the user named the device; and those for --debug.
+    """
     if current is None:
         return [], []
     with current.lock:
-        messages = current.warnings, current.notes
-        current.warnings, current.notes = [], []
-    return messages
+        messages, current.messages = current.messages, []
+    return (messages, []) if is_named() else ([], messages)
 
 
 def device_for(
@@ -263,7 +265,7 @@ def device_for(
         read_some: Reads some pictures on a device or in software, and collects the seconds in which the video is
             damaged.
     """
-    choose(chosen())  # anew after a fork
+    choose(chosen())  # a forked process cannot use the device that its parent opened
     return current.device_for(path, output, read_some) if current else None
 
 

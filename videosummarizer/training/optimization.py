@@ -123,7 +123,7 @@ def train_epoch(steps: CompiledSteps, batches: Iterable, on_batch: Callable) -> 
         while of_call := list(itertools.islice(ready, steps.steps_per_call)):
             losses.append(steps.run(of_call))
             num_batches += len(of_call)
-            if len(losses) > 1:  # wait for the call before, so that no more calls than two hold their batches
+            if len(losses) > 1:  # wait for the call before this one: waiting calls would hold their batches in memory
                 losses[-2] = ops.convert_to_numpy(losses[-2])
             for _ in of_call:
                 on_batch()
