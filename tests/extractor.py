@@ -5,7 +5,6 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 import highlight_extractor
@@ -13,6 +12,7 @@ from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import outputs, scoring
 from videosummarizer.training import inference
 from videosummarizer.training.checkpoint import write_checkpoint_attributes
+from videosummarizer.training.hdf5 import h5py  # not directly: it would be imported with file locks
 
 ENDINGS = [".json", "_scores.csv", ".txt", ".vtt", ".html", "_timeline.png", ".fcpxml", ".otio", ".edl"]
 ENDINGS += [".xml", "_lossless.csv", "_chapters.txt", "_highlights.mp4"]

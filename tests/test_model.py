@@ -39,6 +39,12 @@ SHAPES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def random_seed():
+    """Give the networks of each test the same random weights, whatever was tested before."""
+    keras.utils.set_random_seed(0)
+
+
 def random_inputs(data_shape, num_segments=5):
     rng = np.random.default_rng(0)
     return {
