@@ -285,7 +285,8 @@ def test_where_the_picture_of_an_earlier_seek_stays_the_frame_is_sought_once_mor
     assert page("return sought") == [100]
     assert page("return frameAt(video.currentTime)") == 100
     begin = "Object.defineProperty(video, 'paused', {{get: () => {}, configurable: true}}); isShownAgain = {}; "
-    attempt = "shownSec = {}; showAgain(playhead - {}); delete video.paused; return video.seeking"
+    # The page may still wait to look at the end of an earlier seek. It finds nothing to correct: no frame is named then.
+    attempt = "shownSec = {}; showAgain(playhead - {}); delete video.paused; shownSec = null; return video.seeking"
     for is_paused, is_second, shown_sec, apart_sec, expected in (
         ("true", "true", "edges[90]", 0, False),  # once is enough
         ("false", "false", "edges[90]", 0, False),
@@ -299,8 +300,7 @@ def test_where_the_picture_of_an_earlier_seek_stays_the_frame_is_sought_once_mor
         page.wait_until_still()
         assert page(begin.format(is_paused, is_second) + attempt.format(shown_sec, apart_sec)) is expected
     page.wait_until_still()
-    page("isShownAgain = true; goToFrame(70)")
-    assert not page("return isShownAgain")
+    assert page("isShownAgain = true; goToFrame(70); return isShownAgain") is False
     page.wait_until("return frameAt(shownSec) === 70")
 
 
