@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import os
 import signal
 
@@ -125,6 +126,14 @@ def small_network(monkeypatch):
     from small_network import build_small_network  # Keras takes seconds, which most tests can do without
 
     monkeypatch.setattr(model, "build_model", build_small_network)
+
+
+@pytest.fixture
+def play(monkeypatch, small_network, dataset_dir, tmp_path):
+    """Run main.py with a script instead of training and scoring (see scripted_training.play), in the folder `ckpt`."""
+    import scripted_training  # imports Keras
+
+    return functools.partial(scripted_training.play, monkeypatch, dataset_dir, tmp_path / "ckpt")
 
 
 @pytest.fixture(scope="session")

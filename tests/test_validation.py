@@ -110,3 +110,9 @@ def test_outputs_that_are_no_numbers_are_named(network, loader):
     rows[7, 8] = np.nan
     with pytest.raises(TrainingError, match=r"^valid: the network's scores are not numbers"):
         validation.tune_fusion_weights(network, rows, loader)
+
+
+def test_scores_are_finite_if_none_is_nan():
+    validation.check_finite(np.array([[0.0, 1.0]]), "valid")
+    with pytest.raises(TrainingError, match="valid: the network's scores are not numbers"):
+        validation.check_finite(np.array([[0.1, 0.2], [0.3, np.nan]]), "valid")
