@@ -285,7 +285,7 @@ def test_where_the_picture_of_an_earlier_seek_stays_the_frame_is_sought_once_mor
     assert page("return sought") == [100]
     assert page("return frameAt(video.currentTime)") == 100
     begin = "Object.defineProperty(video, 'paused', {{get: () => {}, configurable: true}}); isShownAgain = {}; "
-    # The page may still wait to look at the end of an earlier seek. It finds nothing to correct: no frame is named then.
+    # A timer of the page may still look at the end of an earlier seek. No frame is named then: none is corrected.
     attempt = "shownSec = {}; showAgain(playhead - {}); delete video.paused; shownSec = null; return video.seeking"
     for is_paused, is_second, shown_sec, apart_sec, expected in (
         ("true", "true", "edges[90]", 0, False),  # once is enough
