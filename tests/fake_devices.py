@@ -85,10 +85,10 @@ class UnsupportedCodecDevice(EqualDevice):
 class LateDifferenceDevice(FailingDevice):
     """A device whose pictures differ for a while before it is lost, behind those that are compared."""
 
-    lost_sec = FAILURE_SEC + 0.7
+    differs_sec, lost_sec = FAILURE_SEC, FAILURE_SEC + 0.7
 
     def change(self, frames):
-        return [change_pixel(frame) if frame.time >= FAILURE_SEC else frame for frame in frames]
+        return [change_pixel(frame) if frame.time >= self.differs_sec else frame for frame in frames]
 
 
 def change_pixel(frame):

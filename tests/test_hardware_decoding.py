@@ -117,6 +117,21 @@ def test_pictures_that_differed_before_the_device_failed_cost_the_match(matches_
     assert "download" not in errors[0]
 
 
+@pytest.mark.parametrize(("hwaccel", "level"), [("cuda", logging.WARNING), ("auto", logging.DEBUG)])
+def test_the_extractor_says_that_the_device_failed_of_a_match_that_cannot_be_read(
+    tmp_path, install, caplog, hwaccel, level
+):
+    path, device = write_clip(tmp_path / "match.mp4", num_frames=240), install("LateDifferenceDevice")
+    device.differs_sec, device.lost_sec = 6.0, 7.0
+    arguments = [str(path), "--output_dir", str(tmp_path / "out"), "--hwaccel", hwaccel, "--debug"]
+    assert highlight_extractor.main(arguments) == 1
+    reason, error = caplog.records
+    assert (reason.levelno, error.levelno) == (level, logging.ERROR)
+    assert f"{path}: decoded in software, not on " in reason.message
+    assert DEVICES["FailingDevice"] in reason.message
+    assert "the device delivered other pictures than software before it failed" in error.message
+
+
 @pytest.mark.parametrize("name", DEVICES)
 def test_scores_are_the_same_with_any_device(matches_dir, tmp_path, install, name):
     files = []

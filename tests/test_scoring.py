@@ -60,7 +60,7 @@ def test_warnings_say_that_a_match_is_scored_not_converted(tmp_path):
     path, warnings = write_clip(tmp_path / "mute.mp4", num_frames=60), []
 
     def read():
-        warnings.extend((yield from scoring.read_match(path, media.probe(path), CONFIG, None, None))[0])
+        warnings.extend((yield from scoring.read_match(path, media.probe(path), CONFIG, None, None)))
 
     list(read())
     assert warnings == [f"{path}: the video has no audio track: scored with silence"]

@@ -132,8 +132,20 @@ def require_finite(scores: np.ndarray, video_path: Path) -> None:
 
 
 def read_in_process(video_path: Path, *arguments) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield what `read_match` yields in the decoding process, and log its warnings and notes at the end."""
-    warnings, notes = yield from decoding_process.iterate(video_path, read_match, video_path, *arguments)
+    """Yield what `read_match` yields in the decoding process, and log its warnings and those about devices."""
+    try:
+        warnings = yield from decoding_process.iterate(video_path, read_match, video_path, *arguments)
+    except Exception:
+        log_device_messages(video_path)  # they may give the reason of the error
+        raise
+    for warning in warnings:
+        logger.warning(warning)
+    log_device_messages(video_path)
+
+
+def log_device_messages(video_path: Path) -> None:
+    """Log why the decoding process read a match in software instead of on a device."""
+    warnings, notes = decoding_process.call(video_path, hardware_decoding.take_messages)
     for warning in warnings:
         logger.warning(warning)
     for note in notes:
@@ -147,13 +159,8 @@ def read_match(
     scratch_dir: Path | None,
     part_sec: tuple[float, float] | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the arrays of the segments of a match, see `sampling.read_segments`; return its warnings, and its notes.
-
-    Notes are for --debug.
-    """
+    """Yield the arrays of the segments of a match, see `sampling.read_segments`; return its warnings."""
     damaged_sec: set[int] = set()
     audio_problems_sec: tuple[set[int], set[int]] = (set(), set())
     yield from sampling.read_segments(video_path, info, config, damaged_sec, scratch_dir, *audio_problems_sec, part_sec)
-    warnings = problems.describe_problems(video_path, info, damaged_sec, *audio_problems_sec, action="scored")
-    device_warnings, notes = hardware_decoding.take_messages()
-    return warnings + device_warnings, notes
+    return problems.describe_problems(video_path, info, damaged_sec, *audio_problems_sec, action="scored")
