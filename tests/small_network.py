@@ -52,6 +52,13 @@ def build_fused_network(data_shape):
     return network
 
 
+def random_match(num_segments, seed=0):
+    """Draw the frames and the audio of a match: (num_segments, 1, 2, 2, 3) uint8 and (num_segments, 4) float32."""
+    rng = np.random.default_rng(seed)
+    video = rng.integers(0, 256, (num_segments, 1, 2, 2, 3), dtype=np.uint8)
+    return video, rng.normal(size=(num_segments, 4)).astype(np.float32)
+
+
 def outputs_of(network, dataset_dir, title):
     """What the network says of a match, all its segments at once."""
     paths = sorted((dataset_dir / title).glob("*.pkl"))

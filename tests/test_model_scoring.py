@@ -1,27 +1,16 @@
-"""How a match is scored in windows, what of a network takes too much memory, and how checkpoints are kept."""
+"""How a match is scored in windows, and when a network would take too much memory."""
 
-import logging
-import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
-import absl.logging
-import h5py
 import keras
 import numpy as np
 import pytest
-from small_network import build_fused_network
+from small_network import build_fused_network, random_match
 
 import model
 from videosummarizer.error_messages import first_line
 from videosummarizer.training import inference
-from videosummarizer.training.checkpoint import CheckpointError, read_checkpoint_attributes
-from videosummarizer.training.keras_backend import silence_native_stderr
-from videosummarizer.training.run_folder import BestCheckpoint
-
-ROOT = Path(__file__).resolve().parent.parent
+from videosummarizer.training.checkpoint import CheckpointError
 
 
 def build(num_frames, num_steps, dilations):
@@ -172,12 +161,6 @@ def fused_network():
     return build_fused_network({"video": (1, 2, 2, 3), "audio": (4,)})
 
 
-def random_match(num_segments, seed=0):
-    rng = np.random.default_rng(seed)
-    video = rng.integers(0, 256, (num_segments, 1, 2, 2, 3), dtype=np.uint8)
-    return video, rng.normal(size=(num_segments, 4)).astype(np.float32)
-
-
 def test_outputs_of_other_names_are_given_in_their_order(fused_network):
     video, audio = random_match(3)
     names = ("video_steps", "audio_highlight", "highlight")
@@ -294,115 +277,3 @@ def test_a_layer_may_make_256_times_as_many_values_as_there_are_inputs(
 def test_values_are_of_one_segment():
     assert inference.num_elements(keras.KerasTensor((None, None, 3, 4, 5))) == 60
     assert inference.num_elements(keras.KerasTensor((None, 7))) == 7
-
-
-# ---- Checkpoints
-
-
-@pytest.fixture(scope="module")
-def small_network():
-    x = keras.Input((2,))
-    network = keras.Model(x, keras.layers.Dense(1)(x))
-    network.compile("sgd", "mse")
-    return network
-
-
-@pytest.fixture
-def make_callback(tmp_path, small_network):
-    def make(folder=tmp_path):
-        callback = BestCheckpoint(folder, "run", {"config": {"a": 1}, "operating_point": {"threshold": 0.25}})
-        callback.set_model(small_network)
-        return callback
-
-    return make
-
-
-def test_a_checkpoint_holds_what_was_true_in_its_epoch(make_callback, tmp_path, small_network):
-    callback = make_callback()
-    assert callback.best_path is None
-    small_network.set_weights([np.array([[1.0], [2.0]]), np.array([3.0])])
-    callback.on_epoch_end(11, {"val_loss": 0.123456, "loss": 0.01})
-    small_network.set_weights([np.array([[4.0], [5.0]]), np.array([6.0])])
-    callback.on_epoch_end(12, {"val_loss": 0.2, "loss": 0.001})
-    assert [path.name for path in tmp_path.iterdir()] == ["run-0012-0.1235.hdf5"]
-    assert callback.best_path == str(tmp_path / "run-0012-0.1235.hdf5")
-    loaded = inference.load_checkpoint(callback.best_path)
-    assert [weight.ravel().tolist() for weight in loaded.get_weights()] == [[1, 2], [3]]
-    assert not loaded.compiled
-    assert loaded.jit_compile is (keras.backend.backend() == "jax")
-    assert read_checkpoint_attributes(callback.best_path) == {
-        "config": {"a": 1},
-        "operating_point": {"threshold": 0.25},
-        "epoch": 12,
-        "val_loss": 0.123456,
-    }
-
-
-def test_a_resumed_run_saves_only_what_is_better_than_before_even_in_a_folder_that_moved(make_callback, tmp_path):
-    before = make_callback()
-    before.on_epoch_end(0, {"val_loss": 0.5})
-    (tmp_path / "moved").mkdir()
-    moved = tmp_path / "moved" / "run-0001-0.5000.hdf5"
-    (tmp_path / "run-0001-0.5000.hdf5").rename(moved)
-    again = make_callback(tmp_path / "moved")
-    again.resume(before.best_path, 0.5)
-    assert again.best_path == str(moved)
-    again.on_epoch_end(1, {"val_loss": 0.6})
-    assert [path.name for path in moved.parent.iterdir()] == [moved.name]
-    again.on_epoch_end(2, {"val_loss": 0.4})
-    assert again.best_path == str(moved.parent / "run-0003-0.4000.hdf5")
-
-
-@pytest.mark.parametrize("best_path", ["run-0001-0.5000.hdf5", None])
-def test_a_resumed_run_whose_best_checkpoint_is_gone_saves_the_next(make_callback, tmp_path, best_path):
-    again = make_callback()
-    again.resume(best_path, 0.5)
-    assert again.best_path is None
-    again.on_epoch_end(1, {"val_loss": 0.6})
-    assert again.best_path == str(tmp_path / "run-0002-0.6000.hdf5")
-
-
-def test_a_loaded_network_whose_weights_are_of_another_shape_is_refused(make_callback, tmp_path):
-    callback = make_callback()
-    callback.on_epoch_end(0, {"val_loss": 0.5})
-    with h5py.File(callback.best_path, "r+") as file:
-        [group] = [group for group in file["model_weights"].values() if len(group.attrs["weight_names"])]
-        name = group.attrs["weight_names"][0]
-        del group[name]
-        group[name] = np.zeros((3, 1), np.float32)
-    with pytest.raises(CheckpointError, match=r"0\.5000\.hdf5: the network in it cannot be read \("):
-        inference.load_checkpoint(callback.best_path)
-
-
-@pytest.mark.parametrize(("gpus", "is_deterministic"), [([], "True"), (["/physical_device:GPU:0"], "False")])
-def test_operations_are_deterministic_where_no_gpu_computes_them(gpus, is_deterministic):
-    program = (
-        "import tensorflow\n"
-        "from tensorflow.python.util import _pywrap_determinism as determinism\n"
-        f"tensorflow.config.list_physical_devices = lambda kind: {gpus!r}\n"
-        "import videosummarizer.training.keras_backend\n"
-        "print(determinism.is_enabled())"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == is_deterministic
-
-
-def test_libraries_are_told_to_be_quiet():
-    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
-    assert logging.getLogger("tensorflow").level == logging.ERROR
-    assert absl.logging.get_verbosity() == absl.logging.ERROR
-
-
-def test_what_native_code_writes_is_silenced_only_for_a_while(capfd):
-    num_open = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
-    def fail_in_silence():
-        with silence_native_stderr():
-            os.write(2, b"silenced")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail_in_silence()
-    os.write(2, b"heard")
-    assert capfd.readouterr().err == "heard"
-    assert num_open == (len(os.listdir("/proc/self/fd")) if num_open else 0)

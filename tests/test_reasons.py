@@ -12,7 +12,7 @@ import pytest
 from clips import tone, write_clip
 from matplotlib.figure import Figure
 from scipy.special import expit
-from test_model_scoring import build_fused_network, random_match
+from small_network import build_fused_network, random_match
 from test_outputs import FOUND
 
 from videosummarizer import media
