@@ -131,43 +131,7 @@ def find_labels(
     """
     result = LabelResult(title)
     try:
-        match_info, highlight_info = media.probe(match_path, track), media.probe(highlight_path)
-        for path, info in ((match_path, match_info), (highlight_path, highlight_info)):
-            result.warnings += problems.describe_file(path, info)
-        if highlight_info.duration_sec > MAX_LENGTH_RATIO * match_info.duration_sec:
-            raise InputError(longer_than_match_message(match_path, highlight_path, match_info, highlight_info))
-        shots, audio_warnings = compare_videos(match_path, match_info, highlight_path, highlight_info)
-        result.warnings += audio_warnings
-        confident = [shot for shot in shots if shot.confidence >= min_confidence]
-        sections_sec = merge_sections([(shot.match_start_sec, shot.match_end_sec) for shot in confident])
-        text = label_text(sections_sec, match_info.frame_edges_sec)
-        report = make_report(title, (match_path, highlight_path), (match_info, highlight_info), shots, min_confidence)
-        result.num_sections = len(sections_sec)
-        result.highlight_sec = float(np.diff(sections_sec, axis=1).sum())
-        result.found_ratio = report["found_share"]
-        if text and MIN_FOUND_RATIO <= result.found_ratio < LOW_FOUND_RATIO:
-            result.warnings.append(
-                f"{highlight_path}: only {result.found_ratio:.0%} of it was found in {match_path}: is it of this match?"
-            )
-        plot_path = output_dir / f"{title}_alignment.png"
-        try:
-            lengths_sec = match_info.duration_sec, highlight_info.duration_sec
-            atomic_write(plot_path, plot_alignment(title, shots, min_confidence, *lengths_sec))
-        except Exception as error:  # also of matplotlib: the labels do not depend on it
-            result.warnings.append(f"{plot_path}: cannot be written ({describe_exception(error)})")
-        atomic_write(
-            output_dir / f"{title}_label_report.json",
-            (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode(),
-        )
-        if not text or result.found_ratio < MIN_FOUND_RATIO:
-            num_doubtful = len(shots) - len(confident)
-            raise InputError(
-                nothing_found_message(match_path, highlight_path, result.found_ratio, num_doubtful, min_confidence)
-            )
-        label_path = label_path_of(title, output_dir)
-        atomic_write(label_path, text.encode())
-        # The undecided time belonged to the labels before. These labels are of the whole match.
-        undecided.find_undecided_path(label_path).unlink(missing_ok=True)
+        label_match(result, match_path, highlight_path, output_dir, min_confidence, track)
     except (InputError, media.MediaError) as error:
         result.error, result.error_traceback = media.describe_error(error), traceback.format_exc()
     except Exception as error:  # also of libraries
@@ -178,9 +142,70 @@ def find_labels(
     return result
 
 
+def label_match(
+    result: LabelResult,
+    match_path: Path,
+    highlight_path: Path,
+    output_dir: Path,
+    min_confidence: float,
+    track: int | str | None,
+) -> None:
+    """Write the files of one match as `find_labels` does, and put its numbers and warnings into the result.
+
+    Raises:
+        InputError: The highlight video is not of this match, or too little of it is found.
+        media.MediaError: A video cannot be read.
+    """
+    paths = match_path, highlight_path
+    infos = match_info, highlight_info = media.probe(match_path, track), media.probe(highlight_path)
+    for path, info in zip(paths, infos, strict=True):
+        result.warnings += problems.describe_file(path, info)
+    if highlight_info.duration_sec > MAX_LENGTH_RATIO * match_info.duration_sec:
+        raise InputError(longer_than_match_message(*paths, *infos))
+    shots, audio_warnings = compare_videos(match_path, match_info, highlight_path, highlight_info)
+    result.warnings += audio_warnings
+    confident = [shot for shot in shots if shot.confidence >= min_confidence]
+    sections_sec = merge_sections([(shot.match_start_sec, shot.match_end_sec) for shot in confident])
+    text = label_text(sections_sec, match_info.frame_edges_sec)
+    report = make_report(result.title, paths, infos, shots, min_confidence)
+    result.num_sections = len(sections_sec)
+    result.highlight_sec = float(np.diff(sections_sec, axis=1).sum())
+    result.found_ratio = report["found_share"]
+    if text and MIN_FOUND_RATIO <= result.found_ratio < LOW_FOUND_RATIO:
+        result.warnings.append(
+            f"{highlight_path}: only {result.found_ratio:.0%} of it was found in {match_path}: is it of this match?"
+        )
+    result.warnings += write_plot(result.title, shots, min_confidence, infos, output_dir)
+    report_path = output_dir / f"{result.title}_label_report.json"
+    atomic_write(report_path, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+    if not text or result.found_ratio < MIN_FOUND_RATIO:
+        num_doubtful = len(shots) - len(confident)
+        raise InputError(nothing_found_message(*paths, result.found_ratio, num_doubtful, min_confidence))
+    label_path = label_path_of(result.title, output_dir)
+    atomic_write(label_path, text.encode())
+    # The undecided time belonged to the labels before. These labels are of the whole match.
+    undecided.find_undecided_path(label_path).unlink(missing_ok=True)
+
+
 def label_path_of(title: str, output_dir: Path) -> Path:
     """Return the path of a match's label file, which may exist with another case of its suffix."""
     return match_files.find_label_path(output_dir / f"{title}.mp4")
+
+
+def write_plot(
+    title: str,
+    shots: list[Shot],
+    min_confidence: float,
+    infos: tuple[media.VideoInfo, media.VideoInfo],
+    output_dir: Path,
+) -> list[str]:
+    """Write the plot of a match and its highlight video, and return a warning where that fails."""
+    path = output_dir / f"{title}_alignment.png"
+    try:
+        atomic_write(path, plot_alignment(title, shots, min_confidence, *(info.duration_sec for info in infos)))
+    except Exception as error:  # also of matplotlib: the labels do not depend on it
+        return [f"{path}: cannot be written ({describe_exception(error)})"]
+    return []
 
 
 def plot_alignment(
