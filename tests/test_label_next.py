@@ -18,6 +18,7 @@ from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import label_choice, match_signals
 from videosummarizer.extraction.match_signals import MatchSignals
+from videosummarizer.training import inference, network_features
 from videosummarizer.training.checkpoint import CheckpointError, write_checkpoint_attributes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,9 @@ def run(tmp_path, clip, monkeypatch):
         return signals_of(video_path.stem)
 
     monkeypatch.setattr(match_signals, "compute_signals", compute_signals)
+    monkeypatch.setattr(match_signals, "measure_reach", lambda network: (2, 1))
+    monkeypatch.setattr(inference, "load_network", lambda checkpoint: None)
+    monkeypatch.setattr(network_features, "add_features", lambda network: network)
 
     def run(*arguments, budget="0:02"):
         output = ["--ckpt", str(ckpt), "--output_dir", str(tmp_path / "out"), "--budget", budget]
@@ -181,8 +185,29 @@ def test_a_page_that_cannot_be_written_costs_no_other(run, caplog):
 
 
 def test_a_budget_below_the_length_of_a_stretch_is_refused(run, caplog):
-    assert run(budget="0.5") == 1
-    assert "--budget: received 00:00:00, expected at least 00:00:01, the length of a stretch" in caplog.text
+    message = "--budget: received 00:00:00, expected at least 00:00:01, the length of a stretch"
+    assert run(budget="0.8") == 1  # the last stretch of each match has 0.9 s
+    assert caplog.records[0].message.startswith(message)
+    assert run.scored == []
+    assert not run.out.exists()
+    assert run(budget="0.9") == 0
+    caplog.clear()
+    assert run(budget="0.8") == 1
+    assert caplog.records[0].message.startswith(message)
+
+
+def test_a_budget_is_compared_with_the_stretches_of_the_matches_that_can_be_scored(run, monkeypatch, caplog):
+    compute = match_signals.compute_signals
+
+    def fail(video_path, *arguments):
+        if video_path.stem != "doubtful":
+            raise RuntimeError("cannot be read")
+        return compute(video_path, *arguments)
+
+    monkeypatch.setattr(match_signals, "compute_signals", fail)
+    mark_undecided(run.folder, "doubtful", "", [[0, 30]])
+    assert run(budget="0.9") == 1
+    assert caplog.records[-1].message.startswith("--budget: received 00:00:00, expected at least 00:00:01")
 
 
 @pytest.mark.parametrize(
@@ -294,3 +319,4 @@ def test_no_stretch_that_is_undecided_is_one_line(run, caplog):
     assert [record.message for record in caplog.records] == [
         "no stretch of 1 s is undecided: add matches without a label file"
     ]
+    assert run.scored == []

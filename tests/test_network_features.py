@@ -1,5 +1,7 @@
 """Check the features by which a network compares segments, and what is kept of a match that it has read."""
 
+import os
+
 import numpy as np
 import pytest
 from clips import tone, write_clip
@@ -10,7 +12,7 @@ from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import match_signals
-from videosummarizer.extraction.match_signals import MatchSignals, find_signals, read_signals
+from videosummarizer.extraction.match_signals import MatchSignals, read_signals
 from videosummarizer.training import fusion
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError
 from videosummarizer.training.inference import reach_steps
@@ -97,9 +99,7 @@ def test_fusion_weights_and_reach_are_read_from_the_network(network):
 def test_the_signals_of_a_match_are_the_outputs_of_the_network(network, clip_path, checkpoint, tmp_path):
     info = media.probe(clip_path)
     extended = add_features(network)
-    path = tmp_path / "match_signals.npz"
-    arguments = (clip_path, info, checkpoint, lambda: extended, path, {"source": 1})
-    signals = find_signals(*arguments)
+    signals = match_signals.compute_signals(clip_path, info, checkpoint, lambda: extended, tmp_path)
     assert signals.steps.shape == (3, 2)
     assert signals.modality_steps.shape == (3, 3, 2)
     assert signals.features.shape == (3, 128)
@@ -109,20 +109,20 @@ def test_the_signals_of_a_match_are_the_outputs_of_the_network(network, clip_pat
     fused = 1 / (1 + np.exp(-(0.5 * logits[:, 0] + logits[:, 1])))
     assert signals.steps == pytest.approx(fused, abs=1e-3)
     assert int(signals.reach_steps) == 3
+    assert match_signals.measure_reach(extended) == (3, 2)
+    path = tmp_path / "match_signals.npz"
+    made_with = match_signals.identify(clip_path, checkpoint)
+    match_signals.write_signals(path, made_with, signals)
     assert [path.name for path in tmp_path.iterdir()] == ["match_signals.npz"]
-
-    def fail():
-        raise AssertionError("scored again")
-
-    kept = find_signals(*arguments[:3], fail, path, {"source": 1})
+    kept = read_signals(path, made_with, 3)
     for name, array in vars(signals).items():
         assert np.array_equal(getattr(kept, name), array), name
-    for other in ({"source": 2}, {}):
-        with pytest.raises(AssertionError, match="scored again"):
-            find_signals(*arguments[:3], fail, path, other)
+    assert read_signals(path, made_with, 4) is None
+    os.utime(clip_path, (0, 0))
+    for other in (match_signals.identify(clip_path, checkpoint), "{}"):
+        assert read_signals(path, other, 3) is None
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(AssertionError, match="scored again"):
-        find_signals(*arguments[:3], fail, path, {"source": 1})
+    assert read_signals(path, made_with, 3) is None
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,6 @@ def test_damaged_signals_are_not_used(change, tmp_path):
         "reach_steps": np.array(3),
     }
     np.savez(tmp_path / "whole.npz", made_with="x", **arrays)
-    assert isinstance(read_signals(tmp_path / "whole.npz", "x"), MatchSignals)
+    assert isinstance(read_signals(tmp_path / "whole.npz", "x", 3), MatchSignals)
     np.savez(tmp_path / "damaged.npz", made_with="x", **arrays | change)
-    assert read_signals(tmp_path / "damaged.npz", "x") is None
+    assert read_signals(tmp_path / "damaged.npz", "x", 3) is None

@@ -149,12 +149,41 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
     return -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
 
 
+def list_starts(num_segments: int, stretch_length: int) -> np.ndarray:
+    """Return (num_stretches,) int: the first segments of the stretches of a match.
+
+    Each begins half a stretch after the one before, and the last one ends with the match.
+
+    Args:
+        num_segments: Of the match.
+        stretch_length: Segments of a stretch, at most num_segments.
+    """
+    last = num_segments - stretch_length
+    return np.unique(np.append(np.arange(0, last + 1, max(1, stretch_length // 2)), last))
+
+
+def list_spans_sec(
+    num_segments: int, duration_sec: float, segment_length: float, num_stretch_segments: int
+) -> np.ndarray:
+    """Return (num_stretches, 2) float64 seconds: the stretches of a match, all of one length.
+
+    The last one ends with the match, within its last segment. A match that is shorter than a stretch is one stretch.
+
+    Args:
+        num_segments: Of the match.
+        duration_sec: Its length.
+        segment_length: Seconds of a segment.
+        num_stretch_segments: Segments of a stretch.
+    """
+    length = min(num_stretch_segments, num_segments)
+    starts = list_starts(num_segments, length)
+    return np.minimum(np.stack([starts, starts + length], axis=1) * float(segment_length), duration_sec)
+
+
 def divide_match(
     title: str, signals: MatchSignals, duration_sec: float, segment_length: float, num_segments: int, threshold: float
 ) -> Candidates:
-    """Return the stretches of a match: all of one length, each half a stretch after the one before.
-
-    A match that is shorter than a stretch is one stretch.
+    """Return the stretches of a match, those of `list_spans_sec`.
 
     Args:
         title: Of the match.
@@ -166,7 +195,7 @@ def divide_match(
     """
     num_all, num_steps = signals.steps.shape
     length = min(num_segments, num_all)
-    starts = np.unique(np.append(np.arange(0, num_all - length + 1, max(1, length // 2)), num_all - length))
+    starts = list_starts(num_all, length)
     windows = starts[:, np.newaxis] + np.arange(length)
     disagreement = disagreements(signals.modality_steps, signals.fusion_weights)
     disputes, counts = [], np.array(signals.fusion_weights)[:, np.newaxis] > 0
@@ -175,10 +204,9 @@ def divide_match(
         time_sec = (start + segment + step / num_steps) * segment_length
         scores = np.where(counts, signals.modality_steps[start + segment], np.nan)[:, step]
         disputes.append((float(time_sec), scores))
-    spans_sec = np.stack([starts, starts + length], axis=1) * float(segment_length)
     return Candidates(
         [title] * len(starts),
-        np.minimum(spans_sec, duration_sec),
+        list_spans_sec(num_all, duration_sec, segment_length, num_segments),
         uncertainties(signals.steps, threshold)[windows].mean(axis=(1, 2)),
         disagreement[windows].mean(axis=(1, 2)),
         signals.features[windows].mean(axis=1),

@@ -14,6 +14,7 @@ import numpy as np
 
 from videosummarizer import media
 from videosummarizer.atomic_file import atomic_write
+from videosummarizer.dataset import output_folder
 from videosummarizer.extraction import decoding_process, scoring
 from videosummarizer.extraction.progress_bar import progress
 from videosummarizer.training.checkpoint import Checkpoint
@@ -60,39 +61,10 @@ class MatchSignals:
         )
 
 
-def find_signals(
-    video_path: Path,
-    info: media.VideoInfo,
-    checkpoint: Checkpoint,
-    network: Callable[[], object],
-    path: Path,
-    source: dict,
-) -> MatchSignals:
-    """Return the signals of a match: those in its file if they are the same, otherwise new ones, which are kept there.
-
-    Args:
-        video_path: The match.
-        info: The result of `media.probe`.
-        checkpoint: The checkpoint of the network.
-        network: A function that returns the network of `network_features.add_features`.
-        path: The file.
-        source: What identifies the version of the match, as of `output_folder.file_signature`.
-
-    Raises:
-        media.MediaError: The match cannot be read.
-        checkpoint.CheckpointError: The network cannot be read.
-        OSError: The file cannot be written.
-    """
-    made_with = json.dumps({"checkpoint_sha256": checkpoint.sha256, "source": source}, sort_keys=True)
-    num_segments = checkpoint.config.num_segments(info.duration_sec)
-    signals = read_signals(path, made_with)
-    if signals is not None and len(signals.steps) == num_segments:
-        return signals
-    signals = compute_signals(video_path, info, checkpoint, network, path.parent)
-    content = io.BytesIO()
-    np.savez(content, made_with=np.array(made_with), **asdict(signals))
-    atomic_write(path, content.getvalue())
-    return signals
+def identify(video_path: Path, checkpoint: Checkpoint) -> str:
+    """Return what the signals of a match are made with: this version of its file, and this checkpoint."""
+    source = output_folder.file_signature(video_path)
+    return json.dumps({"checkpoint_sha256": checkpoint.sha256, "source": source}, sort_keys=True)
 
 
 def compute_signals(
@@ -102,15 +74,27 @@ def compute_signals(
     network: Callable[[], object],
     scratch_dir: Path,
 ) -> MatchSignals:
-    """Read a match and compute its signals; see `find_signals`."""
-    from videosummarizer.training import inference, network_features
+    """Read a match and compute its signals.
+
+    Args:
+        video_path: The match.
+        info: The result of `media.probe`.
+        checkpoint: The checkpoint of the network.
+        network: A function that returns the network of `network_features.add_features`.
+        scratch_dir: As for `sampling.SegmentAudio`.
+
+    Raises:
+        media.MediaError: The match cannot be read.
+        checkpoint.CheckpointError: The network cannot be read.
+    """
+    from videosummarizer.training import network_features
 
     names = ["steps", *(f"{modality}_steps" for modality in MODALITIES), *network_features.FEATURE_OUTPUTS]
     with progress("Scoring", info.duration_sec) as add_sec:
         match = (video_path, info, checkpoint.config)
         rows = scoring.score_outputs(*match, lambda: (network(), names), add_sec, scratch_dir)
     scoring.require_finite(rows, video_path)
-    num_steps = network().output["steps"].shape[-1]
+    reach_steps, num_steps = measure_reach(network())
     scores, features = np.split(rows, [num_steps * (1 + len(MODALITIES))], axis=1)
     scores = scores.reshape(len(rows), 1 + len(MODALITIES), num_steps)
     return MatchSignals(
@@ -118,18 +102,50 @@ def compute_signals(
         scores[:, 1:],
         features.astype(np.float32),
         np.array(network_features.read_fusion_weights(network())),
-        np.array(inference.reach_steps(network())),
+        np.array(reach_steps),
     )
 
 
-def read_signals(path: Path, made_with: str) -> MatchSignals | None:
-    """Read the signals of an earlier run; None where they are missing, damaged, or made of something else."""
+def measure_reach(network) -> tuple[int, int]:
+    """Return on how many time steps on either side a score of a network depends, and its time steps per segment."""
+    from videosummarizer.training import inference
+
+    return inference.reach_steps(network), network.output["steps"].shape[-1]
+
+
+def write_signals(path: Path, made_with: str, signals: MatchSignals) -> None:
+    """Keep the signals of a match in a file.
+
+    Args:
+        path: The file.
+        made_with: The result of `identify` from before the match was read.
+        signals: The signals.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    content = io.BytesIO()
+    np.savez(content, made_with=np.array(made_with), **asdict(signals))
+    atomic_write(path, content.getvalue())
+
+
+def read_signals(path: Path, made_with: str, num_segments: int) -> MatchSignals | None:
+    """Read the signals of a match that an earlier run kept.
+
+    Args:
+        path: The file.
+        made_with: The result of `identify`.
+        num_segments: The number of segments of the match.
+
+    Returns:
+        None where they are missing, damaged, or made of something else.
+    """
     try:
         with np.load(io.BytesIO(read_limited(path, MAX_SIGNALS_BYTES)), allow_pickle=False) as file:
             if str(file["made_with"]) != made_with:
                 return None
             signals = MatchSignals(**{name: file[name] for name in MatchSignals.__annotations__})
-        return signals if signals.is_valid else None
+        return signals if signals.is_valid and len(signals.steps) == num_segments else None
     except Exception:  # of a damaged file NumPy raises many types
         return None
 
