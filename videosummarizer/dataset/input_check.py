@@ -11,7 +11,7 @@ from videosummarizer import audio_track, media, problems
 from videosummarizer.dataset.conversion import CANNOT_BE_CONVERTED
 from videosummarizer.dataset.input_folder import describe_missing_labels, describe_missing_video
 from videosummarizer.error_messages import describe_match_error
-from videosummarizer.labels import LabelError, format_time, limit_messages, read_label_file, resolve_sections
+from videosummarizer.labels import LabelError, LabelRow, format_time, limit_messages, read_label_file, resolve_sections
 from videosummarizer.match_files import escape
 from videosummarizer.sections import total_sec
 from videosummarizer.undecided import find_undecided_path, read_undecided, resolve_undecided
@@ -61,17 +61,7 @@ def check_match(
     if video_path is None:
         check.errors.append(describe_missing_video(label_path))
         return check
-    label_errors, rows, undecided = [], [], np.empty((0, 2), np.int64)
-    if label_path is None:
-        label_errors.append(describe_missing_labels(title, video_path))
-    else:
-        try:
-            rows = read_label_file(label_path, label_errors)
-            undecided = read_undecided(find_undecided_path(label_path))
-        except LabelError as error:
-            label_errors.append(error)
-        except OSError as error:
-            label_errors.append(describe_match_error(video_path, CANNOT_BE_CONVERTED, error))
+    rows, undecided, label_errors = read_labels(title, video_path, label_path)
     try:
         info = media.probe(video_path, track)
         damaged_sec = problems.find_damage(video_path, info) if decode else set()
@@ -99,19 +89,46 @@ def check_match(
     )
     if len(info.audio_tracks) > 1:
         check.notes.append(f"{video_path}: the audio tracks are {', '.join(info.audio_tracks)}")
+    check.cells[1:-2] = describe_video(info)
+    if not label_errors:
+        check.cells[-2:] = [str(len(sections_sec)), f"{total_sec(sections_sec) / info.duration_sec:.1%}"]
+    return check
+
+
+def read_labels(
+    title: str, video_path: Path, label_path: Path | None
+) -> tuple[list[LabelRow], np.ndarray, list[str | LabelError]]:
+    """Read the label file of a match, and which time nobody has looked at.
+
+    Returns:
+        The rows, the undecided frames, (num_ranges, 2) int64, and the errors. A file that cannot be read gives none of
+        the first two.
+    """
+    rows, undecided = [], np.empty((0, 2), np.int64)
+    if label_path is None:
+        return rows, undecided, [describe_missing_labels(title, video_path)]
+    errors = []
+    try:
+        rows = read_label_file(label_path, errors)
+        undecided = read_undecided(find_undecided_path(label_path))
+    except LabelError as error:
+        errors.append(error)
+    except OSError as error:
+        errors.append(describe_match_error(video_path, CANNOT_BE_CONVERTED, error))
+    return rows, undecided, errors
+
+
+def describe_video(info: media.VideoInfo) -> list[str]:
+    """Return the cells of a match that describe its video, from the length to the audio."""
     intervals_sec = np.diff(info.frame_times_sec)
     is_constant = np.ptp(intervals_sec) <= MAX_FRAME_JITTER_SEC if len(intervals_sec) else True
-    highlight_sec = float(np.diff(sections_sec, axis=1).sum())
-    check.cells[1:-2] = [
+    return [
         format_time(info.duration_sec),
         f"{info.frame_rate_fps:.2f} {'constant' if is_constant else 'variable'}",
         f"{info.width_px}x{info.height_px}",
         info.codec,
         info.audio or "none",
     ]
-    if not label_errors:
-        check.cells[-2:] = [str(len(sections_sec)), f"{highlight_sec / info.duration_sec:.1%}"]
-    return check
 
 
 def check_matches(
