@@ -184,5 +184,6 @@ def test_seconds_with_gaps_are_missing(starts_sec, durations_sec, codec, expecte
         packet = types.SimpleNamespace(**ticks, dts=None, is_discard=False, pos=0, size=1)
         packet.has_sidedata = lambda kind: False
         times.add(packet)
-    assert timestamps.find_missing_audio(end_sec, times, codec) == expected
-    assert timestamps.find_missing_audio(end_sec) == ()
+    assert timestamps.find_missing_audio_of_track(end_sec, times, codec) == expected
+    assert timestamps.find_missing_audio(end_sec, [times], [codec]) == expected
+    assert timestamps.find_missing_audio(end_sec, [], []) == ()

@@ -4,7 +4,6 @@ Times are seconds from the container's start time. Players, FFmpeg and moviepy h
 and audio stay in sync whatever each stream's first timestamp is. No frame rate is ever assumed.
 """
 
-import codecs
 import contextlib
 import ctypes
 import os
@@ -19,7 +18,7 @@ import av.error
 import numpy as np
 from av.codec.hwaccel import HWAccel
 
-from videosummarizer import timestamps, tracks
+from videosummarizer import timestamps, tracks, untrusted_file
 from videosummarizer.frame_scaling import displayed_size_px
 from videosummarizer.nal_units import random_access_test, second_field_test
 from videosummarizer.packet_decoding import decode, lacks_display_times
@@ -53,10 +52,6 @@ class TimestampError(MediaError):
 ADVICE = "record or download it again, or move it elsewhere"
 # Times that differ by less are equal: below a tick of a presentation clock (1/90000 s), above float64 rounding errors.
 TIME_TOLERANCE_SEC = 1e-6
-# FFmpeg's names of formats that are texts with the names of other files, which FFmpeg would read instead.
-PLAYLIST_FORMATS = ("concat", "concatf", "hls", "dash", "imf")
-# The beginnings of such texts, which may follow a byte order mark.
-PLAYLIST_BEGINNINGS = (b"ffconcat version", b"#EXTM3U")
 # The longest length that a header can state plausibly, and the fewest bytes per second.
 MAX_STATED_SEC, MIN_BYTES_PER_SEC = 86_400, 100
 
@@ -141,11 +136,11 @@ def open_media(path: str | os.PathLike, hwaccel: HWAccel | None = None) -> Itera
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # FFmpeg would wait for a pipe
             raise MediaError(f"{path}: cannot be read as a video (not a regular file)")
-        if stat.S_ISREG(mode) and is_playlist(path):
+        if stat.S_ISREG(mode) and untrusted_file.is_playlist(path):
             raise MediaError(f"{path}: cannot be read as a video (it is a list of other files)")
         # FFmpeg would take the start of a relative path such as "a:b.mp4" for a protocol.
         with av.open(str(Path(path).absolute()), metadata_errors="replace", hwaccel=hwaccel) as container:
-            if container.format.name in PLAYLIST_FORMATS:
+            if container.format.name in untrusted_file.PLAYLIST_FORMATS:
                 raise MediaError(f"{path}: cannot be read as a video (it is a list of other files)")
             try:
                 yield container
@@ -157,12 +152,6 @@ def open_media(path: str | os.PathLike, hwaccel: HWAccel | None = None) -> Itera
         raise MediaError(f"{path}: cannot be read as a video ({error.strerror or error})") from error
     finally:
         trim_malloc()  # the file's index takes 20 MB per hour
-
-
-def is_playlist(path: str | os.PathLike) -> bool:
-    """Return whether a file begins as a list of other files, before FFmpeg reads any of them."""
-    with open(path, "rb") as file:
-        return file.read(64).removeprefix(codecs.BOM_UTF8).startswith(PLAYLIST_BEGINNINGS)
 
 
 def trim_malloc() -> None:
@@ -266,17 +255,14 @@ def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> Vide
         audio = audio_choice.chosen
         audio_times = [audio_choice.times[track.index] for track in audio]
         longest_audio = max(audio_times, key=lambda times: times.shown_sec().max(initial=0), default=None)
-        times_sec, durations_sec = video_times.shown_sec(), video_times.shown_durations_sec()
         require_readable(path, stream, video_times, first_frame, audio_choice)
-        last_duration_sec = durations_sec[times_sec.argmax()] or float(1 / (stream.average_rate or 25))
-        if container.format.name in FORMATS_WITHOUT_DURATIONS and len(times_sec) > 1:
-            last_duration_sec = float(np.median(np.diff(np.sort(times_sec))))
-        duration_sec = float(times_sec.max() + last_duration_sec)
+        duration_sec = find_end_sec(container, stream, video_times)
         if problem := timestamps.describe_restart(
             path, container, video_times, *audio_times
         ) or timestamps.describe_implausible_end(path, video_times, duration_sec, longest_audio):
             raise TimestampError(problem)
-        times_sec = np.sort(times_sec[times_sec >= -TIME_TOLERANCE_SEC])
+        times_sec = np.sort(video_times.shown_sec())
+        times_sec = times_sec[times_sec >= -TIME_TOLERANCE_SEC]
         width_px, height_px = displayed_size_px(first_frame)
         return VideoInfo(
             duration_sec=duration_sec,
@@ -291,7 +277,9 @@ def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> Vide
             keyframe_times_sec=np.sort(np.array(keyframe_pts, np.int64)) * time_base - start_sec,
             video_gaps_sec=timestamps.find_gaps([0, *times_sec.tolist(), duration_sec]),
             audio_gaps_sec=timestamps.find_audio_gaps(duration_sec, *audio_times),
-            missing_audio_sec=find_missing_audio(duration_sec, audio, audio_times),
+            missing_audio_sec=timestamps.find_missing_audio(
+                duration_sec, audio_times, [track.codec_context.name for track in audio]
+            ),
             unread_bytes=count_unread_bytes(
                 path, container, max(times.end_position for times in (video_times, *audio_times))
             ),
@@ -301,6 +289,17 @@ def probe(path: str | os.PathLike, audio_track: int | str | None = None) -> Vide
             track_problems=tuple(audio_choice.problems()),
             has_guessed_times=lacks_display_times(stream) and stream.codec_context.reorder_depth > 0,
         )
+
+
+def find_end_sec(
+    container: av.container.InputContainer, stream: av.VideoStream, video_times: timestamps.PacketTimes
+) -> float:
+    """Return when the last frame ends."""
+    times_sec, durations_sec = video_times.shown_sec(), video_times.shown_durations_sec()
+    last_duration_sec = durations_sec[times_sec.argmax()] or float(1 / (stream.average_rate or 25))
+    if container.format.name in FORMATS_WITHOUT_DURATIONS and len(times_sec) > 1:
+        last_duration_sec = float(np.median(np.diff(np.sort(times_sec))))
+    return float(times_sec.max() + last_duration_sec)
 
 
 def require_readable(
@@ -345,17 +344,6 @@ def count_unread_bytes(path: str | os.PathLike, container: av.container.InputCon
             header = file.read(MAX_AVI_INDEX_DISTANCE).partition(b"idx1")[2]
         end_position += 8 + int.from_bytes(header[:4], "little") if header else 0
     return max(0, container.size - end_position)
-
-
-def find_missing_audio(
-    end_sec: float, audio: list[av.AudioStream], audio_times: list[timestamps.PacketTimes]
-) -> tuple[int, ...]:
-    """Return the whole seconds in which no track has audio, see `timestamps.find_missing_audio`."""
-    missing_sec = [
-        set(timestamps.find_missing_audio(end_sec, times, track.codec_context.name))
-        for track, times in zip(audio, audio_times, strict=True)
-    ]
-    return tuple(sorted(set.intersection(*missing_sec))) if missing_sec else ()
 
 
 def read_packets(

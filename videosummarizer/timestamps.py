@@ -8,6 +8,7 @@ import os
 import shlex
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -115,17 +116,31 @@ def find_audio_gaps(end_sec: float, *audio: PacketTimes) -> tuple[tuple[float, f
     return find_gaps(np.clip([0, *times_sec, end_sec], 0, end_sec))
 
 
-def find_missing_audio(end_sec: float, audio: PacketTimes | None = None, codec: str = "") -> tuple[int, ...]:
+def find_missing_audio(end_sec: float, audio: Sequence[PacketTimes], codecs: Sequence[str]) -> tuple[int, ...]:
+    """Return the seconds, rounded down, in which no track has its audio, see `find_missing_audio_of_track`.
+
+    Args:
+        end_sec: The end of the video.
+        audio: The timestamps of each track; without a track, nothing is missing.
+        codecs: Their codecs.
+    """
+    missing_sec = [
+        set(find_missing_audio_of_track(end_sec, times, codec)) for times, codec in zip(audio, codecs, strict=True)
+    ]
+    return tuple(sorted(set.intersection(*missing_sec))) if missing_sec else ()
+
+
+def find_missing_audio_of_track(end_sec: float, audio: PacketTimes, codec: str) -> tuple[int, ...]:
     """Return the seconds, rounded down, in which at least MIN_MISSING_SEC of the audio has no packets.
 
     Gaps that `find_audio_gaps` returns are left out.
 
     Args:
         end_sec: The end of the video.
-        audio: The timestamps of the audio, None without audio.
+        audio: The timestamps of the audio.
         codec: Its codec.
     """
-    if audio is None or not len(starts_sec := audio.shown_sec()) or starts_sec.min() >= end_sec:
+    if not len(starts_sec := audio.shown_sec()) or starts_sec.min() >= end_sec:
         return ()
     durations_sec = audio.shown_durations_sec()
     if len(starts_sec) > 1:  # flv and avi files do not state the durations of all codecs

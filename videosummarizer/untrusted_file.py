@@ -1,8 +1,10 @@
 """Read files that may be damaged, edited by hand or hostile, in time and memory that follow from a limit.
 
-This module knows limited files, JSON of a limited number of values, and excerpts for messages of one line.
+This module knows limited files, JSON of a limited number of values, excerpts for messages of one line, and media files
+that would make FFmpeg read other files.
 """
 
+import codecs
 import json
 import os
 import stat
@@ -13,6 +15,10 @@ READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY"
 MAX_JSON_VALUES = 4_000_000
 # The most characters of a text from a file that a message shows.
 MAX_EXCERPT_LENGTH = 80
+# FFmpeg's names of formats that are texts with the names of other files, which FFmpeg would read instead.
+PLAYLIST_FORMATS = ("concat", "concatf", "hls", "dash", "imf")
+# The beginnings of such texts, which may follow a byte order mark.
+PLAYLIST_BEGINNINGS = (b"ffconcat version", b"#EXTM3U")
 
 
 def read_limited(path: str | os.PathLike, max_bytes: int) -> bytes:
@@ -53,3 +59,9 @@ def parse_json(content: bytes):
 def excerpt(text: str) -> str:
     """Return the beginning of a text from a file, for a message."""
     return text if len(text) <= MAX_EXCERPT_LENGTH else f"{text[:MAX_EXCERPT_LENGTH]}..."
+
+
+def is_playlist(path: str | os.PathLike) -> bool:
+    """Return whether a file begins as a list of other files, before FFmpeg reads any of them."""
+    with open(path, "rb") as file:
+        return file.read(64).removeprefix(codecs.BOM_UTF8).startswith(PLAYLIST_BEGINNINGS)
