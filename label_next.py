@@ -33,8 +33,10 @@ from videosummarizer.extraction import decoding_process, label_choice, stretch_p
 from videosummarizer.extraction.job import ExtractionError
 from videosummarizer.extraction.label_choice import Candidates
 from videosummarizer.extraction.unlabelled_matches import UnlabelledMatch
+from videosummarizer.extraction.unlike_training import warn_of_differences
 from videosummarizer.labels import LabelError, format_time
 from videosummarizer.sections import to_frames, total_sec
+from videosummarizer.training import training_statistics
 from videosummarizer.training.backend_choice import BackendError
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 
@@ -115,6 +117,7 @@ def read_matches(
     def score(match: UnlabelledMatch) -> UnlabelledMatch:
         number = next(numbers)
         scored = unlabelled_matches.score_match(match, checkpoint, network, args.output_dir)
+        warn_of_differences(match.path, scored.signals.unlike_training, checkpoint)
         print(f"{match.title}: scored ({number} of {len(matches)})")
         return scored
 
@@ -194,6 +197,8 @@ def choose_next(args: argparse.Namespace) -> int:
     if not video_paths:
         return 1
     checkpoint = open_checkpoint(args.ckpt)
+    if checkpoint.training_statistics is None:
+        print(training_statistics.describe_missing(checkpoint.path))
     matches, stretch_length, failed = read_matches(video_paths, checkpoint, args)
     if matches:
         candidates = find_candidates(matches, checkpoint, stretch_length, args.budget)

@@ -135,6 +135,7 @@ FURTHER_TEST_FILES = {
     "training_run": ["test_main.py", "test_main_network.py"],
     "unlabelled_matches": ["test_label_next.py"],
     "untrusted_file": ["test_media.py"],
+    "unlike_training": ["test_highlight_extractor_unlike.py", "test_network_features.py"],
     "validation": ["test_training_run.py"],
     "video_track": ["test_media_frames.py", "test_formats.py", "test_sampling.py"],
     "views": ["test_notebooks.py"],

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -19,7 +19,11 @@ from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import label_choice, match_signals
 from videosummarizer.extraction.match_signals import MatchSignals
 from videosummarizer.training import inference, network_features
-from videosummarizer.training.checkpoint import CheckpointError, write_checkpoint_attributes
+from videosummarizer.training.checkpoint import (
+    CheckpointError,
+    read_checkpoint_attributes,
+    write_checkpoint_attributes,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = DataConfig(0.5, 2, 16, 16, 4000, False)
@@ -320,3 +324,30 @@ def test_no_stretch_that_is_undecided_is_one_line(run, caplog):
         "no stretch of 1 s is undecided: add matches without a label file"
     ]
     assert run.scored == []
+
+
+def test_a_match_unlike_those_of_training_is_named_each_time(run, monkeypatch, caplog, capsys):
+    assert run() == 0
+    note = f"{run.ckpt}: holds no statistics of the matches that it was trained with, so no warning says"
+    assert capsys.readouterr().out.count(note) == 1
+    attributes = read_checkpoint_attributes(run.ckpt)
+    statistics = {"schema_version": 1, "matches": 7, "shortest_sec": 2.0, "statistics": {}}
+    write_checkpoint_attributes(run.ckpt, attributes | {"training_statistics": statistics})
+    compute = match_signals.compute_signals
+
+    def compute_signals(video_path, *arguments):
+        found = ("no audio, or constant audio", "black bars") if video_path.stem == "sure" else ()
+        return replace(compute(video_path, *arguments), unlike_training=found)
+
+    monkeypatch.setattr(match_signals, "compute_signals", compute_signals)
+    expected = (
+        f"{run.folder / 'sure.mp4'}: unlike the 7 matches that the checkpoint was trained with: no audio, or constant "
+        "audio; black bars. Its scores may be wrong"
+    )
+    for num_scored in (6, 6):  # the second time, the signals are those of the first one
+        caplog.clear()
+        assert run() == 0
+        assert len(run.scored) == num_scored
+        (warning,) = caplog.messages
+        assert warning.startswith(expected)
+    assert note not in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Check the features by which a network compares segments, and what is kept of a match that it has read."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import match_signals
-from videosummarizer.extraction.match_signals import MatchSignals, read_signals
+from videosummarizer.extraction.match_signals import read_signals
 from videosummarizer.training import fusion
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError
 from videosummarizer.training.inference import reach_steps
 from videosummarizer.training.keras_backend import keras, reset_keras
 from videosummarizer.training.network_features import FEATURE_OUTPUTS, add_features, read_fusion_weights
+from videosummarizer.training.training_statistics import Expectation, TrainingStatistics
 
 CONFIG = DataConfig(1, 2, 16, 16, 4000, False)
 
@@ -99,7 +101,12 @@ def test_fusion_weights_and_reach_are_read_from_the_network(network):
 def test_the_signals_of_a_match_are_the_outputs_of_the_network(network, clip_path, checkpoint, tmp_path):
     info = media.probe(clip_path)
     extended = add_features(network)
+    expectation = Expectation(mean=0.5, limit=0.1, is_always_known=True)  # black rows; frame rates are logarithms
+    statistics = TrainingStatistics(4, 2.0, {"black_rows": expectation, "frame_rate": expectation})
+    checkpoint = replace(checkpoint, training_statistics=statistics)
     signals = match_signals.compute_signals(clip_path, info, checkpoint, lambda: extended, tmp_path)
+    rate, rows = "30 frames per second (there 1.4142)", "black bars over 0% of its height (there 50%)"
+    assert signals.unlike_training == (rate, rows)
     assert signals.steps.shape == (3, 2)
     assert signals.modality_steps.shape == (3, 3, 2)
     assert signals.features.shape == (3, 128)
@@ -145,8 +152,9 @@ def test_damaged_signals_are_not_used(change, tmp_path):
         "features": np.zeros((3, 4)),
         "fusion_weights": np.ones(3),
         "reach_steps": np.array(3),
+        "unlike_training": np.array(["louder"]),
     }
     np.savez(tmp_path / "whole.npz", made_with="x", **arrays)
-    assert isinstance(read_signals(tmp_path / "whole.npz", "x", 3), MatchSignals)
+    assert read_signals(tmp_path / "whole.npz", "x", 3).unlike_training == ("louder",)
     np.savez(tmp_path / "damaged.npz", made_with="x", **arrays | change)
     assert read_signals(tmp_path / "damaged.npz", "x", 3) is None

@@ -10,7 +10,6 @@ import numpy as np
 
 from videosummarizer import media
 from videosummarizer.argument_types import ALL_TRACKS
-from videosummarizer.dataset.match_statistics import StatisticsMeter
 from videosummarizer.dataset.metadata import is_count
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import activity, decoding_process, label_sections, scoring, selection
@@ -24,11 +23,11 @@ from videosummarizer.extraction.job import (
 )
 from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, SCORE_NAMES, MatchResult, MatchScores
 from videosummarizer.extraction.progress_bar import progress
+from videosummarizer.extraction.unlike_training import TrainingComparison, warn_of_differences
 from videosummarizer.labels import format_time
 from videosummarizer.match_files import find_label_path
 from videosummarizer.sections import extend_sections, to_frames, to_seconds
 from videosummarizer.tracks import MIX
-from videosummarizer.training import training_statistics
 from videosummarizer.training.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
@@ -100,10 +99,9 @@ def find_scores(
         with progress("Scoring", scored_sec) as add_sec:
             if checkpoint:
                 match = (job.video_path, info, config, network, add_sec, args.output_dir, part_sec)
-                meter = StatisticsMeter(config, config.num_segments(scored_sec))
-                measuring = {"on_arrays": meter.add} if checkpoint.training_statistics else {}
-                *scores, reasons = scoring.score_match(*match, **measuring)
-                unlike = find_unlike(checkpoint, meter, info, scored_sec)
+                comparison = TrainingComparison(checkpoint, info, scored_sec)
+                *scores, reasons = scoring.score_match(*match, **comparison.measuring)
+                unlike = comparison.differences()
             else:
                 *scores, reasons = activity.score_match(job.video_path, info, add_sec, args.output_dir, part_sec)
         scores = (*(np.round(part, NUM_SCORE_DECIMALS) for part in scores), reasons and reasons.rounded())
@@ -113,28 +111,9 @@ def find_scores(
     *scores, reasons = scores
     name = SCORE_NAMES[checkpoint is None]
     point = checkpoint.point if checkpoint else activity.operating_point(scores[1])
-    if unlike and checkpoint and checkpoint.training_statistics:
-        num_matches = checkpoint.training_statistics.num_matches
-        logger.warning(training_statistics.describe_differences(job.video_path, unlike, num_matches))
+    if checkpoint:
+        warn_of_differences(job.video_path, unlike, checkpoint)
     return MatchScores(config.segment_length, *scores, point, *part_sec, name, reasons, unlike)
-
-
-def find_unlike(
-    checkpoint: Checkpoint, meter: StatisticsMeter, info: media.VideoInfo, scored_sec: float
-) -> tuple[str, ...]:
-    """Return what is different in a match from those that a checkpoint was trained with.
-
-    Args:
-        checkpoint: The checkpoint.
-        meter: What was measured while the match was scored.
-        info: The result of `media.probe`.
-        scored_sec: Seconds of the part that was scored.
-    """
-    if checkpoint.training_statistics is None or not meter.pictures:
-        return ()
-    found = meter.statistics(info.frame_rate_fps)
-    differences = training_statistics.find_differences
-    return tuple(differences(checkpoint.training_statistics, found, checkpoint.config, scored_sec))
 
 
 def select_part(job: Job, info: media.VideoInfo, args: argparse.Namespace) -> tuple[float, float]:

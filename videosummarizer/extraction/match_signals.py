@@ -7,7 +7,7 @@ same, so that an interrupted command continues.
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,16 @@ from videosummarizer.atomic_file import atomic_write
 from videosummarizer.dataset import output_folder
 from videosummarizer.extraction import decoding_process, scoring
 from videosummarizer.extraction.progress_bar import progress
+from videosummarizer.extraction.unlike_training import TrainingComparison
 from videosummarizer.training.checkpoint import Checkpoint
-from videosummarizer.untrusted_file import read_limited
+from videosummarizer.untrusted_file import excerpt, read_limited
 
 # The end of the name of the file with a match's signals.
 SIGNALS_SUFFIX = "_signals.npz"
 # The largest such file that is read. It has about a kilobyte per segment.
 MAX_SIGNALS_BYTES = 2**26
+# The arrays of MatchSignals, in their order.
+ARRAYS = ("steps", "modality_steps", "features", "fusion_weights", "reach_steps")
 # The modalities in the order of their scores: `fusion.MODALITIES`, which cannot be imported without loading Keras.
 MODALITIES = ("loudness", "audio", "video")
 
@@ -38,6 +41,7 @@ class MatchSignals:
         features: (num_segments, num_features) float64, in standard deviations of the training set; 0 is its mean.
         fusion_weights: (3,) float64, how much each modality counts in the scores.
         reach_steps: () int64, the number of time steps on either side that a score depends on.
+        unlike_training: What is different from the matches of training, see `training_statistics.find_differences`.
     """
 
     steps: np.ndarray
@@ -45,11 +49,12 @@ class MatchSignals:
     features: np.ndarray
     fusion_weights: np.ndarray
     reach_steps: np.ndarray
+    unlike_training: tuple[str, ...] = ()
 
     @property
     def is_valid(self) -> bool:
         """Return whether shapes and values are possible, also of arrays from a damaged file."""
-        arrays = list(vars(self).values())
+        arrays = [getattr(self, name) for name in ARRAYS]
         if [array.ndim for array in arrays] != [2, 3, 2, 1, 0] or not all(np.isfinite(array).all() for array in arrays):
             return False
         (num_segments, num_steps), num_modalities = self.steps.shape, len(self.fusion_weights)
@@ -90,9 +95,10 @@ def compute_signals(
     from videosummarizer.training import network_features
 
     names = ["steps", *(f"{modality}_steps" for modality in MODALITIES), *network_features.FEATURE_OUTPUTS]
+    comparison = TrainingComparison(checkpoint, info, info.duration_sec)
     with progress("Scoring", info.duration_sec) as add_sec:
-        match = (video_path, info, checkpoint.config)
-        rows = scoring.score_outputs(*match, lambda: (network(), names), add_sec, scratch_dir)
+        match = (video_path, info, checkpoint.config, lambda: (network(), names), add_sec, scratch_dir)
+        rows = scoring.score_outputs(*match, **comparison.measuring)
     scoring.require_finite(rows, video_path)
     reach_steps, num_steps = measure_reach(network())
     scores, features = np.split(rows, [num_steps * (1 + len(MODALITIES))], axis=1)
@@ -103,6 +109,7 @@ def compute_signals(
         features.astype(np.float32),
         np.array(network_features.read_fusion_weights(network())),
         np.array(reach_steps),
+        comparison.differences(),
     )
 
 
@@ -125,7 +132,7 @@ def write_signals(path: Path, made_with: str, signals: MatchSignals) -> None:
         OSError: The file cannot be written.
     """
     content = io.BytesIO()
-    np.savez(content, made_with=np.array(made_with), **asdict(signals))
+    np.savez(content, made_with=np.array(made_with), **vars(signals))
     atomic_write(path, content.getvalue())
 
 
@@ -144,7 +151,8 @@ def read_signals(path: Path, made_with: str, num_segments: int) -> MatchSignals 
         with np.load(io.BytesIO(read_limited(path, MAX_SIGNALS_BYTES)), allow_pickle=False) as file:
             if str(file["made_with"]) != made_with:
                 return None
-            signals = MatchSignals(**{name: file[name] for name in MatchSignals.__annotations__})
+            differences = tuple(excerpt(str(text)) for text in file["unlike_training"])
+            signals = MatchSignals(*(file[name] for name in ARRAYS), differences)
         return signals if signals.is_valid and len(signals.steps) == num_segments else None
     except Exception:  # of a damaged file NumPy raises many types
         return None

@@ -238,3 +238,11 @@ def describe_differences(name: object, differences: Sequence[str], num_matches: 
         f"{name}: unlike the {num_matches} matches that the checkpoint was trained with: {'; '.join(differences)}. Its "
         "scores may be wrong: look through its sections, and train with such matches if you have more of them"
     )
+
+
+def describe_missing(ckpt_path: object) -> str:
+    """Return the note about a checkpoint without statistics that this version can read."""
+    return (
+        f"{ckpt_path}: holds no statistics of the matches that it was trained with, so no warning says whether a match "
+        "is unlike them: train again with at least three matches to have them"
+    )
