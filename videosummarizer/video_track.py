@@ -208,12 +208,22 @@ def decode_to_end(
             break
         last_frame_pts = frame.pts
         yield frame
-    if not is_lossy and (not delay or last_frame_pts >= last_packet_pts):
-        return
+    if is_lossy or (delay and last_frame_pts < last_packet_pts):
+        yield from decode_rest(path, random_access_points, last_frame_pts, start_sec, on_damage)
+
+
+def decode_rest(
+    path: str | os.PathLike,
+    random_access_points: np.ndarray,
+    last_frame_pts: int,
+    start_sec: float,
+    on_damage: Callable[[float], object] | None,
+) -> Iterator[av.VideoFrame]:
+    """Decode the frames behind last_frame_pts with one thread, see `decode_to_end`."""
     with media.open_media(path) as container:
         stream = media.video_stream(container, path)
         stream.codec_context.thread_count = 1
-        rest = demux_from(container, stream, random_access_points, last_frame_pts)
-        for frame in media.decode(rest, start_sec, on_damage):
+        packets = demux_from(container, stream, random_access_points, last_frame_pts)
+        for frame in media.decode(packets, start_sec, on_damage):
             if frame.pts > last_frame_pts:
                 yield frame
