@@ -83,11 +83,7 @@ def render_page(
             are given, for the whole match.
     """
     title = title_of(Path(video_path))
-    ranges = [] if undecided is None else np.asarray(undecided).tolist()
-    if stretches and undecided is None:
-        ranges = [[0, len(video_info.frame_times_sec)]]
-    elif ranges and not stretches:
-        stretches = divide_undecided(ranges, video_info)
+    stretches, undecided_ranges = stretches_to_look_at(stretches, undecided, video_info)
     match = {
         "title": title,
         "labels_name": f"{title}.txt",
@@ -108,7 +104,7 @@ def render_page(
         "sections": np.asarray(sections).tolist(),
         "labelled": None if labelled_sections is None else np.asarray(labelled_sections).tolist(),
         "stretches": list(stretches),
-        "undecided": ranges,
+        "undecided": undecided_ranges,
     }
     return assemble(match)
 
@@ -162,6 +158,20 @@ def match_id(title: str, video_path: str | os.PathLike, video_info: media.VideoI
     digest = hashlib.sha256(f"{title}\n{num_bytes}\n{video_info.duration_sec:.6f}\n".encode())
     digest.update(np.ascontiguousarray(video_info.frame_times_sec, "<f8").tobytes())
     return digest.hexdigest()[:16]
+
+
+def stretches_to_look_at(
+    stretches: Sequence[tuple[int, int, str]], undecided: np.ndarray | None, video_info: media.VideoInfo
+) -> tuple[Sequence[tuple[int, int, str]], list[list[int]]]:
+    """Return the stretches and the undecided time of a page. The arguments are those of `render_page`.
+
+    Where only the stretches are given, the whole match is undecided; where only undecided time is given, the stretches
+    are that time.
+    """
+    if undecided is None:
+        return stretches, [[0, len(video_info.frame_times_sec)]] if stretches else []
+    ranges = np.asarray(undecided).tolist()
+    return stretches or divide_undecided(ranges, video_info), ranges
 
 
 def divide_undecided(ranges: list[list[int]], video_info: media.VideoInfo) -> list[tuple[int, int, str]]:
