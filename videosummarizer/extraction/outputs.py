@@ -255,7 +255,30 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
         result: The match's scores and sections.
         provenance: How and when the result was made; its keys are written between those of the match and the sections.
     """
-    info = result.info
+    info, scores, sections = result.info, result.scores, describe_sections(result)
+    report = {
+        "title": result.title,
+        "duration_sec": info.duration_sec,
+        "frame_rate_fps": info.frame_rate_fps,
+        **provenance,
+        **({} if scores is None else {"threshold": scores.point.threshold, "segment_length": scores.segment_length}),
+        **({} if result.score_name == SCORE_NAMES[0] else {"scores_are": result.score_name}),
+        **({"unlike_training": scores.unlike_training} if scores is not None and scores.unlike_training else {}),
+        "num_sections": len(sections),
+        "sections_sec": total_sec(result.sections_sec),
+        "sections": sections,
+    }
+    text = json.dumps(report, indent=2, ensure_ascii=False).removesuffix("\n}")
+    in_one_line = {} if scores is None else {"step_scores": scores.steps.tolist()}
+    if scores is not None and (reasons := scores.reasons) is not None:
+        in_one_line[f"step_{parts_key(reasons)}"] = by_name(reasons.part_names, reasons.steps)
+        in_one_line["step_measures"] = by_name(reasons.measure_names, reasons.measured)
+    lines = [f',\n  "{name}": {json.dumps(values)}' for name, values in in_one_line.items()]
+    return f"{text}{''.join(lines)}\n}}\n".encode()
+
+
+def describe_sections(result: MatchResult) -> list[dict]:
+    """Return what the JSON file says of each section: frames, times, and the score and reasons where they are known."""
     sections = [
         {
             "start_frame": int(start),
@@ -278,25 +301,7 @@ def write_report(result: MatchResult, provenance: dict) -> bytes:
         for section, parts, words in explained:
             values = np.round(parts, NUM_DECIMALS).tolist()
             section |= {parts_key(reasons): dict(zip(reasons.part_names, values, strict=True)), "words": words}
-    report = {
-        "title": result.title,
-        "duration_sec": info.duration_sec,
-        "frame_rate_fps": info.frame_rate_fps,
-        **provenance,
-        **({} if scores is None else {"threshold": scores.point.threshold, "segment_length": scores.segment_length}),
-        **({} if result.score_name == SCORE_NAMES[0] else {"scores_are": result.score_name}),
-        **({"unlike_training": scores.unlike_training} if scores is not None and scores.unlike_training else {}),
-        "num_sections": len(sections),
-        "sections_sec": total_sec(result.sections_sec),
-        "sections": sections,
-    }
-    text = json.dumps(report, indent=2, ensure_ascii=False).removesuffix("\n}")
-    in_one_line = {} if scores is None else {"step_scores": scores.steps.tolist()}
-    if reasons is not None:
-        in_one_line[f"step_{parts_key(reasons)}"] = by_name(reasons.part_names, reasons.steps)
-        in_one_line["step_measures"] = by_name(reasons.measure_names, reasons.measured)
-    lines = [f',\n  "{name}": {json.dumps(values)}' for name, values in in_one_line.items()]
-    return f"{text}{''.join(lines)}\n}}\n".encode()
+    return sections
 
 
 def parts_key(reasons: Reasons) -> str:
