@@ -338,7 +338,8 @@ def extract_matches(args: argparse.Namespace) -> int:
         if video_path in refused:
             continue
         try:
-            is_complete, result = extract_match(video_path, checkpoint, network, match_args)
+            match = (video_path, checkpoint, network, match_args)
+            is_complete, result = decoding_process.retry_in_software(extract_match, *match)
             results += [result] if args.together else []  # of many matches, the frame times take much memory
         except (BackendError, CheckpointError):
             raise  # the other matches would fail, too

@@ -68,7 +68,7 @@ FURTHER_TEST_FILES = {
     "frame_transform": ["test_fingerprints_placement.py", "test_shots.py"],
     "fusion": ["test_model_training.py", "test_model.py"],
     "hard_cuts": ["test_crop_path.py", "test_thumbnails.py"],
-    "hardware_decoding": ["test_cluster.py"],
+    "hardware_decoding": ["test_cluster.py", "test_hardware_decoding_crashes.py"],
     "hdf5": ["test_checkpoint.py"],
     "hdf5_strings": ["test_checkpoint.py", "test_hostile_checkpoints.py"],
     "inference": ["test_model_scoring.py", "test_run_folder.py", "test_scoring.py", "test_hostile_checkpoints.py"],

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from videosummarizer import hardware_decoding
 from videosummarizer.media import MediaError
 
 
@@ -37,6 +38,15 @@ def end_once(marker, number):
     os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
     return None
+
+
+def end_on_device(number):
+    """End a process that may use a device, and return what another one decodes with."""
+    choice = hardware_decoding.chosen()
+    if not choice.failure:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(60)
+    return choice
 
 
 def report_and_sleep(folder, number):

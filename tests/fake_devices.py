@@ -1,6 +1,9 @@
 """Stand in for devices that decode video. They decode in software, and some do it wrong."""
 
 import errno
+import os
+import signal
+import time
 
 import av
 
@@ -51,6 +54,17 @@ class FailingDevice(EqualDevice):
         if packet.pts is not None and packet.pts * packet.time_base >= self.lost_sec:
             raise av.error.ExternalError(errno.EIO, "out of sessions")
         return super().decode(packet)
+
+
+class CrashingDevice(FailingDevice):
+    """A device whose driver ends the process on the way."""
+
+    def decode(self, packet):
+        try:
+            return super().decode(packet)
+        except av.error.ExternalError:
+            os.kill(os.getpid(), signal.SIGSEGV)
+            time.sleep(60)
 
 
 class FrameDroppingDevice(EqualDevice):

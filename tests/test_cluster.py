@@ -24,6 +24,7 @@ from data_converter import main
 from videosummarizer import hardware_decoding
 from videosummarizer.dataset import cluster, conversion
 from videosummarizer.dataset.input_folder import InputError
+from videosummarizer.hardware_decoding import Choice
 from videosummarizer.worker_processes import Failure
 
 SETTINGS = ["5", "3", "64", "64", "11025", "0"]  # those of docs/convert.md
@@ -234,6 +235,23 @@ def test_a_match_that_ends_its_workers_is_tried_alone_and_reported(dask):
     ]
 
 
+def test_a_match_that_ended_its_workers_is_decoded_in_software(dask):
+    client = Client()
+    submit = client.submit
+
+    def submit_once(*arguments, **more):
+        future = submit(*arguments, **more)
+        if len(client.submitted) == 1:
+            fail(future.outcome, KilledWorker())
+        return future
+
+    client.submit = submit_once
+    with hardware_decoding.using("cuda"):
+        outcomes = list(cluster.Cluster(client, ADDRESS).run(hardware_decoding.chosen, [(), ()]))
+    crash = "no device is used after a crash: 4 workers ended while they converted it, the last one at tcp://b"
+    assert outcomes == [((), Choice("cuda")), ((), Choice("cuda", crash))]
+
+
 def test_an_exception_on_a_worker_is_the_failure_of_its_match(dask):
     client = Client()
     calls = cluster.Cluster(client, ADDRESS).run(end, [(None, 1), (None, 2)])
@@ -268,12 +286,12 @@ def test_workers_decode_as_the_command_says(dask):
     submit = client.submit
 
     def submit_elsewhere(*arguments, **options):
-        hardware_decoding.choose("none")
+        hardware_decoding.choose(Choice("none"))
         return submit(*arguments, **options)
 
     client.submit = submit_elsewhere
     with hardware_decoding.using("cuda"):
-        assert list(cluster.Cluster(client, ADDRESS).run(hardware_decoding.chosen, [()])) == [((), "cuda")]
+        assert list(cluster.Cluster(client, ADDRESS).run(hardware_decoding.chosen, [()])) == [((), Choice("cuda"))]
 
 
 def test_a_scheduler_that_ends_while_matches_are_converted_is_one_line(dask):

@@ -17,6 +17,7 @@ import data_converter
 import highlight_extractor
 import label_finder
 from videosummarizer import hardware_decoding, media, video_track
+from videosummarizer.hardware_decoding import Choice
 from videosummarizer.labelling.thumbnails import read_thumbnails
 from videosummarizer.worker_processes import WorkerPool
 
@@ -333,18 +334,18 @@ def test_a_device_that_no_decoder_uses_is_refused(matches_dir, tmp_path, capsys)
 
 def test_worker_processes_decode_as_the_command_says(real_processes):
     with hardware_decoding.using("cuda"), WorkerPool(1) as pool:
-        assert list(pool.run(hardware_decoding.chosen, [()])) == [((), "cuda")]
+        assert list(pool.run(hardware_decoding.chosen, [()])) == [((), Choice("cuda"))]
     with WorkerPool(1) as pool:
-        assert list(pool.run(hardware_decoding.chosen, [()])) == [((), "none")]
+        assert list(pool.run(hardware_decoding.chosen, [()])) == [((), Choice("none"))]
 
 
 def test_a_process_opens_its_own_device(monkeypatch):
     with hardware_decoding.using("auto"):
         inherited = hardware_decoding.current
-        hardware_decoding.choose("auto")
+        hardware_decoding.choose(Choice("auto"))
         assert hardware_decoding.current is inherited
         monkeypatch.setattr(hardware_decoding.os, "getpid", lambda: inherited.process_id + 1)
-        hardware_decoding.choose("auto")  # as after a fork
+        hardware_decoding.choose(Choice("auto"))  # as after a fork
         assert hardware_decoding.current is not inherited
     assert hardware_decoding.current is None
 
@@ -352,4 +353,4 @@ def test_a_process_opens_its_own_device(monkeypatch):
 def test_the_choice_ends_with_its_context():
     with contextlib.suppress(ValueError), hardware_decoding.using("auto"):
         raise ValueError
-    assert hardware_decoding.chosen() == "none"
+    assert hardware_decoding.chosen() == Choice("none")

@@ -57,19 +57,19 @@ def test_a_call_whose_process_was_killed_is_made_again(tmp_path):
 
 
 def test_calls_that_ended_their_process_are_made_one_by_one_after_all_others():
-    ended, made = Failure("gone", is_process_ended=True), []
+    ended, killed, made = Failure("ended", is_process_ended=True), Failure("killed", is_process_ended=True), []
 
     def outcomes():
-        for name, outcome in (("a", ended), ("b", 2), ("c", Failure("an exception")), ("d", ended)):
+        for name, outcome in (("a", ended), ("b", 2), ("c", Failure("an exception")), ("d", killed)):
             made.append(name)
             yield (name,), outcome
 
-    def run_alone(arguments):
-        made.append(f"{arguments[0]} alone")
+    def run_alone(arguments, crash):
+        made.append(f"{arguments[0]} alone, was {crash}")
         yield arguments, f"{arguments[0]} again"
 
     results = list(retry_ended(outcomes(), run_alone))
-    assert made == ["a", "b", "c", "d", "a alone", "d alone"]
+    assert made == ["a", "b", "c", "d", "a alone, was ended", "d alone, was killed"]
     assert results == [(("b",), 2), (("c",), Failure("an exception")), (("a",), "a again"), (("d",), "d again")]
 
 
@@ -95,10 +95,10 @@ def test_processes_have_one_blas_thread_unless_the_user_asks_for_more(monkeypatc
 def test_fewer_processes_make_all_calls_where_the_system_starts_no_more(monkeypatch):
     started, start = [], worker_processes.Worker
 
-    def start_one():
+    def start_one(crash):
         if started:
             raise OSError(11, "Resource temporarily unavailable")
-        started.append(start())
+        started.append(start(crash=crash))
         return started[0]
 
     monkeypatch.setattr(worker_processes, "Worker", start_one)

@@ -8,6 +8,7 @@ argument `--hwaccel`, and its worker processes inherit the choice. Outside `usin
   are needed and some from the middle are decoded both ways, up to the scaled pixels that would be stored. If a byte
   differs, or if the device fails, the video is decoded in software, and so are all later ones of this process that have
   the same codec, profile, pixel format, size and colours.
+- A process that is started again after a crash decodes in software: the driver of the device may have crashed.
 - A damaged packet, a picture that the device loses, and any other error end decoding on the device. The video is read
   again in software from its beginning, and pictures that the device had delivered are compared (`read_all`).
 - The proof is a sample: damage that no decoder reports, and from which software and device recover differently, is
@@ -23,6 +24,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -78,19 +80,35 @@ def device_names(codec: av.codec.Codec = PROBE_CODEC) -> list[str]:
     return [config.device_type.name for config in codec.hardware_configs if config.is_supported]
 
 
-class HardwareDecoding:
-    """What --hwaccel asks for, and what this process has learned about the device and its videos.
-
-    Args:
-        hwaccel: "auto" or the name of a device.
+@dataclass(frozen=True)
+class Choice:
+    """What decodes in a process, as its command tells it.
 
     Attributes:
+        hwaccel: "auto", "none" or the name of a device.
+        failure: Why no device is used although `hwaccel` allows it, as part of a message; empty if it may be.
+    """
+
+    hwaccel: str = NONE
+    failure: str = ""
+
+
+class HardwareDecoding:
+    """What this process is told to decode with, and what it has learned about the device and its videos.
+
+    Args:
+        choice: Not "none".
+
+    Attributes:
+        hwaccel: "auto" or the name of a device.
+        failure: As of `Choice`.
         process_id: The process that opened the device.
         messages: What `take_messages` returns next.
     """
 
-    def __init__(self, hwaccel: str):
-        self.hwaccel, self.process_id = hwaccel, os.getpid()
+    def __init__(self, choice: Choice):
+        self.choice, self.process_id = choice, os.getpid()
+        self.hwaccel, self.failure = choice.hwaccel, choice.failure
         self.messages: list[str] = []
         self.lock = threading.Lock()
         self.problems: dict[tuple, str] = {}  # "" where a video is read on the device
@@ -98,7 +116,9 @@ class HardwareDecoding:
 
     @functools.cached_property
     def device(self) -> Device | None:
-        """Return the device, None without one."""
+        """Return the device, None without one. After a crash it is not opened."""
+        if self.choice.failure:
+            return None
         errors = []
         for name in device_names() if self.hwaccel == AUTO else [self.hwaccel]:
             try:
@@ -113,7 +133,7 @@ class HardwareDecoding:
     def device_for(self, path: str | os.PathLike, output: tuple, read_some: Callable) -> Device | None:
         """Return the device on which a video is read, None for software. See the function of this name."""
         with self.lock:
-            if self.device is None and self.hwaccel == AUTO:
+            if not self.failure and self.device is None and self.hwaccel == AUTO:
                 return None
             key = key_of(path, output)
             if key not in self.problems:
@@ -124,8 +144,8 @@ class HardwareDecoding:
 
     def find_problem(self, path: str | os.PathLike, output: tuple, read_some: Callable) -> str:
         """Return why a video is not read on the device, an empty text where its pictures are proved equal."""
-        if self.device is None:
-            return self.error
+        if self.failure or self.device is None:
+            return self.failure or self.error
         with media.open_media(path) as container:
             stream = media.video_stream(container, path)
             codec = stream.codec_context
@@ -155,7 +175,8 @@ class HardwareDecoding:
     def add_message(self, path: str | os.PathLike, problem: str) -> None:
         """Say why a video is decoded in software."""
         name = self.device.name if self.device else self.hwaccel
-        self.messages.append(f"{path}: decoded in software, not on {name} ({problem})")
+        place = "" if name == AUTO else f", not on {name}"
+        self.messages.append(f"{path}: decoded in software{place} ({problem})")
 
     def report_failure(self, path: str | os.PathLike, output: tuple, error: Exception) -> None:
         """Let a video be decoded in software from now on, as the device has failed in the middle of it."""
@@ -196,36 +217,41 @@ def using(hwaccel: str) -> Iterator[None]:
         hwaccel: "auto", "none" or the name of a device.
     """
     global current
-    before, current = current, None if hwaccel == NONE else HardwareDecoding(hwaccel)
+    before, current = current, None if hwaccel == NONE else HardwareDecoding(Choice(hwaccel))
     try:
         yield
     finally:
         current = before
 
 
-def choose(hwaccel: str) -> None:
-    """Decode as --hwaccel says in this process from now on, with all that it knows about the device already."""
+def choose(choice: Choice) -> None:
+    """Decode in this process as a choice says from now on, with all that it knows about the device already."""
     global current
-    if hwaccel == NONE:
+    if choice.hwaccel == NONE:
         current = None
-    elif current is None or (current.hwaccel, current.process_id) != (hwaccel, os.getpid()):
-        current = HardwareDecoding(hwaccel)
+    elif current is None or (current.choice, current.process_id) != (choice, os.getpid()):
+        current = HardwareDecoding(choice)
 
 
-def chosen() -> str:
-    """Return what --hwaccel says in this process."""
-    return current.hwaccel if current else NONE
+def chosen(crash: str = "") -> Choice:
+    """Return what this process decodes with.
+
+    Args:
+        crash: How a process ended that did so. Then software decodes.
+    """
+    choice = current.choice if current else Choice()
+    return replace(choice, failure=f"no device is used after a crash: {crash}") if crash else choice
 
 
-def call(hwaccel: str, function: Callable, *arguments):
+def call(choice: Choice, function: Callable, *arguments):
     """Call a function in a process that `choose` may not have been called in."""
-    choose(hwaccel)
+    choose(choice)
     return function(*arguments)
 
 
 def is_named() -> bool:
     """Return whether --hwaccel names a device."""
-    return chosen() not in (AUTO, NONE)
+    return chosen().hwaccel not in (AUTO, NONE)
 
 
 def require_device() -> None:

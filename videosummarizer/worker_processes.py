@@ -1,7 +1,8 @@
 """Run a function for many inputs in worker processes, so that an input that ends its process costs no other input.
 
 A decoder can crash on a damaged file, and the system kills processes when memory runs out. Such a call is made again
-once all others are finished, alone in a new process. If that ends too, the call is reported as failed.
+once all others are finished, alone in a new process. If that ends too, the call is reported as failed. Processes that
+are started after a crash decode in software, because the driver of a device may have crashed (hardware_decoding.py).
 """
 
 import faulthandler
@@ -58,13 +59,14 @@ def describe_end(exit_code: int) -> str:
 
 
 def retry_ended(
-    outcomes: Iterable[tuple[tuple, object]], run_alone: Callable[[tuple], Iterator[tuple[tuple, object]]]
+    outcomes: Iterable[tuple[tuple, object]], run_alone: Callable[[tuple, str], Iterator[tuple[tuple, object]]]
 ) -> Iterator[tuple[tuple, object]]:
     """Make calls that ended their process once more, one by one, after all others.
 
     Args:
         outcomes: arguments and outcome of each call.
-        run_alone: makes a call while no other one is made, and yields its arguments and outcome.
+        run_alone: makes a call while no other one is made, and yields its arguments and outcome. It takes the
+            arguments, and how the process of the call ended.
 
     Yields:
         Arguments and outcome of each call.
@@ -72,11 +74,11 @@ def retry_ended(
     ended = []
     for arguments, outcome in outcomes:
         if isinstance(outcome, Failure) and outcome.is_process_ended:
-            ended.append(arguments)
+            ended.append((arguments, outcome.reason))
         else:
             yield arguments, outcome
-    for arguments in ended:
-        yield from run_alone(arguments)
+    for arguments, crash in ended:
+        yield from run_alone(arguments, crash)
 
 
 @contextmanager
@@ -100,13 +102,14 @@ class Worker:
     Args:
         answer: called in the process with its connection, the function and the arguments of each call; it sends what
             comes of the call. By default that is one outcome.
+        crash: how a process ended whose place this one takes. Then it decodes in software.
     """
 
-    def __init__(self, answer: Callable[[connection.Connection, Callable, tuple], None] | None = None):
+    def __init__(self, answer: Callable[[connection.Connection, Callable, tuple], None] | None = None, crash: str = ""):
         context = multiprocessing.get_context("spawn")
         self.connection, their_connection = context.Pipe()
         self.stack_traces, their_stack_traces = context.Pipe(duplex=False)
-        arguments = (their_connection, their_stack_traces, answer or send_outcome, hardware_decoding.chosen())
+        arguments = (their_connection, their_stack_traces, answer or send_outcome, hardware_decoding.chosen(crash))
         self.process = context.Process(target=serve_calls, args=arguments, daemon=True)
         try:
             with interruption.defer_sigint(), one_blas_thread():
@@ -146,11 +149,16 @@ class WorkerPool:
 
     Args:
         num_processes: how many calls are made at the same time.
+
+    Attributes:
+        idle: the processes that make no call.
+        crash: how a process ended during the calls of `run`, empty if none did.
     """
 
     def __init__(self, num_processes: int):
         self.num_processes = num_processes
         self.idle: list[Worker] = []
+        self.crash = ""
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -190,6 +198,7 @@ class WorkerPool:
                         outcome = worker.receive()
                         if isinstance(outcome, Failure) and outcome.is_process_ended:
                             worker.stop()
+                            self.crash = outcome.reason
                         else:
                             self.idle.append(worker)
                         yield arguments, outcome
@@ -197,10 +206,14 @@ class WorkerPool:
                 for worker, _ in busy.values():
                     worker.stop()
 
-        def run_alone(arguments: tuple) -> Iterator[tuple[tuple, object]]:
+        def run_alone(arguments: tuple, crash: str) -> Iterator[tuple[tuple, object]]:
             self.stop_idle()  # a new process makes the call, and no other one takes memory
+            self.crash = crash
             yield from run_together([arguments])
 
+        if self.crash:  # in calls of another function, which may not have used a device
+            self.stop_idle()
+            self.crash = ""
         yield from retry_ended(run_together(calls), run_alone)
 
     def start_call(
@@ -214,7 +227,7 @@ class WorkerPool:
         If no further process can be started, those that are busy make all calls.
         """
         try:
-            worker = self.idle.pop() if self.idle else Worker()
+            worker = self.idle.pop() if self.idle else Worker(crash=self.crash)
         except OSError as error:
             if not busy:
                 raise OSError(
@@ -232,7 +245,10 @@ class WorkerPool:
 
 
 def serve_calls(
-    calls: connection.Connection, stack_traces: connection.Connection, answer: Callable, hwaccel: str
+    calls: connection.Connection,
+    stack_traces: connection.Connection,
+    answer: Callable,
+    choice: hardware_decoding.Choice,
 ) -> None:
     """Make the calls that arrive, until the other end is closed. This runs in a worker process.
 
@@ -240,9 +256,9 @@ def serve_calls(
         calls: takes functions with their arguments, and sends outcomes.
         stack_traces: sends the stack trace of the thread in which a crash ends this process.
         answer: as for `Worker`.
-        hwaccel: as for `hardware_decoding.choose`.
+        choice: as for `hardware_decoding.choose`.
     """
-    hardware_decoding.choose(hwaccel)
+    hardware_decoding.choose(choice)
     if os.name == "posix":
         # That of one thread fits into the pipe, which nobody reads before the process has ended.
         faulthandler.enable(stack_traces.fileno(), all_threads=False)

@@ -146,16 +146,24 @@ class Cluster:
             InputError: all workers or the scheduler have ended.
         """
         yield from retry_ended(
-            self.run_together(function, calls), lambda arguments: self.run_together(function, [arguments])
+            self.run_together(function, calls), lambda arguments, crash: self.run_together(function, [arguments], crash)
         )
 
-    def run_together(self, function: Callable, calls: Iterable[tuple]) -> Iterator[tuple[tuple, object]]:
-        """Make calls on all workers, which decode as the `--hwaccel` of this process says."""
+    def run_together(
+        self, function: Callable, calls: Iterable[tuple], crash: str = ""
+    ) -> Iterator[tuple[tuple, object]]:
+        """Make calls on all workers, which decode as the `--hwaccel` of this process says, after a crash in software.
+
+        Args:
+            function: makes a call.
+            calls: the arguments of each call.
+            crash: how workers ended that made these calls before, empty for the first time.
+        """
         from dask.distributed import wait
 
-        hwaccel, pending = hardware_decoding.chosen(), {}
+        choice, pending = hardware_decoding.chosen(crash), {}
         for call in calls:
-            pickled = pickle.dumps(Call(hardware_decoding.call, (hwaccel, function, *call)))
+            pickled = pickle.dumps(Call(hardware_decoding.call, (choice, function, *call)))
             pending[self.client.submit(pickle.loads, pickled, pure=False)] = call
         try:
             while pending:

@@ -1,17 +1,18 @@
 """Decode matches in a process of their own, so that a decoder that dies by a signal costs only its match.
 
 The network stays in the main process, which receives sampled frames and audio. After a crash, the process is started
-again. Outside the context `running`, everything is decoded in this process.
+again, and decodes in software, because the driver of a device may have crashed (hardware_decoding.py). Outside the
+context `running`, everything is decoded in this process.
 """
 
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from multiprocessing import connection
 from multiprocessing.pool import ExceptionWithTraceback, RemoteTraceback
 from pathlib import Path
 
-from videosummarizer import media
+from videosummarizer import hardware_decoding, media
 from videosummarizer.atomic_file import discard
 from videosummarizer.error_messages import describe_exception
 from videosummarizer.worker_processes import Failure, Worker
@@ -25,10 +26,12 @@ class DecodingProcess:
 
     Attributes:
         idle: The process while it makes no call, None during a call and before the first one.
+        crash: How a process ended during a call, empty if none did.
     """
 
     def __init__(self):
         self.idle: Worker | None = None
+        self.crash = ""
 
     def iterate(self, video_path: Path, function: Callable, arguments: tuple, reports: bool) -> Iterator:
         """Yield what a call yields or reports, and return what it returns; see `iterate` and `call`.
@@ -40,7 +43,7 @@ class DecodingProcess:
         worker, kind = self.start_call((function, (reports, *arguments))), None
         try:
             while True:
-                kind, value = receive(worker, video_path)
+                kind, value = self.receive(worker, video_path)
                 if kind == RESULT:
                     return value
                 if kind == ERROR:
@@ -54,32 +57,32 @@ class DecodingProcess:
 
     def start_call(self, function_call: tuple) -> Worker:
         """Return the process, to which a call was sent."""
-        worker, self.idle = self.idle or Worker(send_items), None
+        worker, self.idle = self.idle or Worker(send_items, self.crash), None
         try:
             worker.connection.send(function_call)
         except OSError:  # it ended after its last call
             worker.stop()
-            worker = Worker(send_items)
+            worker = Worker(send_items, self.crash)
             worker.connection.send(function_call)
         return worker
+
+    def receive(self, worker: Worker, video_path: Path) -> tuple[str, object]:
+        """Return the kind and the value of what the process sends next.
+
+        Raises:
+            media.ProcessError: The process has ended.
+        """
+        message = worker.receive()
+        if isinstance(message, Failure):
+            self.crash = message.reason
+            cause = RemoteTraceback(message.traceback) if message.traceback else None
+            raise media.ProcessError(message.describe(video_path, "cannot be decoded")) from cause
+        return message
 
     def stop(self) -> None:
         """End the process if it makes no call. Calls end it when their iterator is closed."""
         if self.idle:
             self.idle.stop()
-
-
-def receive(worker: Worker, video_path: Path) -> tuple[str, object]:
-    """Return the kind and the value of what the process sends next.
-
-    Raises:
-        media.ProcessError: The process has ended.
-    """
-    message = worker.receive()
-    if isinstance(message, Failure):
-        cause = RemoteTraceback(message.traceback) if message.traceback else None
-        raise media.ProcessError(message.describe(video_path, "cannot be decoded")) from cause
-    return message
 
 
 # The process of the context that is entered.
@@ -130,6 +133,24 @@ def call(video_path: Path, function: Callable, *arguments, on_progress: Callable
         return function(*arguments, *filter(None, (on_progress,)))
     with closing(current.iterate(video_path, function, arguments, on_progress is not None)) as items:
         return pass_all(items, on_progress)
+
+
+def retry_in_software(function: Callable, *arguments):
+    """Call a function that uses the process. If that ends and may have used a device, call the function once more.
+
+    The process that replaces it decodes in software.
+
+    Args:
+        function: One that can be called again.
+        arguments: Those of the call.
+
+    Raises:
+        media.ProcessError: The process ended again.
+    """
+    if current and not current.crash and hardware_decoding.chosen().hwaccel != hardware_decoding.NONE:
+        with suppress(media.ProcessError):
+            return function(*arguments)
+    return function(*arguments)
 
 
 def write(video_path: Path, path: Path, function: Callable, *arguments, on_progress: Callable[[float], object]) -> None:
