@@ -72,6 +72,8 @@ def train(
     """
     run = start_run(args, loader)
     total, initial = args.epochs * len(run.batches), len(run.history) * len(run.batches)
+    if run.is_main_process:
+        print(run.describe())
     bar = tqdm(total=total, initial=initial, desc="Training", unit="batch", disable=not run.is_main_process)
     with bar, logging_redirect_tqdm():
         try:

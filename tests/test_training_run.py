@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import main as trainer
 from videosummarizer.evaluation import plots
-from videosummarizer.training import inference, optimization, validation
+from videosummarizer.training import compiled_steps, inference, optimization, training_run, validation
 from videosummarizer.training.checkpoint import read_checkpoint_attributes
 from videosummarizer.training.training_statistics import summarise
 
@@ -183,6 +183,22 @@ def test_the_progress_bar_counts_batches(play):
     script = play([scores_with(0.7)] * 2, "--batch_size", "8", "--resume", first_epoch=2)
     (bar,) = script.bars
     assert (bar["total"], bar["initial"], bar["n"]) == (8, 4, 6)
+
+
+def test_what_was_chosen_for_the_dataset_and_the_device_is_printed(play, monkeypatch, capsys):
+    monkeypatch.setattr(inference, "reach_steps", lambda network: 15)  # of half a second each
+    play([scores_with(0.7)] * 2, "--batch_size", "8")
+    assert (
+        "Training for 2 epochs of 4 steps, with a learning rate of 0.0015, on the CPU (tensorflow)\n"
+        "A step trains on 1 sequence of 8 segments; a score depends on 7.5 s to either side\n"
+    ) in capsys.readouterr().out
+    for module in (training_run, compiled_steps):
+        monkeypatch.setattr(module, "has_accelerator", lambda: True)
+    play([scores_with(0.7)], "--overwrite")
+    assert (
+        "Training for 1 epoch of 2 steps, with a learning rate of 0.0015, on an accelerator (tensorflow, 8 steps in a "
+        "call)\nA step trains on 2 sequences of 15 segments; "
+    ) in capsys.readouterr().out
 
 
 def test_whoever_trains_is_told_of_each_epoch(small_network, dataset_dir, tmp_path, monkeypatch):

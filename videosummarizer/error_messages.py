@@ -19,8 +19,8 @@ def describe_exception(error: BaseException) -> str:
 
 
 def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun: "1 match", "2 matches"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('ch') else 's'}"
+    """Return a number with its noun: "1 match", "2 matches", "2 epochs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('tch') else 's'}"
 
 
 def first_line(error: BaseException) -> str:

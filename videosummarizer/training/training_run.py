@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from videosummarizer.atomic_file import atomic_write
-from videosummarizer.error_messages import describe_exception
+from videosummarizer.error_messages import count_of, describe_exception
 from videosummarizer.evaluation import plots
 from videosummarizer.training import (
     calibration,
@@ -24,7 +24,7 @@ from videosummarizer.training import (
 )
 from videosummarizer.training.checkpoint import read_checkpoint_attributes
 from videosummarizer.training.fusion import UNIMODAL_OUTPUTS, LateFusion
-from videosummarizer.training.keras_backend import keras
+from videosummarizer.training.keras_backend import has_accelerator, keras
 from videosummarizer.training.validation import TrainingError
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,19 @@ class TrainingRun:
         self.event_log = run_folder.make_event_log(ckpt_dir / "logs" / self.name)
         with self.tolerating_errors("logs"):
             self.event_log.set_model(network)
+
+    def describe(self) -> str:
+        """Return what is printed before training: what was chosen for the dataset and the device."""
+        batches, num_calls = self.batches, self.steps.steps_per_call
+        epochs, steps = count_of(self.settings["--epochs"], "epoch"), count_of(len(batches), "step")
+        sequences = f"{count_of(batches.num_sequences, 'sequence')} of {count_of(batches.sequence_length, 'segment')}"
+        device = "an accelerator" if has_accelerator() else "the CPU"
+        reach_sec = inference.reach_steps(self.network) * self.loader.config.segment_length / self.loader.num_steps
+        return (
+            f"Training for {epochs} of {steps}, with a learning rate of {self.settings['--learning_rate']:g}, "
+            f"on {device} ({keras.backend.backend()}{f', {num_calls} steps in a call' if num_calls > 1 else ''})\n"
+            f"A step trains on {sequences}; a score depends on {reach_sec:g} s to either side"
+        )
 
     def run_epoch(self, on_batch: Callable[[], object]) -> None:
         """Train for one epoch, then validate the averaged weights and save what they improve.
