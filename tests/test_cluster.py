@@ -247,9 +247,10 @@ def test_a_match_that_ended_its_workers_is_decoded_in_software(dask):
 
     client.submit = submit_once
     with hardware_decoding.using("cuda"):
+        choice = hardware_decoding.chosen()
         outcomes = list(cluster.Cluster(client, ADDRESS).run(hardware_decoding.chosen, [(), ()]))
     crash = "no device is used after a crash: 4 workers ended while they converted it, the last one at tcp://b"
-    assert outcomes == [((), Choice("cuda")), ((), Choice("cuda", crash))]
+    assert outcomes == [((), choice), ((), Choice("cuda", crash, choice.run_id))]
 
 
 def test_an_exception_on_a_worker_is_the_failure_of_its_match(dask):
@@ -291,7 +292,8 @@ def test_workers_decode_as_the_command_says(dask):
 
     client.submit = submit_elsewhere
     with hardware_decoding.using("cuda"):
-        assert list(cluster.Cluster(client, ADDRESS).run(hardware_decoding.chosen, [()])) == [((), Choice("cuda"))]
+        choice = hardware_decoding.chosen()
+        assert list(cluster.Cluster(client, ADDRESS).run(hardware_decoding.chosen, [()])) == [((), choice)]
 
 
 def test_a_scheduler_that_ends_while_matches_are_converted_is_one_line(dask):

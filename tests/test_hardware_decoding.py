@@ -248,16 +248,57 @@ def test_a_damaged_video_is_read_in_software_and_others_of_its_kind_are_not(tmp_
     assert received_sec == expected_sec == {0, 2}
 
 
-def test_damage_behind_the_compared_pictures_is_found(tmp_path, install):
+def test_damage_behind_the_compared_pictures_is_found_and_the_device_decodes_other_videos(tmp_path, install):
     damaged = write_damaged(tmp_path / "damaged.mp4", [125])
+    intact = write_damaged(tmp_path / "intact.mp4", [])
     received_sec = set()
     device = install("EqualDevice")
     with hardware_decoding.using("auto"):
         received = read_frames(damaged, received_sec)
         assert len(hardware_decoding.take_messages()[1]) == 1
+        assert (num_packets := device.num_packets) > 125
+        read_frames(intact)
+        assert device.num_packets > num_packets
+        assert hardware_decoding.take_messages() == ([], [])
     np.testing.assert_array_equal(received, read_frames(damaged))
     assert received_sec == {4}
-    assert device.num_packets > 125
+
+
+def test_a_device_that_was_lost_is_not_tried_again_by_the_same_command(matches_dir, install):
+    first, second = (matches_dir / f"{title}.mp4" for title in ("first", "second"))
+    device = install("FailingDevice")
+    device.lost_sec = np.inf
+    with hardware_decoding.using("cuda"):
+        read_frames(first)
+        assert hardware_decoding.take_messages() == ([], [])
+        device.lost_sec = fake_devices.FAILURE_SEC
+        read_frames(second)
+        num_packets = device.num_packets
+        for path in (first, second):  # also a video that was proved before
+            read_frames(path)
+        assert device.num_packets == num_packets
+        assert hardware_decoding.take_messages()[0] == [
+            f"{second}: decoded in software, not on cuda (a packet does not decode: ExternalError: [Errno 5] out of "
+            "sessions)",
+            f"{first}: decoded in software, not on cuda (the device failed before: a packet does not decode: "
+            "ExternalError: [Errno 5] out of sessions)",
+        ]
+
+
+def test_a_process_that_outlives_a_command_proves_videos_again_for_the_next_one(matches_dir, install, monkeypatch):
+    """The workers of a cluster do."""
+    monkeypatch.setattr(hardware_decoding, "current", None)
+    device, path, messages = install("FailingDevice"), matches_dir / "first.mp4", []
+    for lost_sec, change in ((fake_devices.FAILURE_SEC, list), (np.inf, list), (np.inf, lambda frames: frames[:-1])):
+        device.lost_sec, device.change = lost_sec, staticmethod(change)
+        with hardware_decoding.using("cuda"):
+            choice = hardware_decoding.chosen()
+        for _ in range(2):
+            hardware_decoding.call(choice, read_frames, path)
+        messages.append(hardware_decoding.take_messages()[0])
+    assert [len(part) for part in messages] == [1, 0, 1]
+    assert "a packet does not decode" in messages[0][0]
+    assert "a picture is missing" in messages[2][0]
 
 
 class Packet(bytes):
@@ -334,7 +375,9 @@ def test_a_device_that_no_decoder_uses_is_refused(matches_dir, tmp_path, capsys)
 
 def test_worker_processes_decode_as_the_command_says(real_processes):
     with hardware_decoding.using("cuda"), WorkerPool(1) as pool:
-        assert list(pool.run(hardware_decoding.chosen, [()])) == [((), Choice("cuda"))]
+        choice = hardware_decoding.chosen()
+        assert choice.hwaccel == "cuda"
+        assert list(pool.run(hardware_decoding.chosen, [()])) == [((), choice)]
     with WorkerPool(1) as pool:
         assert list(pool.run(hardware_decoding.chosen, [()])) == [((), Choice("none"))]
 
@@ -342,10 +385,10 @@ def test_worker_processes_decode_as_the_command_says(real_processes):
 def test_a_process_opens_its_own_device(monkeypatch):
     with hardware_decoding.using("auto"):
         inherited = hardware_decoding.current
-        hardware_decoding.choose(Choice("auto"))
+        hardware_decoding.choose(inherited.choice)
         assert hardware_decoding.current is inherited
         monkeypatch.setattr(hardware_decoding.os, "getpid", lambda: inherited.process_id + 1)
-        hardware_decoding.choose(Choice("auto"))  # as after a fork
+        hardware_decoding.choose(inherited.choice)  # as after a fork
         assert hardware_decoding.current is not inherited
     assert hardware_decoding.current is None
 

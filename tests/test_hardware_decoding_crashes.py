@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import fake_devices
@@ -18,7 +19,6 @@ import highlight_extractor
 import label_finder
 from videosummarizer import hardware_decoding
 from videosummarizer.extraction import decoding_process
-from videosummarizer.hardware_decoding import Choice
 from videosummarizer.media import ProcessError
 from videosummarizer.worker_processes import WorkerPool
 
@@ -100,16 +100,17 @@ def test_the_label_finder_decodes_in_software(tmp_path, plain_edit, crashing_dri
 
 
 def test_processes_of_a_pool_use_no_device_after_a_crash_until_the_next_run():
-    software = Choice("cuda", f"{REASON}SIGSEGV")
     with hardware_decoding.using("cuda"), WorkerPool(1) as pool:
+        choice = hardware_decoding.chosen()
+        software = replace(choice, failure=f"{REASON}SIGSEGV")
         assert list(pool.run(end_on_device, [(1,), (2,)])) == [((2,), software), ((1,), software)]
-        assert list(pool.run(hardware_decoding.chosen, [()])) == [((), Choice("cuda"))]
+        assert list(pool.run(hardware_decoding.chosen, [()])) == [((), choice)]
 
 
 def test_the_decoding_process_uses_no_device_after_a_crash():
-    software = Choice("auto", f"{REASON}SIGSEGV")
+    match = Path("match.mp4")
     with hardware_decoding.using("auto"), decoding_process.running():
-        match = Path("match.mp4")
+        software = replace(hardware_decoding.chosen(), failure=f"{REASON}SIGSEGV")
         assert decoding_process.retry_in_software(decoding_process.call, match, end_on_device, 1) == software
         assert decoding_process.call(match, end_on_device, 2) == software
 

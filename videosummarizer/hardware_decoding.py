@@ -8,6 +8,8 @@ argument `--hwaccel`, and its worker processes inherit the choice. Outside `usin
   are needed and some from the middle are decoded both ways, up to the scaled pixels that would be stored. If a byte
   differs, or if the device fails, the video is decoded in software, and so are all later ones of this process that have
   the same codec, profile, pixel format, size and colours.
+- A device that fails although the video is not damaged is not used again by this process until the command ends. The
+  next command proves all videos again, also in processes that live longer, such as the workers of a cluster.
 - A process that is started again after a crash decodes in software: the driver of the device may have crashed.
 - A damaged packet, a picture that the device loses, and any other error end decoding on the device. The video is read
   again in software from its beginning, and pictures that the device had delivered are compared (`read_all`).
@@ -21,6 +23,7 @@ import functools
 import heapq
 import os
 import threading
+import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +49,10 @@ NUM_COMPARED = 3
 
 class DeviceError(Exception):
     """A device cannot be opened, or cannot decode a video; the message says why."""
+
+
+class DamageError(DeviceError):
+    """A device cannot decode a video because that is damaged. It may decode others."""
 
 
 class Device:
@@ -87,10 +94,12 @@ class Choice:
     Attributes:
         hwaccel: "auto", "none" or the name of a device.
         failure: Why no device is used although `hwaccel` allows it, as part of a message; empty if it may be.
+        run_id: Differs from command to command.
     """
 
     hwaccel: str = NONE
     failure: str = ""
+    run_id: str = ""
 
 
 class HardwareDecoding:
@@ -101,7 +110,7 @@ class HardwareDecoding:
 
     Attributes:
         hwaccel: "auto" or the name of a device.
-        failure: As of `Choice`.
+        failure: As of `Choice`; changes when the device fails.
         process_id: The process that opened the device.
         messages: What `take_messages` returns next.
     """
@@ -136,7 +145,7 @@ class HardwareDecoding:
             if not self.failure and self.device is None and self.hwaccel == AUTO:
                 return None
             key = key_of(path, output)
-            if key not in self.problems:
+            if key not in self.problems or (self.failure and not self.problems[key]):
                 self.problems[key] = self.find_problem(path, output, read_some)
                 if self.problems[key]:
                     self.add_message(path, self.problems[key])
@@ -167,7 +176,7 @@ class HardwareDecoding:
             is_equal = len(expected) == len(received) and all(map(np.array_equal, expected, received))
             problem = "" if is_equal else "its pictures differ from those of software"
         except Exception as error:  # also of PyAV: software decodes whatever the device does not
-            problem = describe_exception(error)
+            problem = describe_failure(error)
         if problem and not damaged_sec:
             self.problems_of_kinds[kind] = problem
         return problem
@@ -179,12 +188,22 @@ class HardwareDecoding:
         self.messages.append(f"{path}: decoded in software{place} ({problem})")
 
     def report_failure(self, path: str | os.PathLike, output: tuple, error: Exception) -> None:
-        """Let a video be decoded in software from now on, as the device has failed in the middle of it."""
+        """Let a video be decoded in software from now on, as the device has failed in the middle of it.
+
+        If it is not because of damage in the video, all others are decoded in software as well.
+        """
         with self.lock:
+            if isinstance(error, DeviceError) and not isinstance(error, DamageError):
+                self.failure = f"the device failed before: {error}"
             key = key_of(path, output)
             if not self.problems.get(key):
-                self.problems[key] = describe_exception(error)
+                self.problems[key] = describe_failure(error)
                 self.add_message(path, self.problems[key])
+
+
+def describe_failure(error: Exception) -> str:
+    """Return why a device does not decode a video, as part of a message."""
+    return str(error) if isinstance(error, DeviceError) else describe_exception(error)
 
 
 def key_of(path: str | os.PathLike, output: tuple) -> tuple:
@@ -217,7 +236,7 @@ def using(hwaccel: str) -> Iterator[None]:
         hwaccel: "auto", "none" or the name of a device.
     """
     global current
-    before, current = current, None if hwaccel == NONE else HardwareDecoding(Choice(hwaccel))
+    before, current = current, None if hwaccel == NONE else HardwareDecoding(Choice(hwaccel, run_id=uuid.uuid4().hex))
     try:
         yield
     finally:
@@ -358,21 +377,23 @@ def decode(device: Device, packets: Iterator[av.Packet]) -> Iterator[av.VideoFra
         The frames in the order of display, still on the device.
 
     Raises:
-        DeviceError: A packet is damaged or does not decode, or its picture is missing.
+        DamageError: A packet is damaged, or its picture is missing.
+        DeviceError: The device fails.
     """
     expected_pts: list[int] = []  # a heap
     for packet in packets:
         if packet.is_corrupt or is_zeroed(packet):
-            raise DeviceError("the video is damaged")
+            raise DamageError("the video is damaged")
         if packet.pts is not None and not packet.is_discard:
             heapq.heappush(expected_pts, packet.pts)
         try:
             frames = device.decode(packet)
         except av.error.FFmpegError as error:
-            raise DeviceError(f"a packet does not decode: {describe_exception(error)}") from error
+            error_type = DamageError if isinstance(error, av.error.InvalidDataError) else DeviceError
+            raise error_type(f"a packet does not decode: {describe_exception(error)}") from error
         for frame in frames:
             if frame.is_corrupt or not expected_pts or heapq.heappop(expected_pts) != frame.pts:
-                raise DeviceError("a picture is missing or damaged")
+                raise DamageError("a picture is missing or damaged")
             yield frame
     if expected_pts:
-        raise DeviceError("pictures at the end are missing")
+        raise DamageError("pictures at the end are missing")
