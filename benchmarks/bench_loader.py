@@ -59,6 +59,13 @@ print(seconds, int(peak_kb) / 1000, sum(loader.num_segments.values()))
 """
 
 
+def convert_samples(settings: list[str], dataset: Path) -> Path:
+    """Convert data/raw with the given segment length, rates, size and MFCC flag, and return the dataset."""
+    command = [sys.executable, ROOT / "data_converter.py", ROOT / "data/raw", *settings, dataset]
+    subprocess.run(command, check=True, capture_output=True)
+    return dataset
+
+
 def make_dataset(folder: Path) -> Path:
     """Write a dataset of NUM_SEGMENTS segments of one frame, as hard links."""
     config = DataConfig(1, 1, 2, 2, 2, False)
@@ -226,9 +233,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         dataset = args.data_dir
         if dataset is None and args.parts != ["open"]:
-            dataset = Path(scratch) / "dataset"
-            command = [sys.executable, ROOT / "data_converter.py", ROOT / "data/raw", *EXAMPLE_1, dataset]
-            subprocess.run(command, check=True, capture_output=True)
+            dataset = convert_samples(EXAMPLE_1, Path(scratch) / "dataset")
         return 0 if all([PARTS[part](Path(scratch), dataset) for part in args.parts]) else 1
 
 

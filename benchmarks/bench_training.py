@@ -11,7 +11,6 @@ accelerator it is to train on at least 4,000 segments per second.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -21,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import main as training  # noqa: E402
-from benchmarks.bench_loader import median_seconds  # noqa: E402
+from benchmarks.bench_loader import convert_samples, median_seconds  # noqa: E402
 
 MAX_RATIO, MIN_SEGMENTS_PER_SEC = 1.00, 4000
 NUM_EPOCHS = 7
@@ -91,11 +90,7 @@ def main() -> int:
     parser.add_argument("--batch_size", type=int, help="Segments per batch (default: as main.py).")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        dataset = args.data_dir
-        if dataset is None:
-            dataset = Path(scratch) / "dataset"
-            command = [sys.executable, ROOT / "data_converter.py", ROOT / "data/raw", *CONVERSION, dataset]
-            subprocess.run(command, check=True, capture_output=True)
+        dataset = args.data_dir or convert_samples(CONVERSION, Path(scratch) / "dataset")
         return 0 if measure(dataset, args.batch_size) else 1
 
 
