@@ -18,6 +18,7 @@ from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import label_choice, match_signals
 from videosummarizer.extraction.match_signals import MatchSignals
+from videosummarizer.extraction.reasons import Reasons
 from videosummarizer.training import inference, network_features
 from videosummarizer.training.checkpoint import (
     CheckpointError,
@@ -39,7 +40,9 @@ def signals_of(title):
     steps = np.array(STEPS[title])[:, np.newaxis]
     modality_steps = np.stack([steps, steps, 1 - steps], axis=1)
     features = np.eye(5, 4) + {"sure": 0.0, "doubtful": 5.0, "경기": -4.0}[title]
-    return MatchSignals(steps, modality_steps, features, np.array([0.0, 1.0, 0.5]), np.array(2))
+    parts = np.stack([steps - 0.5, 2 * steps], axis=2)
+    reasons = Reasons(("audio", "video"), parts[:, 0], parts, ("motion",), 9 * steps[..., np.newaxis])
+    return MatchSignals(steps, modality_steps, features, np.array([0.0, 1.0, 0.5]), np.array(2), reasons)
 
 
 @pytest.fixture
@@ -117,6 +120,15 @@ def test_a_page_proposes_the_sections_that_are_found_in_its_stretches(run):
         assert np.array_equal(proposed, is_chosen & is_found), title
     pages = [match_of_page(path) for path in run.out.glob("*.html")]
     assert [[0, 60]] in [page["sections"] for page in pages]  # across two stretches
+
+
+def test_a_page_shows_what_the_scores_are_made_of(run):
+    for _ in range(2):  # the second time, the signals are those of the first one
+        assert run() == 0
+        page = match_of_page(run.out / "doubtful_label_next.html")
+        why = signals_of("doubtful").reasons
+        assert page["reasons"]["parts"] == {"audio": why.steps[:, 0, 0].tolist(), "video": why.steps[:, 0, 1].tolist()}
+        assert [measure["values"] for measure in page["reasons"]["measures"]] == [why.measured[:, 0, 0].tolist()]
 
 
 def test_the_same_command_continues_with_what_is_scored(run, monkeypatch):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from clips import tone, write_clip
+from scipy.special import expit
 from small_network import build_small_network
 
 from model import build_model
@@ -14,6 +15,7 @@ from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.evaluation.operating_point import OperatingPoint
 from videosummarizer.extraction import match_signals
 from videosummarizer.extraction.match_signals import read_signals
+from videosummarizer.extraction.measures import MEASURES
 from videosummarizer.training import fusion
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError
 from videosummarizer.training.inference import reach_steps
@@ -115,6 +117,12 @@ def test_the_signals_of_a_match_are_the_outputs_of_the_network(network, clip_pat
     logits = np.log(clipped / (1 - clipped))
     fused = 1 / (1 + np.exp(-(0.5 * logits[:, 0] + logits[:, 1])))
     assert signals.steps == pytest.approx(fused, abs=1e-3)
+    why = signals.reasons
+    assert (why.part_names, why.measure_names) == (("loudness", "audio", "video", "offset"), MEASURES)
+    assert expit(why.steps.sum(axis=2)) == pytest.approx(signals.steps, abs=1e-4)
+    assert expit(why.steps[..., 0] / 0.5) == pytest.approx(signals.modality_steps[:, 0], abs=1e-4)
+    assert (why.steps[..., 2] == 0).all()  # video has no weight
+    assert why.measured[..., 0].ravel() == pytest.approx([0.7] * 5 + [0], abs=0.01)  # the level of a tone of 2.5 s
     assert int(signals.reach_steps) == 3
     assert match_signals.measure_reach(extended) == (3, 2)
     path = tmp_path / "match_signals.npz"
@@ -122,8 +130,9 @@ def test_the_signals_of_a_match_are_the_outputs_of_the_network(network, clip_pat
     match_signals.write_signals(path, made_with, signals)
     assert [path.name for path in tmp_path.iterdir()] == ["match_signals.npz"]
     kept = read_signals(path, made_with, 3)
-    for name, array in vars(signals).items():
-        assert np.array_equal(getattr(kept, name), array), name
+    for before, after in ((signals, kept), (signals.reasons, kept.reasons)):
+        for name, array in vars(before).items():
+            assert name == "reasons" or np.array_equal(getattr(after, name), array), name
     assert read_signals(path, made_with, 4) is None
     os.utime(clip_path, (0, 0))
     for other in (match_signals.identify(clip_path, checkpoint), "{}"):
@@ -143,6 +152,17 @@ def test_the_signals_of_a_match_are_the_outputs_of_the_network(network, clip_pat
         {"fusion_weights": np.zeros((1, 3))},
         {"reach_steps": np.zeros(1)},
         {"reach_steps": np.array("many")},
+        {"reasons_part_names": np.array(["audio", "smell"])},
+        {
+            "reasons_part_names": np.array([], str),
+            "reasons_segments": np.zeros((3, 0)),
+            "reasons_steps": np.zeros((3, 2, 0)),
+        },
+        {"reasons_segments": np.zeros((2, 2))},
+        {"reasons_steps": np.full((3, 2, 2), np.nan)},
+        {"reasons_steps": np.full((3, 2, 2), "much")},
+        {"reasons_measure_names": np.array(["level", "motion"])},
+        {"reasons_measured": np.full((3, 2, 1), 1e7)},
     ],
 )
 def test_damaged_signals_are_not_used(change, tmp_path):
@@ -153,8 +173,14 @@ def test_damaged_signals_are_not_used(change, tmp_path):
         "fusion_weights": np.ones(3),
         "reach_steps": np.array(3),
         "unlike_training": np.array(["louder"]),
+        "reasons_part_names": np.array(["audio", "video"]),
+        "reasons_segments": np.zeros((3, 2)),
+        "reasons_steps": np.zeros((3, 2, 2)),
+        "reasons_measure_names": np.array(["motion"]),
+        "reasons_measured": np.zeros((3, 2, 1)),
     }
     np.savez(tmp_path / "whole.npz", made_with="x", **arrays)
-    assert read_signals(tmp_path / "whole.npz", "x", 3).unlike_training == ("louder",)
+    whole = read_signals(tmp_path / "whole.npz", "x", 3)
+    assert (whole.unlike_training, whole.reasons.part_names) == (("louder",), ("audio", "video"))
     np.savez(tmp_path / "damaged.npz", made_with="x", **arrays | change)
     assert read_signals(tmp_path / "damaged.npz", "x", 3) is None

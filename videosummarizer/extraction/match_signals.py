@@ -6,7 +6,7 @@ same, so that an interrupted command continues.
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +17,19 @@ from videosummarizer.atomic_file import atomic_write
 from videosummarizer.dataset import output_folder
 from videosummarizer.extraction import decoding_process, scoring
 from videosummarizer.extraction.progress_bar import progress
+from videosummarizer.extraction.reasons import Reasons
 from videosummarizer.extraction.unlike_training import TrainingComparison
 from videosummarizer.training.checkpoint import Checkpoint
 from videosummarizer.untrusted_file import excerpt, read_limited
 
 # The end of the name of the file with a match's signals.
 SIGNALS_SUFFIX = "_signals.npz"
-# The largest such file that is read. It has about a kilobyte per segment.
+# The largest such file that is read. It has one or two kilobytes per segment.
 MAX_SIGNALS_BYTES = 2**26
 # The arrays of MatchSignals, in their order.
 ARRAYS = ("steps", "modality_steps", "features", "fusion_weights", "reach_steps")
+# The names of the arrays of Reasons in the file begin with this.
+REASONS_PREFIX = "reasons_"
 # The modalities in the order of their scores: `fusion.MODALITIES`, which cannot be imported without loading Keras.
 MODALITIES = ("loudness", "audio", "video")
 
@@ -41,6 +44,7 @@ class MatchSignals:
         features: (num_segments, num_features) float64, in standard deviations of the training set; 0 is its mean.
         fusion_weights: (3,) float64, how much each modality counts in the scores.
         reach_steps: () int64, the number of time steps on either side that a score depends on.
+        reasons: What the scores are made of, and what was measured in the match; None if that is not known.
         unlike_training: What is different from the matches of training, see `training_statistics.find_differences`.
     """
 
@@ -49,6 +53,7 @@ class MatchSignals:
     features: np.ndarray
     fusion_weights: np.ndarray
     reach_steps: np.ndarray
+    reasons: Reasons | None = None
     unlike_training: tuple[str, ...] = ()
 
     @property
@@ -63,6 +68,7 @@ class MatchSignals:
             and self.modality_steps.shape == (num_segments, num_modalities, num_steps)
             and len(self.features) == num_segments
             and all(((array >= 0) & (array <= 1)).all() for array in (self.steps, self.modality_steps))
+            and (self.reasons is None or self.reasons.fits(self.steps.shape))
         )
 
 
@@ -97,9 +103,8 @@ def compute_signals(
     names = ["steps", *(f"{modality}_steps" for modality in MODALITIES), *network_features.FEATURE_OUTPUTS]
     comparison = TrainingComparison(checkpoint, info, info.duration_sec)
     with progress("Scoring", info.duration_sec) as add_sec:
-        match = (video_path, info, checkpoint.config, lambda: (network(), names), add_sec, scratch_dir)
-        rows = scoring.score_outputs(*match, **comparison.measuring)
-    scoring.require_finite(rows, video_path)
+        match = (video_path, info, checkpoint.config, network, names, add_sec, scratch_dir)
+        rows, reasons = scoring.score_with_reasons(*match, **comparison.measuring)
     reach_steps, num_steps = measure_reach(network())
     scores, features = np.split(rows, [num_steps * (1 + len(MODALITIES))], axis=1)
     scores = scores.reshape(len(rows), 1 + len(MODALITIES), num_steps)
@@ -109,6 +114,7 @@ def compute_signals(
         features.astype(np.float32),
         np.array(network_features.read_fusion_weights(network())),
         np.array(reach_steps),
+        reasons and reasons.rounded(),
         comparison.differences(),
     )
 
@@ -132,7 +138,10 @@ def write_signals(path: Path, made_with: str, signals: MatchSignals) -> None:
         OSError: The file cannot be written.
     """
     content = io.BytesIO()
-    np.savez(content, made_with=np.array(made_with), **vars(signals))
+    arrays = vars(signals) | {"made_with": np.array(made_with)}
+    if (reasons := arrays.pop("reasons")) is not None:
+        arrays |= {f"{REASONS_PREFIX}{name}": value for name, value in vars(reasons).items()}
+    np.savez(content, **arrays)
     atomic_write(path, content.getvalue())
 
 
@@ -152,10 +161,20 @@ def read_signals(path: Path, made_with: str, num_segments: int) -> MatchSignals 
             if str(file["made_with"]) != made_with:
                 return None
             differences = tuple(excerpt(str(text)) for text in file["unlike_training"])
-            signals = MatchSignals(*(file[name] for name in ARRAYS), differences)
+            signals = MatchSignals(*(file[name] for name in ARRAYS), read_reasons(file), differences)
         return signals if signals.is_valid and len(signals.steps) == num_segments else None
     except Exception:  # of a damaged file NumPy raises many types
         return None
+
+
+def read_reasons(file: Mapping[str, np.ndarray]) -> Reasons | None:
+    """Return the reasons among the arrays of a file; None where it has none."""
+    part_names, segments, steps, measure_names, measured = (
+        file.get(f"{REASONS_PREFIX}{name}") for name in Reasons.__annotations__
+    )
+    if part_names is None:
+        return None
+    return Reasons(tuple(part_names.tolist()), segments, steps, tuple(measure_names.tolist()), measured)
 
 
 def probe(video_path: Path, checkpoint: Checkpoint) -> media.VideoInfo:

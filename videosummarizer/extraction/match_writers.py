@@ -21,7 +21,6 @@ from videosummarizer.extraction import (
     decoding_process,
     outputs,
     preview,
-    reasons,
     reel,
     reel_sections,
     review_page,
@@ -136,26 +135,8 @@ def content(make: Callable[[Cut], bytes]) -> Callable[[Cut, Path], None]:
 
 def render_page(cut: Cut) -> bytes:
     """Return the review page."""
-    result, scores = cut.result, cut.result.scores
-    curve, why = (None, None, None, None, 0.0), {}
-    if scores is not None:
-        why = {"selected_by": result.selected_by, "penalty": scores.point.section_penalty}
-        if scores.reasons is not None:
-            why["reasons"] = reasons.describe_rules(scores.reasons, len(result.shown_steps))
-        curve = (result.shown_steps, result.decoded_scores, scores.step_sec, scores.point.threshold, scores.start_sec)
-    return review_page.render_page(
-        result.video_path,
-        cut.args.output_dir,
-        result.info,
-        result.sections,
-        result.labelled_sections,
-        *curve,
-        preview_path=cut.preview_path,
-        score_name=cut.result.score_name,
-        options=repeated_options(cut.args),
-        undecided=result.undecided,
-        **why,
-    )
+    more = {"preview_path": cut.preview_path, "options": repeated_options(cut.args)}
+    return review_page.render_result(cut.result, cut.args.output_dir, **more)
 
 
 def write_preview(cut: Cut, path: Path) -> None:

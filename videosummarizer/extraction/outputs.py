@@ -49,8 +49,6 @@ LEFT_OUT_NAMES = {
     "stretches": "outside the stretches to label",
 }
 ADDED_NAMES = dict.fromkeys(LEFT_OUT_NAMES, "added by --padding") | {"labels": "only in the label file"}
-# Larger parts and measures than these are no ones of a match.
-MAX_PART = 1e6
 # The largest scores file that is read. It has about 80 bytes per segment.
 MAX_SCORES_BYTES = 2**26
 
@@ -334,12 +332,9 @@ def read_reasons(report: dict, scores_path: Path, shape: tuple[int, int]) -> Rea
         segments = read_scores(scores_path, tuple(parts))[1]
     except (AttributeError, KeyError, OSError, OverflowError, TypeError, ValueError):
         return None
-    if any(array.shape[1:] != shape for array in arrays) or len(segments) != shape[0]:
-        return None
     steps, measured = (np.moveaxis(array, 0, -1) for array in arrays)
-    if any(not (np.abs(array) < MAX_PART).all() for array in (segments, steps, measured)):  # also of NaN
-        return None
-    return Reasons(tuple(parts), segments, steps, tuple(measures), measured)
+    reasons = Reasons(tuple(parts), segments, steps, tuple(measures), measured)
+    return reasons if reasons.fits(shape) else None
 
 
 def draw_timeline(result: MatchResult) -> bytes:

@@ -34,6 +34,8 @@ STEP_STRETCH_SEC = 3.0
 MODALITY_WORDS = {"loudness": "mainly loudness", "audio": "mainly audio", "video": "mainly video"}
 # The names of all parts: `fusion.MODALITIES` and the offset of a calibrated network, or `activity.PART_NAMES`.
 PART_NAMES = ("loudness", "audio", "video", "offset", "onsets", "motion", "shots")
+# Parts and measures as large as this are those of no match.
+MAX_PART = 1e6
 # Decimals of the parts in files.
 NUM_DECIMALS = 4
 # Significant digits of what is measured, in files.
@@ -57,6 +59,18 @@ class Reasons:
     steps: np.ndarray
     measure_names: tuple[str, ...]
     measured: np.ndarray
+
+    def fits(self, shape: tuple[int, int]) -> bool:
+        """Return whether these may be the reasons of (num_segments, K) scores, also of values from a damaged file."""
+        num_parts, num_measures = len(self.part_names), len(self.measure_names)
+        are_known = set(self.part_names) <= set(PART_NAMES) and set(self.measure_names) <= set(MEASURES)
+        arrays = (self.segments, self.steps, self.measured)
+        shapes = ((shape[0], num_parts), (*shape, num_parts), (*shape, num_measures))
+        are_possible = (
+            array.shape == expected and (np.abs(array) < MAX_PART).all()  # False for NaN, too
+            for array, expected in zip(arrays, shapes, strict=True)
+        )
+        return num_parts > 0 and are_known and all(are_possible)
 
     def rounded(self) -> "Reasons":
         """Return the same, rounded as in files, so that a match has the same words when it is read again."""

@@ -21,7 +21,8 @@ import numpy as np
 from videosummarizer import media
 from videosummarizer.evaluation import decoding
 from videosummarizer.extraction.exports.media_url import relative_url
-from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS
+from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult
+from videosummarizer.extraction.reasons import describe_rules
 from videosummarizer.match_files import title_of
 
 # Undecided time is gone through in stretches of at most this length.
@@ -107,6 +108,25 @@ def render_page(
         "undecided": undecided_ranges,
     }
     return assemble(match)
+
+
+def render_result(result: MatchResult, page_dir: str | os.PathLike, **more) -> bytes:
+    """Return the review page of a match's sections and scores, see `render_page`.
+
+    Args:
+        result: The sections, and the scores if there are any.
+        page_dir: The folder that the page will be in.
+        more: Further arguments of `render_page`.
+    """
+    scores, curve = result.scores, (None, None, None, None, 0.0)
+    if scores is not None:
+        curve = (result.shown_steps, result.decoded_scores, scores.step_sec, scores.point.threshold, scores.start_sec)
+        more |= {"selected_by": result.selected_by, "penalty": scores.point.section_penalty}
+        if scores.reasons is not None:
+            more["reasons"] = describe_rules(scores.reasons, len(result.shown_steps))
+    sections = (result.sections, result.labelled_sections)
+    more |= {"score_name": result.score_name, "undecided": result.undecided}
+    return render_page(result.video_path, page_dir, result.info, *sections, *curve, **more)
 
 
 def assemble(match: dict) -> bytes:

@@ -39,12 +39,41 @@ def score_match(
     part_sec: tuple[float, float] | None = None,
     on_arrays: Callable[[np.ndarray, np.ndarray], object] = lambda video, audio: None,
 ) -> tuple[np.ndarray, np.ndarray, Reasons | None]:
-    """Score the segments and the time steps of a match; see `score_outputs`.
+    """Score the segments and the time steps of a match; see `score_with_reasons`.
 
     Returns:
         scores: (num_segments,) float64 in [0, 1].
         step_scores: (num_segments, K) float64 in [0, 1], of the K equal time steps of each segment.
         reasons: What the scores are made of, and what was measured; None for a network without late fusion.
+    """
+    reading = (on_progress, scratch_dir, part_sec, on_arrays)
+    rows, reasons = score_with_reasons(video_path, info, config, network, None, *reading)
+    return rows[:, 0], rows[:, 1:], reasons
+
+
+def score_with_reasons(
+    video_path: Path,
+    info: media.VideoInfo,
+    config: DataConfig,
+    network: Callable[[], object],
+    names: Sequence[str] | None = None,
+    on_progress: Callable[[float], object] = lambda seconds: None,
+    scratch_dir: Path | None = None,
+    part_sec: tuple[float, float] | None = None,
+    on_arrays: Callable[[np.ndarray, np.ndarray], object] = lambda video, audio: None,
+) -> tuple[np.ndarray, Reasons | None]:
+    """Compute outputs of a network for a match, and what its scores are made of.
+
+    Args:
+        network: A function that returns the network. It is called while the match is being read.
+        names: The names of the outputs, by default `fusion.OUTPUTS`. The other arguments are those of `score_outputs`.
+
+    Returns:
+        The outputs, (num_segments, num_columns) float64, and the reasons; None for a network without late fusion.
+
+    Raises:
+        ExtractionError: An output is not finite.
+        media.MediaError, checkpoint.CheckpointError: See `score_outputs`.
     """
     explained, meter, measured = None, None, []
 
@@ -55,9 +84,9 @@ def score_match(
         loaded = network()
         explained = contributions.add_logits(loaded)
         if explained is None:
-            return loaded, inference.OUTPUTS
+            return loaded, names or inference.OUTPUTS
         meter = StepMeter(config, loaded.output["steps"].shape[-1])
-        return explained, (*inference.OUTPUTS, *contributions.LOGITS_OUTPUTS)
+        return explained, (*(names or inference.OUTPUTS), *contributions.LOGITS_OUTPUTS)
 
     def measure(video: np.ndarray, audio: np.ndarray) -> None:
         if meter:
@@ -65,15 +94,15 @@ def score_match(
         on_arrays(video, audio)
 
     rows = score_outputs(video_path, info, config, load, on_progress, scratch_dir, part_sec, measure)
-    num_scores = 1 + meter.num_steps if meter else rows.shape[1]
-    scores, step_scores, logits = rows[:, 0], rows[:, 1:num_scores], rows[:, num_scores:]
-    require_finite(rows[:, :num_scores], video_path)
     if not meter:
-        return scores, step_scores, None
+        require_finite(rows, video_path)
+        return rows, None
     from videosummarizer.training import contributions
 
+    outputs, logits = np.split(rows, [-len(contributions.MODALITIES) * (1 + meter.num_steps)], axis=1)
+    require_finite(outputs, video_path)
     parts = contributions.split_contributions(explained, logits)
-    return scores, step_scores, Reasons(*parts, meter.names, np.stack(measured))
+    return outputs, Reasons(*parts, meter.names, np.stack(measured))
 
 
 def score_outputs(

@@ -32,12 +32,15 @@ def propose_sections(match: UnlabelledMatch, stretches: np.ndarray, checkpoint: 
         for first, last in np.clip([start, end], stretches[:, :1], stretches[:, 1:]).tolist():
             if edges_sec[last] - edges_sec[first] >= MIN_SECTION_SEC:
                 proposed.append((first, last))
-    scores = MatchScores(checkpoint.config.segment_length, steps.mean(axis=1), steps, point)
+    scores = MatchScores(
+        checkpoint.config.segment_length, steps.mean(axis=1), steps, point, reasons=match.signals.reasons
+    )
     labelled = match.labelled.astype(np.float64)
     # A section across two stretches becomes one again.
     proposed = subtract_sections(np.array(proposed, np.float64).reshape(-1, 2), labelled)
     sections = np.array(sorted([*labelled.tolist(), *proposed.tolist()]), np.int64).reshape(-1, 2)
-    return MatchResult(match.path, info, sections, scores=scores, selected_by="stretches")
+    more = {"scores": scores, "selected_by": "stretches", "undecided": match.undecided}
+    return MatchResult(match.path, info, sections, **more)
 
 
 def write_page(
@@ -56,19 +59,6 @@ def write_page(
         OSError: The page cannot be written.
     """
     result = propose_sections(match, stretches, checkpoint)
-    page = review_page.render_page(
-        match.path,
-        path.parent,
-        match.info,
-        result.sections,
-        None,
-        result.shown_steps,
-        result.decoded_scores,
-        result.scores.step_sec,
-        checkpoint.point.threshold,
-        selected_by=result.selected_by,
-        penalty=checkpoint.point.section_penalty,
-        undecided=match.undecided,
-        stretches=[(*frames, reason) for frames, reason in zip(stretches.tolist(), reasons, strict=True)],
-    )
+    shown = [(*frames, reason) for frames, reason in zip(stretches.tolist(), reasons, strict=True)]
+    page = review_page.render_result(result, path.parent, stretches=shown)
     atomic_write(path, page)
