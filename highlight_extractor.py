@@ -329,6 +329,7 @@ def extract_matches(args: argparse.Namespace) -> int:
 
     @functools.cache
     def network():
+        backend_choice.leave_gpu_memory()
         from videosummarizer.training import inference  # loads TensorFlow, after all checks that do not need it
 
         return inference.load_network(checkpoint)

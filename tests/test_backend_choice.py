@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from videosummarizer.dataset.metadata import DataConfig
-from videosummarizer.training import backend_choice
+from videosummarizer.training import backend_choice, inference
 from videosummarizer.training.backend_choice import BackendError, require_installed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +70,21 @@ def test_stage_4_scores_the_same_on_jax_without_tensorflow(ckpt, trainable_match
     on_jax, on_tensorflow = (np.array(report["step_scores"]) for report in reports.values())
     assert np.abs(on_jax - on_tensorflow).max() < 1e-4
     assert np.ptp(on_jax) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [({}, ("true", "false")), ({"TF_FORCE_GPU_ALLOW_GROWTH": "false"}, ("false", "false"))],
+)
+def test_the_extractor_leaves_memory_of_the_gpu_to_the_decoder(extract, monkeypatch, chosen, expected):
+    names, seen = ("TF_FORCE_GPU_ALLOW_GROWTH", "XLA_PYTHON_CLIENT_PREALLOCATE"), []
+    for name in names:
+        monkeypatch.setenv(name, chosen.get(name, ""))
+        if name not in chosen:
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(inference, "load_network", lambda checkpoint: seen.extend(map(os.environ.get, names)))
+    assert extract(extract.match()) == 0
+    assert tuple(seen) == expected
 
 
 @pytest.mark.parametrize("script", ["highlight_extractor.py", "label_next.py"])

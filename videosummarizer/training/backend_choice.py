@@ -3,6 +3,11 @@
 import importlib.util
 import os
 
+# Environment variables of TensorFlow and of JAX, and the values with which they take memory of a GPU as they need it.
+# Otherwise TensorFlow takes all but 0.5 to 1.8 GB when it starts (MinSystemMemory in its gpu_device.cc), and JAX three
+# quarters (https://docs.jax.dev/en/latest/gpu_memory_allocation.html).
+MEMORY_GROWTH = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
 
 class BackendError(Exception):
     """The backend is not installed. The message says how to get it."""
@@ -11,6 +16,15 @@ class BackendError(Exception):
 def backend_name() -> str:
     """Return the name of the backend: that of the environment variable KERAS_BACKEND, or else "tensorflow"."""
     return os.environ.get("KERAS_BACKEND") or "tensorflow"
+
+
+def leave_gpu_memory() -> None:
+    """Let the backend take memory of a GPU as it needs it, unless the user has chosen; a decoder needs some, too.
+
+    Call it before Keras is imported.
+    """
+    for name, value in MEMORY_GROWTH.items():
+        os.environ.setdefault(name, value)
 
 
 def require_installed() -> None:
