@@ -41,9 +41,8 @@ from videosummarizer.training.backend_choice import BackendError
 from videosummarizer.training.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 
 TABLE_NAME = "label_next.csv"
-PAGE_SUFFIX = "_label_next.html"
 # The end of the longest name of a file that is written for a match.
-LONGEST_ENDING = f"{PAGE_SUFFIX}.part"
+LONGEST_ENDING = f"{stretch_page.PAGE_SUFFIX}.part"
 EXAMPLES = """\
 examples:
   python label_next.py matches --ckpt checkpoints
@@ -175,13 +174,15 @@ def write_results(
     print(f"{len(choices)} stretches of {len(ranks_of)} matches, {lengths}\n  {'table':9} {table_path}")
     failed = []
     for title, ranks in ranks_of.items():
-        path = match_files.find_file(args.output_dir / f"{title}{PAGE_SUFFIX}")
+        path = match_files.find_file(args.output_dir / f"{title}{stretch_page.PAGE_SUFFIX}")
         try:
             stretch_page.write_page(match_of[title], frames[ranks], [reasons[rank] for rank in ranks], checkpoint, path)
             print(f"  {'page':9} {path} (ranks {', '.join(str(rank + 1) for rank in ranks)})")
         except Exception as error:  # also of libraries: the other pages do not depend on this one
             report_error(path, "cannot be written", error, args)
             failed.append(match_of[title].path)
+    if earlier := stretch_page.find_earlier_pages(args.output_dir, ranks_of):
+        print(stretch_page.describe_earlier_pages(earlier))
     return failed
 
 

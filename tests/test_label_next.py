@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import label_next
 from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
-from videosummarizer.extraction import label_choice, match_signals
+from videosummarizer.extraction import label_choice, match_signals, stretch_page
 from videosummarizer.extraction.match_signals import MatchSignals
 from videosummarizer.extraction.reasons import Reasons
 from videosummarizer.training import inference, network_features
@@ -224,6 +225,40 @@ def test_a_budget_is_compared_with_the_stretches_of_the_matches_that_can_be_scor
     mark_undecided(run.folder, "doubtful", "", [[0, 30]])
     assert run(budget="0.9") == 1
     assert caplog.records[-1].message.startswith("--budget: received 00:00:00, expected at least 00:00:01")
+
+
+def test_pages_of_earlier_runs_are_named_and_kept(run, capsys):
+    assert run(budget="0:09") == 0
+    assert "pages of earlier runs" not in capsys.readouterr().out
+    pages = {path.name: path.read_bytes() for path in run.out.glob("*.html")}
+    (run.folder / "경기.txt").touch()
+    assert run(budget="0:01") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "2 pages of earlier runs are of matches without a stretch in this table: sure_label_next.html, "
+        "경기_label_next.html. Nothing is deleted, as corrections made there may not be saved yet. Delete a page whose "
+        "labels are saved: saving there again would replace newer labels"
+    )
+    assert {path.name for path in run.out.glob("*.html")} == set(pages)
+    for title in ("sure", "경기"):
+        assert (run.out / f"{title}_label_next.html").read_bytes() == pages[f"{title}_label_next.html"]
+    (run.out / "sure_label_next.html").unlink()
+    (run.out / "경기_label_next.html").rename(run.out / unicodedata.normalize("NFD", "경기_label_next.html"))
+    (run.folder / "경기.txt").unlink()
+    assert run(budget="0:09") == 0
+    assert "pages of earlier runs" not in capsys.readouterr().out
+
+
+def test_of_many_pages_of_earlier_runs_some_are_named(tmp_path):
+    paths = [tmp_path / f"{number:02}_label_next.html" for number in range(12)]
+    for path in paths:
+        path.touch()
+    (tmp_path / "label_next.csv").touch()
+    found = stretch_page.find_earlier_pages(tmp_path, {"00"})
+    assert found == paths[1:]
+    assert "09_label_next.html, 10_label_next.html, and 1 more. Nothing is" in stretch_page.describe_earlier_pages(
+        found
+    )
+    assert stretch_page.describe_earlier_pages(paths[:1]).startswith("1 page of an earlier run is of a match without")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Write the review page of a match that opens at the stretches to label, with proposed sections."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,14 @@ from videosummarizer.atomic_file import atomic_write
 from videosummarizer.extraction import review_page, selection
 from videosummarizer.extraction.outputs import MatchResult, MatchScores
 from videosummarizer.extraction.unlabelled_matches import UnlabelledMatch
+from videosummarizer.match_files import compose, escape
 from videosummarizer.sections import subtract_sections, to_frames
 from videosummarizer.training.checkpoint import Checkpoint
 
+# The end of the name of a page, after the title of its match.
+PAGE_SUFFIX = "_label_next.html"
+# So many pages of earlier runs are named.
+MAX_NAMED_PAGES = 10
 # Proposed sections that are cut shorter than this at the end of a stretch are left out.
 MIN_SECTION_SEC = 0.5
 
@@ -62,3 +67,22 @@ def write_page(
     shown = [(*frames, reason) for frames, reason in zip(stretches.tolist(), reasons, strict=True)]
     page = review_page.render_result(result, path.parent, stretches=shown)
     atomic_write(path, page)
+
+
+def find_earlier_pages(output_dir: Path, titles: Container[str]) -> list[Path]:
+    """Return the pages in a folder that are not those of some titles, sorted by name."""
+    pages = (path for path in sorted(output_dir.iterdir()) if path.name.endswith(PAGE_SUFFIX))
+    return [path for path in pages if compose(path.name.removesuffix(PAGE_SUFFIX)) not in titles]
+
+
+def describe_earlier_pages(paths: Sequence[Path]) -> str:
+    """Return the note about pages of earlier runs. They are kept: a browser may hold corrections made on them."""
+    names = [escape(path.name) for path in paths[:MAX_NAMED_PAGES]]
+    if more := len(paths) - len(names):
+        names.append(f"and {more} more")
+    is_one = len(paths) == 1
+    found = "1 page of an earlier run is of a match" if is_one else f"{len(paths)} pages of earlier runs are of matches"
+    return (
+        f"{found} without a stretch in this table: {', '.join(names)}. Nothing is deleted, as corrections made there may not "
+        "be saved yet. Delete a page whose labels are saved: saving there again would replace newer labels"
+    )
