@@ -119,6 +119,17 @@ def test_names_that_cannot_be_used_cost_no_other_match(extract, caplog):
     assert extract.scored == ["match"]
 
 
+def test_a_match_with_the_name_of_the_undecided_time_of_another_is_refused(extract, caplog):
+    match, ambiguous = extract.match("a"), extract.match("a_undecided")
+    for given in ([ambiguous], [match, ambiguous]):
+        assert extract(*given) == 1
+        assert f"{ambiguous}: received a name that ends in _undecided and a match named a, but" in caplog.messages[0]
+        caplog.clear()
+    match.rename(extract.folder / "b.mp4")
+    assert extract(ambiguous) == 0
+    assert extract.scored == ["a", "a_undecided"]
+
+
 def test_relative_paths_with_colons_and_percent_signs(extract, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in:%d").mkdir()

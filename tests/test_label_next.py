@@ -287,6 +287,9 @@ def test_names_that_cannot_be_used_are_refused_alone(run, caplog, clip):
     assert run() == 1
     assert len(rows_of(run.out)) == 2
     assert "received a title of 235 bytes, expected at most 234" in caplog.text
+    shutil.copy(clip, run.folder / "doubtful_undecided.mp4")
+    assert run() == 1
+    assert "doubtful_undecided.json is the undecided time of that match: rename the file" in caplog.text
 
 
 def test_a_missing_checkpoint_is_named(run, caplog):

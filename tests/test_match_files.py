@@ -68,3 +68,19 @@ def test_a_title_is_too_long_from_the_byte_on_that_no_file_name_has_room_for(tmp
     assert message.startswith(f"x/{'가' * 80}.mp4: received a title of 240 bytes, expected at most 235, as {tmp_path}")
     monkeypatch.delattr(os, "pathconf")
     assert match_files.describe_long_name(Path("가" * 80 + ".mp4"), tmp_path, ending) == message.removeprefix("x/")
+
+
+def test_a_match_with_the_name_of_the_undecided_time_of_another_is_refused(tmp_path):
+    for name in (f"{DECOMPOSED}.MP4", f"{TITLE}_undecided.mkv", "b_undecided.mp4", "_undecided.mp4"):
+        (tmp_path / name).touch()
+    message = (
+        f"{tmp_path}/{TITLE}_undecided.mkv: received a name that ends in _undecided and a match named {TITLE}, but "
+        f"{TITLE}_undecided.json is the undecided time of that match: rename the file"
+    )
+    videos, refused = match_files.find_videos(tmp_path)
+    assert videos.keys() == {TITLE, "b_undecided", "_undecided"}
+    assert refused == {f"{TITLE}_undecided": message}
+    assert match_files.describe_undecided_title(tmp_path / f"{TITLE}_undecided.mkv") == message
+    assert match_files.describe_undecided_title(tmp_path / "b_undecided.mp4") is None
+    assert "a match named b, but" in match_files.describe_undecided_title(tmp_path / "b_undecided.mp4", {"b"})
+    assert match_files.describe_undecided_title(tmp_path / "none" / "c_undecided.mp4") is None

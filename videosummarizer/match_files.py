@@ -7,6 +7,7 @@ Mac may have decomposed ones (NFD), which look the same. Both are one title.
 import logging
 import os
 import unicodedata
+from collections.abc import Container
 from pathlib import Path
 
 from videosummarizer.atomic_file import existing_folder
@@ -26,6 +27,8 @@ SYSTEM_NAMES = frozenset(
         "system volume information", "lost+found", "__macosx",
     )
 )  # fmt: skip
+# The end of the name of a file of undecided time after the title of its match, without its suffix, see `undecided`.
+UNDECIDED_ENDING = "_undecided"
 # The longest file name in bytes where the system does not state it.
 MAX_NAME_BYTES = 255
 
@@ -74,11 +77,42 @@ def find_label_path(video_path: Path) -> Path:
 
 
 def find_videos(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """Find the videos of a folder as `find_by_title` does. A warning names each video that is not used."""
+    """Find the videos of a folder as `videos_by_title` does. A warning names each video that is not used."""
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in OTHER_VIDEO_SUFFIXES and not is_system_file(path.name):
             logger.warning(describe_other_suffix(path))
-    return find_by_title(folder, *VIDEO_SUFFIXES)
+    return videos_by_title(folder)
+
+
+def videos_by_title(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Find the videos of a folder as `find_by_title` does, and refuse the title of another match's undecided time."""
+    videos, refused = find_by_title(folder, *VIDEO_SUFFIXES)
+    ambiguous = {title: describe_undecided_title(path) for title, path in videos.items()}
+    ambiguous = {title: problem for title, problem in ambiguous.items() if problem}
+    return {title: path for title, path in videos.items() if title not in ambiguous}, refused | ambiguous
+
+
+def describe_undecided_title(path: Path, titles: Container[str] = ()) -> str | None:
+    """Return the error message about a match whose name is that of another one's undecided time; None for any other.
+
+    Args:
+        path: The video of the match. The other one lies next to it.
+        titles: Those of further matches that it must not be mistaken for.
+    """
+    title = title_of(path)
+    other = title.removesuffix(UNDECIDED_ENDING)
+    if other == title or not (other in titles or has_video(path.parent, other)):
+        return None
+    return (
+        f"{path}: received a name that ends in {UNDECIDED_ENDING} and a match named {other}, but {title}.json is the "
+        "undecided time of that match: rename the file"
+    )
+
+
+def has_video(folder: Path, title: str) -> bool:
+    """Return whether a folder has a video with a title."""
+    videos = (path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES) if folder.is_dir() else ()
+    return any(title_of(path) == compose(title) for path in videos)
 
 
 def describe_other_suffix(path: Path) -> str:

@@ -15,12 +15,12 @@ import numpy as np
 from videosummarizer import media
 from videosummarizer.atomic_file import atomic_write
 from videosummarizer.labels import LabelError, format_time
-from videosummarizer.match_files import find_file
+from videosummarizer.match_files import UNDECIDED_ENDING, find_file
 from videosummarizer.sections import merge_sections, overlaps_sec, to_seconds
 from videosummarizer.untrusted_file import excerpt, parse_json, read_limited
 
 # What the name of the file has after the title of its match.
-ENDING = "_undecided.json"
+ENDING = f"{UNDECIDED_ENDING}.json"
 # The schema version that this version reads and writes.
 SCHEMA_VERSION = 1
 # A file of this size has about 50,000 ranges.

@@ -113,17 +113,11 @@ def describe_no_labels(input_video_dir: Path) -> str | None:
 def describe_missing_video(label_path: Path) -> str:
     """Return the error message about a label file without a video, with the cause where its name shows it."""
     advice, stem = "add it, or move the txt elsewhere", label_path.stem
-    if (numbered := NUMBERED_NAME.fullmatch(stem)) and has_video(label_path.parent, numbered[1]):
+    if (numbered := NUMBERED_NAME.fullmatch(stem)) and match_files.has_video(label_path.parent, numbered[1]):
         advice = (
             f"browsers name a download like this where {numbered[1]}.txt was taken: rename it to {numbered[1]}.txt if "
             "its labels are the newer ones, otherwise move it elsewhere"
         )
-    elif stem.endswith(STARRED_ENDING) and has_video(label_path.parent, stem.removesuffix(STARRED_ENDING)):
+    elif stem.endswith(STARRED_ENDING) and match_files.has_video(label_path.parent, stem.removesuffix(STARRED_ENDING)):
         advice = "it has the starred sections of a review page, for a reel and not for training: move it elsewhere"
     return f"{label_path} has no video: {advice}"
-
-
-def has_video(folder: Path, title: str) -> bool:
-    """Return whether a folder has a video with a title."""
-    videos = (path for path in folder.iterdir() if path.suffix.lower() in match_files.VIDEO_SUFFIXES)
-    return any(match_files.title_of(path) == match_files.compose(title) for path in videos)

@@ -16,7 +16,7 @@ from videosummarizer.extraction import clip_files, outputs
 from videosummarizer.extraction.exports import otio
 from videosummarizer.extraction.match_writers import WRITERS, FileWriter
 from videosummarizer.extraction.reasons import Reasons
-from videosummarizer.match_files import describe_bad_name, title_of
+from videosummarizer.match_files import describe_bad_name, describe_undecided_title, title_of
 from videosummarizer.untrusted_file import excerpt, parse_json, read_limited
 
 # The largest JSON file of a previous run that is read. It has 100 bytes per second of the match.
@@ -160,7 +160,7 @@ def refuse_paths(video_paths: list[Path], output_dir: Path) -> dict[Path, str]:
         paths_of_title.setdefault(title_of(path), []).append(path)
     for title, paths in paths_of_title.items():
         for path in paths:
-            if problem := describe_bad_name(path):
+            if problem := describe_bad_name(path) or describe_undecided_title(path, paths_of_title):
                 refused[path] = problem
             elif os.path.realpath(output_dir) in match_dirs(path):
                 refused[path] = (

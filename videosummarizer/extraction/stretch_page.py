@@ -83,6 +83,6 @@ def describe_earlier_pages(paths: Sequence[Path]) -> str:
     is_one = len(paths) == 1
     found = "1 page of an earlier run is of a match" if is_one else f"{len(paths)} pages of earlier runs are of matches"
     return (
-        f"{found} without a stretch in this table: {', '.join(names)}. Nothing is deleted, as corrections made there may not "
-        "be saved yet. Delete a page whose labels are saved: saving there again would replace newer labels"
+        f"{found} without a stretch in this table: {', '.join(names)}. Nothing is deleted, as corrections made there "
+        "may not be saved yet. Delete a page whose labels are saved: saving there again would replace newer labels"
     )

@@ -58,7 +58,7 @@ def find_pairs(
 
 def refuse_pairs(pairs: dict[str, tuple[Path, Path]], full_match_dir: Path) -> dict[str, str]:
     """Return error messages, by title, about matches of a CSV file that data_converter.py refuses in their folder."""
-    _, refused = match_files.find_by_title(full_match_dir, *match_files.VIDEO_SUFFIXES)
+    _, refused = match_files.videos_by_title(full_match_dir)
     refused = {title: refused[title] for title in pairs if title in refused}
     for title, (match_path, _) in pairs.items():
         if match_path.suffix.lower() not in match_files.VIDEO_SUFFIXES:
