@@ -109,10 +109,44 @@ def test_a_missing_backend_is_one_line(script, ckpt, trainable_matches_dir, tmp_
         (None, set(), "not set, .*: pip install tensorflow -c constraints.txt$"),
     ],
 )
-def test_the_message_names_a_backend_that_is_there(chosen, installed, expected, monkeypatch):
+def test_the_message_names_a_backend_that_is_there(chosen, installed, expected, monkeypatch, tmp_path):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     if chosen:
         monkeypatch.setenv("KERAS_BACKEND", chosen)
     monkeypatch.setattr(backend_choice.importlib.util, "find_spec", lambda name: name in installed or None)
     with pytest.raises(BackendError, match=f"^KERAS_BACKEND: {expected}"):
         require_installed()
+
+
+@pytest.mark.parametrize(
+    ("content", "variable", "expected"),
+    [
+        ('{"backend": "jax"}', "", "jax"),
+        ('{"backend": "jax"}', "tensorflow", "tensorflow"),
+        ("{}", "", "tensorflow"),
+        ("{", "", "tensorflow"),
+        (None, "", "tensorflow"),
+    ],
+)
+def test_the_backend_is_that_of_the_variable_or_of_the_file(content, variable, expected, tmp_path, monkeypatch):
+    if content:
+        (tmp_path / "keras.json").write_text(content)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", variable)
+    assert backend_choice.backend_name() == expected
+
+
+def test_keras_uses_the_backend_of_the_file(tmp_path):
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras" / "keras.json").write_text('{"backend": "jax"}')
+    program = (
+        "from videosummarizer.training import backend_choice\n"
+        "name = backend_choice.backend_name()\n"
+        "from videosummarizer.training.keras_backend import keras\n"
+        "print(name, keras.backend.backend())"
+    )
+    environ = {**os.environ, "KERAS_BACKEND": "", "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    environ.pop("KERAS_HOME", None)
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["jax", "jax"], done.stderr

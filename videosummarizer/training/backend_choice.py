@@ -1,7 +1,9 @@
 """The backend that Keras computes with, found before Keras is loaded."""
 
 import importlib.util
+import json
 import os
+from pathlib import Path
 
 # Environment variables of TensorFlow and of JAX, and the values with which they take memory of a GPU as they need it.
 # Otherwise TensorFlow takes all but 0.5 to 1.8 GB when it starts (MinSystemMemory in its gpu_device.cc), and JAX three
@@ -14,8 +16,18 @@ class BackendError(Exception):
 
 
 def backend_name() -> str:
-    """Return the name of the backend: that of the environment variable KERAS_BACKEND, or else "tensorflow"."""
-    return os.environ.get("KERAS_BACKEND") or "tensorflow"
+    """Return the name of the backend: of the environment variable KERAS_BACKEND, of keras.json, or "tensorflow"."""
+    return os.environ.get("KERAS_BACKEND") or configured_backend() or "tensorflow"
+
+
+def configured_backend() -> str | None:
+    """Return the backend that Keras finds in its file keras.json, None without one."""
+    home = os.path.expanduser("~")
+    folder = os.environ.get("KERAS_HOME", os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras"))
+    try:
+        return json.loads(Path(folder, "keras.json").read_text()).get("backend")
+    except (OSError, ValueError):
+        return None
 
 
 def leave_gpu_memory() -> None:
