@@ -52,7 +52,8 @@ def test_a_label_file_is_opened_in_every_form(page, tmp_path, content, expected)
     open_file(page, tmp_path / NAME, content)
     page.wait_until("return element.status.textContent.startsWith('Opened')")
     assert page.sections == expected
-    assert page.status == f"Opened {len(expected)} section{'s' * (len(expected) != 1)} of {NAME}"
+    said = f"Opened {len(expected)} section{'s' * (len(expected) != 1)} of {NAME}: all of the match counts as looked at"
+    assert page.status == said
     assert notice(page) is None
     assert page("return labelText() === savedText")
     page.press(Keys.CONTROL, "z")

@@ -1,14 +1,14 @@
 """The stretches that label_next.py chose, on the page: going through them, marking them, and what is saved."""
 
 import json
+import re
 
 import numpy as np
 import pytest
-from review_page_browser import DEADLINE_SEC, SECTIONS, TITLE, downloaded
+from review_page_browser import DEADLINE_SEC, SECTIONS, TITLE, downloaded, write_page
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from videosummarizer.extraction import review_page
 from videosummarizer.undecided import read_undecided
 
 pytest_plugins = ["review_page_browser"]
@@ -164,9 +164,17 @@ def test_pages_without_stretches_save_all_sections_as_before(page):
     assert page.sections == SECTIONS
 
 
-def test_corrections_belong_to_the_sections_and_the_stretches():
-    sections, other = np.array(SECTIONS).tolist(), [(0, 30, "why")]
-    ids = [review_page.sections_id(sections, stretches) for stretches in ((), STRETCHES, other)]
-    assert len(set(ids)) == 3
+def test_corrections_belong_to_the_sections_and_the_stretches(page_clip, tmp_path):
     reworded = [(start, end, "another reason") for start, end, _ in STRETCHES]
-    assert review_page.sections_id(sections, reworded) == ids[1]
+    given = [
+        {},
+        {"stretches": STRETCHES},
+        {"stretches": [(0, 30, "why")]},
+        {"undecided": np.array([[0, 30], [40, 50]])},
+    ]
+    ids = []
+    for more in [*given, {"stretches": reworded}]:
+        (found,) = re.findall(r'"sections_id": "(.*?)"', write_page(page_clip, tmp_path / "out", **more).read_text())
+        ids.append(found)
+    assert len(set(ids[:4])) == 4
+    assert ids[4] == ids[1]

@@ -20,12 +20,12 @@ def lost_page(open_page, page_clip):
     return open_page(info.frame_times_sec, info.duration_sec)
 
 
-def drop(page, name, content):
-    """Drop a file on the page."""
+def drop(page, *files):
+    """Drop files on the page, (name, content) each."""
+    packed = [[name, base64.b64encode(content).decode()] for name, content in files]
     page(
-        f"const packed = atob('{base64.b64encode(content).decode()}');"
-        "const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));"
-        f"const transfer = new DataTransfer(); transfer.items.add(new File([bytes], {json.dumps(name)}));"
+        f"const transfer = new DataTransfer(); for (const [name, packed] of {json.dumps(packed)})"
+        "  transfer.items.add(new File([Uint8Array.from(atob(packed), (character) => character.charCodeAt(0))], name));"
         "for (const type of ['dragover', 'drop']) { window.wasMarked = document.body.classList.contains('dropping');"
         "  const options = {dataTransfer: transfer, bubbles: true, cancelable: true};"
         "  window.wasTaken = !element.screen.dispatchEvent(new DragEvent(type, options)); }"
@@ -57,7 +57,7 @@ def test_a_chosen_video_is_played(lost_page, page_clip):
 
 def test_a_dropped_video_is_played_also_in_place_of_another(page, page_clip):
     page("goToFrame(130)")
-    drop(page, "copy.mp4", page_clip.read_bytes())
+    drop(page, ("copy.mp4", page_clip.read_bytes()))
     page.wait_until("return hasVideo && video.readyState >= 2 && video.src.startsWith('blob:')")
     page.wait_for_number(130)
     assert page.status == "Plays copy.mp4"
@@ -65,7 +65,8 @@ def test_a_dropped_video_is_played_also_in_place_of_another(page, page_clip):
 
 def test_a_video_of_another_length_is_pointed_out(lost_page, tmp_path):
     page = lost_page
-    drop(page, "short.mp4", write_clip(tmp_path / "short.mp4", num_frames=90, options={"crf": "10"}).read_bytes())
+    path = write_clip(tmp_path / "short.mp4", num_frames=90, options={"crf": "10"})
+    drop(page, (path.name, path.read_bytes()))
     page.wait_until("return hasVideo && !notice.hidden")
     assert page.find("#noticeText").text == (
         "short.mp4 lasts 00:03.00, but the match 00:10.00: the sections do not fit it, unless it is the same match. "
@@ -77,7 +78,7 @@ def test_a_video_of_another_length_is_pointed_out(lost_page, tmp_path):
 
 def test_a_file_that_is_no_video_is_named_and_another_can_be_chosen(lost_page, page_clip):
     page = lost_page
-    drop(page, "notes.doc", b"no video")
+    drop(page, ("notes.doc", b"no video"))
     page.wait_until("return !missing.hidden && missingText.textContent.includes('notes.doc')")
     assert page.find("#missingText").text == (
         "This browser does not play notes.doc. The sections can be edited without it."
@@ -87,10 +88,14 @@ def test_a_file_that_is_no_video_is_named_and_another_can_be_chosen(lost_page, p
     page.wait_until("return hasVideo && missing.hidden")
 
 
-def test_a_dropped_label_file_is_opened(lost_page):
-    drop(lost_page, "labels.TXT", b"10,20\n")
+def test_a_dropped_label_file_is_opened_with_its_undecided_time(lost_page):
+    undecided = b'{"schema_version": 1, "undecided": [[50, 60]]}'
+    drop(lost_page, ("labels_undecided.JSON", undecided), ("labels.TXT", b"10,20\n"))
     lost_page.wait_until("return sections.length === 1")
     assert lost_page.sections == [[10, 20]]
+    assert lost_page("return undecidedRanges()") == [[50, 60]]
+    drop(lost_page, ("labels.TXT", b"10,20\n90,100\n"))
+    lost_page.wait_until("return sections.length === 2")
 
 
 def test_dropped_text_that_is_no_file_is_left_to_the_browser(page):

@@ -7,9 +7,7 @@ network: it plays the match by its path relative to the page.
 import base64
 import hashlib
 import html
-import itertools
 import json
-import math
 import os
 import sys
 import zlib
@@ -25,8 +23,6 @@ from videosummarizer.extraction.outputs import NUM_SCORE_DECIMALS, MatchResult
 from videosummarizer.extraction.reasons import describe_rules
 from videosummarizer.match_files import title_of
 
-# Undecided time is gone through in stretches of at most this length.
-STRETCH_SEC = 60.0
 PAGE_DIR = Path(__file__).with_name("page")
 # The script that cuts, next to the package.
 SCRIPT_PATH = Path(__file__).resolve().parents[2] / "highlight_extractor.py"
@@ -84,12 +80,14 @@ def render_page(
             are given, for the whole match.
     """
     title = title_of(Path(video_path))
-    stretches, undecided_ranges = stretches_to_look_at(stretches, undecided, video_info)
+    if undecided is None:
+        undecided = [[0, len(video_info.frame_times_sec)]] if stretches else []
+    undecided = np.asarray(undecided).tolist()
     match = {
         "title": title,
         "labels_name": f"{title}.txt",
         "match_id": match_id(title, video_path, video_info),
-        "sections_id": sections_id(np.asarray(sections).tolist(), stretches),
+        "sections_id": sections_id(np.asarray(sections).tolist(), [stretch[:2] for stretch in stretches] or undecided),
         "command": command_paths(video_path, page_dir) | {"options": list(options)},
         "video_url": relative_url(preview_path or video_path, page_dir),
         "frame_times": pack_frame_times(video_info.frame_times_sec, video_info.duration_sec),
@@ -105,7 +103,7 @@ def render_page(
         "sections": np.asarray(sections).tolist(),
         "labelled": None if labelled_sections is None else np.asarray(labelled_sections).tolist(),
         "stretches": list(stretches),
-        "undecided": undecided_ranges,
+        "undecided": undecided,
     }
     return assemble(match)
 
@@ -180,33 +178,14 @@ def match_id(title: str, video_path: str | os.PathLike, video_info: media.VideoI
     return digest.hexdigest()[:16]
 
 
-def stretches_to_look_at(
-    stretches: Sequence[tuple[int, int, str]], undecided: np.ndarray | None, video_info: media.VideoInfo
-) -> tuple[Sequence[tuple[int, int, str]], list[list[int]]]:
-    """Return the stretches and the undecided time of a page. The arguments are those of `render_page`.
+def sections_id(sections: list[list[int]], stretches: Sequence[Sequence[int]]) -> str:
+    """Return an identifier of what was found in a match, under which browsers keep corrections.
 
-    Where only the stretches are given, the whole match is undecided; where only undecided time is given, the stretches
-    are that time.
+    Args:
+        sections: The first frame and the frame after the last of each section.
+        stretches: The same for the stretches to label, or for undecided time.
     """
-    if undecided is None:
-        return stretches, [[0, len(video_info.frame_times_sec)]] if stretches else []
-    ranges = np.asarray(undecided).tolist()
-    return stretches or divide_undecided(ranges, video_info), ranges
-
-
-def divide_undecided(ranges: list[list[int]], video_info: media.VideoInfo) -> list[tuple[int, int, str]]:
-    """Return undecided time as stretches of at most STRETCH_SEC to look at, in order and without a reason."""
-    edges_sec, stretches = video_info.frame_edges_sec, []
-    for start, end in ranges:
-        num_parts = math.ceil((edges_sec[end] - edges_sec[start]) / STRETCH_SEC)
-        borders = np.searchsorted(edges_sec, np.linspace(edges_sec[start], edges_sec[end], num_parts + 1)[1:-1])
-        stretches += [(*frames, "") for frames in itertools.pairwise([start, *borders.tolist(), end])]
-    return [(first, last, reason) for first, last, reason in stretches if first < last]
-
-
-def sections_id(sections: list[list[int]], stretches: Sequence[tuple[int, int, str]]) -> str:
-    """Return an identifier of what was found in a match, under which browsers keep corrections."""
-    frames = [[start, end] for start, end, _ in stretches]
+    frames = [list(stretch) for stretch in stretches]
     return hashlib.sha256(json.dumps([sections, frames] if frames else sections).encode()).hexdigest()[:16]
 
 

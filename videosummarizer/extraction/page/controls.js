@@ -207,9 +207,9 @@ element.order.addEventListener("change", showSections);
 for (const control of [element.speed, element.order])
   control.addEventListener("change", () => control.matches(":focus-visible") || control.blur());
 element.labelsFile.addEventListener("change", () => {
-  const [file] = element.labelsFile.files;
-  if (file) openLabels(file);
-  element.labelsFile.value = ""; // so that the same file can be opened once more
+  const files = [...element.labelsFile.files];
+  if (files.length) openLabels(files);
+  element.labelsFile.value = ""; // so that the same files can be opened once more
 });
 // A button that was clicked does not take the focus, so that the space bar still plays and pauses.
 document.addEventListener("mousedown", (event) => {
@@ -254,6 +254,7 @@ async function open() {
   element.labelledLegend.hidden = !match.labelled;
   element.axis.setAttribute("aria-valuemax", edges[numFrames].toFixed(2));
   sections = foundSections();
+  setUndecided(null);
   savedText = labelText();
   restoreDraft();
   for (const [id, action] of Object.entries(CLICKS)) element[id].addEventListener("click", action);

@@ -5,6 +5,7 @@ const DRAFT_KEY = MATCH_KEY + match.sections_id; // another extraction of the ma
 
 const isAsFound = () =>
   !lookedAt.size &&
+  openedUndecided === null &&
   sections.length === match.sections.length &&
   sections.every(({ start, end, isReviewed, isStarred }, index) => {
     const [foundStart, foundEnd] = match.sections[index];
@@ -17,7 +18,10 @@ function keepDraft() {
   const rows = sections.map(({ start, end, isReviewed, isStarred }) => [start, end, Number(!!isReviewed), Number(!!isStarred)]);
   try {
     if (isAsFound() && savedText === labelText()) localStorage.removeItem(DRAFT_KEY);
-    else localStorage.setItem(DRAFT_KEY, JSON.stringify({ title: match.title, changed: Date.now(), savedText, sections: rows, lookedAt: [...lookedAt] }));
+    else {
+      const draft = { title: match.title, changed: Date.now(), savedText, sections: rows, lookedAt: [...lookedAt], undecided: openedUndecided };
+      localStorage.setItem(DRAFT_KEY, JSON.stringify(draft));
+    }
   } catch (error) {
     showNotice(`This browser does not keep your corrections (${error.message}): save the labels before you leave the page.`);
   }
@@ -33,7 +37,7 @@ function readDraft(key) {
       previousEnd = end;
       return { id: nextId++, start, end, isReviewed: !!isReviewed, isStarred: !!isStarred };
     });
-    draft.lookedAt = (draft.lookedAt || []).filter((index) => stretches[index]);
+    draft.undecided = draft.undecided ? checkedRanges(draft.undecided) : null;
     return draft;
   } catch {
     return null;
@@ -47,7 +51,8 @@ function restoreDraft() {
   const draft = readDraft(DRAFT_KEY);
   if (draft) {
     sections = draft.sections;
-    lookedAt = new Set(draft.lookedAt);
+    if (draft.undecided) setUndecided(draft.undecided);
+    lookedAt = new Set((draft.lookedAt || []).filter((index) => stretches[index]));
     savedText = draft.savedText ?? savedText;
     if (!isAsFound())
       showNotice(`Your corrections of ${describeTime(draft)} are restored.`, [["Discard corrections", discard]]);
@@ -78,7 +83,7 @@ function offerOtherDraft() {
 
 /** Goes back to the sections that were found. It can be undone. */
 function discard() {
-  change(foundSections(), null, "Corrections discarded: Undo brings them back");
+  change(foundSections(), null, "Corrections discarded: Undo brings them back", null);
 }
 
 addEventListener("storage", ({ key, newValue }) => {

@@ -9,7 +9,7 @@ const LABEL_LINE_ENDS = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/;
 function textOf(someSections) {
   return someSections.map(({ start, end }) => `${start},${end},${clockTime(edges[start])},${clockTime(edges[end])}\n`).join("");
 }
-/** Returns what a saved label file would hold, and of a page with stretches also its undecided time. */
+/** Returns what a saved label file would hold, and its undecided time if that is saved, too. */
 const labelText = () => textOf(labelSections()) + undecidedText();
 
 /** Returns a text without the spaces around it that Python's str.strip removes, which are not those of trim. */
@@ -111,22 +111,89 @@ function hasTitle(name) {
 
 const firstOf = (messages) => messages.slice(0, 3).join("; ") + (messages.length > 3 ? `; and ${messages.length - 3} more` : "");
 
-/** Shows the sections of a label file instead of the present ones; Undo brings those back. */
-async function openLabels(file) {
-  let text;
+/** Returns ranges of frames in their order, without overlaps and within the match. Throws an Error about one that is none. */
+function checkedRanges(ranges) {
+  const checked = [];
+  ranges.forEach((range, index) => {
+    const isPair = Array.isArray(range) && range.length === 2 && range.every(Number.isSafeInteger);
+    if (!isPair || range[0] < 0 || range[1] <= range[0])
+      throw new Error(`range ${index + 1}: received ${JSON.stringify(range).slice(0, 60)}, expected [start_frame, end_frame]`);
+    if (range[0] >= numFrames)
+      throw new Error(`undecided time begins at frame ${range[0]}, after the match's end (${numFrames} frames): expected a file of this match`);
+  });
+  for (const [start, end] of [...ranges].sort(([a], [b]) => a - b)) {
+    const last = checked.at(-1);
+    if (last && start <= last[1]) last[1] = Math.max(last[1], Math.min(end, numFrames));
+    else checked.push([start, Math.min(end, numFrames)]);
+  }
+  return checked;
+}
+
+/** Reads a file of undecided time, as videosummarizer/undecided.py does. Throws an Error that says what is wrong. */
+function parseUndecided(text) {
+  let content;
   try {
-    if (file.size > MAX_LABEL_BYTES) throw new Error(`received ${file.size} bytes, expected a label file`);
-    text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+    content = JSON.parse(text);
+  } catch {
+    throw new Error("received a text that is not JSON, expected undecided time");
+  }
+  if (content?.schema_version !== 1 || !Array.isArray(content.undecided))
+    throw new Error('received JSON of another kind, expected undecided time: {"schema_version": 1, "undecided": [[start_frame, end_frame], ...]}');
+  return checkedRanges(content.undecided);
+}
+
+/** Returns the text of a file. Throws an Error about one that is too large or no text. */
+async function readText(file) {
+  if (file.size > MAX_LABEL_BYTES) throw new Error(`received ${file.size} bytes, expected a label file`);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
   } catch (error) {
-    const reason = error instanceof TypeError ? "received bytes that are not UTF-8 text, expected a label file: save it as UTF-8" : error.message;
-    return showNotice(`${file.name}: ${reason}. Nothing is opened.`);
+    if (error instanceof TypeError) throw new Error("received bytes that are not UTF-8 text, expected a label file: save it as UTF-8");
+    throw error;
+  }
+}
+
+const isUndecidedFile = ({ name }) => /\.json$/i.test(name);
+
+/** Opens the file of labels among those that were chosen, and the file of its undecided time if it is one of them. */
+async function openLabels(files) {
+  const [labelFiles, undecidedFiles] = [files.filter((file) => !isUndecidedFile(file)), files.filter(isUndecidedFile)];
+  if (labelFiles.length !== 1 || undecidedFiles.length > 1) {
+    const names = files.map(({ name }) => name).join(", ");
+    return showNotice(`Received ${names}, expected one label file and, if it has some, its undecided time. Nothing is opened.`);
+  }
+  const [[file], [undecidedFile]] = [labelFiles, undecidedFiles];
+  let [text, ranges, reading] = ["", null, file];
+  try {
+    text = await readText(file);
+    reading = undecidedFile;
+    if (undecidedFile) ranges = parseUndecided(await readText(undecidedFile));
+  } catch (error) {
+    return showNotice(`${reading.name}: ${error.message}. Nothing is opened.`);
   }
   const { rows, errors, warnings } = parseLabels(text, file.name);
   if (errors.length) return showNotice(`${firstOf(errors)}. Nothing is opened.`);
+  for (const { name } of files)
+    if (!hasTitle(name)) warnings.unshift(`${name} does not have the name of the match, ${match.title}: are these its labels?`);
+  showLabels(rows, file.name, ranges, warnings);
+}
+
+/**
+ * Shows the sections of a label file instead of the present ones; Undo brings those back. Where the page has undecided time
+ * and none was opened with the labels, that of the page stays: time that nobody has looked at never becomes "no highlight".
+ */
+function showLabels(rows, name, ranges, warnings) {
   const marksOf = new Map(sections.map(({ start, end, isReviewed, isStarred }) => [`${start},${end}`, { isReviewed, isStarred }]));
   const opened = rows.map(({ start, end }) => ({ ...marksOf.get(`${start},${end}`), id: nextId++, start, end }));
-  savedText = textOf(opened);
-  change(opened, null, `Opened ${countSections(opened.length)} of ${file.name}`);
-  if (!hasTitle(file.name)) warnings.unshift(`${file.name} does not have the name of the match, ${match.title}: are these its labels?`);
-  if (warnings.length) showNotice(firstOf(warnings));
+  const isMissing = !ranges && hasUndecided();
+  const about = ranges ? " and its undecided time" : isMissing ? "" : ": all of the match counts as looked at";
+  change(opened, null, `Opened ${countSections(opened.length)} of ${name}${about}`, ranges ?? (isMissing ? [...(openedUndecided ?? match.undecided)] : null));
+  savedText = isMissing ? textOf(opened) : labelText();
+  keepDraft();
+  if (isMissing)
+    warnings.unshift(
+      `${name} was opened without undecided time, so that of this page stays. If there is a ${undecidedName} next to it, open both files together`
+    );
+  const allDecided = () => change(sections, selected, "All of the match counts as looked at", []);
+  if (warnings.length) showNotice(firstOf(warnings), isMissing ? [["All of the match was looked at", allDecided]] : []);
 }

@@ -114,11 +114,12 @@ function freeRange(id) {
   return [index > 0 ? sections[index - 1].end : 0, index + 1 < sections.length ? sections[index + 1].start : numFrames];
 }
 
-function change(newSections, newSelected, message) {
-  undoStack.push({ sections, selected });
+function change(newSections, newSelected, message, newUndecided = openedUndecided) {
+  undoStack.push({ sections, selected, openedUndecided, lookedAt });
   redoStack = [];
   sections = newSections;
   selected = newSelected;
+  if (newUndecided !== openedUndecided) setUndecided(newUndecided);
   announce(message);
   keepDraft();
   showSections();
@@ -198,8 +199,9 @@ function listedSections() {
 function restoreFrom(from, to, message, nothing) {
   const state = from.pop();
   if (!state) return announce(nothing);
-  to.push({ sections, selected });
+  to.push({ sections, selected, openedUndecided, lookedAt });
   ({ sections, selected } = state);
+  if (state.openedUndecided !== openedUndecided) setUndecided(state.openedUndecided, state.lookedAt);
   announce(message);
   keepDraft();
   showSections();

@@ -4,7 +4,7 @@ const numDownloads = {}; // by name
 
 /** Saves all sections as the match's label file, or only the starred ones for a reel. */
 async function save({ isStarredOnly = false } = {}) {
-  if (stretches.length && !isStarredOnly) return saveStretches();
+  if (hasUndecided() && !isStarredOnly) return saveStretches();
   const chosen = isStarredOnly ? sections.filter(({ isStarred }) => isStarred) : sections;
   const [text, name] = [textOf(chosen), isStarredOnly ? `${match.title}_starred.txt` : match.labels_name];
   const count = countSections(chosen.length);

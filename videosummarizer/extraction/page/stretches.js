@@ -1,16 +1,40 @@
 // Undecided time, which nobody has looked at: it is neither a highlight nor none, and training leaves it out. Its stretches,
 // those that label_next.py chose or all of it in parts: going from one to the next, and which have been looked at.
 
-const stretches = match.stretches.map(([start, end, reason]) => ({ start, end, reason }));
-const areChosen = stretches.some(({ reason }) => reason); // by label_next.py
+const STRETCH_SEC = 60; // undecided time is gone through in stretches of at most this length
+const areChosen = match.stretches.length > 0; // by label_next.py
 const undecidedName = `${match.title}_undecided.json`;
 const HATCH_PX = 8; // between two lines of undecided time
 const SHOWN_BEFORE_RATIO = 0.25; // of a stretch, that is in view before it and after it
 
+let openedUndecided = null; // the ranges of undecided time that belong to the labels that were opened, in frames
+let stretches = [];
 let stretchIndex = -1; // of the stretch that is shown
 let lookedAt = new Set(); // indices of stretches
 const foundStarts = new Set(match.sections.map(([start]) => start));
 const foundEnds = new Set(match.sections.map(([, end]) => end));
+
+/** Takes over the undecided time of labels that are opened, or null for that of the page, and what of it was looked at. */
+function setUndecided(ranges, marks = new Set()) {
+  openedUndecided = ranges;
+  lookedAt = marks;
+  stretches = areChosen ? match.stretches.map(([start, end, reason]) => ({ start, end, reason })) : divided(ranges ?? match.undecided);
+  stretchIndex = stretches.length ? 0 : -1;
+  showStretchBar();
+}
+
+/** Returns ranges of frames as stretches of at most STRETCH_SEC, in their order. */
+function divided(ranges) {
+  return ranges.flatMap(([start, end]) => {
+    const length = edges[end] - edges[start];
+    const numParts = Math.ceil(length / STRETCH_SEC - 1e-9);
+    const borders = Array.from({ length: numParts }, (_, part) => frameFrom(edges[start] + (part * length) / numParts));
+    return borders.map((first, part) => ({ start: first, end: borders[part + 1] ?? end })).filter((part) => part.start < part.end);
+  });
+}
+
+/** Whether the sections and the undecided time are saved in two files. */
+const hasUndecided = () => stretches.length > 0 || openedUndecided !== null;
 
 /** Returns the ranges of frames that nobody has looked at, as the file `<title>_undecided.json` has them. */
 function undecidedRanges() {
@@ -23,7 +47,7 @@ function undecidedRanges() {
       if (start < stretch.end && stretch.start < end)
         decided.push([foundStarts.has(start) ? stretch.start : start, foundEnds.has(end) ? stretch.end : end]);
   }
-  return subtract(match.undecided, decided.sort(([a], [b]) => a - b));
+  return subtract(openedUndecided ?? match.undecided, decided.sort(([a], [b]) => a - b));
 }
 
 /**
@@ -31,13 +55,13 @@ function undecidedRanges() {
  * stretches only what of them is decided. Of a label file none is lost.
  */
 function labelSections() {
-  if (!stretches.length || match.selected_by === "labels") return sections;
+  if (!stretches.length || openedUndecided || match.selected_by === "labels") return sections;
   const undecided = undecidedRanges();
   const decidedParts = ({ start, end }) => subtract([[start, end]], undecided);
   if (!areChosen) return sections.filter((section) => decidedParts(section).length);
   return sections.flatMap((section) => decidedParts(section).map(([start, end]) => ({ ...section, start, end })));
 }
-const undecidedText = () => (stretches.length ? JSON.stringify({ schema_version: 1, undecided: undecidedRanges() }) + "\n" : "");
+const undecidedText = () => (hasUndecided() ? JSON.stringify({ schema_version: 1, undecided: undecidedRanges() }) + "\n" : "");
 
 /** Shows a stretch, and why it was chosen. */
 function showStretch(index) {
@@ -155,8 +179,9 @@ async function saveStretches() {
   const finish = () => {
     savedText = labelText();
     keepDraft();
-    const count = `${chosen.length} section${chosen.length === 1 ? "" : "s"}`;
-    const done = `${isWritten ? "Saved" : "Downloaded"} the labels of ${lookedAt.size} of ${stretches.length} stretches (${count})`;
+    const count = countSections(chosen.length);
+    const what = stretches.length ? `the labels of ${lookedAt.size} of ${stretches.length} stretches (${count})` : count;
+    const done = `${isWritten ? "Saved" : "Downloaded"} ${what}`;
     announce(done);
     const text =
       `${done} as ${match.labels_name} and ${undecidedName}. Both belong next to the match, in ${match.command.labels_dir || "its folder"}: ` +

@@ -49,7 +49,7 @@ element.videoFile.addEventListener("change", () => {
   element.videoFile.value = ""; // so that the same file can be chosen once more
 });
 
-// A dropped video is played, a dropped label file is opened.
+// A dropped video is played, a dropped label file is opened, with its undecided time if both are dropped.
 for (const name of ["dragenter", "dragover"])
   document.addEventListener(name, (event) => {
     if (![...event.dataTransfer.types].includes("Files")) return;
@@ -61,9 +61,10 @@ document.addEventListener("dragleave", (event) => {
 });
 document.addEventListener("drop", (event) => {
   document.body.classList.remove("dropping");
-  const [file] = event.dataTransfer.files;
-  if (!file) return;
+  const files = [...event.dataTransfer.files];
+  if (!files.length) return;
   event.preventDefault();
-  if (/\.txt$/i.test(file.name)) openLabels(file);
-  else chooseVideo(file);
+  const labelFiles = files.filter(({ name }) => /\.(txt|json)$/i.test(name));
+  if (labelFiles.length) openLabels(labelFiles);
+  else chooseVideo(files[0]);
 });
