@@ -17,7 +17,7 @@ from videosummarizer.dataset.metadata import DataConfig, DatasetError
 from videosummarizer.dataset.storage import read_arrays
 from videosummarizer.prefetching import prefetch
 
-DEADLINE_SEC = 20
+DEADLINE_SEC = 60
 FEW_PIXELS = DataConfig(1, 1, 2, 2, 4, False)  # enough for segments to be read straight into a batch
 
 

@@ -178,7 +178,7 @@ def run_to_the_table(folder, dataset):
     notebook.cells = notebook.cells[: names.index("arguments") + 1]
     first = notebook.cells[names.index("settings")]
     first.source = first.source.replace("dataset_sl5_vsr3_vw64_vh64_asr11025", str(dataset))
-    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
     return notebook.cells[-1]
 
 

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from test_input_folder import touch
@@ -69,15 +70,23 @@ def test_progress_goes_on_when_a_folder_disappears_while_it_is_read(tmp_path, ca
     assert "| 4/8 s of video" in last_progress(capsys.readouterr().err)
 
 
-def test_progress_stops_following_when_the_conversion_fails(tmp_path, capsys):
-    threads = threading.active_count()
+def test_progress_stops_following_when_the_conversion_fails(tmp_path, capsys, monkeypatch):
+    followers = []
+
+    class Thread(threading.Thread):
+        def __init__(self, **arguments):
+            super().__init__(**arguments)
+            followers.append(self)
+
+    monkeypatch.setattr(progress, "threading", SimpleNamespace(Thread=Thread, Event=threading.Event))
 
     def fail():
         with progress.show_progress(8, CONFIG, tmp_path) as add_finished_sec:
+            assert [thread.is_alive() for thread in followers] == [True]
             add_finished_sec(2)
             raise OSError("full")
 
     with pytest.raises(OSError, match="full"):
         fail()
-    assert threading.active_count() == threads
+    assert [thread.is_alive() for thread in followers] == [False]
     assert "25%" in last_progress(capsys.readouterr().err)

@@ -26,7 +26,7 @@ from videosummarizer.training.inference import load_network
 
 CONFIG = DataConfig(0.7, 4, 16, 8, 4000, False)  # 2 frames of 8 by 16, 2800 samples
 POINT = {"threshold": 0.25, "section_penalty": 1.5}
-DEADLINE_SEC = 10
+DEADLINE_SEC = 60
 
 
 def write_network(path, video=(2, 8, 16, 3), audio=(2800,), outputs=("highlight", "steps"), **attributes):
