@@ -111,13 +111,21 @@ class Page:
             self("Storage.prototype.setItem = () => {}")
         # Their dialogs cannot be worked from here: labels are downloaded.
         self("window.showSaveFilePicker = window.showDirectoryPicker = undefined")
-        self.wait_until("return edges !== null && (hasVideo && video.readyState >= 2 || !missing.hidden)")
+        is_shown = "hasVideo && video.readyState >= 2 && !video.seeking"
+        self.wait_until(f"return edges !== null && ({is_shown} || !missing.hidden)")
 
     def __call__(self, script):
         return self.browser.execute_script(script)
 
     def wait_until(self, script):
         WebDriverWait(self.browser, DEADLINE_SEC, 0.05).until(lambda browser: browser.execute_script(script))
+
+    def wait_for_message(self, text):
+        """Wait until the browser's console holds a message with a text, and take out all that it holds."""
+        is_message = lambda entry: text in entry["message"]  # noqa: E731
+        WebDriverWait(self.browser, DEADLINE_SEC, 0.05).until(
+            lambda browser: any(map(is_message, browser.get_log("browser")))
+        )
 
     def find(self, css):
         return self.browser.find_element(By.CSS_SELECTOR, css)
@@ -182,6 +190,10 @@ class Page:
     def wait_until_still(self):
         """Wait until the video is where it was sent to."""
         self.wait_until("return !video.seeking")
+
+    def wait_until_shown(self):
+        """Wait until the video shows the frame that it was sent to: the page has no reason to seek once more."""
+        self.wait_until("return !video.seeking && shownSec !== null && frameAt(shownSec) === frameAt(playhead)")
 
     def shown_number(self):
         """The number that the video shows now, 0 while the frame is not painted yet."""

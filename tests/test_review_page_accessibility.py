@@ -185,7 +185,8 @@ def test_while_it_plays_the_slider_is_not_read_out(page):
     assert page.find("#axis").get_attribute("aria-valuetext") == said == "00:00.01, frame 0"
     page.press(Keys.SPACE)
     page.wait_until("return video.paused && !axis.ariaValueText.endsWith('frame 0')")
-    assert page.find("#axis").get_attribute("aria-valuetext") == "{}, frame {}".format(*page.clock)
+    shown = "{}, frame {}".format(*page.clock)
+    assert page.find("#axis").get_attribute("aria-valuetext") == shown
 
 
 @pytest.mark.parametrize(("duration_sec", "form"), [(3599, r"\d\d:\d\d"), (3600, r"\d\d:\d\d:\d\d")])
@@ -202,12 +203,11 @@ def test_all_times_of_a_match_have_one_form(open_page, duration_sec, form):
     assert [text for text in ruler if not re.fullmatch(form, text)] == []
 
 
-def is_in_view(page):
-    """Whether the whole row of the selected section is seen."""
-    return page(
-        "const row = list.querySelector('[aria-current]').getBoundingClientRect(), box = list.getBoundingClientRect();"
-        "return row.top >= box.top && row.bottom <= box.bottom"
-    )
+# Whether the whole row of the selected section is seen.
+IS_IN_VIEW = (
+    "const row = list.querySelector('[aria-current]').getBoundingClientRect(), box = list.getBoundingClientRect();"
+    "return row.top >= box.top && row.bottom <= box.bottom"
+)
 
 
 def test_the_row_of_the_selected_section_is_in_full_view(open_page):
@@ -216,21 +216,20 @@ def test_the_row_of_the_selected_section_is_in_full_view(open_page):
     page = open_page(np.arange(6000), 6000, sections=np.stack([starts, starts + 20], 1), scores=scores)
     for index in (0, 100, 199, 198, 90, 0):
         page(f"select(sections[{index}].id)")
-        assert is_in_view(page), index
+        assert page(IS_IN_VIEW), index
     page("select(sections[60].id)")
     page.press(Keys.ARROW_DOWN * 12)
-    assert is_in_view(page)
+    assert page(IS_IN_VIEW)
     for order in ("score", "time"):
         page(f"order.value = '{order}'; order.dispatchEvent(new Event('change'))")
-        assert is_in_view(page), order
+        assert page(IS_IN_VIEW), order
     page("list.scrollTop = 0")  # the editor looks elsewhere, and a change of the section leaves that alone
     page.press("d")
     assert page("return list.scrollTop") == 0
     page.press(Keys.ARROW_DOWN)
-    assert is_in_view(page)
+    assert page(IS_IN_VIEW)
     page("list.scrollTop += list.querySelector('[aria-current]').offsetTop - list.scrollTop - list.clientHeight + 30")
     page("select(selected)")
     page("showNotice('A message that takes room from the list', [], 'a command')")
-    page.wait_until("return new Promise((done) => setTimeout(() => done(true), 50))")
-    assert is_in_view(page)
+    page.wait_until(IS_IN_VIEW)  # once the list is laid out again
     assert page("return scrollY") == 0

@@ -13,20 +13,20 @@ def wait_until_playing(page):
 
 
 def test_sections_play_from_the_one_that_is_not_over(page):
-    page("video.playbackRate = 0.1")
+    page("window.numPlays = 0; video.play = async () => { numPlays += 1; }")  # the playhead stays where it is sent to
     # Frame 60 is the first after the first section; after the last frame of the second, the third is next.
     for frame, index in ((0, 0), (59, 0), (60, 1), (100, 1), (119, 1), (120, 2), (219, 2)):
         page(f"goToFrame({frame})")
         page.wait_until_still()
         page.press("p")
         assert page.selected == index, frame
-        assert page("return playhead") == pytest.approx([1.01, 5.01, 8.01][index], abs=0.2)
-        page("pause()")
+        assert page("return playhead") == pytest.approx([1.01, 5.01, 8.01][index], abs=1e-6)
+        assert page("const played = numPlays; numPlays = 0; return played") == 1
 
 
 def test_played_from_the_middle_the_sections_before_are_left_out(page):
-    page("goTo(5.5)")
-    page.wait_until_still()
+    page("goTo(5.61)")  # within a frame: where two meet, the page may seek once more
+    page.wait_until_shown()
     page.note_seeks()
     page.click("#playAll")
     page.wait_until("return video.paused && frameAt(now()) === 219")
@@ -98,7 +98,9 @@ def test_time_is_stepped_and_jumped_through_within_the_match(page):
     assert page.clock[1] == 219
     axis = page.find("#axis")
     assert [axis.get_attribute(f"aria-value{name}") for name in ("min", "now", "max")] == ["0", "9.98", "10.00"]
+    page("goTo(1); video.playbackRate = 0.1")  # so that it does not end by itself
     page.press(Keys.SPACE)
+    wait_until_playing(page)
     page.press(Keys.ARROW_LEFT)
     assert page("return video.paused")
 
@@ -308,8 +310,7 @@ def test_the_page_cannot_fetch_anything(page):
     page("window.outcome = null; fetch('data:text/plain,x').then(() => outcome = 'came', () => outcome = 'refused')")
     page.wait_until("return outcome")
     assert page("return outcome") == "refused"
-    messages = [entry["message"] for entry in page.browser.get_log("browser")]
-    assert any("Content Security Policy" in message for message in messages)
+    page.wait_for_message("Content Security Policy")
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])

@@ -108,9 +108,13 @@ def test_a_stretch_without_sections_is_saved_as_looked_at(stretches):
 
 
 def test_nothing_is_saved_before_a_stretch_was_looked_at(stretches):
+    stretches("window.downloads = []; download = (text, name) => downloads.push(name)")
     stretches.press(Keys.CONTROL, "s")
     assert "No stretch is marked as looked at: nothing is saved" in stretches.find("#noticeText").text
-    assert list(stretches.browser.download_dir.iterdir()) == []
+    assert stretches("return downloads") == []
+    stretches.press("v")
+    stretches.press(Keys.CONTROL, "s")
+    assert stretches("return downloads") == [f"{TITLE}_undecided.json"]  # the labels follow at a second click
 
 
 def test_a_folder_gets_the_undecided_time_before_the_labels(stretches):
