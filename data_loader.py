@@ -23,7 +23,7 @@ from videosummarizer.dataset.temporal_context import choose_temporal_context
 from videosummarizer.dataset.time_shift import UNDECIDED, count_shifts, shift_batch
 from videosummarizer.media import TIME_TOLERANCE_SEC
 from videosummarizer.prefetching import NUM_READERS
-from videosummarizer.sections import coverage, drop_undecided, pad_undecided, runs_of
+from videosummarizer.sections import coverage, median_length_sec, pad_undecided, runs_of
 
 # Sequences in a batch, unless a batch size is given.
 NUM_SEQUENCES = 2
@@ -121,9 +121,8 @@ class DataLoader:
             self.segment_files[subset] += files_of[title]
             self.num_videos[subset] += 1
         self.num_steps = max(1, round(self.config.segment_length / STEP_SEC))
-        sections_sec = [drop_undecided(match.sections_sec, match.undecided_sec) for match in self.matches("train")]
-        lengths_sec = np.concatenate([[], *(section[:, 1] - section[:, 0] for section in sections_sec)])
-        self.context = choose_temporal_context(lengths_sec, self.config.segment_length, self.num_steps)
+        median_sec = median_length_sec((match.sections_sec, match.undecided_sec) for match in self.matches("train"))
+        self.context = choose_temporal_context(median_sec, self.config.segment_length, self.num_steps)
         self.batch_size = batch_size or NUM_SEQUENCES * self.context.sequence_length
         self.num_segments = {subset: len(files) for subset, files in self.segment_files.items()}
         self.num_decided = {subset: int(self.is_decided(subset).sum()) for subset in SUBSETS}

@@ -71,7 +71,7 @@ def test_the_modalities_disagree_as_far_as_they_count(scores, weights, expected)
 
 def test_a_stretch_is_as_long_as_the_network_looks_to_either_side():
     for highlight_sec, expected_sec in ((22.0, 33), (4.0, 9)):  # segments of 3 s, steps of half a second
-        dilations = choose_temporal_context(np.array([highlight_sec]), 3.0, 6).dilations
+        dilations = choose_temporal_context(highlight_sec, 3.0, 6).dilations
         assert count_stretch_segments(sum(dilations), 6) * 3 == expected_sec
     assert count_stretch_segments(0, 6) == 1
 

@@ -20,6 +20,7 @@ from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import label_choice, match_signals, stretch_page
 from videosummarizer.extraction.match_signals import MatchSignals
 from videosummarizer.extraction.reasons import Reasons
+from videosummarizer.labels import read_label_file, resolve_sections
 from videosummarizer.training import inference, network_features
 from videosummarizer.training.checkpoint import (
     CheckpointError,
@@ -354,6 +355,18 @@ def test_a_labelled_section_that_reaches_into_a_stretch_is_not_proposed_again(ru
     sections = match_of_page(run.out / "doubtful_label_next.html")["sections"]
     assert sections[0] == [20, 50]
     assert all(start >= 50 for start, _ in sections[1:])
+
+
+def test_the_rest_of_a_section_that_was_cut_at_its_stretch_is_proposed_and_joins_it_in_training(run):
+    mark_undecided(run.folder, "doubtful", "15,45,00:00:00,00:00:01\n", [[0, 15], [45, 72]])
+    assert run(budget="0:09") == 0
+    page = match_of_page(run.out / "doubtful_label_next.html")
+    assert page["sections"] == [[15, 45], [45, 72]]
+    path = run.folder / "doubtful.txt"
+    path.write_text("15,45,00:00:00,00:00:01\n45,72,00:00:01,00:00:02\n")  # as the page saves them
+    info = media.probe(run.folder / "doubtful.mp4")
+    sections_sec, _ = resolve_sections(path, read_label_file(path), info.frame_times_sec, info.duration_sec)
+    assert sections_sec.tolist() == [[pytest.approx(0.5), pytest.approx(2.4)]]
 
 
 def test_damaged_undecided_time_costs_only_its_match(run, caplog):

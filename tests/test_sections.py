@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from videosummarizer.sections import coverage, label_segments, overlaps_sec, runs_of, subtract_sections
+from videosummarizer.sections import (
+    coverage,
+    label_segments,
+    median_length_sec,
+    overlaps_sec,
+    runs_of,
+    subtract_sections,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +91,49 @@ def test_what_other_sections_do_not_cover_is_left():
     assert subtract_sections(sections_sec, none).tolist() == sections_sec.tolist()
     assert subtract_sections(none, others_sec).shape == (0, 2)
     assert subtract_sections(none, none).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("sections", "undecided", "expected"),
+    [
+        ([(0, 2), (3, 7), (9, 10)], [], 2),
+        ([(0, 2), (3, 7)], [], 3),
+        ([(0, 2), (3, 7)], [(2.5, 2.9)], 3),
+        # 2 s, at least 3, 4 and 10 s: three quarters are longer than 2 s, and half of these longer than 4 s.
+        ([(0, 2), (5, 8), (10, 14), (20, 30)], [(8, 9)], 4),
+        ([(0, 2), (5, 8), (10, 14), (20, 30)], [(8 + 1e-7, 9)], 4),
+        # Of the one that is cut at its start, nothing is known.
+        ([(0, 2), (5, 8), (10, 14), (20, 30)], [(4, 5)], 4),
+        ([(0, 2), (5, 8), (10, 16)], [(4, 5)], 2),
+        # At least 3 s, twice, and 2 s: more than half are longer than the longest that is known.
+        ([(0, 2), (5, 8), (10, 13)], [(8, 9), (13, 20)], 3),
+        # Of equal lengths, those that are known come first.
+        ([(0, 2), (5, 7)], [(7, 9)], 2),
+        # No start is known: they count as they are.
+        ([(5, 8), (10, 11)], [(0, 5), (9, 10)], 2),
+        # Most of it is undecided: it does not count.
+        ([(0, 20), (30, 33)], [(5, 25)], 3),
+        ([], [(0, 5)], None),
+    ],
+)
+def test_the_median_length_counts_a_section_that_is_cut_as_at_least_so_long(sections, undecided, expected):
+    given = [np.array(spans, float).reshape(-1, 2) for spans in (sections, undecided)]
+    assert median_length_sec([given]) == (expected if expected is None else pytest.approx(expected))
+    apart = [(section[np.newaxis], given[1]) for section in given[0]]  # in matches of their own
+    assert median_length_sec(apart) == median_length_sec([given])
+
+
+def test_the_median_length_of_highlights_is_found_from_stretches_that_cut_most_of_them():
+    rng = np.random.default_rng(0)
+    lengths_sec = rng.lognormal(np.log(20), 0.6, 2000)
+    starts_sec = np.cumsum(lengths_sec + rng.exponential(60, 2000)) - lengths_sec
+    ends_sec, matches, clipped_sec = starts_sec + lengths_sec, [], []
+    for start_sec in rng.uniform(0, ends_sec[-1] - 40, 1000):
+        span_sec = start_sec, start_sec + 40
+        sections_sec = np.clip(np.stack([starts_sec, ends_sec], axis=1), *span_sec)
+        sections_sec = sections_sec[sections_sec[:, 1] > sections_sec[:, 0]]
+        clipped_sec.append(sections_sec[:, 1] - sections_sec[:, 0])
+        matches.append((sections_sec, np.array([[0, span_sec[0]], [span_sec[1], ends_sec[-1]]])))
+    true_sec = np.median(lengths_sec)
+    assert np.median(np.concatenate(clipped_sec)) < 0.75 * true_sec
+    assert median_length_sec(matches) == pytest.approx(true_sec, rel=0.1)

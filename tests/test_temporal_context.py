@@ -7,6 +7,7 @@ from test_data_loader import write_dataset
 from data_loader import DataLoader
 from videosummarizer.dataset.metadata import DataConfig, DatasetError
 from videosummarizer.dataset.temporal_context import TemporalContext, choose_temporal_context
+from videosummarizer.sections import median_length_sec
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,9 @@ from videosummarizer.dataset.temporal_context import TemporalContext, choose_tem
 def test_the_context_follows_from_the_median_length(
     lengths_sec, segment_length, num_steps, num_convolutions, sequence_length
 ):
-    context = choose_temporal_context(np.array(lengths_sec, float), segment_length, num_steps)
+    sections_sec = np.array([[100.0 * index, 100.0 * index + length] for index, length in enumerate(lengths_sec)])
+    median_sec = median_length_sec([(sections_sec.reshape(-1, 2), np.empty((0, 2)))])
+    context = choose_temporal_context(median_sec, segment_length, num_steps)
     assert context.dilations == (1, 2, 4, 8, 16, 32, 64)[:num_convolutions]
     assert context.sequence_length == sequence_length
     # A sequence is as long as what a score depends on, but for the step itself.

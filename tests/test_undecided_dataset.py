@@ -81,6 +81,11 @@ def test_class_weights_and_context_come_from_decided_time(tmp_path):
     (tmp_path / "long").mkdir()
     loader = open_match(tmp_path / "long", [[10.0, 28.0]], 40.0, labels, sections)
     assert loader.context.dilations == (1, 2, 4, 8)  # as for a median of 4 s, which is 8 steps; not of 17 s
+    # Sections of 30 s and of at least 4 s: as for a median of 30 s, not of 17 s.
+    sections, labels = [[2.0, 6.0], [10.0, 40.0]], [0, 1, 1, 0, 0] + [1] * 15
+    (tmp_path / "cut").mkdir()
+    loader = open_match(tmp_path / "cut", [[6.0, 8.0]], 40.0, labels, sections)
+    assert loader.context.dilations == (1, 2, 4, 8, 16, 32, 64)
 
 
 def numbers_of(inputs):

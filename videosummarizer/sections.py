@@ -4,9 +4,14 @@ sections_sec: (num_sections, 2) float64 seconds, disjoint, ascending, half-open
 sections: (num_sections, 2) int64, the same as the first frame and the frame after the last, in display order
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from videosummarizer.media import TIME_TOLERANCE_SEC
+
+# A difference that is lost in rounding errors, of the part of highlights that are longer than others.
+SURVIVAL_TOLERANCE = 1e-9
 
 
 def merge_sections(sections: list[tuple[float, float]], keep_touching: bool = False) -> np.ndarray:
@@ -83,6 +88,48 @@ def drop_undecided(sections_sec: np.ndarray, undecided_sec: np.ndarray) -> np.nd
     """Return the sections of which at most half is undecided time, (num_kept, 2) float64 seconds."""
     lengths_sec = sections_sec[:, 1] - sections_sec[:, 0]
     return sections_sec[2 * overlaps_sec(sections_sec, undecided_sec) <= lengths_sec + TIME_TOLERANCE_SEC]
+
+
+def are_cut(sections_sec: np.ndarray, undecided_sec: np.ndarray) -> np.ndarray:
+    """Return which edges of sections are those of undecided time: (num_sections, 2) bool for their starts and ends.
+
+    Where such a section really begins or ends, nobody has looked.
+    """
+    others_sec = undecided_sec[:, ::-1]  # a section begins where undecided time ends
+    distances_sec = np.abs(sections_sec[:, np.newaxis] - others_sec)
+    return (distances_sec <= TIME_TOLERANCE_SEC).any(axis=1)
+
+
+def median_length_sec(matches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float | None:
+    """Estimate the median length of highlights, also from sections that are cut at the edges of undecided time.
+
+    Of a section that begins in decided time and is cut at its end, the length is known to be at least what is left:
+    this is the median of the Kaplan-Meier estimate ("Nonparametric estimation from incomplete observations", 1958). One
+    that is cut at its start says nothing. Counted as they are, cut sections would make highlights appear too short.
+
+    Args:
+        matches: For each match (num_sections, 2) float64 seconds of its sections, and of its undecided time.
+
+    Returns:
+        Seconds; at least the longest length if more than half of the highlights are longer. None without sections.
+    """
+    lengths_sec, is_cut = [np.empty(0)], [np.empty((0, 2), bool)]
+    for sections_sec, undecided_sec in matches:
+        kept_sec = drop_undecided(sections_sec, undecided_sec)
+        lengths_sec.append(kept_sec[:, 1] - kept_sec[:, 0])
+        is_cut.append(are_cut(kept_sec, undecided_sec))
+    lengths_sec, is_cut = np.concatenate(lengths_sec), np.concatenate(is_cut)
+    if not len(lengths_sec):
+        return None
+    begins = ~is_cut[:, 0]
+    if not begins.any() or not is_cut.any():
+        return float(np.median(lengths_sec))
+    lengths_sec, is_whole = lengths_sec[begins], ~is_cut[begins, 1]
+    order = np.lexsort((~is_whole, lengths_sec))
+    num_as_long = np.arange(len(order), 0, -1)
+    survival = np.cumprod(1 - is_whole[order] / num_as_long)
+    reached = np.flatnonzero(survival <= 0.5 + SURVIVAL_TOLERANCE)
+    return float(lengths_sec[order][reached[0] if len(reached) else -1])
 
 
 def pad_undecided(undecided_sec: np.ndarray, duration_sec: float) -> np.ndarray:

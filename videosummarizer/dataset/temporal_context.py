@@ -32,17 +32,17 @@ class TemporalContext:
     sequence_length: int
 
 
-def choose_temporal_context(lengths_sec: np.ndarray, segment_length: float, num_steps: int) -> TemporalContext:
-    """Choose the context for highlights of these lengths.
+def choose_temporal_context(median_sec: float | None, segment_length: float, num_steps: int) -> TemporalContext:
+    """Choose the context for highlights of a length.
 
     Args:
-        lengths_sec: (num_sections,) float64 seconds, the lengths of the training matches' highlight sections; may be
-            empty.
+        median_sec: Seconds, the median length of the training matches' highlights, as of `sections.median_length_sec`;
+            None without any.
         segment_length: Seconds of a segment.
         num_steps: Time steps per segment.
     """
     step_sec = segment_length / num_steps
-    reach = NUM_LENGTHS_IN_SIGHT * np.median(lengths_sec) / step_sec if len(lengths_sec) else 0
+    reach = NUM_LENGTHS_IN_SIGHT * (median_sec or 0) / step_sec
     # Dilations 1, 2, 4, ... 2 ** (n - 1) reach 2 ** n - 1 steps.
     num_convolutions = int(np.clip(round(math.log2(reach + 1)), MIN_CONVOLUTIONS, MAX_CONVOLUTIONS))
     dilations = tuple(2**k for k in range(num_convolutions))

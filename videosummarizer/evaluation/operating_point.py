@@ -16,6 +16,7 @@ from videosummarizer.sections import (
     drop_undecided,
     find_decided_segments,
     label_segments,
+    median_length_sec,
     runs_of,
     total_sec,
 )
@@ -166,7 +167,8 @@ def choose_operating_point(matches: Sequence[ScoredMatch]) -> OperatingPoint:
     scores = np.concatenate([match.kept_scores() for match in matches])
     decided_sec = sum(match.duration_sec - total_sec(match.undecided_sec) for match in matches)
     thresholds = candidate_thresholds(scores, lengths_sec.sum() / decided_sec)
-    penalties = np.array(PENALTIES) * np.median(lengths_sec) * np.std(decoding.evidence_per_sec(scores, 0.5))
+    median_sec = median_length_sec((match.sections_sec, match.undecided_sec) for match in matches)
+    penalties = np.array(PENALTIES) * median_sec * np.std(decoding.evidence_per_sec(scores, 0.5))
     f1 = mean_event_f1(matches, np.repeat(thresholds, len(penalties)), np.tile(penalties, len(thresholds)))
     best_f1, best = -1.0, None
     for penalty, f1_by_threshold in zip(penalties, f1.reshape(len(thresholds), -1).T, strict=True):
