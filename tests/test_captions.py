@@ -80,7 +80,7 @@ def test_without_a_font_the_message_names_the_letters_and_what_to_install(instal
 
 def test_placeholder_fonts_have_no_letters(installed, tmp_path):
     installed(write_font(tmp_path / "LastResortHE-Regular.ttf", "한"))
-    with pytest.raises(captions.FontError):
+    with pytest.raises(captions.FontError, match=r"^a: no installed font has the letters '한'"):
         captions.find_font("한", "a")
 
 

@@ -93,4 +93,5 @@ def test_transforms_of_another_shape_do_not_distort_and_leave_no_side_empty():
         assert FrameTransform(width=max(ratio, 1), height=max(1 / ratio, 1)) in transforms
         assert FrameTransform(width=min(ratio, 1), height=min(1 / ratio, 1)) in transforms
         wide = [t for t in transforms if t.width > 1 and ratio > 1]
+        assert bool(wide) == (ratio > 1)
         assert all(t.centre_x - t.width / 2 <= 1e-9 and t.centre_x + t.width / 2 >= 1 - 1e-9 for t in wide)

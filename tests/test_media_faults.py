@@ -271,7 +271,7 @@ def test_free_memory_is_given_back_whenever_a_film_is_closed(tmp_path, monkeypat
     with media.open_media(path):
         assert calls == []
     assert calls == [1]
-    with pytest.raises(media.MediaError), media.open_media(tmp_path / "nothing.mp4"):
+    with pytest.raises(media.MediaError, match="No such file"), media.open_media(tmp_path / "nothing.mp4"):
         pass
     assert calls == [1, 1]
 

@@ -212,8 +212,8 @@ def test_files_are_closed_whether_they_are_read_or_refused(tmp_path, monkeypatch
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
     read_limited(path, 10)
-    for bad in (path, tmp_path):
-        with pytest.raises(DatasetError):
+    for bad, received in ((path, "received 10 bytes"), (tmp_path, "received something other than a regular file")):
+        with pytest.raises(DatasetError, match=received):
             read_limited(bad, 5)
     assert len(opened) == 3
     for descriptor in opened:

@@ -71,7 +71,7 @@ def test_an_operating_point_out_of_range_is_refused(values):
     ],
 )
 def test_an_operating_point_with_other_names_is_refused(values):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument|missing 1 required positional argument"):
         parse_operating_point(values)
 
 

@@ -121,7 +121,7 @@ def test_a_copy_that_cannot_be_written_leaves_nothing(tmp_path, source):
     def fail(seconds):
         raise RuntimeError("stop")
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match=r"^stop$"):
         preview.write_preview(source, media.probe(source), tmp_path / "preview.mp4", fail)
     assert list(tmp_path.iterdir()) == []
 

@@ -146,7 +146,7 @@ def test_rounding_to_samples_does_not_add_up_over_many_sections(tmp_path):
         num_pts = round(1 / 30 / float(video_container.streams.video[0].time_base))
         numbers = [writer.start_section(num_pts) for _ in range(8)]
         assert np.cumsum(numbers).tolist() == [368, 735, 1102, 1470, 1838, 2205, 2572, 2940]  # halves to the even one
-        with pytest.raises(RuntimeError), writer:
+        with pytest.raises(RuntimeError, match=r"^enough$"), writer:
             raise RuntimeError("enough")
 
 
