@@ -8,14 +8,13 @@ The matches of a folder are joined into one long match, and seeded highlight vid
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
+from bench_converter import full_decode, run
 from highlight_edits import (
     AUDIO_FILTERS,
     BLACK,
@@ -195,17 +194,6 @@ def bench_quality(args: argparse.Namespace, scratch: Path) -> bool:
             flush=True,
         )
     return is_met
-
-
-def run(command: list) -> float:
-    """Run a command and return the seconds it takes. Raises subprocess.CalledProcessError."""
-    begin = time.perf_counter()
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
-    return time.perf_counter() - begin
-
-
-def full_decode(path: Path) -> list:
-    return [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-an", "-f", "null", "-"]
 
 
 def bench_speed(args: argparse.Namespace, scratch: Path) -> bool:

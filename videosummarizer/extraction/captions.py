@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from videosummarizer.match_files import compose
+
 # Sizes as fractions of the shorter side of the picture.
 TITLE_SIZE = 0.055
 LINE_SIZE = 0.045
@@ -59,7 +61,7 @@ def find_font(text: str, subject: str) -> Path:
 
     from videosummarizer.evaluation.plots import title_fonts
 
-    needed = {character for character in compose_text(text) if not character.isspace()}
+    needed = {character for character in compose(text) if not character.isspace()}  # single ones, as in fonts
     letters = frozenset(character for character in needed if not is_symbol(character))
     preferred = [str(font_manager.findfont(name)) for name in title_fonts()]
     best, best_missing = None, letters
@@ -82,11 +84,6 @@ def suitability(font_path: str) -> tuple[bool, bool, str]:
     name = Path(font_path).stem.lower()
     is_plain = not re.search("bold|italic|oblique|thin|light|black|heavy|medium|condensed|mono|coding", name)
     return not is_plain, not re.search("sans|gothic", name), name
-
-
-def compose_text(text: str) -> str:
-    """Return a text whose letters are single characters, as in fonts; in file names of macOS they are several."""
-    return unicodedata.normalize("NFC", text)
 
 
 def is_symbol(character: str) -> bool:
@@ -118,7 +115,7 @@ def load_font(font_path: Path, size_px: float):
 def drawable(text: str, font_path: Path) -> str:
     """Return a text without the symbols that a font lacks, in one line."""
     characters = read_characters(str(font_path))
-    kept = (character for character in compose_text(text) if character in characters or character.isspace())
+    kept = (character for character in compose(text) if character in characters or character.isspace())
     return " ".join("".join(kept).split())
 
 

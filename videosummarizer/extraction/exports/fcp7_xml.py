@@ -73,7 +73,7 @@ def sequence_metadata(timeline: Timeline) -> dict:
     return {
         "@explodedTracks": "true",  # each channel of a stream has a track
         "media": {"video": video, "audio": audio},
-        "timecode": {"displayformat": display_format(timeline.settings)},
+        "timecode": {"displayformat": timeline.settings.timecode_format},
     }
 
 
@@ -85,7 +85,7 @@ def file_metadata(reference: MediaReference) -> dict:
             {"samplecharacteristics": AUDIO_CHARACTERISTICS, "channelcount": str(num_channels)}
             for num_channels in reference.channels_of_tracks or (reference.num_channels,)
         ]
-    return {"media": streams, "timecode": {"displayformat": display_format(reference)}}
+    return {"media": streams, "timecode": {"displayformat": reference.timecode_format}}
 
 
 def video_characteristics(reference: MediaReference) -> dict:
@@ -111,11 +111,6 @@ def audio_track_metadata(channel: int, num_channels: int) -> dict:
             "@totalExplodedTrackCount": str(num_channels),
         }
     return metadata
-
-
-def display_format(reference: MediaReference) -> str:
-    """Return the name of the way in which timecode is counted."""
-    return "DF" if reference.is_drop_frame else "NDF"
 
 
 def link_clips(media: ElementTree.Element) -> None:

@@ -45,7 +45,7 @@ def write_fcpxml(timeline: Timeline, folder: Path) -> bytes:
         format=format_ids[settings],
         duration=seconds(edges[-1], settings.rate_fps),
         tcStart="0s",
-        tcFormat=timecode_format(settings),
+        tcFormat=settings.timecode_format,
     )
     spine = ElementTree.SubElement(sequence, "spine")
     for name, clip, start, end in zip(timeline.clip_names, timeline.clips, edges[:-1], edges[1:], strict=True):
@@ -59,7 +59,7 @@ def write_fcpxml(timeline: Timeline, folder: Path) -> bytes:
             start=seconds(reference.start_frame + clip.start_frame, reference.rate_fps),
             duration=seconds(end - start, settings.rate_fps),
             format=format_ids[reference],
-            tcFormat=timecode_format(reference),
+            tcFormat=reference.timecode_format,
         )
         if clip.score is not None:
             ElementTree.SubElement(clip_element, "note").text = f"{clip.score_name} {clip.score:.3f}"
@@ -110,8 +110,3 @@ def add_asset(resources: ElementTree.Element, reference: MediaReference, format_
 def seconds(num_frames: int, rate_fps: Fraction) -> str:
     """Return the time of a number of frames as an exact fraction of seconds."""
     return f"{num_frames * rate_fps.denominator}/{rate_fps.numerator}s"
-
-
-def timecode_format(reference: MediaReference) -> str:
-    """Return the name of the way in which timecode is counted."""
-    return "DF" if reference.is_drop_frame else "NDF"

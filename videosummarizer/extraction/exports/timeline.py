@@ -59,6 +59,11 @@ class MediaReference:
         """Return the title of the match."""
         return title_of(self.path)
 
+    @property
+    def timecode_format(self) -> str:
+        """Return the name of the way in which timecode is counted, as Final Cut's formats have it."""
+        return "DF" if self.is_drop_frame else "NDF"
+
 
 @dataclass(frozen=True)
 class Clip:
