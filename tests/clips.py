@@ -10,6 +10,8 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
+from videosummarizer import media, video_track
+
 NUM_BITS = 10  # frame numbers up to 1023, one vertical bar a bit
 BAR_WIDTH_PX = 16
 WIDTH_PX, HEIGHT_PX = NUM_BITS * BAR_WIDTH_PX, 64
@@ -33,6 +35,13 @@ def read_number(frame: np.ndarray) -> int:
     """Return the number that a frame (H, W, 3) of any size shows."""
     bars = np.array_split(frame.mean(axis=(0, 2)), NUM_BITS)
     return sum(1 << bit for bit, bar in enumerate(reversed(bars)) if bar.mean() > 128)
+
+
+def frames_in(path: Path) -> list[int]:
+    """Return the number that each frame of a clip shows."""
+    info = media.probe(path)
+    frames = video_track.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
+    return [read_number(frame) for frame in frames]
 
 
 def tone(frequency_hz: float, duration_sec: float, sample_rate_hz: int = 44100, amplitude: float = 0.5) -> np.ndarray:

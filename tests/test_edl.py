@@ -4,20 +4,13 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import opentimelineio
 import pytest
-from timelines import COUNTS, CUTS, FOLDER, SHORT_CUTS, Cut, footage, recording, timeline_of
+from timelines import COUNTS, CUTS, FOLDER, SHORT_CUTS, Cut, footage, frames_of, record_starts, recording, timeline_of
 
 from videosummarizer.extraction.exports.edl import write_edl
 from videosummarizer.extraction.exports.otio import write_otio
 from videosummarizer.extraction.exports.timeline import Clip, ExportError, MediaReference, Timeline
-
-
-def frames_of(clips, start_frame=0):
-    """(first frame, frame after the last) of OpenTimelineIO clips."""
-    ranges = [clip.source_range for clip in clips]
-    return [(r.start_time.value - start_frame, r.end_time_exclusive().value - start_frame) for r in ranges]
 
 
 @pytest.mark.parametrize("start_frame", [0, 107892])
@@ -35,11 +28,6 @@ def test_an_edl_read_back_has_the_same_frames(rate, is_drop_frame, start_frame):
         assert frames_of(track.find_clips(), start_frame) == expected
         assert [c.range_in_parent().start_time.value for c in track] == record_starts()
     assert re.findall(r"FROM CLIP NAME: +(.*)", text) == ["a match.mp4"] * len(CUTS)
-
-
-def record_starts():
-    """Where each cut begins in the reel, in frames."""
-    return np.cumsum([0] + [cut.end_frame - cut.start_frame for cut in CUTS])[:-1].tolist()
 
 
 def test_drop_frame_timecode_counts_as_smpte_says():

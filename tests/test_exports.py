@@ -5,17 +5,11 @@ from xml.etree import ElementTree
 
 import opentimelineio
 import pytest
-from timelines import FOLDER, SHORT_CUTS, TITLES, recording, timeline_of
+from timelines import FOLDER, SHORT_CUTS, TITLES, element, recording, timeline_of
 
 from videosummarizer.extraction.exports.edl import write_edl
 from videosummarizer.extraction.exports.fcpxml import write_fcpxml
 from videosummarizer.extraction.exports.otio import write_otio
-
-
-def element(content, path):
-    elements = ElementTree.fromstring(content).findall(path)
-    assert len(elements) == 1
-    return elements[0]
 
 
 @pytest.mark.parametrize("title", TITLES)

@@ -6,20 +6,23 @@ from xml.etree import ElementTree
 import numpy as np
 import opentimelineio
 import pytest
-from timelines import COUNTS, CUTS, FOLDER, NUM_FRAMES, SHORT_CUTS, Cut, footage, mixed_timeline, recording, timeline_of
+from timelines import (
+    COUNTS,
+    CUTS,
+    FOLDER,
+    NUM_FRAMES,
+    SHORT_CUTS,
+    Cut,
+    element,
+    footage,
+    frames_of,
+    mixed_timeline,
+    record_starts,
+    recording,
+    timeline_of,
+)
 
 from videosummarizer.extraction.exports.fcpxml import write_fcpxml
-
-
-def frames_of(clips, start_frame=0):
-    """(first frame, frame after the last) of OpenTimelineIO clips."""
-    ranges = [clip.source_range for clip in clips]
-    return [(r.start_time.value - start_frame, r.end_time_exclusive().value - start_frame) for r in ranges]
-
-
-def record_starts():
-    """Where each cut begins in the reel, in frames."""
-    return np.cumsum([0] + [cut.end_frame - cut.start_frame for cut in CUTS])[:-1].tolist()
 
 
 def seconds(text):
@@ -55,12 +58,6 @@ def test_opentimelineio_reads_the_final_cut_file(rate):
     assert [clip.name for clip in clips] == [f"a match {number:03d}" for number in range(1, len(CUTS) + 1)]
     assert {clip.source_range.duration.rate for clip in clips} == {int(rate)}
     assert frames_of(clips) == [(cut.start_frame, cut.end_frame) for cut in CUTS]
-
-
-def element(content, path):
-    elements = ElementTree.fromstring(content).findall(path)
-    assert len(elements) == 1
-    return elements[0]
 
 
 @pytest.mark.parametrize(

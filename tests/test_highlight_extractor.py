@@ -12,11 +12,11 @@ import h5py
 import numpy as np
 import opentimelineio
 import pytest
-from clips import read_number, tone, write_clip
+from clips import frames_in, tone, write_clip
 from extractor import ENDINGS
 
 from highlight_extractor import main
-from videosummarizer import media, video_track
+from videosummarizer import media
 from videosummarizer.dataset.metadata import DataConfig
 from videosummarizer.extraction import outputs, reel, scoring
 from videosummarizer.extraction.match_writers import WRITERS
@@ -75,12 +75,6 @@ def extract(ckpt, tmp_path, scored):
 
 def contents(folder):
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
-
-
-def frames_in(path):
-    info = media.probe(path)
-    frames = video_track.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
-    return [read_number(frame) for frame in frames]
 
 
 def test_every_file_tells_the_same(extract, match, tmp_path, capsys):

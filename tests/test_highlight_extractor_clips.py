@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from clips import frames_in
 from extractor import all_files
-from test_highlight_extractor import contents, frames_in
+from test_highlight_extractor import contents
 
 from videosummarizer import media
 from videosummarizer.extraction import clip_files, reel

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import write_clip
+from clips import frames_in, write_clip
 from extractor import LABELS, POINT, all_files
-from test_highlight_extractor import frames_in
 
 import highlight_extractor
 from highlight_extractor import parse_args

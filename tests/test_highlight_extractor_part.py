@@ -4,9 +4,8 @@ import csv
 
 import numpy as np
 import pytest
-from clips import HEIGHT_PX, WIDTH_PX, read_number, tone, write_clip
+from clips import HEIGHT_PX, WIDTH_PX, frames_in, read_number, tone, write_clip
 from extractor import CONFIG, STEP_SCORES, all_files
-from test_highlight_extractor import frames_in
 
 from highlight_extractor import parse_args
 from videosummarizer import audio_track, media

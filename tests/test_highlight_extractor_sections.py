@@ -6,9 +6,10 @@ import re
 import numpy as np
 import opentimelineio
 import pytest
+from clips import frames_in
 from extractor import STEP_SCORES, all_files
 from matplotlib.figure import Figure
-from test_highlight_extractor import contents, frames_in
+from test_highlight_extractor import contents
 
 from highlight_extractor import parse_args
 from videosummarizer import audio_track, media

@@ -3,8 +3,7 @@
 import av
 import numpy as np
 import pytest
-from clips import tone, write_clip
-from test_highlight_extractor import frames_in
+from clips import frames_in, tone, write_clip
 
 import highlight_extractor
 from videosummarizer import media

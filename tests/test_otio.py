@@ -6,18 +6,24 @@ from fractions import Fraction
 
 import opentimelineio
 import pytest
-from timelines import COUNTS, CUTS, FOLDER, NUM_FRAMES, SHORT_CUTS, Cut, footage, mixed_timeline, recording, timeline_of
+from timelines import (
+    COUNTS,
+    CUTS,
+    FOLDER,
+    NUM_FRAMES,
+    SHORT_CUTS,
+    Cut,
+    footage,
+    frames_of,
+    mixed_timeline,
+    recording,
+    timeline_of,
+)
 
 from videosummarizer.extraction.exports.edl import write_edl
 from videosummarizer.extraction.exports.fcpxml import write_fcpxml
 from videosummarizer.extraction.exports.otio import write_otio
 from videosummarizer.extraction.exports.timeline import ExportError
-
-
-def frames_of(clips, start_frame=0):
-    """(first frame, frame after the last) of OpenTimelineIO clips."""
-    ranges = [clip.source_range for clip in clips]
-    return [(r.start_time.value - start_frame, r.end_time_exclusive().value - start_frame) for r in ranges]
 
 
 @pytest.mark.parametrize(("rate", "is_drop_frame"), COUNTS)

@@ -5,20 +5,13 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from clips import HEIGHT_PX, WIDTH_PX, ffmpeg, read_number, tone, write_clip
+from clips import HEIGHT_PX, WIDTH_PX, ffmpeg, frames_in, tone, write_clip
 
 from videosummarizer import audio_track, media, video_track
 from videosummarizer.extraction import reel
 
 RATE_HZ = 48000
 BEEP_FRAME = 40
-
-
-def numbers_of(path):
-    """The number that each frame of a clip shows."""
-    info = media.probe(path)
-    frames = video_track.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
-    return [read_number(frame) for frame in frames]
 
 
 def read_audio(path, rate_hz=RATE_HZ):
@@ -51,7 +44,7 @@ def test_frames_are_those_of_the_sections(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", num_frames=120, audio=tone(440, 4), options={"crf": "10", "g": "50"})
     seconds = []
     path, info = render(clip, [[3, 20], [49, 52], [100, 120]], on_progress=seconds.append)
-    assert numbers_of(path) == [*range(3, 20), 49, 50, 51, *range(100, 120)]
+    assert frames_in(path) == [*range(3, 20), 49, 50, 51, *range(100, 120)]
     assert info.frame_times_sec == pytest.approx(np.arange(40) / 30, abs=1e-6)
     assert info.duration_sec == pytest.approx(40 / 30)
     assert sum(seconds) == pytest.approx(40 / 30)
@@ -72,14 +65,14 @@ def test_sections_begin_at_any_frame_of_any_codec(tmp_path, codec, options):
     clip = write_clip(tmp_path / "a.mp4", num_frames=100, codec=codec, options=options)
     firsts = [28, 31, 59, 60, 61, 62, 95]  # around keyframes, where a seek by decoding time may land too late
     path, _ = render(clip, [[first, first + 1] for first in firsts])
-    assert numbers_of(path) == firsts
+    assert frames_in(path) == firsts
 
 
 def test_a_variable_frame_rate_stays(tmp_path):
     ticks = [0, 1, 2, 5, 6, 12, 13, 14, 15, 40, 41, 42, 43, 44, 45, 46]
     clip = write_clip(tmp_path / "a.mp4", ticks=ticks, audio=beep(2 * RATE_HZ, 40 / 30), sample_rate_hz=RATE_HZ)
     path, info = render(clip, [[2, 5], [7, 12]])
-    assert numbers_of(path) == [2, 3, 4, 7, 8, 9, 10, 11]
+    assert frames_in(path) == [2, 3, 4, 7, 8, 9, 10, 11]
     # The first section lasts from tick 2 to tick 12, so that the second, from tick 14 on, begins at 10.
     assert info.frame_times_sec * 30 == pytest.approx([0, 3, 4, 10, 11, 36, 37, 38])
     assert onsets_sec(read_audio(path)) * 30 == pytest.approx([36], abs=0.1)
@@ -97,7 +90,7 @@ def test_audio_and_video_are_in_sync_whatever_the_start_times(tmp_path, start_se
         audio_start_sec=audio_start_sec,
     )
     path, info = render(clip, [[10, 20], [30, 60], [35, 45]])
-    numbers = np.array(numbers_of(path))
+    numbers = np.array(frames_in(path))
     shown_sec = info.frame_times_sec[numbers == BEEP_FRAME]
     assert len(shown_sec) == 2
     assert onsets_sec(read_audio(path)) == pytest.approx(shown_sec, abs=0.003)
@@ -134,7 +127,7 @@ def test_two_hours_in_audio_and_video_are_in_sync(tmp_path):
     clip = write_long_match(tmp_path / "long.mp4", num_loops)
     first_frames = [320 * loop for loop in (1, 300, 677, 678)]
     path, info = render(clip, [[first + 25, first + 60] for first in first_frames])
-    numbers = np.array(numbers_of(path))
+    numbers = np.array(frames_in(path))
     assert numbers.tolist() == [*range(25, 60)] * 4
     assert onsets_sec(read_audio(path)) == pytest.approx(info.frame_times_sec[numbers == BEEP_FRAME], abs=0.003)
 
@@ -213,4 +206,4 @@ def test_a_relative_path_of_a_reel_is_no_protocol_and_no_pattern(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     reel.render_reel("a.mp4", media.probe(clip), np.array([[3, 9]]), name)
     assert [path.name for path in (tmp_path / name).parent.iterdir()] == [(tmp_path / name).name]
-    assert numbers_of(tmp_path / name) == list(range(3, 9))
+    assert frames_in(tmp_path / name) == list(range(3, 9))

@@ -6,17 +6,11 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from clips import HEIGHT_PX, WIDTH_PX, draw_number, ffmpeg, read_number, tone, write_clip, write_exact_audio
+from clips import HEIGHT_PX, WIDTH_PX, draw_number, ffmpeg, frames_in, read_number, tone, write_clip, write_exact_audio
 from test_section_frames import make_zero
 
 from videosummarizer import audio_track, media, video_track
 from videosummarizer.extraction import joined_reel, reel, reel_sections
-
-
-def numbers_of(path):
-    info = media.probe(path)
-    frames = video_track.read_frames(path, info, info.frame_times_sec, info.width_px, info.height_px)
-    return [read_number(frame) for frame in frames]
 
 
 def render(path, sections, info=None, **options):
@@ -36,7 +30,7 @@ def test_cuts_are_exact_in_every_container(tmp_path, clip, suffix):
     source = tmp_path / f"a.{suffix}"  # .ts starts at 1.4 s and ticks at 90 kHz, .mkv ticks at 1 kHz
     ffmpeg("-i", clip, "-c", "copy", source)
     path = render(source, [[0, 2], [29, 30], [31, 33], [58, 60]])
-    assert numbers_of(path) == [0, 1, 29, 31, 32, 58, 59]
+    assert frames_in(path) == [0, 1, 29, 31, 32, 58, 59]
     assert media.probe(path).frame_times_sec == pytest.approx(np.arange(7) / 30, abs=1.1e-3)
 
 
@@ -45,7 +39,7 @@ def test_a_rounding_error_in_the_frame_times_moves_no_cut(tmp_path, clip, error_
     info = media.probe(clip)
     info.frame_times_sec[:] += error_sec
     path = render(clip, [[0, 1], [7, 10], [59, 60]], info)
-    assert numbers_of(path) == [0, 7, 8, 9, 59]
+    assert frames_in(path) == [0, 7, 8, 9, 59]
     assert media.probe(path).frame_times_sec == pytest.approx(np.arange(5) / 30, abs=1e-6)
 
 
@@ -60,7 +54,7 @@ def test_cuts_are_exact_at_odd_frame_rates(tmp_path, rate, suffix):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(draw_number(number), format="rgb24")))
         container.mux(stream.encode(None))
     reel_path = render(path, [[0, 3], [19, 21], [33, 34], [72, 75]])
-    assert numbers_of(reel_path) == [0, 1, 2, 19, 20, 33, 72, 73, 74]
+    assert frames_in(reel_path) == [0, 1, 2, 19, 20, 33, 72, 73, 74]
     info = media.probe(reel_path)
     assert info.frame_times_sec == pytest.approx(np.arange(9) / float(Fraction(rate)), abs=1e-6)
     assert info.duration_sec == pytest.approx(9 / float(Fraction(rate)), abs=1e-6)
@@ -73,7 +67,7 @@ def test_a_varying_rate_in_mkv_keeps_its_distances(tmp_path):
     source = tmp_path / "a.mkv"
     ffmpeg("-i", write_clip(tmp_path / "a.mp4", num_frames=10, ticks=ticks), "-c", "copy", source)
     reel_path = render(source, [[2, 9]])
-    assert numbers_of(reel_path) == [*range(2, 9)]
+    assert frames_in(reel_path) == [*range(2, 9)]
     assert media.probe(reel_path).frame_times_sec == pytest.approx((np.array(ticks[2:9]) - 2) / 30, abs=1.1e-3)
 
 
@@ -214,7 +208,7 @@ def test_while_it_is_written_an_earlier_reel_stays(tmp_path, clip):
     assert {(content, exists) for content, exists, _ in seen} == {(b"earlier", True)}
     assert sum(seconds for *_, seconds in seen) == pytest.approx(20 / 30)
     assert min(seconds for *_, seconds in seen) >= 0
-    assert numbers_of(reel_path) == [*range(10), *range(20, 30)]
+    assert frames_in(reel_path) == [*range(10), *range(20, 30)]
     assert [path.name for path in tmp_path.iterdir()] == ["reel.mp4"]
 
 
@@ -268,7 +262,7 @@ def test_frames_at_the_same_time_or_out_of_order_leave_ascending_times(tmp_path)
         times = [(packet.dts, packet.pts) for packet in container.demux(video=0) if packet.size]
     assert (np.diff([dts for dts, _ in times]) > 0).all()
     assert (np.diff(sorted(pts for _, pts in times)) > 0).all()
-    numbers = numbers_of(reel_path)
+    numbers = frames_in(reel_path)
     assert numbers == sorted(numbers)
     assert {*range(20, 29), *range(32, 37), *range(41, 58)} <= set(numbers)
 
@@ -279,7 +273,7 @@ def test_a_section_across_a_jump_of_the_clock_shows_a_second_of_it(tmp_path, aud
     clip = write_clip(tmp_path / "gap.mp4", num_frames=60, ticks=ticks, audio=audio, audio_gap_sec=2000)
     reel_path = render(clip, [[5, 8], [10, 50]])
     info = media.probe(reel_path)
-    assert numbers_of(reel_path) == [5, 6, 7, *range(10, 50)]
+    assert frames_in(reel_path) == [5, 6, 7, *range(10, 50)]
     # Frame 29 begins at 22 / 30 s and is shown for a second.
     expected = [*np.arange(23) / 30, *(22 / 30 + 1 + np.arange(20) / 30)]
     assert info.frame_times_sec == pytest.approx(expected, abs=1e-3)

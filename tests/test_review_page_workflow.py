@@ -7,8 +7,8 @@ from pathlib import Path
 
 import opentimelineio
 import pytest
+from clips import frames_in
 from review_page_browser import Page, downloaded, leave
-from test_highlight_extractor import frames_in
 
 from videosummarizer import media
 from videosummarizer.labels import read_label_file

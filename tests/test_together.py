@@ -9,9 +9,9 @@ import av
 import numpy as np
 import opentimelineio
 import pytest
-from clips import tone, write_clip
+from clips import frames_in, tone, write_clip
 from extractor import all_files
-from test_highlight_extractor import contents, frames_in
+from test_highlight_extractor import contents
 
 from highlight_extractor import parse_args
 from videosummarizer import audio_track, media

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -70,3 +71,21 @@ def mixed_timeline(rate):
         )
     ]
     return Timeline("mixed", matches[RATES.index(rate)], clips)
+
+
+def frames_of(clips, start_frame=0):
+    """(first frame, frame after the last) of OpenTimelineIO clips."""
+    ranges = [clip.source_range for clip in clips]
+    return [(r.start_time.value - start_frame, r.end_time_exclusive().value - start_frame) for r in ranges]
+
+
+def record_starts():
+    """Where each cut begins in the reel, in frames."""
+    return np.cumsum([0] + [cut.end_frame - cut.start_frame for cut in CUTS])[:-1].tolist()
+
+
+def element(content, path):
+    """The only element at a path of an XML file."""
+    elements = ElementTree.fromstring(content).findall(path)
+    assert len(elements) == 1
+    return elements[0]
