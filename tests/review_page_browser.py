@@ -177,6 +177,11 @@ class Page:
         return self.find("#status").text
 
     @property
+    def notice(self):
+        """The message below the title, None where none is shown."""
+        return self.find("#noticeText").text if self.find("#notice").is_displayed() else None
+
+    @property
     def clock(self):
         """(time, frame) that the clock shows, once the page is drawn."""
         self.wait_until("return !changed && !video.seeking")

@@ -17,10 +17,6 @@ def drafts(page):
     return page("return Object.keys(localStorage).filter((key) => key !== 'marker')")
 
 
-def notice(page):
-    return page.find("#noticeText").text if page.find("#notice").is_displayed() else None
-
-
 def press_notice(page, name):
     (button,) = [
         button for button in page.browser.find_elements("css selector", "#noticeActions button") if button.text == name
@@ -41,14 +37,14 @@ def test_corrections_and_marks_are_restored_after_a_reload(page):
         [True, True],
         [False, False],
     ]
-    assert notice(page).startswith("Your corrections of ")
-    assert notice(page).endswith(" are restored.")
+    assert page.notice.startswith("Your corrections of ")
+    assert page.notice.endswith(" are restored.")
     assert page("return labelText() !== savedText")  # they are not in a file yet
     page.press("s")  # no section is selected, and nothing can be undone
     assert page.sections == moved
     press_notice(page, "Discard corrections")
     assert page.sections == SECTIONS
-    assert notice(page) is None
+    assert page.notice is None
     assert drafts(page) == []
     assert not page.find("#discard").is_enabled()
     page.press(Keys.CONTROL, "z")
@@ -58,7 +54,7 @@ def test_corrections_and_marks_are_restored_after_a_reload(page):
     page.click("#discard")
     page.reload()
     assert page.sections == SECTIONS
-    assert notice(page) is None
+    assert page.notice is None
 
 
 def test_what_is_undone_leaves_nothing_behind(page):
@@ -87,7 +83,7 @@ def test_saved_corrections_are_restored_as_saved(page):
     page.reload()
     assert page.sections == SECTIONS
     assert page("return labelText() !== savedText")
-    assert notice(page) is None
+    assert page.notice is None
 
 
 def test_corrections_of_another_extraction_are_offered_and_not_mixed_in(open_page, page_clip):
@@ -97,17 +93,17 @@ def test_corrections_of_another_extraction_are_offered_and_not_mixed_in(open_pag
     corrected = page.sections
     page = open_page(video_path=page_clip, sections=OTHER_SECTIONS)
     assert page.sections == OTHER_SECTIONS
-    assert "made on another page of this match, where other sections were found" in notice(page)
+    assert "made on another page of this match, where other sections were found" in page.notice
     press_notice(page, "Use them")
     assert page.sections == corrected
-    assert notice(page) is None
+    assert page.notice is None
     page.press(Keys.CONTROL, "z")
     assert page.sections == OTHER_SECTIONS
     page.reload()
     press_notice(page, "Delete them")
     assert drafts(page) == []
     page.reload()
-    assert (page.sections, notice(page)) == (OTHER_SECTIONS, None)
+    assert (page.sections, page.notice) == (OTHER_SECTIONS, None)
 
 
 def test_the_newest_of_several_extractions_is_offered_and_other_matches_are_left_alone(open_page, page_clip):
@@ -130,7 +126,7 @@ def test_the_page_that_was_cut_from_corrections_has_their_marks(open_page, page_
     page.press("b")
     page = open_page(video_path=page_clip, sections=page.sections)
     assert page("return sections.map(({isStarred}) => !!isStarred)") == [True, False, False]
-    assert notice(page) is None
+    assert page.notice is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +140,7 @@ def test_what_is_kept_but_does_not_fit_the_match_is_not_restored(page, kept):
     page(f"localStorage.setItem(DRAFT_KEY, {json.dumps(kept)})")
     page.reload()
     assert page.sections == SECTIONS
-    assert notice(page) is None
+    assert page.notice is None
 
 
 def test_where_the_browser_keeps_nothing_the_page_says_so_and_works(page):
@@ -152,7 +148,7 @@ def test_where_the_browser_keeps_nothing_the_page_says_so_and_works(page):
     page("select(sections[0].id)")
     page.press("f")
     assert page.sections[0] == [30, 61]
-    assert notice(page) == (
+    assert page.notice == (
         "This browser does not keep your corrections (The quota has been exceeded.): save the labels before you leave "
         "the page."
     )
@@ -170,7 +166,7 @@ def test_changes_in_another_window_of_the_page_are_offered(page, page_path):
     page.browser.switch_to.window(second)
     page.browser.close()
     page.browser.switch_to.window(first)
-    assert notice(page) == "The sections were changed in another window of this page."
+    assert page.notice == "The sections were changed in another window of this page."
     assert page.sections == SECTIONS
     press_notice(page, "Show them")
     assert page.sections == [[30, 70], *SECTIONS[1:]]

@@ -31,10 +31,6 @@ def open_file(page, path, content):
     page.wait_until("return isOpened")
 
 
-def notice(page):
-    return page.find("#noticeText").text if page.find("#notice").is_displayed() else None
-
-
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -54,7 +50,7 @@ def test_a_label_file_is_opened_in_every_form(page, tmp_path, content, expected)
     assert page.sections == expected
     said = f"Opened {len(expected)} section{'s' * (len(expected) != 1)} of {NAME}: all of the match counts as looked at"
     assert page.status == said
-    assert notice(page) is None
+    assert page.notice is None
     assert page("return labelText() === savedText")
     page.press(Keys.CONTROL, "z")
     assert page.sections == SECTIONS
@@ -78,7 +74,7 @@ def test_what_is_corrected_while_opening_is_named(page, tmp_path, content, expec
     open_file(page, tmp_path / NAME, content)
     page.wait_until("return element.status.textContent.startsWith('Opened')")
     assert page.sections == expected
-    assert notice(page) == (message and message.replace("#", f"{NAME}, line "))
+    assert page.notice == (message and message.replace("#", f"{NAME}, line "))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +101,7 @@ def test_what_is_corrected_while_opening_is_named(page, tmp_path, content, expec
 def test_a_file_with_errors_is_named_and_nothing_is_changed(page, tmp_path, content, message):
     open_file(page, tmp_path / NAME, content)
     page.wait_until("return !notice.hidden")
-    assert notice(page) == f"{message.replace('#', f'{NAME}, line ').replace('FILE', NAME)} Nothing is opened."
+    assert page.notice == f"{message.replace('#', f'{NAME}, line ').replace('FILE', NAME)} Nothing is opened."
     assert page.sections == SECTIONS
     assert not page.find("#undo").is_enabled()
 
@@ -113,7 +109,7 @@ def test_a_file_with_errors_is_named_and_nothing_is_changed(page, tmp_path, cont
 def test_a_file_with_the_name_of_another_match_is_asked_about(page, tmp_path):
     open_file(page, tmp_path / "another match.txt", "10,20\n")
     page.wait_until("return !notice.hidden")
-    assert notice(page) == f"another match.txt does not have the name of the match, {TITLE}: are these its labels?"
+    assert page.notice == f"another match.txt does not have the name of the match, {TITLE}: are these its labels?"
     assert page.sections == [[10, 20]]
 
 
@@ -193,12 +189,12 @@ def test_where_the_browser_has_a_dialog_its_name_is_the_one_that_is_said(page):
     page.wait_until("return !notice.hidden")
     assert page("return [asked, written]") == [[f"{TITLE}.txt"], [page("return labelText()"), "closed"]]
     assert page.status == f"Saved 3 sections as {TITLE}.txt"
-    assert notice(page).startswith(f"Saved 3 sections as {TITLE}.txt. To cut from it, move it to ")
+    assert page.notice.startswith(f"Saved 3 sections as {TITLE}.txt. To cut from it, move it to ")
     assert page("return labelText() === savedText")
     stand_in_for_the_dialog(page, "other (1).txt")
     page.click("#save")
     page.wait_until("return noticeText.textContent.includes('other')")
-    assert f"Saved 3 sections as other (1).txt. Training expects the name {TITLE}.txt. To cut" in notice(page)
+    assert f"Saved 3 sections as other (1).txt. Training expects the name {TITLE}.txt. To cut" in page.notice
     assert "other (1).txt' --output_dir" in page.find("#command").text
 
 
@@ -211,7 +207,7 @@ def test_a_dialog_that_is_left_or_fails_saves_nothing_and_says_so(page):
     stand_in_for_the_dialog(page, "", "NotAllowedError")
     page.click("#save")
     page.wait_until("return !notice.hidden")
-    assert notice(page) == f"{TITLE}.txt could not be written (no reason): nothing is saved. Save it in another folder."
+    assert page.notice == f"{TITLE}.txt could not be written (no reason): nothing is saved. Save it in another folder."
     assert page("return labelText() !== savedText")
     stand_in_for_the_dialog(page, "", "SecurityError")  # a page in a frame may not ask: it is downloaded
     page.click("#save")
@@ -226,7 +222,7 @@ def test_the_names_that_a_browser_may_give_a_download_are_said(page):
     ):
         page.click("#save")
         downloaded(page)
-        assert notice(page).startswith(f"Downloaded 3 sections as {TITLE}.txt. {expected}")
+        assert page.notice.startswith(f"Downloaded 3 sections as {TITLE}.txt. {expected}")
 
 
 def test_the_starred_sections_can_be_saved_alone(page):
@@ -242,9 +238,9 @@ def test_the_starred_sections_can_be_saved_alone(page):
     page.click("#saveStarred")
     assert downloaded(page, f"{TITLE}_starred.txt") == b"30,60,00:00:01,00:00:02\n160,219,00:00:08,00:00:09\n"
     assert page.status == f"Downloaded 2 sections as {TITLE}_starred.txt"
-    assert "This file is for a reel, not for training." in notice(page)
+    assert "This file is for a reel, not for training." in page.notice
     expected = f"{page('return match.command.page_dir')}{TITLE}_starred.txt"  # where stage 1 does not find it
-    assert f"To cut from it, move it to {expected} and run this where highlight_extractor.py ran:" in notice(page)
+    assert f"To cut from it, move it to {expected} and run this where highlight_extractor.py ran:" in page.notice
     output_dir = page("return match.command.output_dir")
     command = page.find("#command").text
     assert command.endswith(f" --sections '{expected}' --output_dir {output_dir}/starred --overwrite")
@@ -309,4 +305,4 @@ def test_the_command_is_copied(page):
     button.click()
     page.wait_until("return getSelection().toString() === element.command.textContent")
     page.find("#noticeActions button:last-child").click()
-    assert notice(page) is None
+    assert page.notice is None

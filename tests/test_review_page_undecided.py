@@ -137,15 +137,11 @@ def content_of(undecided):
     return json.dumps({"schema_version": 1, "undecided": undecided})
 
 
-def notice(page):
-    return page.find("#noticeText").text if page.find("#notice").is_displayed() else None
-
-
 @pytest.mark.usefixtures("keeps_drafts")
 def test_labels_are_opened_with_their_undecided_time(page, tmp_path):
     name = open_files(page, tmp_path, "10,20\n60,90\n", [[100, 150], [130, 300]])
     assert page.status == f"Opened 2 sections of {name} and its undecided time"
-    assert notice(page) is None
+    assert page.notice is None
     assert page.sections == [[10, 20], [60, 90]]
     assert page("return undecidedRanges()") == [[100, 220]]
     assert page("return labelText() === savedText")
@@ -179,7 +175,7 @@ def test_labels_that_are_opened_alone_keep_the_undecided_time_of_the_page_and_sa
     page = undecided
     page.press("v")
     name = open_files(page, tmp_path, "75,100\n")  # in undecided time
-    assert notice(page) == (
+    assert page.notice == (
         f"{name} was opened without undecided time, so that of this page stays. If there is a {TITLE}_undecided.json "
         "next to it, open both files together"
     )
@@ -193,13 +189,13 @@ def test_labels_that_are_opened_alone_keep_the_undecided_time_of_the_page_and_sa
     assert labels.startswith("75,100,")
     assert read_undecided(path).tolist() == []
     path.unlink()
-    assert notice(page).startswith(f"Downloaded 1 section as {TITLE}.txt and {TITLE}_undecided.json. Both belong")
+    assert page.notice.startswith(f"Downloaded 1 section as {TITLE}.txt and {TITLE}_undecided.json. Both belong")
 
 
 def test_without_any_undecided_time_labels_that_are_opened_are_said_to_count_for_all_of_the_match(page, tmp_path):
     name = open_files(page, tmp_path, "10,20\n")
     assert page.status == f"Opened 1 section of {name}: all of the match counts as looked at"
-    assert (notice(page), page("return undecidedText()")) == (None, "")
+    assert (page.notice, page("return undecidedText()")) == (None, "")
 
 
 def test_labels_that_are_opened_on_a_page_with_chosen_stretches_are_all_saved(open_page, page_clip, tmp_path):
@@ -229,8 +225,8 @@ def test_labels_that_are_opened_on_a_page_with_chosen_stretches_are_all_saved(op
 )
 def test_undecided_time_that_cannot_be_used_is_named_and_nothing_is_opened(page, tmp_path, content, message):
     name = open_files(page, tmp_path, "10,20\n", content)
-    assert notice(page).startswith(f"{name.removesuffix('.txt')}_undecided.json: {message}")
-    assert notice(page).endswith(". Nothing is opened.")
+    assert page.notice.startswith(f"{name.removesuffix('.txt')}_undecided.json: {message}")
+    assert page.notice.endswith(". Nothing is opened.")
     assert (page.sections, page("return hasUndecided()")) == (SECTIONS, False)
 
 
@@ -242,10 +238,10 @@ def test_undecided_time_without_labels_and_files_of_two_matches_are_refused(page
         page.find("#labelsFile").send_keys("\n".join(str(tmp_path / name) for name in names))
         page.wait_until("return !notice.hidden")
         expected = "expected one label file and, if it has some, its undecided time. Nothing is opened."
-        assert notice(page) == f"Received {', '.join(names)}, {expected}"
+        assert page.notice == f"Received {', '.join(names)}, {expected}"
     assert page.sections == SECTIONS
 
 
 def test_undecided_time_of_another_match_is_asked_about(page, tmp_path):
     open_files(page, tmp_path, "10,20\n", [[0, 5]], title="other")
-    assert "other_undecided.json does not have the name of the match" in notice(page)
+    assert "other_undecided.json does not have the name of the match" in page.notice
