@@ -152,25 +152,7 @@ def describe_match(
     relative_sec = edges_sec - edges_sec[0]
     rate_fps, is_exact = find_timebase(video_info.frame_rate_fps, relative_sec)
     frame_of = np.arange(len(edges_sec)) if is_exact else np.rint(relative_sec * float(rate_fps)).astype(np.int64)
-    with media.open_media(video_path) as container:
-        stream = media.video_stream(container, video_path)
-        start_frame, is_drop_frame = timecode.read_start(container, stream, rate_fps)
-        channels_of = {track.index: count_channels(track) for track in container.streams.audio}
-    reference = MediaReference(
-        path=absolute_path(video_path),
-        rate_fps=rate_fps,
-        is_drop_frame=is_drop_frame,
-        start_frame=start_frame,
-        num_frames=int(frame_of[-1]),
-        width_px=video_info.width_px,
-        height_px=video_info.height_px,
-        num_channels=sum(channels_of[index] for index in video_info.audio_indices),
-        is_exact=is_exact,
-        first_channel=sum(
-            count for index, count in channels_of.items() if index < min(video_info.audio_indices, default=0)
-        ),
-        channels_of_tracks=tuple(channels_of.values()),
-    )
+    reference = read_reference(video_path, video_info, rate_fps, is_exact, int(frame_of[-1]))
     scores = [None] * len(sections) if scores is None else scores
     clips = [
         Clip(
@@ -184,6 +166,42 @@ def describe_match(
         if frame_of[end] > frame_of[start]
     ]
     return reference, clips
+
+
+def read_reference(
+    video_path: str | os.PathLike, video_info: media.VideoInfo, rate_fps: Fraction, is_exact: bool, num_frames: int
+) -> MediaReference:
+    """Read the timecode and the audio channels of a match, and return its media reference.
+
+    Args:
+        video_path: The match.
+        video_info: The result of `media.probe`.
+        rate_fps: The rate at which its frames are counted.
+        is_exact: Whether each frame of the video is one frame at that rate.
+        num_frames: Its length at that rate.
+
+    Raises:
+        media.MediaError: The file cannot be read.
+    """
+    with media.open_media(video_path) as container:
+        stream = media.video_stream(container, video_path)
+        start_frame, is_drop_frame = timecode.read_start(container, stream, rate_fps)
+        channels_of = {track.index: count_channels(track) for track in container.streams.audio}
+    return MediaReference(
+        path=absolute_path(video_path),
+        rate_fps=rate_fps,
+        is_drop_frame=is_drop_frame,
+        start_frame=start_frame,
+        num_frames=num_frames,
+        width_px=video_info.width_px,
+        height_px=video_info.height_px,
+        num_channels=sum(channels_of[index] for index in video_info.audio_indices),
+        is_exact=is_exact,
+        first_channel=sum(
+            count for index, count in channels_of.items() if index < min(video_info.audio_indices, default=0)
+        ),
+        channels_of_tracks=tuple(channels_of.values()),
+    )
 
 
 def count_channels(track: av.AudioStream) -> int:
