@@ -67,6 +67,7 @@ class DataLoader:
         num_decided: the number of decided segments in each subset.
         num_highlights: the number of decided segments labelled 1 in each subset.
         batch_size: segments per batch.
+        default_batch_size: what it is unless given: two sequences.
         context: the TemporalContext that suits the training matches: the length of a sequence, and the dilation rates
             of a network.
         num_steps: K, the number of equal time steps of a segment. Each is about STEP_SEC long, and the fraction of it
@@ -123,7 +124,8 @@ class DataLoader:
         self.num_steps = max(1, round(self.config.segment_length / STEP_SEC))
         median_sec = median_length_sec((match.sections_sec, match.undecided_sec) for match in self.matches("train"))
         self.context = choose_temporal_context(median_sec, self.config.segment_length, self.num_steps)
-        self.batch_size = batch_size or NUM_SEQUENCES * self.context.sequence_length
+        self.default_batch_size = NUM_SEQUENCES * self.context.sequence_length
+        self.batch_size = batch_size or self.default_batch_size
         self.num_segments = {subset: len(files) for subset, files in self.segment_files.items()}
         self.num_decided = {subset: int(self.is_decided(subset).sum()) for subset in SUBSETS}
         self.num_highlights = {subset: int(self.labels(subset)[self.is_decided(subset)].sum()) for subset in SUBSETS}

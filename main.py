@@ -26,6 +26,7 @@ import argparse
 import contextlib
 import importlib.metadata
 import logging
+import math
 import sys
 from collections.abc import Callable
 
@@ -39,7 +40,7 @@ from videosummarizer.dataset.split import fold_of
 from videosummarizer.error_messages import describe_os_error
 from videosummarizer.evaluation import label_doubts, quality_report
 from videosummarizer.training import backend_choice, earlier_run, resume_point, training_statistics, validation
-from videosummarizer.training.arguments import MAX_EPOCHS, MIN_EPOCHS, NUM_UPDATES, parse_args
+from videosummarizer.training.arguments import LEARNING_RATE, MAX_EPOCHS, MIN_EPOCHS, NUM_UPDATES, parse_args
 from videosummarizer.training.backend_choice import BackendError
 from videosummarizer.training.checkpoint import CheckpointError
 from videosummarizer.training.trained_split import read_trained_split
@@ -277,7 +278,7 @@ def fold_arguments(args: argparse.Namespace, number: int) -> argparse.Namespace:
 def load_data(args: argparse.Namespace, fold: tuple[int, int] | None = None) -> DataLoader:
     """Open the dataset, split by --split, as for a fold or, in test mode, as the checkpoint was trained.
 
-    In training mode, `args.epochs` is set to the number that suits the dataset if --epochs was not given.
+    In training mode, `args.epochs` and `args.learning_rate` are set to what suits the dataset if they were not given.
 
     Args:
         args: Arguments of `parse_args`.
@@ -302,6 +303,8 @@ def load_data(args: argparse.Namespace, fold: tuple[int, int] | None = None) -> 
     if args.epochs is None:
         num_epochs = round(NUM_UPDATES / len(loader.batches("train")))
         args.epochs = min(max(num_epochs, MIN_EPOCHS), MAX_EPOCHS)
+    if args.learning_rate is None:
+        args.learning_rate = LEARNING_RATE * math.sqrt(loader.batch_size / loader.default_batch_size)
     return loader
 
 

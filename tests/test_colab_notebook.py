@@ -131,14 +131,14 @@ def test_after_a_kill_it_resumes_from_the_drive(complete_run, dataset_dir, train
 def test_a_finished_run_is_not_trained_again(complete_run, tmp_path, capsys):
     results = tmp_path / "results"
     shutil.copytree(complete_run[1] / "machine" / "results", results)
-    settings = {"--epochs": NUM_EPOCHS, "--batch_size": 4, "--learning_rate": 0.0015}
+    settings = {"--epochs": NUM_EPOCHS, "--batch_size": 4}
     flags = colab.resume_flags(results, settings)
     assert flags == ["--resume"]
     assert f"{NUM_EPOCHS} of {NUM_EPOCHS} epochs are on the Drive: training is finished." in capsys.readouterr().out
     with pytest.raises(resume_point.ResumeError, match=f"started with --epochs {NUM_EPOCHS}, received --epochs 9"):
         colab.resume_flags(results, {**settings, "--epochs": 9})
     # The number of epochs is the run's own where it is not given.
-    assert colab.resume_flags(results, {"--learning_rate": 0.0015}) == ["--resume"]
+    assert colab.resume_flags(results, {"--batch_size": 4}) == ["--resume"]
     assert f"{NUM_EPOCHS} of {NUM_EPOCHS} epochs are on the Drive: training is finished." in capsys.readouterr().out
     (dataset_dir,) = (complete_run[1] / "machine" / "dataset").glob("dataset*/")
     given = [f"{name}={value}" for name, value in settings.items()]
@@ -149,38 +149,39 @@ def test_a_finished_run_is_not_trained_again(complete_run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "batch_size", "flags"),
+    "chosen",
     [
-        (0, 0, {}),
-        (7, 0, {"--epochs": 7}),
-        (0, 24, {"--batch_size": 24}),
-        (7, 24, {"--epochs": 7, "--batch_size": 24}),
+        {},
+        {"epochs": 7},
+        {"batch_size": 24},
+        {"learning_rate": 0.002},
+        {"learning_rate": 0.002, "epochs": 7, "batch_size": 24},
     ],
 )
-def test_a_hyperparameter_of_0_is_left_to_main(tmp_path, monkeypatch, epochs, batch_size, flags):
+def test_a_hyperparameter_of_0_is_left_to_main(tmp_path, monkeypatch, chosen):
     cells = nbformat.read(NOTEBOOK, 4).cells
     form = next(cell.source for cell in cells if "@title Settings" in cell.source)
     values = {}
     exec(form, values)
-    assert (values["epochs"], values["batch_size"], values["learning_rate"]) == (0, 0, 0.0015)
+    assert (values["epochs"], values["batch_size"], values["learning_rate"]) == (0, 0, 0)
     given, resumed, plain = [], [], trainer.parse_args
     monkeypatch.setattr(trainer, "parse_args", lambda arguments: given.append(arguments) or plain(arguments))
     monkeypatch.setattr(
         colab, "resume_flags", lambda folder, settings: resumed.append((folder, settings)) or ["--resume"]
     )
-    values |= {"epochs": epochs, "batch_size": batch_size, "main": trainer, "colab": colab, "dataset_dir": tmp_path}
+    values |= {**chosen, "main": trainer, "colab": colab, "dataset_dir": tmp_path}
     values["results"] = SimpleNamespace(local_dir=tmp_path / "results")
     (training,) = (cell.source for cell in cells if "main.train(" in cell.source)
     for statement in ast.parse(training).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) in ("settings", "args"):
             exec(ast.unparse(statement), values)
-    settings = {"--learning_rate": 0.0015, **flags}
-    assert resumed == [(tmp_path / "results", settings)]
+    flags = {f"--{name}": value for name, value in chosen.items()}
+    assert resumed == [(tmp_path / "results", flags)]
     ((data_dir, ckpt_dir, *arguments),) = given
     assert (data_dir, ckpt_dir) == (f"--data_dir={tmp_path}", f"--ckpt_dir={tmp_path / 'results'}")
-    assert arguments == [*(f"{name}={value}" for name, value in settings.items()), "--resume"]
-    args = values["args"]
-    assert (args.epochs, args.batch_size, args.learning_rate) == (epochs or None, batch_size or None, 0.0015)
+    assert arguments == [*(f"{name}={value}" for name, value in flags.items()), "--resume"]
+    for name in ("epochs", "batch_size", "learning_rate"):
+        assert getattr(values["args"], name) == chosen.get(name)
 
 
 def test_an_unusable_zip_is_reported_in_one_sentence(dataset_dir, trainable_matches_dir, tmp_path):

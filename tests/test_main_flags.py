@@ -35,7 +35,7 @@ def parse(dataset, *flags):
 
 def test_defaults():
     assert vars(trainer.parse_args([])) == {
-        "learning_rate": 0.0015,
+        "learning_rate": None,
         "epochs": None,
         "batch_size": None,
         "data_dir": "dataset_sl5_vsr3_vw64_vh64_asr11025",

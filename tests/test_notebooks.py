@@ -23,7 +23,7 @@ NUM_EPOCHS = 2
 SHELL_FLAGS = ["--learning_rate", "0.002", "--epochs", str(NUM_EPOCHS), "--seed", "3"]
 EDITS = {
     "epochs = 0 ": f"epochs = {NUM_EPOCHS} ",
-    "learning_rate = 0.0015": "learning_rate = 0.002",
+    "learning_rate = 0 ": "learning_rate = 0.002 ",
     "seed = 0": "seed = 3",
 }
 

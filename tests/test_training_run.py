@@ -189,7 +189,7 @@ def test_what_was_chosen_for_the_dataset_and_the_device_is_printed(play, monkeyp
     monkeypatch.setattr(inference, "reach_steps", lambda network: 15)  # of half a second each
     play([scores_with(0.7)] * 2, "--batch_size", "8")
     assert (
-        "Training for 2 epochs of 4 steps, with a learning rate of 0.0015, on the CPU (tensorflow)\n"
+        "Training for 2 epochs of 4 steps, with a learning rate of 0.000775, on the CPU (tensorflow)\n"
         "A step trains on 1 sequence of 8 segments; a score depends on 7.5 s to either side\n"
     ) in capsys.readouterr().out
     for module in (training_run, compiled_steps):

@@ -13,6 +13,9 @@ DEFAULT_DATA_DIR = "dataset_sl5_vsr3_vw64_vh64_asr11025"
 # The number of epochs follows from the number of updates (training steps) that a network needs, within these limits.
 NUM_UPDATES = 3500
 MIN_EPOCHS, MAX_EPOCHS = 12, 48
+# Maximum learning rate for batches of the default size. It grows with the square root of the batch size, as suits Adam
+# (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", 2022).
+LEARNING_RATE = 0.0015
 EXAMPLES = """\
 examples:
   python main.py --data_dir dataset_sl5_vsr3_vw64_vh64_asr11025
@@ -84,8 +87,8 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--learning_rate",
         type=float,
-        default=0.0015,
-        help="maximum learning rate of the AdamW optimizer (default: %(default)s)",
+        help=f"maximum learning rate of the AdamW optimizer (default: {LEARNING_RATE} for batches of the default size, "
+        "and for others as many times as much as is the square root of the ratio of the sizes)",
     )
     add(
         "--epochs",
