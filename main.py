@@ -304,7 +304,8 @@ def load_data(args: argparse.Namespace, fold: tuple[int, int] | None = None) -> 
         num_epochs = round(NUM_UPDATES / len(loader.batches("train")))
         args.epochs = min(max(num_epochs, MIN_EPOCHS), MAX_EPOCHS)
     if args.learning_rate is None:
-        args.learning_rate = LEARNING_RATE * math.sqrt(loader.batch_size / loader.default_batch_size)
+        learning_rate = LEARNING_RATE * math.sqrt(loader.batch_size / loader.default_batch_size)
+        args.learning_rate = float(f"{learning_rate:.3g}")  # as it is printed, to be given as a flag
     return loader
 
 

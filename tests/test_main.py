@@ -376,4 +376,4 @@ def test_help_shows_the_five_flags_and_loads_nothing_large():
     text = " ".join(result.stdout.split())
     assert "(default: as many as make 3500 training steps, but at least 12 and at most 48)" in text
     assert "(default: two sequences, whose length follows from the length of the labelled highlights)" in text
-    assert "AdamW optimizer (default: 0.0015)" in text
+    assert "AdamW optimizer (default: 0.0015 for batches of the default size, and for others" in text

@@ -24,7 +24,7 @@ def parse(dataset, *flags):
 
 
 def make(loader, *flags):
-    args = trainer.parse_args(["--epochs", "1", *flags])
+    args = trainer.parse_args(["--epochs", "1", "--learning_rate", "0.01", *flags])
     keras.utils.set_random_seed(args.seed)
     return trainer.make_network(args, loader)
 

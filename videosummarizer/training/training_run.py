@@ -88,7 +88,7 @@ class TrainingRun:
         device = "an accelerator" if has_accelerator() else "the CPU"
         reach_sec = inference.reach_steps(self.network) * self.loader.config.segment_length / self.loader.num_steps
         return (
-            f"Training for {epochs} of {steps}, with a learning rate of {self.settings['--learning_rate']:.3g}, "
+            f"Training for {epochs} of {steps}, with a learning rate of {self.settings['--learning_rate']:g}, "
             f"on {device} ({keras.backend.backend()}{f', {num_calls} steps in a call' if num_calls > 1 else ''})\n"
             f"A step trains on {sequences}; a score depends on {reach_sec:g} s to either side"
         )
