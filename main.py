@@ -73,7 +73,7 @@ def train(
     """
     run = start_run(args, loader)
     total, initial = args.epochs * len(run.batches), len(run.history) * len(run.batches)
-    if run.is_main_process:
+    if run.is_main_process and initial < total:
         print(run.describe())
     bar = tqdm(total=total, initial=initial, desc="Training", unit="batch", disable=not run.is_main_process)
     with bar, logging_redirect_tqdm():
@@ -141,7 +141,7 @@ def check_ckpt_dir(args: argparse.Namespace) -> None:
 
 
 def require_backend(args: argparse.Namespace) -> None:
-    """Check that the backend in KERAS_BACKEND is installed.
+    """Check that the backend of Keras is installed.
 
     Raises:
         BackendError: It is not.
@@ -304,7 +304,9 @@ def load_data(args: argparse.Namespace, fold: tuple[int, int] | None = None) -> 
         num_epochs = round(NUM_UPDATES / len(loader.batches("train")))
         args.epochs = min(max(num_epochs, MIN_EPOCHS), MAX_EPOCHS)
     if args.learning_rate is None:
-        learning_rate = LEARNING_RATE * math.sqrt(loader.batch_size / loader.default_batch_size)
+        batches = loader.batches("train")  # of whole sequences, and not more than there are
+        batch_size = batches.sequence_length * min(batches.num_sequences, len(batches.sequences))
+        learning_rate = LEARNING_RATE * math.sqrt(batch_size / loader.default_batch_size)
         args.learning_rate = float(f"{learning_rate:.3g}")  # as it is printed, to be given as a flag
     return loader
 

@@ -126,6 +126,7 @@ def test_the_message_names_a_backend_that_is_there(chosen, installed, expected, 
         ('{"backend": "jax"}', "tensorflow", "tensorflow"),
         ("{}", "", "tensorflow"),
         ("{", "", "tensorflow"),
+        ("[1]", "", "tensorflow"),
         (None, "", "tensorflow"),
     ],
 )

@@ -163,7 +163,7 @@ def test_the_number_of_epochs_follows_from_the_number_of_batches(long_match_dir,
 )
 def test_the_number_of_epochs_is_rounded_and_has_limits(long_match_dir, monkeypatch, num_batches, num_epochs):
     monkeypatch.setattr(DataLoader, "batches", lambda loader, subset: {"train": range(num_batches)}[subset])
-    args = parse(long_match_dir)
+    args = parse(long_match_dir, "--learning_rate", "0.001")
     trainer.load_data(args)
     assert args.epochs == num_epochs
 
@@ -188,7 +188,8 @@ def test_a_number_of_epochs_that_is_given_has_no_limits_and_a_test_needs_none(lo
         (["--batch_size", "16"], 0.0015),  # the default of this dataset
         (["--batch_size", "64"], 0.003),
         (["--batch_size", "4"], 0.00075),
-        (["--batch_size", "30"], 0.00205),  # 0.002054
+        (["--batch_size", "30"], 0.00184),  # 0.001837: three whole sequences of 8
+        (["--batch_size", "1000"], 0.00712),  # 0.007115: there are 45 sequences
         (["--batch_size", "64", "--learning_rate", "0.0015"], 0.0015),
     ],
 )

@@ -119,6 +119,21 @@ def test_the_newest_of_several_extractions_is_offered_and_other_matches_are_left
     assert page.sections == [[3, 4]]
 
 
+def test_the_undecided_time_of_kept_corrections_is_taken_over_with_them(open_page, page_clip):
+    page = open_page(video_path=page_clip)
+    kept = {"changed": 1, "savedText": "", "sections": [[3, 4, 0, 0]], "undecided": [[100, 220]]}
+    page.keep(page("return MATCH_KEY") + "a", kept)
+    page.reload()
+    press_notice(page, "Use them")
+    assert page("return [hasUndecided(), undecidedRanges()]") == [True, [[100, 220]]]
+    page.press(Keys.CONTROL, "z")
+    assert page("return hasUndecided()") is False
+    page.keep(page("return DRAFT_KEY"), kept)
+    page("dispatchEvent(new StorageEvent('storage', {key: DRAFT_KEY, newValue: localStorage.getItem(DRAFT_KEY)}))")
+    press_notice(page, "Show them")
+    assert page("return [hasUndecided(), undecidedRanges()]") == [True, [[100, 220]]]
+
+
 def test_the_page_that_was_cut_from_corrections_has_their_marks(open_page, page_clip):
     page = open_page(video_path=page_clip)
     page("select(sections[0].id)")

@@ -86,7 +86,8 @@ def test_a_corrected_section_that_reaches_out_of_its_stretch_is_saved_whole(stre
     assert page("return undecidedRanges()") == [[0, 220]]
     page.press("v")
     assert page("return textOf(labelSections())").startswith("80,120,")
-    assert page("return undecidedRanges()") == [[0, 80], [160, 220]]
+    # With the frame before it: time that touches the section would say that it may begin earlier.
+    assert page("return undecidedRanges()") == [[0, 79], [160, 220]]
 
 
 def test_an_edge_outside_a_stretch_that_was_not_moved_decides_nothing_there(stretches):

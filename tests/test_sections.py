@@ -102,9 +102,9 @@ def test_what_other_sections_do_not_cover_is_left():
         # 2 s, at least 3, 4 and 10 s: three quarters are longer than 2 s, and half of these longer than 4 s.
         ([(0, 2), (5, 8), (10, 14), (20, 30)], [(8, 9)], 4),
         ([(0, 2), (5, 8), (10, 14), (20, 30)], [(8 + 1e-7, 9)], 4),
-        # Of the one that is cut at its start, nothing is known.
+        # Of the one that is cut at its start, nothing is known: the others count as they are.
         ([(0, 2), (5, 8), (10, 14), (20, 30)], [(4, 5)], 4),
-        ([(0, 2), (5, 8), (10, 16)], [(4, 5)], 2),
+        ([(0, 2), (5, 8), (10, 16)], [(4, 5)], 4),
         # At least 3 s, twice, and 2 s: more than half are longer than the longest that is known.
         ([(0, 2), (5, 8), (10, 13)], [(8, 9), (13, 20)], 3),
         # Of equal lengths, those that are known come first.

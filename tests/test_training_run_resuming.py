@@ -85,7 +85,7 @@ def test_a_run_whose_settings_were_derived_is_resumed_by_the_same_command(play, 
     given = play(scores, "--resume", "--batch_size", "30", first_epoch=4)  # --epochs 3, as it was derived
     assert (given.status, given.seen) == (0, [])
     assert play(scores, "--resume", "--batch_size", "16", first_epoch=4).status == 1
-    started, received = "--learning_rate 0.0015, --batch_size 30", "--learning_rate 0.0011, --batch_size 16"
+    started, received = "--learning_rate 0.0015, --batch_size 30", "--learning_rate 0.00106, --batch_size 16"
     assert f"started with {started}, received {received}: give the same flags" in caplog.text
     monkeypatch.setattr(trainer, "NUM_UPDATES", 8)
     assert play(scores, "--resume", first_epoch=4, derives=True).status == 1

@@ -8,8 +8,9 @@ argument `--hwaccel`, and its worker processes inherit the choice. Outside `usin
   are needed and some from the middle are decoded both ways, up to the scaled pixels that would be stored. If a byte
   differs, or if the device fails, the video is decoded in software, and so are all later ones of this process that have
   the same codec, profile, pixel format, size and colours.
-- A device that fails although the video is not damaged is not used again by this process until the command ends. The
-  next command proves all videos again, also in processes that live longer, such as the workers of a cluster.
+- A device that fails after the proof, although the video is not damaged, is not used again by this process until the
+  command ends. The next command proves all videos again, also in processes that live longer, such as the workers of a
+  cluster.
 - A process that is started again after a crash decodes in software: the driver of the device may have crashed.
 - A damaged packet, a picture that the device loses, and any other error end decoding on the device. The video is read
   again in software from its beginning, and pictures that the device had delivered are compared (`read_all`).

@@ -125,6 +125,8 @@ def median_length_sec(matches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float
     if not begins.any() or not is_cut.any():
         return float(np.median(lengths_sec))
     lengths_sec, is_whole = lengths_sec[begins], ~is_cut[begins, 1]
+    if is_whole.all():
+        return float(np.median(lengths_sec))
     order = np.lexsort((~is_whole, lengths_sec))
     num_as_long = np.arange(len(order), 0, -1)
     survival = np.cumprod(1 - is_whole[order] / num_as_long)

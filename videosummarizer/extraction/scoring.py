@@ -164,6 +164,8 @@ def read_in_process(video_path: Path, *arguments) -> Iterator[tuple[np.ndarray, 
     """Yield what `read_match` yields in the decoding process, and log its warnings and those about devices."""
     try:
         warnings = yield from decoding_process.iterate(video_path, read_match, video_path, *arguments)
+    except media.ProcessError:  # the messages are gone with the process
+        raise
     except Exception:
         log_device_messages(video_path)  # they may give the reason of the error
         raise

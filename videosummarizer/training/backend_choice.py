@@ -25,8 +25,8 @@ def configured_backend() -> str | None:
     home = os.path.expanduser("~")
     folder = os.environ.get("KERAS_HOME", os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras"))
     try:
-        return json.loads(Path(folder, "keras.json").read_text()).get("backend")
-    except (OSError, ValueError):
+        return json.loads(Path(folder, "keras.json").expanduser().read_text()).get("backend")
+    except (AttributeError, OSError, RuntimeError, ValueError):
         return None
 
 

@@ -75,7 +75,7 @@ function offerOtherDraft() {
   showNotice(
     `Your corrections of ${describeTime(other)} were made on another page of this match, where other sections were found. They are not shown here.`,
     [
-      ["Use them", () => change(other.sections, null, `${countSections(other.sections.length)} taken over`)],
+      ["Use them", () => change(other.sections, null, `${countSections(other.sections.length)} taken over`, other.undecided)],
       ["Delete them", () => localStorage.removeItem(other.key)],
     ]
   );
@@ -91,7 +91,7 @@ addEventListener("storage", ({ key, newValue }) => {
   const draft = readDraft(DRAFT_KEY);
   if (draft && textOf(draft.sections) !== labelText())
     showNotice("The sections were changed in another window of this page.", [
-      ["Show them", () => change(draft.sections, null, "Taken over from the other window")],
+      ["Show them", () => change(draft.sections, null, "Taken over from the other window", draft.undecided)],
     ]);
 });
 

@@ -38,14 +38,17 @@ const hasUndecided = () => stretches.length > 0 || openedUndecided !== null;
 
 /** Returns the ranges of frames that nobody has looked at, as the file `<title>_undecided.json` has them. */
 function undecidedRanges() {
-  const decided = sections.filter(({ isReviewed }) => isReviewed).map(({ start, end }) => [start, end]);
+  // The frame beyond an edge that the user set is decided, too: a section that undecided time touches counts as cut there.
+  const before = (start) => Math.max(0, start - 1);
+  const after = (end) => Math.min(numFrames, end + 1);
+  const decided = sections.filter(({ isReviewed }) => isReviewed).map(({ start, end }) => [before(start), after(end)]);
   for (const index of lookedAt) {
     const stretch = stretches[index];
     decided.push([stretch.start, stretch.end]);
     // An edge that was moved out of the stretch decides what it went over. An edge as it was found decides nothing there.
     for (const { start, end } of sections)
       if (start < stretch.end && stretch.start < end)
-        decided.push([foundStarts.has(start) ? stretch.start : start, foundEnds.has(end) ? stretch.end : end]);
+        decided.push([foundStarts.has(start) ? stretch.start : before(start), foundEnds.has(end) ? stretch.end : after(end)]);
   }
   return subtract(openedUndecided ?? match.undecided, decided.sort(([a], [b]) => a - b));
 }
