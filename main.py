@@ -300,11 +300,12 @@ def load_data(args: argparse.Namespace, fold: tuple[int, int] | None = None) -> 
         loader.require_both_classes("train", "valid")
     for subset in ("valid", "test"):
         loader.matches(subset)  # damaged sections are reported before training instead of after it
+    batches = loader.batches("train")
     if args.epochs is None:
-        num_epochs = round(NUM_UPDATES / len(loader.batches("train")))
+        num_epochs = round(NUM_UPDATES / len(batches))
         args.epochs = min(max(num_epochs, MIN_EPOCHS), MAX_EPOCHS)
     if args.learning_rate is None:
-        batches = loader.batches("train")  # of whole sequences, and not more than there are
+        # Of whole sequences, and not more than there are.
         batch_size = batches.sequence_length * min(batches.num_sequences, len(batches.sequences))
         learning_rate = LEARNING_RATE * math.sqrt(batch_size / loader.default_batch_size)
         args.learning_rate = float(f"{learning_rate:.3g}")  # as it is printed, to be given as a flag
