@@ -204,6 +204,15 @@ def write_pictures(
     return path
 
 
+def write_two_matches(folder: Path, duration_sec: int) -> Path:
+    """Write two labelled matches with different pictures, and return the folder."""
+    for number, title in enumerate(("first", "second")):
+        path, audio = folder / f"{title}.mp4", tone(440, duration_sec)
+        write_clip(path, num_frames=30 * duration_sec, audio=audio, first_number=150 * number)
+        path.with_suffix(".txt").write_text("30,90\n")
+    return folder
+
+
 def write_recording(path: Path) -> Path:
     """Write an .mkv of 2.4 s as a recorder does, with three audio tracks of 8000 Hz that are read back exactly.
 

@@ -8,7 +8,7 @@ import fake_devices
 import numpy as np
 import pytest
 from av.codec.hwaccel import hwdevices_available
-from clips import tone, write_clip
+from clips import write_clip, write_two_matches
 from dataset_files import contents
 from edits import MATCH
 from test_media_damage import write_damaged
@@ -47,12 +47,8 @@ def install(monkeypatch):
 
 @pytest.fixture(scope="module")
 def matches_dir(tmp_path_factory):
-    """Make two matches of 4 s with different pictures."""
-    folder = tmp_path_factory.mktemp("matches")
-    for number, title in enumerate(("first", "second")):
-        path = write_clip(folder / f"{title}.mp4", num_frames=120, audio=tone(440, 4), first_number=150 * number)
-        path.with_suffix(".txt").write_text("30,90\n")
-    return folder
+    """Make two matches of 4 s."""
+    return write_two_matches(tmp_path_factory.mktemp("matches"), 4)
 
 
 def convert(folder, out, hwaccel="none"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import fake_devices
 import pytest
 from calls_in_processes import end, end_on_device
-from clips import tone, write_clip
+from clips import write_two_matches
 from dataset_files import contents
 from edits import MATCH
 from held_process import ROOT
@@ -48,11 +48,7 @@ def crashing_driver(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def matches_dir(tmp_path_factory):
     """Make two matches of 8 s."""
-    folder = tmp_path_factory.mktemp("matches")
-    for number, title in enumerate(("first", "second")):
-        path = write_clip(folder / f"{title}.mp4", num_frames=240, audio=tone(440, 8), first_number=150 * number)
-        path.with_suffix(".txt").write_text("30,90\n")
-    return folder
+    return write_two_matches(tmp_path_factory.mktemp("matches"), 8)
 
 
 def expect_messages(caplog, hwaccel, *paths):

@@ -122,7 +122,7 @@ def median_length_sec(matches: Iterable[tuple[np.ndarray, np.ndarray]]) -> float
     if not len(lengths_sec):
         return None
     begins = ~is_cut[:, 0]
-    if not begins.any() or not is_cut.any():
+    if not begins.any():
         return float(np.median(lengths_sec))
     lengths_sec, is_whole = lengths_sec[begins], ~is_cut[begins, 1]
     if is_whole.all():

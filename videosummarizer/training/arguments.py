@@ -88,7 +88,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "--learning_rate",
         type=float,
         help=f"maximum learning rate of the AdamW optimizer (default: {LEARNING_RATE} for batches of the default size, "
-        "and for others that times the square root of the ratio of the sizes)",
+        "and for others multiplied by the square root of the ratio of the sizes)",
     )
     add(
         "--epochs",
